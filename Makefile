@@ -1,0 +1,51 @@
+# One command each. `make demo` and `make test` work from a fresh clone with Python 3.11+ and pip.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast lint types bench pocket pictures clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
+
+# Two stamps: running needs less than developing. Each is renewed when its inputs change.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "wordbrush needs Python 3.11 or newer; say PYTHON=python3.11 make ...")'
+	@echo "installing wordbrush into $(VENV) (torch is large; the first time takes a while)" >&2
+	@$(PIP) -e ".[lora]"
+	@touch $@
+
+$(VENV)/.developer: $(VENV)/.installed
+	@$(PIP) -e ".[lora,dev]"
+	@touch $@
+
+demo: $(VENV)/.installed  ## edit the shipped sample picture with the pocket model; prints the path of the panel
+	@$(PY) -m wordbrush demo --out demo-output --force
+
+test: $(VENV)/.developer  ## run every test
+	@$(PY) -m pytest
+
+test-fast: $(VENV)/.developer  ## run the tests that are not marked slow
+	@$(PY) -m pytest -m "not slow"
+
+lint: $(VENV)/.developer  ## ruff
+	@$(PY) -m ruff check .
+
+types: $(VENV)/.developer  ## mypy --strict over src, tests, training and benchmarks
+	@$(PY) -m mypy
+
+bench: $(VENV)/.developer  ## speed against diffusers, in one run on the same checkpoint
+	@$(PY) -m benchmarks.speed
+
+pocket: $(VENV)/.developer  ## train the pocket model from scratch (hours; needs npm for the artwork)
+	@$(PY) -m training.pocket all
+
+pictures: $(VENV)/.installed  ## regenerate the pictures in the README and in docs/
+	@$(PY) docs/make_pictures.py
+
+clean:  ## remove everything generated, the environment included
+	rm -rf $(VENV) demo-output build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
