@@ -1,0 +1,202 @@
+"""The contrast: where the model disagrees with itself under two texts.
+
+The picture's latent is noised, and the noise is estimated once under the query and once under the reference, from the
+same noised latent and without guidance. Where the two estimates differ, the words are about (section 3.2 of the
+paper). Guidance would only scale the difference, exactly, as long as both share one negative text.
+
+The paper leaves the formula open. Every choice is a switch here; the raw map, its rescaled form in [0, 1] and the
+threshold are three separate steps, so that a new threshold runs no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wordbrush.denoiser import Conditioning, Denoiser
+from wordbrush.errors import SettingsError
+from wordbrush.mask import Mask
+from wordbrush.schedule import Level
+
+__all__ = ["Contrast", "Rescale", "Rule", "differences", "disagreement", "otsu", "rescale"]
+
+Sign = Literal["absolute", "signed"]
+Norm = Literal["mean", "l2"]
+Rescale = Literal["percentile", "iqr", "minmax", "ratio"]
+Rule = Literal["fixed", "otsu", "quantile", "area", "ratio"]
+
+FLAT = 1e-6
+"""A raw map whose spread is below this share of its largest value holds no place: nothing is found on it."""
+
+TIE = 1e-4
+"""Cells this near to the cut may fall on the other side on other hardware."""
+
+_DEFAULT_VALUE = {"fixed": 0.5, "otsu": 0.0, "quantile": 0.8, "area": 0.25, "ratio": 1.5}
+
+
+def differences(
+    denoiser: Denoiser,
+    z0: Tensor,
+    level: Level,
+    query: Conditioning,
+    reference: Conditioning,
+    noises: Sequence[Tensor],
+    *,
+    batch_limit: int = 16,
+    on_map: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Return the difference in estimated noise between the two texts, for each noise.
+
+    Args:
+        denoiser: the plain, unguided denoiser.
+        z0: latent of one picture, (1, channel, height, width).
+        level: where the latent is noised to.
+        query: one row.
+        reference: one row.
+        noises: standard normal draws, each (channel, height, width).
+        batch_limit: most rows in one call, at least 1; a noise needs two.
+        on_map: called with the number of maps done.
+
+    Returns:
+        `eps(x, query) - eps(x, reference)`, (map, channel, height, width).
+    """
+    alpha, sigma = level.scales(z0)
+    size = max(1, batch_limit // 2)
+    parts = []
+    for begin in range(0, len(noises), size):
+        fresh = torch.stack([noise.to(z0) for noise in noises[begin : begin + size]])
+        x = (alpha * z0 + sigma * fresh).repeat_interleave(2, dim=0)
+        texts = Conditioning.concat([query, reference]).select([0, 1] * len(fresh))
+        eps = denoiser(x, level, texts).eps.unflatten(0, (len(fresh), 2))
+        parts.append(eps[:, 0] - eps[:, 1])
+        if on_map is not None:
+            on_map(begin + len(fresh))
+    return torch.cat(parts)
+
+
+def disagreement(difference: Tensor, *, sign: Sign = "absolute", norm: Norm = "mean") -> Tensor:
+    """Reduce differences to one raw map.
+
+    Args:
+        difference: (map, channel, height, width).
+        sign: `absolute` takes sizes first and averages them over the noises; `signed` averages the differences and
+            takes the size of the mean, in which what the noises do not agree on cancels.
+        norm: size over channels: `mean` of absolute values, or `l2`, the root of the mean square.
+
+    Returns:
+        The raw map (height, width), not negative, in units of the estimated noise.
+    """
+    if sign == "signed":
+        difference = difference.mean(dim=0, keepdim=True)
+    size = difference.abs().mean(dim=1) if norm == "mean" else difference.square().mean(dim=1).sqrt()
+    return size.mean(dim=0)
+
+
+def rescale(
+    raw: NDArray[np.float32], how: Rescale = "percentile", *, clip: float = 1.0, ratio: float = 3.0
+) -> NDArray[np.float32]:
+    """Bring a raw map to [0, 1], for this picture alone. A flat map becomes all zeros.
+
+    Args:
+        raw: (height, width), not negative.
+        how: `percentile` clips `clip` percent at both ends, then maps smallest to largest onto [0, 1]; `iqr` clips
+            above the third quartile plus 1.5 interquartile ranges; `minmax` clips nothing; `ratio` divides by `ratio`
+            times the mean and clips at 1, so that the threshold 0.5 means `ratio / 2` times the mean, the rule of
+            diffusers.
+        clip: percent in [0, 50).
+        ratio: above 0.
+    """
+    peak = float(raw.max(initial=0.0))
+    if peak - float(raw.min(initial=peak)) <= FLAT * peak:
+        return np.zeros_like(raw)
+    if how == "ratio":
+        return np.clip(raw / (ratio * raw.mean()), 0.0, 1.0).astype(np.float32)
+    if how == "percentile":
+        low, high = np.percentile(raw, [clip, 100.0 - clip])
+    elif how == "iqr":
+        first, third = np.percentile(raw, [25.0, 75.0])
+        low, high = float(raw.min()), third + 1.5 * (third - first)
+    else:
+        low, high = float(raw.min()), peak
+    if high <= low:  # the clip took all that stood out
+        low, high = float(raw.min()), peak
+    return np.clip((raw - low) / (high - low), 0.0, 1.0).astype(np.float32)
+
+
+def otsu(values: NDArray[np.float32]) -> float:
+    """Return the cut that separates two classes best: largest variance between them (Otsu 1979), on exact values.
+
+    Cells above the cut form the upper class. All-equal values give that value, so that nothing lies above.
+    """
+    ordered = np.sort(values, axis=None).astype(np.float64)
+    count = np.arange(1, ordered.size)
+    total = np.cumsum(ordered)
+    lower, upper = total[:-1] / count, (total[-1] - total[:-1]) / (ordered.size - count)
+    between = count * (ordered.size - count) * (upper - lower) ** 2
+    if ordered.size < 2 or not between.max() > 0.0:
+        return float(ordered[-1]) if ordered.size else 1.0
+    best = int(between.argmax())
+    return float((ordered[best] + ordered[best + 1]) / 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Contrast:
+    """How much two texts disagree at each latent cell of one picture.
+
+    Attributes:
+        raw: (height, width) latent cells, float32, not negative.
+        soft: the same rescaled to [0, 1]; all zeros where the raw map is flat.
+    """
+
+    raw: NDArray[np.float32]
+    soft: NDArray[np.float32]
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether the texts disagree nowhere in particular: every threshold then gives an empty mask."""
+        return not bool(self.soft.any())
+
+    def cut(self, value: float | None = None, rule: Rule = "fixed") -> tuple[NDArray[np.float32], float]:
+        """Return the map a rule looks at and its cut; the mask is what lies above it.
+
+        Args:
+            value: `fixed`: the cut itself in [0, 1], 0.5 by default; `quantile`: share of cells below the cut (0.8);
+                `area`: share of cells above it (0.25); `ratio`: multiple of the raw map's mean (1.5); `otsu`: moves
+                the cut by this much (0).
+            rule: one of the five. `ratio` looks at the raw map, the others at the soft one.
+
+        Raises:
+            SettingsError: unknown rule, or value out of range.
+        """
+        if rule not in get_args(Rule):
+            raise SettingsError(f"unknown threshold rule {rule!r}: known are {', '.join(get_args(Rule))}")
+        number = _DEFAULT_VALUE[rule] if value is None else float(value)
+        if rule in {"fixed", "quantile", "area"} and not 0.0 <= number <= 1.0:
+            raise SettingsError(f"{rule} threshold {number} is outside [0, 1]")
+        if rule == "ratio":
+            if number < 0.0:
+                raise SettingsError(f"ratio threshold {number} is negative")
+            return self.raw, number * float(self.raw.mean())
+        if rule == "fixed":
+            return self.soft, number
+        if rule == "otsu":
+            return self.soft, otsu(self.soft) + number
+        return self.soft, float(np.quantile(self.soft, number if rule == "quantile" else 1.0 - number))
+
+    def threshold(self, value: float | None = None, rule: Rule = "fixed") -> Mask:
+        """Return the binary mask of the latent cells above the cut; see `cut`. A higher cut gives a subset."""
+        values, cut = self.cut(value, rule)
+        if self.is_flat:
+            return Mask.empty(cast("tuple[int, int]", self.soft.shape[::-1]))
+        return Mask.from_array(values > cut)
+
+    def ties(self, value: float | None = None, rule: Rule = "fixed") -> int:
+        """Count the cells within 1e-4 of the cut: on other hardware they may fall on its other side."""
+        values, cut = self.cut(value, rule)
+        return int((np.abs(values - cut) < TIE).sum())

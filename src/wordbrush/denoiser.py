@@ -1,0 +1,200 @@
+"""Denoisers: from a noised latent to an estimate of the clean one and of the noise.
+
+One formula serves every model family and both directions, `x_s = alpha_s * x0 + sigma_s * eps`, so a network is
+converted to (x0, eps) at the edge, and nothing behind the edge knows how it was parametrised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args
+
+import torch
+from torch import Tensor
+
+from wordbrush.errors import ModelError
+from wordbrush.guidance import combine
+from wordbrush.schedule import Level
+
+__all__ = [
+    "Conditioning",
+    "Counted",
+    "Denoiser",
+    "Guided",
+    "Network",
+    "NetworkDenoiser",
+    "Parametrisation",
+    "Prediction",
+    "convert",
+    "reanchored",
+]
+
+Parametrisation = Literal["epsilon", "v_prediction", "sample", "flow"]
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a denoiser says of x.
+
+    Attributes:
+        x0: estimate of the clean latent, (batch, channel, height, width).
+        eps: estimate of the noise, same shape; x = alpha * x0 + sigma * eps at the level of x.
+    """
+
+    x0: Tensor
+    eps: Tensor
+
+
+class Conditioning(Mapping[str, Tensor]):
+    """What a network is told besides x and the level: named tensors with one row an item, never changed.
+
+    It is opaque: the algorithm only selects and joins rows.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        rows = {t.shape[0] for t in tensors.values()}
+        if len(rows) > 1:
+            raise ModelError(f"conditioning tensors have different numbers of rows: {sorted(rows)}")
+        self._tensors = dict(tensors)
+        self.rows = rows.pop() if rows else 0
+
+    def __getitem__(self, key: str) -> Tensor:
+        return self._tensors[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def select(self, index: Tensor | slice | Sequence[int]) -> Conditioning:
+        """Return the rows `index`, in that order."""
+        picked = index if isinstance(index, slice) else torch.as_tensor(index)
+        return Conditioning({k: v[picked] for k, v in self._tensors.items()})
+
+    @staticmethod
+    def concat(parts: Sequence[Conditioning]) -> Conditioning:
+        """Join the rows of several conditionings of one network."""
+        return Conditioning({k: torch.cat([p[k] for p in parts]) for k in parts[0]})
+
+
+class Denoiser(Protocol):
+    """Maps (x, level, conditioning) to a Prediction."""
+
+    def __call__(
+        self, x: Tensor, level: Level, conditioning: Conditioning, *, label: Level | None = None
+    ) -> Prediction:
+        """Estimate x0 and eps.
+
+        Args:
+            x: noised latents (batch, channel, height, width), float32 or float64.
+            level: where x is; one level for all rows or one a row.
+            conditioning: `batch` rows.
+            label: the level the network is told, where it differs from `level` (an inversion may tell the target's).
+        """
+        ...
+
+
+def convert(output: Tensor, x: Tensor, level: Level, kind: Parametrisation, label: Level | None = None) -> Prediction:
+    """Turn a network output into (x0, eps).
+
+    With x = alpha x0 + sigma eps: `epsilon` is eps; `sample` is x0; `v_prediction` is alpha eps - sigma x0 (Salimans
+    and Ho 2022); `flow` is the velocity eps - x0 on alpha + sigma = 1.
+
+    Args:
+        output: the network's output, shape of x.
+        x: the latents it was given.
+        level: where x is.
+        kind: the parametrisation.
+        label: the level the network was told; used only for `sample` where sigma is zero and x says nothing of eps.
+    """
+    alpha, sigma = level.scales(x)
+    if kind == "epsilon":
+        return Prediction((x - sigma * output) / alpha, output)
+    if kind == "v_prediction":
+        return Prediction(alpha * x - sigma * output, alpha * output + sigma * x)
+    if kind == "flow":
+        return Prediction(x - sigma * output, x + alpha * output)
+    if kind == "sample":
+        told_alpha, told_sigma = (label or level).scales(x)
+        clean = sigma == 0
+        eps = (x - torch.where(clean, told_alpha, alpha) * output) / torch.where(clean, told_sigma, sigma)
+        return Prediction(output, eps)
+    raise ModelError(f"unknown prediction type {kind!r}: known are {', '.join(get_args(Parametrisation))}")
+
+
+def reanchored(prediction: Prediction, x: Tensor, level: Level) -> Prediction:
+    """Keep the noise estimate and recompute x0 so that `x = alpha * x0 + sigma * eps` holds at `level`."""
+    alpha, sigma = level.scales(x)
+    return Prediction((x - sigma * prediction.eps) / alpha, prediction.eps)
+
+
+Network = Callable[[Tensor, Tensor, Conditioning], Tensor]
+"""(x (batch, channel, height, width), labels (batch,), conditioning) -> output of the shape of x."""
+
+
+class NetworkDenoiser:
+    """A network behind the edge.
+
+    Args:
+        network: the forward pass; it takes care of its own dtype and device and answers in the dtype of x.
+        parametrisation: what its output means.
+    """
+
+    def __init__(self, network: Network, parametrisation: Parametrisation) -> None:
+        if parametrisation not in get_args(Parametrisation):
+            known = ", ".join(get_args(Parametrisation))
+            raise ModelError(f"unknown prediction type {parametrisation!r}: known are {known}")
+        self.network, self.parametrisation = network, parametrisation
+
+    def __call__(
+        self, x: Tensor, level: Level, conditioning: Conditioning, *, label: Level | None = None
+    ) -> Prediction:
+        """See `Denoiser`."""
+        told = (label or level).labels(x.shape[0], x.device)
+        output = self.network(x, told, conditioning)
+        return convert(output, x, level, self.parametrisation, label)
+
+
+class Counted:
+    """Counts network evaluations: one for each row of each call."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.denoiser, self.rows, self.calls = denoiser, 0, 0
+
+    def __call__(
+        self, x: Tensor, level: Level, conditioning: Conditioning, *, label: Level | None = None
+    ) -> Prediction:
+        """See `Denoiser`."""
+        self.rows += x.shape[0]
+        self.calls += 1
+        return self.denoiser(x, level, conditioning, label=label)
+
+
+class Guided:
+    """Classifier-free guidance around a denoiser (Ho and Salimans 2022); scale 1 is off and costs one row, not two.
+
+    Args:
+        denoiser: the plain denoiser.
+        negative: conditioning to be guided away from, as many rows as the calls will have.
+        scale: 1 = off, 0 = the negative alone.
+    """
+
+    def __init__(self, denoiser: Denoiser, negative: Conditioning, scale: float) -> None:
+        self.denoiser, self.negative, self.scale = denoiser, negative, scale
+
+    def __call__(
+        self, x: Tensor, level: Level, conditioning: Conditioning, *, label: Level | None = None
+    ) -> Prediction:
+        """See `Denoiser`."""
+        if self.scale == 1.0:
+            return self.denoiser(x, level, conditioning, label=label)
+        rows = x.shape[0]
+        # An item's two rows stand side by side, so that a batch limit never mixes items that need not be mixed.
+        order = torch.arange(2 * rows).reshape(2, rows).T.reshape(-1)
+        joined = Conditioning.concat([self.negative, conditioning]).select(order)
+        told = None if label is None else label.repeat_interleave(2)
+        both = self.denoiser(x.repeat_interleave(2, dim=0), level.repeat_interleave(2), joined, label=told)
+        x0, eps = (t.unflatten(0, (rows, 2)) for t in (both.x0, both.eps))
+        return Prediction(combine(x0[:, 0], x0[:, 1], self.scale), combine(eps[:, 0], eps[:, 1], self.scale))

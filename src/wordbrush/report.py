@@ -1,0 +1,113 @@
+"""Reports: what an edit cost and what is known of its result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from wordbrush.errors import NumericsError
+
+__all__ = ["Ledger", "Memory", "Plan", "Report"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one edit cost and found.
+
+    Attributes:
+        seed: the item's seed.
+        timings: seconds a stage, of the whole call the item was part of.
+        evaluations: network evaluations a stage (one row of one call each), of the whole call.
+        mask_area: share of the picture inside the mask, [0, 1].
+        near_threshold: latent cells so near to the cut that other hardware may decide them otherwise.
+        reconstruction_error: root mean square between the latent and its way up and down again, if measured.
+        reused: what was taken from the session instead of being computed: `latent`, `contrast`, `trajectory`.
+        warnings: what the user should know: words cut off, words unknown, an empty mask.
+    """
+
+    seed: int
+    timings: dict[str, float]
+    evaluations: dict[str, int]
+    mask_area: float
+    near_threshold: int = 0
+    reconstruction_error: float | None = None
+    reused: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return {
+            "seed": self.seed,
+            "timings": {k: round(v, 6) for k, v in self.timings.items()},
+            "evaluations": dict(self.evaluations),
+            "mask_area": self.mask_area,
+            "near_threshold": self.near_threshold,
+            "reconstruction_error": self.reconstruction_error,
+            "reused": list(self.reused),
+            "warnings": list(self.warnings),
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an edit would do.
+
+    Attributes:
+        size: the picture, (width, height).
+        working_size: what the model sees, (width, height).
+        latent_size: cells, (width, height).
+        evaluations: network evaluations a stage.
+        memory_bytes: what the session will hold: latents, maps and trajectory, without the model.
+        depth: steps up, and down.
+    """
+
+    size: tuple[int, int]
+    working_size: tuple[int, int]
+    latent_size: tuple[int, int]
+    evaluations: dict[str, int]
+    memory_bytes: int
+    depth: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a session holds, in bytes.
+
+    Attributes:
+        held: sum of everything cached.
+        limit: above it the least recently used is dropped.
+        entries: bytes by kind: `latent`, `contrast`, `trajectory`.
+        dropped: how many entries were dropped so far.
+    """
+
+    held: int
+    limit: int
+    entries: dict[str, int]
+    dropped: int
+
+
+@dataclass
+class Ledger:
+    """Adds up seconds and evaluations by stage while a call runs."""
+
+    timings: dict[str, float] = field(default_factory=dict)
+    evaluations: dict[str, int] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a block; a NumericsError from within gets the stage's name."""
+        begin = time.perf_counter()
+        try:
+            yield
+        except NumericsError as error:
+            error.add_note(f"stage: {name}")
+            raise
+        finally:
+            self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - begin
+
+    def count(self, name: str, rows: int) -> None:
+        """Add network evaluations to a stage."""
+        self.evaluations[name] = self.evaluations.get(name, 0) + rows

@@ -1,0 +1,249 @@
+"""Noise schedules: the exact levels a checkpoint was trained on.
+
+A *level* is a point (alpha, sigma) of the schedule with `x = alpha * x0 + sigma * eps`.
+
+The time convention, everywhere in this package:
+
+* time runs in [0, 1] and grows with the noise; time 0 is the clean picture, alpha 1 and sigma 0, exactly;
+* a discrete schedule of N training steps has N + 1 levels k = 0 ... N at time k / N. Level 0 is clean. Level k >= 1
+  is the picture after k noising steps: alpha_k**2 is the product of the first k values of 1 - beta, and the network
+  knows it under the label k - 1 (the `timestep` of diffusers, which counts from zero);
+* a flow schedule has alpha = 1 - t, sigma = t at time t, and the label t * N;
+* a grid lists levels from clean to noisiest: `grid[0]` is clean, a decode walks it down, an inversion walks it up;
+* the clean level carries the label 0, the least noisy one that a network knows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from wordbrush.errors import ModelError, SettingsError
+
+__all__ = ["DiscreteSchedule", "FlowSchedule", "Level", "Schedule", "depth_of", "schedule_from_config"]
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """One level, or one level per item of a batch.
+
+    Attributes:
+        time: model time in [0, 1], float64, shape () or (batch,).
+        alpha: signal scale in [0, 1], same shape.
+        sigma: noise scale in [0, 1], same shape.
+        label: what the network is told (a timestep), same shape.
+    """
+
+    time: Tensor
+    alpha: Tensor
+    sigma: Tensor
+    label: Tensor
+
+    @classmethod
+    def of(cls, time: float, alpha: float, sigma: float, label: float) -> Level:
+        """Build one level from plain numbers."""
+        return cls(*(torch.tensor(v, dtype=torch.float64) for v in (time, alpha, sigma, label)))
+
+    @classmethod
+    def stack(cls, levels: Sequence[Level]) -> Level:
+        """Join single levels into one with a batch axis, so that every item of a batch has its own."""
+        parts = [[getattr(level, name).reshape(-1) for level in levels] for name in _FIELDS]
+        return cls(*(torch.cat(part) for part in parts))
+
+    def select(self, index: Tensor | slice) -> Level:
+        """Return the rows `index` of a batched level; a single level serves every row as it is."""
+        if self.time.ndim == 0:
+            return self
+        return Level(*(getattr(self, name)[index] for name in _FIELDS))
+
+    def repeat_interleave(self, times: int) -> Level:
+        """Repeat every row `times` times in place: a, a, b, b, ..."""
+        if self.time.ndim == 0:
+            return self
+        return Level(*(getattr(self, name).repeat_interleave(times) for name in _FIELDS))
+
+    def labels(self, rows: int, device: torch.device | None = None) -> Tensor:
+        """Return the labels for `rows` rows, shape (rows,), float64 on `device`."""
+        return self.label.to(device).expand(rows)
+
+    def scales(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return alpha and sigma shaped to multiply x (batch, channel, height, width), in the dtype of x."""
+        shape = (-1, *([1] * (x.ndim - 1)))
+        return self.alpha.to(x).reshape(shape), self.sigma.to(x).reshape(shape)
+
+
+_FIELDS = ("time", "alpha", "sigma", "label")
+
+
+class Schedule(Protocol):
+    """Maps model time to levels, and cuts it into grids."""
+
+    def level(self, time: float) -> Level:
+        """Return the level at model time `time` in [0, 1]."""
+        ...
+
+    def grid(self, steps: int) -> tuple[Level, ...]:
+        """Return `steps` + 1 levels, the clean one first."""
+        ...
+
+
+def _checked_time(time: float) -> float:
+    if not 0.0 <= time <= 1.0:
+        raise SettingsError(f"time {time} is outside [0, 1]: 0 is clean, 1 is the noisiest level")
+    return time
+
+
+def depth_of(ratio: float, steps: int) -> int:
+    """Return how many of `steps` grid steps the encoding ratio r in [0, 1] runs: r * steps, rounded.
+
+    Raises:
+        SettingsError: the ratio is outside [0, 1].
+    """
+    if not 0.0 <= ratio <= 1.0:
+        raise SettingsError(f"ratio {ratio} is outside [0, 1]: 0 changes nothing, 1 starts from pure noise")
+    return round(ratio * steps)
+
+
+class DiscreteSchedule:
+    """The exact table of a network trained on N discrete steps (eps-, v- and x0-prediction).
+
+    Args:
+        betas: noise variances of the N training steps, shape (N,).
+        spacing: how a grid picks its levels, `leading`, `linspace` or `trailing` (Lin et al. 2024, table 2).
+        offset: added to every label of the `leading` spacing (1 for Stable Diffusion).
+    """
+
+    def __init__(self, betas: Tensor, *, spacing: str = "leading", offset: int = 0) -> None:
+        if spacing not in {"leading", "linspace", "trailing"}:
+            raise ModelError(f"unknown timestep spacing {spacing!r}: known are leading, linspace, trailing")
+        # The product is taken in the precision of `betas`: a checkpoint was trained on that rounding.
+        products = torch.cumprod(1.0 - betas, dim=0).double()
+        self.alphas_cumprod = products
+        self.spacing, self.offset = spacing, offset
+        self.size = len(products)
+
+    def level(self, time: float) -> Level:
+        """Return the trained level nearest to model time `time` in [0, 1]; time 0 is clean.
+
+        Raises:
+            SettingsError: the time is outside [0, 1].
+        """
+        index = round(_checked_time(time) * self.size)
+        return self.at_label(index - 1) if index else Level.of(0.0, 1.0, 0.0, 0.0)
+
+    def at_label(self, label: int) -> Level:
+        """Return the level that the network knows under `label` in 0 ... N - 1."""
+        product = float(self.alphas_cumprod[label])
+        return Level.of((label + 1) / self.size, math.sqrt(product), math.sqrt(1.0 - product), float(label))
+
+    def labels(self, steps: int) -> list[int]:
+        """Return the labels of a grid of `steps` steps, least noisy first.
+
+        Raises:
+            SettingsError: `steps` is not in 1 ... N.
+        """
+        if not 1 <= steps <= self.size:
+            raise SettingsError(f"{steps} steps do not fit a schedule of {self.size}: give 1 to {self.size}")
+        if self.spacing == "leading":
+            picked = [i * (self.size // steps) + self.offset for i in range(steps)]
+        elif self.spacing == "linspace":
+            picked = torch.linspace(0, self.size - 1, steps, dtype=torch.float64).round().int().tolist()
+        else:
+            picked = [round(self.size - i * self.size / steps) - 1 for i in reversed(range(steps))]
+        return [min(label, self.size - 1) for label in picked]
+
+    def grid(self, steps: int) -> tuple[Level, ...]:
+        """Return the clean level and the `steps` levels of the spacing, least noisy first."""
+        return (self.level(0.0), *(self.at_label(label) for label in self.labels(steps)))
+
+
+class FlowSchedule:
+    """Rectified flow: alpha = 1 - t, sigma = t; the shift moves the levels of a grid, not the axis.
+
+    Args:
+        shift: s > 0 in sigma = s u / (1 + (s - 1) u), with u uniform (Esser et al. 2024, equation 23).
+        size: factor from time to label.
+    """
+
+    def __init__(self, *, shift: float = 1.0, size: int = 1000) -> None:
+        if shift <= 0:
+            raise ModelError(f"flow shift {shift} is not positive")
+        self.shift, self.size = shift, size
+
+    def level(self, time: float) -> Level:
+        """Return the level at flow time `time` in [0, 1].
+
+        Raises:
+            SettingsError: the time is outside [0, 1].
+        """
+        t = _checked_time(time)
+        return Level.of(t, 1.0 - t, t, t * self.size)
+
+    def _shifted(self, u: float) -> float:
+        return self.shift * u / (1.0 + (self.shift - 1.0) * u)
+
+    def grid(self, steps: int) -> tuple[Level, ...]:
+        """Return the clean level and `steps` levels from the smallest trained sigma to 1.
+
+        Raises:
+            SettingsError: `steps` is below 1.
+        """
+        if steps < 1:
+            raise SettingsError(f"{steps} steps: give at least 1")
+        low = self._shifted(1.0 / self.size)
+        count = max(steps - 1, 1)
+        times = [1.0 - (1.0 - low) * i / count for i in range(steps)]
+        return (self.level(0.0), *(self.level(self._shifted(t)) for t in reversed(times)))
+
+
+def _betas(config: Mapping[str, Any]) -> Tensor:
+    trained = config.get("trained_betas")
+    if trained is not None:
+        return torch.as_tensor(trained, dtype=torch.float32)
+    size = int(config.get("num_train_timesteps", 1000))
+    start, end = float(config.get("beta_start", 1e-4)), float(config.get("beta_end", 0.02))
+    kind = config.get("beta_schedule", "linear")
+    if kind == "linear":
+        return torch.linspace(start, end, size, dtype=torch.float32)
+    if kind == "scaled_linear":
+        return torch.linspace(start**0.5, end**0.5, size, dtype=torch.float32) ** 2
+    if kind == "squaredcos_cap_v2":  # Nichol and Dhariwal 2021, equation 17
+        bar = [math.cos((i / size + 0.008) / 1.008 * math.pi / 2) ** 2 for i in range(size + 1)]
+        return torch.tensor([min(1 - bar[i + 1] / bar[i], 0.999) for i in range(size)], dtype=torch.float32)
+    raise ModelError(f"unknown beta schedule {kind!r}: known are linear, scaled_linear, squaredcos_cap_v2")
+
+
+def _zero_terminal_snr(betas: Tensor) -> Tensor:
+    """Shift and scale sqrt(alpha_bar) so that it ends at zero and keeps its start (Lin et al. 2024, algorithm 1)."""
+    roots = torch.cumprod(1.0 - betas, dim=0).sqrt()
+    first, last = roots[0].clone(), roots[-1].clone()
+    bars = ((roots - last) * (first / (first - last))) ** 2
+    return 1 - torch.cat([bars[:1], bars[1:] / bars[:-1]])
+
+
+def schedule_from_config(config: Mapping[str, Any], *, shift: float | None = None) -> Schedule:
+    """Build the schedule that a diffusers scheduler config describes.
+
+    Args:
+        config: the content of `scheduler_config.json`, or `scheduler.config`.
+        shift: flow shift to use instead of the configured one; needed where the config shifts by picture size.
+
+    Raises:
+        ModelError: the config names a schedule that is not known.
+    """
+    if "FlowMatch" in str(config.get("_class_name", "")):
+        if config.get("use_dynamic_shifting") and shift is None:
+            raise ModelError("this flow schedule shifts by picture size: give shift=")
+        size = int(config.get("num_train_timesteps", 1000))
+        return FlowSchedule(shift=float(config.get("shift", 1.0)) if shift is None else shift, size=size)
+    betas = _betas(config)
+    if config.get("rescale_betas_zero_snr"):
+        betas = _zero_terminal_snr(betas)
+    return DiscreteSchedule(
+        betas, spacing=config.get("timestep_spacing") or "leading", offset=int(config.get("steps_offset") or 0)
+    )

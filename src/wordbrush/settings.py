@@ -1,0 +1,134 @@
+"""Settings: every switch of the algorithm, its default, its range and its help in one place; presets are data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+
+from wordbrush.errors import SettingsError
+
+__all__ = ["PRESETS", "Settings"]
+
+
+def _switch(default: Any, help_: str, low: float | None = None, high: float | None = None) -> Any:
+    return field(default=default, metadata={"help": help_, "range": (low, high)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The switches of one edit. The defaults are the preset `paper`; `metadata` of each field carries help and range.
+
+    Raises:
+        SettingsError: a value is of the wrong kind or out of its range.
+    """
+
+    # The contrast: where the two texts disagree.
+    maps: int = _switch(10, "noises averaged in the contrast", 1, 64)
+    strength: float = _switch(0.5, "noise strength of the contrast on the model's own time axis", 0.0, 1.0)
+    strengths: int = _switch(1, "noise strengths pooled, spread .1 apart around the strength", 1, 5)
+    strength_axis: Literal["time", "grid"] = _switch("time", "strength counts model time, or steps of the grid")
+    antithetic: bool = _switch(False, "draw the noises in pairs of opposite sign")
+    sign: Literal["absolute", "signed"] = _switch("absolute", "average sizes of differences, or differences")
+    norm: Literal["mean", "l2"] = _switch("mean", "size of a difference over the channels")
+    rescale: Literal["percentile", "iqr", "minmax", "ratio"] = _switch("percentile", "how outliers are tamed")
+    clip: float = _switch(1.0, "percent clipped at both ends by --rescale percentile", 0.0, 49.0)
+    # The mask: what is cut out of the contrast.
+    rule: Literal["fixed", "otsu", "quantile", "area", "ratio"] = _switch("fixed", "how the threshold is chosen")
+    threshold: float | None = _switch(None, "the rule's number: fixed .5, quantile .8, area .25, ratio 1.5, otsu +0")
+    fill_holes: bool = _switch(False, "fill holes of the mask")
+    drop_specks: int = _switch(0, "drop parts of fewer latent cells", 0, 10_000)
+    grow: int = _switch(0, "grow the mask by latent cells; below zero shrinks it", -64, 64)
+    edges: Literal["smooth", "cells"] = _switch("smooth", "outline at picture size: smoothed, or the latent cells")
+    feather: float = _switch(0.5, "blend outwards over this many latent cells", 0.0, 16.0)
+    soft: Literal["strength", "blend"] = _switch("strength", "what a grey of your mask means: how long, or how much")
+    # The inversion: the picture carried into the noise.
+    steps: int = _switch(50, "steps of the full grid", 1, 1000)
+    ratio: float = _switch(0.8, "encoding ratio: 0 changes nothing, 1 starts from pure noise", 0.0, 1.0)
+    inversion_text: Literal["empty", "reference"] = _switch("empty", "text of the inversion")
+    inversion_guidance: float = _switch(1.0, "guidance of the inversion, 1 = off", 0.0, 50.0)
+    inversion_label: Literal["source", "target"] = _switch("source", "level told to the network in a step up")
+    fixed_point: int = _switch(0, "further evaluations a step that make the inversion exact", 0, 20)
+    # The decode: the masked region repainted.
+    guidance: float | None = _switch(None, "guidance of the decode, 1 = off; by default the model's own", 0.0, 50.0)
+    eta: float = _switch(0.0, "fresh noise in the decode, 0 = none, so seeds move only the contrast", 0.0, 1.0)
+    # The working size and the text encoder.
+    resolution: int | None = _switch(None, "working size: side of the square of equal area, by default the model's")
+    clip_skip: int = _switch(0, "leave out this many last layers of the text encoder", 0, 12)
+
+    def __post_init__(self) -> None:
+        hints = _hints()
+        for item in fields(self):
+            value, (low, high) = getattr(self, item.name), item.metadata["range"]
+            _check_kind(item.name, value, hints[item.name])
+            if value is None or isinstance(value, str):
+                continue
+            if (low is not None and value < low) or (high is not None and value > high):
+                raise SettingsError(f"{item.name} {value} is outside {low} ... {high}")
+        if self.resolution is not None and not 16 <= self.resolution <= 4096:
+            raise SettingsError(f"resolution {self.resolution} is outside 16 ... 4096")
+
+    @classmethod
+    def from_preset(cls, preset: str = "paper", **switches: Any) -> Settings:
+        """Return a preset with some switches set otherwise.
+
+        Raises:
+            SettingsError: unknown preset or switch, or a value out of range.
+        """
+        if preset not in PRESETS:
+            raise SettingsError(f"unknown preset {preset!r}: known are {', '.join(PRESETS)}")
+        unknown = switches.keys() - _hints().keys()
+        if unknown:
+            raise SettingsError(f"unknown switch {sorted(unknown)[0]!r}: known are {', '.join(_hints())}")
+        return cls(**{**PRESETS[preset], **switches})
+
+    def changed(self, **switches: Any) -> Settings:
+        """Return a copy with some switches set otherwise."""
+        return replace(self, **switches)
+
+    def subset(self, *names: str) -> tuple[Any, ...]:
+        """Return the values of some switches: a key for what they determine."""
+        return tuple(getattr(self, name) for name in names)
+
+
+_HINTS: dict[str, Any] = {}
+
+
+def _hints() -> dict[str, Any]:
+    if not _HINTS:
+        _HINTS.update(get_type_hints(Settings))
+    return _HINTS
+
+
+def _check_kind(name: str, value: Any, hint: Any) -> None:
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise SettingsError(f"{name} {value!r} is unknown: known are {', '.join(get_args(hint))}")
+        return
+    kinds = get_args(hint) or (hint,)
+    if value is None and type(None) in kinds:
+        return
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    good = (bool in kinds and isinstance(value, bool)) or (number and float in kinds and value == value)
+    good = good or (int in kinds and isinstance(value, int) and not isinstance(value, bool))
+    if not good:
+        wanted = " or ".join(k.__name__ for k in kinds if k is not type(None))
+        raise SettingsError(f"{name} {value!r} is not a {wanted}")
+
+
+PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "paper": {},
+    "diffusers": {
+        "rescale": "ratio",
+        "strength_axis": "grid",
+        "inversion_text": "reference",
+        "inversion_guidance": 7.5,
+        "inversion_label": "target",
+        "edges": "cells",
+        "feather": 0.0,
+    },
+    "fast": {"maps": 4, "antithetic": True, "rule": "otsu", "steps": 16, "inversion_label": "target"},
+    "best": {"sign": "signed", "rule": "otsu", "maps": 16, "fixed_point": 1, "inversion_label": "target"},
+}
+"""Named sets of switches: `paper`, `diffusers` (its threshold rule and guided inversion without its faults, for
+comparison), `fast` and `best`."""
