@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 Kind = Literal["sd1", "sd2"]
-"""`sd1`: epsilon prediction, convolutional projections. `sd2`: v prediction, linear projections, a wider text encoder."""
+"""`sd1`: epsilon prediction, convolutional projections. `sd2`: v prediction, linear ones, a wider text encoder."""
 
 FACTOR = 2
 """Pixels per latent cell, along each side."""
@@ -210,7 +210,6 @@ def write_folder(folder: Path, kind: Kind = "sd1", seed: int = 0, **parts: Any) 
 def write_single_file(path: Path, kind: Kind = "sd1", seed: int = 0, **parts: Any) -> Path:
     """Write a checkpoint as one file under the tensor names of the original Stable Diffusion; returns the path."""
     from safetensors.torch import save_file
-
     from tests.support.original_names import original_state
 
     chosen = components(kind, seed) | parts

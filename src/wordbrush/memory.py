@@ -1,0 +1,195 @@
+"""What to do when memory runs out: smaller chunks, then one item at a time, then a tiled autoencoder, then an error.
+
+Each wrapper remembers the size that fitted, so that a run pays for a failure once. Chunking changes no result beyond
+rounding (1e-4); tiles differ at their seams, so they come last and are noted.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from wordbrush.codec import AutoencoderCodec, Codec, Notes
+from wordbrush.denoiser import Conditioning, Denoiser, Prediction
+from wordbrush.errors import ResourceError, SettingsError, WordbrushError
+from wordbrush.numerics import NotFiniteError
+from wordbrush.schedule import Level
+
+__all__ = ["Chunked", "ChunkedCodec", "is_out_of_memory"]
+
+T = TypeVar("T")
+
+UNLIMITED = 1 << 30
+"""A batch limit above any batch."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether `error` means that memory ran out, on any device, by its type or by the message of its allocator."""
+    if isinstance(error, WordbrushError):
+        return False
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    if not isinstance(error, RuntimeError):
+        return False
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    return bool(should_reduce_batch_size(error)) or "out of memory" in str(error).lower()
+
+
+def _attempt(call: Callable[[], T]) -> T | None:
+    """Return what `call` returns, or None when memory ran out; what the failed call held is free by then."""
+    try:
+        return call()
+    except Exception as error:  # sorted by is_out_of_memory; everything else goes on
+        if not is_out_of_memory(error):
+            raise
+    # Out of the except block: the traceback, and with it every tensor of the failed call, is gone.
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None
+
+
+class _Ladder:
+    """Runs a function of rows in chunks of at most `limit`, and halves the limit when memory runs out."""
+
+    def __init__(self, limit: int, notes: Notes) -> None:
+        if limit < 1:
+            raise SettingsError(f"batch limit {limit} is below 1: give the most items one network call may take")
+        self.limit, self.notes = limit, notes
+
+    def run(
+        self, rows: int, call: Callable[[slice], T], what: str, last: Callable[[slice], T] | None = None
+    ) -> list[T]:
+        """Return the results of `call` for consecutive slices that cover `rows`; `last` is tried on one row at the end.
+
+        Raises:
+            ResourceError: one row alone is too much, and `last` is missing or fails too.
+        """
+        results: list[T] = []
+        begin = 0
+        while begin < rows:
+            size = min(self.limit, rows - begin)
+            part = slice(begin, begin + size)
+            result = self._once(part, call)
+            if result is None and size > 1:
+                self.limit = size // 2
+                self.notes.add(f"out of memory in {what}: {self.limit} at a time from here on")
+                continue
+            if result is None and last is not None:
+                result = self._once(part, last)
+            if result is None:
+                raise ResourceError(
+                    f"out of memory in {what}, even for one item alone: lower the resolution, "
+                    "load the model with dtype='float16', or choose another device"
+                )
+            results.append(result)
+            begin += size
+        return results
+
+    @staticmethod
+    def _once(part: slice, call: Callable[[slice], T]) -> T | None:
+        try:
+            return _attempt(lambda: call(part))
+        except NotFiniteError as error:
+            raise error.renumbered(range(part.start, part.stop)) from None
+
+
+class Chunked:
+    """A denoiser that never gives the one inside more than `limit` rows, and fewer once memory has run out.
+
+    Args:
+        denoiser: the denoiser to protect.
+        limit: most rows a call; by default as many as memory holds.
+    """
+
+    def __init__(self, denoiser: Denoiser, limit: int = UNLIMITED) -> None:
+        self.denoiser, self.notes = denoiser, Notes()
+        self._ladder = _Ladder(limit, self.notes)
+
+    @property
+    def limit(self) -> int:
+        """Most rows a call at present; it only ever falls."""
+        return self._ladder.limit
+
+    def __call__(
+        self, x: Tensor, level: Level, conditioning: Conditioning, *, label: Level | None = None
+    ) -> Prediction:
+        """See `Denoiser`.
+
+        Raises:
+            ResourceError: not even one row fits.
+            NotFiniteError: a row's output is not finite; rows are counted in the whole batch.
+        """
+
+        def evaluate(part: slice) -> Prediction:
+            told = None if label is None else label.select(part)
+            return self.denoiser(x[part], level.select(part), conditioning.select(part), label=told)
+
+        parts = self._ladder.run(x.shape[0], evaluate, "the denoising network")
+        if len(parts) == 1:
+            return parts[0]
+        return Prediction(torch.cat([p.x0 for p in parts]), torch.cat([p.eps for p in parts]))
+
+
+class ChunkedCodec:
+    """A codec that never gives the one inside more than `limit` items; one that is too much alone is done in tiles.
+
+    Args:
+        codec: the codec to protect.
+        limit: most items a call; by default as many as memory holds.
+    """
+
+    def __init__(self, codec: Codec, limit: int = UNLIMITED) -> None:
+        self.codec, self.notes = codec, codec.notes
+        self._ladder = _Ladder(limit, self.notes)
+        self._tiled: Codec | None = None
+
+    @property
+    def factor(self) -> int:
+        """See `Codec`."""
+        return self.codec.factor
+
+    @property
+    def channels(self) -> int:
+        """See `Codec`."""
+        return self.codec.channels
+
+    @property
+    def limit(self) -> int:
+        """Most items a call at present; it only ever falls."""
+        return self._ladder.limit
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """See `Codec`.
+
+        Raises:
+            ResourceError: not even one item fits, in tiles.
+        """
+        return self._run(pixels, "encode")
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """See `Codec`.
+
+        Raises:
+            ResourceError: not even one item fits, in tiles.
+        """
+        return self._run(latents, "decode")
+
+    def _run(self, values: Tensor, verb: str) -> Tensor:
+        def whole(part: slice) -> Tensor:
+            codec = self._tiled or self.codec
+            return codec.encode(values[part]) if verb == "encode" else codec.decode(values[part])
+
+        def tiled(part: slice) -> Tensor:
+            if not isinstance(self.codec, AutoencoderCodec) or self._tiled is not None:
+                raise torch.OutOfMemoryError(f"{verb}: no smaller tiles")
+            self._tiled = self.codec.with_tiles()
+            self.notes.add(f"out of memory in the autoencoder ({verb}): done in tiles from here on")
+            return whole(part)
+
+        return torch.cat(self._ladder.run(values.shape[0], whole, f"the autoencoder ({verb})", tiled))

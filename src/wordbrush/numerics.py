@@ -1,0 +1,58 @@
+"""The check that every network's output goes through, and the error that says which item failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from wordbrush.errors import NumericsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["NotFiniteError", "check_items", "items_not_finite"]
+
+
+class NotFiniteError(NumericsError):
+    """A value that is not finite, in known rows of a batch.
+
+    Attributes:
+        what: which network or step gave it, as in "the denoising network".
+        items: rows of the batch, counted from 0.
+        stage: stage of the edit, once a caller has named it.
+        step: step of that stage, once a caller has named it.
+    """
+
+    def __init__(self, what: str, items: Iterable[int], *, stage: str | None = None, step: int | None = None) -> None:
+        self.what, self.items, self.stage, self.step = what, tuple(items), stage, step
+        rows = ", ".join(str(item) for item in self.items)
+        place = "" if stage is None else f" in stage {stage!r}" + ("" if step is None else f", step {step}")
+        super().__init__(
+            f"{what} gave a value that is not finite for item {rows} of the batch{place}: "
+            "load the model with dtype='float32', or another checkpoint if it is float32 already"
+        )
+
+    def at(self, stage: str, step: int | None = None) -> NotFiniteError:
+        """Return the same error with its place in the edit; raise that one `from None`."""
+        return NotFiniteError(self.what, self.items, stage=stage, step=step)
+
+    def renumbered(self, rows: Sequence[int] | range) -> NotFiniteError:
+        """Return the same error for the whole batch; row i of the failing part is row `rows[i]` of the whole."""
+        return NotFiniteError(self.what, (rows[item] for item in self.items), stage=self.stage, step=self.step)
+
+
+def items_not_finite(values: Tensor) -> list[int]:
+    """Return the rows of `values` (batch, ...) that hold a NaN or an infinity."""
+    bad = ~values.isfinite().flatten(1).all(dim=1)
+    return [int(row) for row in bad.nonzero().flatten()]
+
+
+def check_items(values: Tensor, what: str) -> Tensor:
+    """Return `values` (batch, ...) unchanged.
+
+    Raises:
+        NotFiniteError: a row holds a NaN or an infinity; the message names `what` and the rows.
+    """
+    if bad := items_not_finite(values):
+        raise NotFiniteError(what, bad)
+    return values
