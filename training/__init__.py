@@ -1,0 +1,1 @@
+"""Training programmes of wordbrush; not part of the installed package."""

@@ -1,0 +1,1 @@
+"""The pocket model's training: scenes with known truth, an autoencoder, a denoiser and their export."""

@@ -1,0 +1,95 @@
+"""Optimizers: Muon for hidden matrices and convolution kernels, AdamW for everything else.
+
+``torch.optim.Muon`` takes matrices only; here a kernel (out, in, high, wide) is orthogonalised as (out, in*high*wide).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_NS = (3.4445, -4.7750, 2.0315)
+
+
+def orthogonalised(update: Tensor, steps: int = 5) -> Tensor:
+    """Return `update` (out, ...) with its singular values brought near 1 by Newton-Schulz iterations."""
+    a, b, c = _NS
+    matrix = update.reshape(update.shape[0], -1)
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = (matrix.T if tall else matrix).bfloat16()
+    x = x / (x.norm() + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return (x.T if tall else x).reshape(update.shape).to(update.dtype)
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, orthogonalised (Jordan et al. 2024), step scaled by 0.2 sqrt(max side) to match AdamW's size."""
+
+    def __init__(self, params: Any, lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
+        """Take parameters of two or more axes."""
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Update every parameter that has a gradient."""
+        loss = closure() if closure is not None else None
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                state = self.state[weight]
+                if "momentum" not in state:
+                    state["momentum"] = torch.zeros_like(weight)
+                held = state["momentum"].lerp_(weight.grad, 1.0 - group["momentum"])
+                update = orthogonalised(weight.grad.lerp(held, group["momentum"]))
+                size = max(weight.shape[0], weight.numel() // weight.shape[0])
+                weight.mul_(1.0 - group["lr"] * group["weight_decay"])
+                weight.add_(update, alpha=-group["lr"] * 0.2 * size**0.5)
+        return loss
+
+
+def split(modules: list[nn.Module]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Return (hidden matrices and kernels, everything else) of the trainable parameters.
+
+    Embeddings, first and last layers, norms and biases belong to the second list.
+    """
+    hidden: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
+    for module in modules:
+        for name, weight in module.named_parameters():
+            if not weight.requires_grad:
+                continue
+            outer = any(key in name for key in ("embedding", "conv_in", "conv_out", "quant_conv"))
+            (rest if weight.ndim < 2 or outer else hidden).append(weight)
+    return hidden, rest
+
+
+def optimizers(modules: list[nn.Module], kind: str, lr: float, decay: float = 0.01) -> list[torch.optim.Optimizer]:
+    """Return the optimizers of `kind`, "adamw" or "muon"; every group carries its own "peak" rate for schedules."""
+    hidden, rest = split(modules)
+    if kind == "adamw":
+        made: list[torch.optim.Optimizer] = [_adamw([*hidden, *rest], lr, decay)]
+    elif kind == "muon":
+        made = [Muon(hidden, lr=lr, weight_decay=decay), _adamw(rest, lr, 0.0)]
+    else:
+        raise ValueError(f"unknown optimizer {kind!r}: adamw or muon")
+    for optimizer in made:
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return made
+
+
+def _adamw(params: list[nn.Parameter], lr: float, decay: float) -> torch.optim.AdamW:
+    return torch.optim.AdamW(params, lr=lr, betas=(0.9, 0.98), weight_decay=decay, fused=True)
+
+
+def set_rate(made: list[torch.optim.Optimizer], factor: float) -> None:
+    """Set every group's rate to `factor` times its peak."""
+    for optimizer in made:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * factor

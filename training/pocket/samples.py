@@ -1,0 +1,56 @@
+"""Sample sheets: pictures of fixed captions and fixed noise, to be looked at while the model trains."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .store import load_weights, write_sheet
+from .text import token_ids
+from .train_vae import new_vae
+from .unet import new_scheduler
+
+if TYPE_CHECKING:
+    from .train_unet import Denoiser
+
+CAPTIONS = (
+    "a zebra on grass", "a strawberry on a wooden floor", "a red car on a road", "a fox on snow",
+    "a dog and a cat on sand", "a panda on the moon", "a blue ball on water", "a cake on a pink table",
+    "a horse on grass at night", "a green bus on snow", "a house on grass", "a cactus on sand",
+    "an owl and a pumpkin on grass", "a penguin on snow at night", "a robot on the moon", "a purple shirt",
+    "a cow on sand", "a pig on grass", "a banana on a pink table", "a watermelon on water",
+    "a yellow car and a tree on a road", "a lion on a wooden floor", "a castle on grass", "a turtle on water at night",
+)  # fmt: skip
+"""Captions of the sheet, in rows of eight."""
+
+
+@torch.no_grad()
+def generate(model: Denoiser, texts: list[str], seed: int, steps: int = 25, guidance: float = 4.0) -> Tensor:
+    """Return latents (batch, 8, 16, 16) drawn with DDIM and classifier-free guidance."""
+    scheduler = new_scheduler()
+    scheduler.set_timesteps(steps)
+    latents = torch.randn((len(texts), 8, 16, 16), generator=torch.Generator().manual_seed(seed))
+    tokens = token_ids(model.tokenizer, [*texts, *[""] * len(texts)])
+    states = model.text(tokens).last_hidden_state
+    for level in scheduler.timesteps:
+        with torch.autocast("cpu", torch.bfloat16):
+            both = model.unet(torch.cat([latents, latents]), level, states).sample.float()
+        told, plain = both.chunk(2)
+        latents = scheduler.step(plain + guidance * (told - plain), level, latents).prev_sample
+    return latents
+
+
+@torch.no_grad()
+def sample_sheet(model: Denoiser, vae_weights: Path, path: Path, seed: int = 3) -> None:
+    """Draw `CAPTIONS` and write them as one PNG, eight a row."""
+    vae = new_vae()
+    load_weights(vae, vae_weights)
+    scale = float(json.loads(vae_weights.with_suffix(".json").read_text())["scaling_factor"])
+    latents = generate(model, list(CAPTIONS), seed) / scale
+    with torch.autocast("cpu", torch.bfloat16):
+        pictures = torch.cat([vae.decode(part).sample.float() for part in latents.split(8)])
+    write_sheet(list(pictures.split(8)), path)

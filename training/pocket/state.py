@@ -1,0 +1,86 @@
+"""Resumable training state: weights, their moving average, optimizer tensors; safetensors and JSON only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from .store import save_json, save_tensors
+
+
+class Ema:
+    """The exponential moving average of a module's parameters, its horizon growing with the step at first."""
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        """Start from the current parameters."""
+        self.decay = decay
+        self.names = [name for name, _ in module.named_parameters()]
+        self.values = [weight.detach().clone() for weight in module.parameters()]
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        """Move the average towards the current parameters."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self.values, [weight.detach() for weight in module.parameters()], 1.0 - decay)
+
+    @contextmanager
+    def applied(self, module: nn.Module) -> Iterator[None]:
+        """Put the average into the module for the duration."""
+        kept = [weight.detach().clone() for weight in module.parameters()]
+        self._fill(module, self.values)
+        module.eval()
+        try:
+            yield
+        finally:
+            self._fill(module, kept)
+            module.train()
+
+    @staticmethod
+    @torch.no_grad()
+    def _fill(module: nn.Module, values: list[Tensor]) -> None:
+        for weight, value in zip(module.parameters(), values, strict=True):
+            weight.copy_(value)
+
+
+def _optimizer_tensors(made: list[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for index, optimizer in enumerate(made):
+        for number, entries in optimizer.state_dict()["state"].items():
+            for key, value in entries.items():
+                tensors[f"{index}.{number}.{key}"] = torch.as_tensor(value)
+    return tensors
+
+
+def save_state(
+    run: Path, model: nn.Module, ema: Ema, made: list[torch.optim.Optimizer], step: int, minutes: float
+) -> None:
+    """Write everything a resumed run needs into `run`; the JSON that marks a whole state comes last."""
+    save_tensors({name: value.detach().clone() for name, value in model.state_dict().items()}, run / "model.safetensors")
+    save_tensors(dict(zip(ema.names, ema.values, strict=True)), run / "ema.safetensors")
+    save_tensors(_optimizer_tensors(made), run / "optimizer.safetensors")
+    save_json({"step": step, "minutes": minutes}, run / "state.json")
+
+
+def load_state(run: Path, model: nn.Module, ema: Ema, made: list[torch.optim.Optimizer]) -> tuple[int, float]:
+    """Read what `save_state` wrote; return the step and the minutes trained so far."""
+    import json
+
+    model.load_state_dict(load_file(str(run / "model.safetensors")))
+    averaged = load_file(str(run / "ema.safetensors"))
+    ema.values = [averaged[name] for name in ema.names]
+    tensors = load_file(str(run / "optimizer.safetensors"))
+    for index, optimizer in enumerate(made):
+        whole = optimizer.state_dict()
+        whole["state"] = {}
+        for name, value in tensors.items():
+            owner, number, key = name.split(".", 2)
+            if int(owner) == index:
+                whole["state"].setdefault(int(number), {})[key] = value
+        optimizer.load_state_dict(whole)
+    state = json.loads((run / "state.json").read_text())
+    return int(state["step"]), float(state["minutes"])
