@@ -1,1 +1,110 @@
-"""wordbrush."""
+"""wordbrush: edit the part of a picture that words change, and only that part.
+
+```python
+import wordbrush as wb
+
+editor = wb.Editor.from_pretrained("pocket")
+result = editor.edit("horse.png", query="a zebra on grass", reference="a horse on grass")
+result.save("zebra.png")
+```
+
+Public names are imported when they are first used, so that `import wordbrush` stays quick and without torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wordbrush.contrast import Contrast
+    from wordbrush.editor import Editor
+    from wordbrush.errors import (
+        Cancelled,
+        InputError,
+        MaskError,
+        ModelError,
+        NumericsError,
+        OutputError,
+        PictureError,
+        ProvenanceError,
+        ResourceError,
+        SettingsError,
+        UnsafeWeightsError,
+        WordbrushError,
+    )
+    from wordbrush.events import Event
+    from wordbrush.mask import Mask
+    from wordbrush.picture import Picture
+    from wordbrush.provenance import Provenance, read_provenance
+    from wordbrush.result import EditRequest, EditResult
+    from wordbrush.session import Session
+    from wordbrush.settings import PRESETS, Settings
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "contrast": ("Contrast",),
+    "editor": ("Editor",),
+    "errors": (
+        "Cancelled",
+        "InputError",
+        "MaskError",
+        "ModelError",
+        "NumericsError",
+        "OutputError",
+        "PictureError",
+        "ProvenanceError",
+        "ResourceError",
+        "SettingsError",
+        "UnsafeWeightsError",
+        "WordbrushError",
+    ),
+    "events": ("Event",),
+    "mask": ("Mask",),
+    "picture": ("Picture",),
+    "provenance": ("Provenance", "read_provenance"),
+    "result": ("EditRequest", "EditResult"),
+    "session": ("Session",),
+    "settings": ("PRESETS", "Settings"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "PRESETS",
+    "Cancelled",
+    "Contrast",
+    "EditRequest",
+    "EditResult",
+    "Editor",
+    "Event",
+    "InputError",
+    "Mask",
+    "MaskError",
+    "ModelError",
+    "NumericsError",
+    "OutputError",
+    "Picture",
+    "PictureError",
+    "Provenance",
+    "ProvenanceError",
+    "ResourceError",
+    "Session",
+    "Settings",
+    "SettingsError",
+    "UnsafeWeightsError",
+    "WordbrushError",
+    "__version__",
+    "read_provenance",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'wordbrush' has no attribute {name!r}")
+    return getattr(import_module(f"wordbrush.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

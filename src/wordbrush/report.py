@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from wordbrush.errors import NumericsError
+from wordbrush.numerics import NotFiniteError
 
 __all__ = ["Ledger", "Memory", "Plan", "Report"]
 
@@ -95,16 +95,20 @@ class Ledger:
 
     timings: dict[str, float] = field(default_factory=dict)
     evaluations: dict[str, int] = field(default_factory=dict)
+    step: int = 0
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a block; a NumericsError from within gets the stage's name."""
-        begin = time.perf_counter()
+        """Time a block; a value that is not finite is told its stage and step.
+
+        Raises:
+            NotFiniteError: from within, with the place added.
+        """
+        begin, self.step = time.perf_counter(), 0
         try:
             yield
-        except NumericsError as error:
-            error.add_note(f"stage: {name}")
-            raise
+        except NotFiniteError as error:
+            raise error.at(name, self.step + 1) from None
         finally:
             self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - begin
 

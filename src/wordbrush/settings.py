@@ -39,8 +39,10 @@ class Settings:
     fill_holes: bool = _switch(False, "fill holes of the mask")
     drop_specks: int = _switch(0, "drop parts of fewer latent cells", 0, 10_000)
     grow: int = _switch(0, "grow the mask by latent cells; below zero shrinks it", -64, 64)
-    edges: Literal["smooth", "cells"] = _switch("smooth", "outline at picture size: smoothed, or the latent cells")
-    feather: float = _switch(0.5, "blend outwards over this many latent cells", 0.0, 16.0)
+    edges: Literal["smooth", "cells"] = _switch(
+        "smooth", "outline at picture size: blended over one latent cell, or hard"
+    )
+    feather: float = _switch(0.0, "blend outwards over this many latent cells", 0.0, 16.0)
     soft: Literal["strength", "blend"] = _switch("strength", "what a grey of your mask means: how long, or how much")
     # The inversion: the picture carried into the noise.
     steps: int = _switch(50, "steps of the full grid", 1, 1000)
@@ -125,7 +127,6 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
         "inversion_guidance": 7.5,
         "inversion_label": "target",
         "edges": "cells",
-        "feather": 0.0,
     },
     "fast": {"maps": 4, "antithetic": True, "rule": "otsu", "steps": 16, "inversion_label": "target"},
     "best": {"sign": "signed", "rule": "otsu", "maps": 16, "fixed_point": 1, "inversion_label": "target"},

@@ -1,0 +1,147 @@
+"""The two walks over many pictures at once: inversions that extend what is recorded, and masked decodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from wordbrush import noise
+from wordbrush.denoiser import Conditioning
+from wordbrush.events import Callback, Event
+from wordbrush.report import Ledger
+from wordbrush.solvers import State, decode, invert
+
+if TYPE_CHECKING:
+    from wordbrush.editor import Job
+    from wordbrush.engine import Engine
+    from wordbrush.session import Session
+    from wordbrush.settings import Settings
+
+__all__ = ["batches", "extend", "repaint"]
+
+T = TypeVar("T")
+
+
+def batches(items: Iterable[T], key: Callable[[T], Hashable], size: int) -> list[list[T]]:
+    """Group items of equal key, in order of appearance, and cut the groups into batches of at most `size`."""
+    groups: dict[Hashable, list[T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
+
+
+def batch_size(engine: Engine, rows_each: int) -> int:
+    """Return how many items may share a walk: one, unless the engine mixes items."""
+    return max(1, engine.chunked.limit // rows_each) if engine.mix_items else 1
+
+
+def _reporter(
+    ledger: Ledger, callback: Callback | None, stage: Any, steps: int, session: Session
+) -> Callable[[State, int], None]:
+    def report(state: State, done: int) -> None:
+        ledger.step = done
+        if callback is not None:
+            estimate = state.prediction.x0[:1]
+            callback(Event(stage, done, steps, lambda: session.preview(estimate)))
+
+    return report
+
+
+def extend(
+    sessions: Sequence[tuple[Session, str]], settings: Settings, callback: Callback | None, ledger: Ledger
+) -> None:
+    """Carry pictures up to the encoding ratio, each from where its recorded trajectory ends.
+
+    Args:
+        sessions: (session, reference) of each picture; all of one engine.
+        settings: of the inversion.
+        callback: called after each step.
+        ledger: where seconds and evaluations are added up.
+    """
+    depth = len(sessions[0][0].engine.levels(settings)) - 1
+    due: dict[Hashable, tuple[Session, str]] = {}
+    for session, reference in sessions:
+        if len(session.kept_trajectory(reference, settings)) <= depth:
+            due.setdefault((id(session), session.trajectory_key(reference, settings)), (session, reference))
+    if not due:
+        return
+    engine = sessions[0][0].engine
+    rows_each = 1 if settings.inversion_guidance == 1.0 else 2
+
+    def alike(item: tuple[Session, str]) -> Hashable:
+        return item[0].latent_size, len(item[0].kept_trajectory(item[1], settings))
+
+    for batch in batches(due.values(), alike, batch_size(engine, rows_each)):
+        _invert_batch(engine, batch, settings, callback, ledger)
+
+
+def _invert_batch(
+    engine: Engine,
+    batch: Sequence[tuple[Session, str]],
+    settings: Settings,
+    callback: Callback | None,
+    ledger: Ledger,
+) -> None:
+    levels = engine.levels(settings)
+    recorded = [list(session.kept_trajectory(reference, settings)) for session, reference in batch]
+    texts = [engine.prompt(s.inversion_text(r, settings), settings).conditioning for s, r in batch]
+    empty = Conditioning.concat([engine.prompt("", settings).conditioning] * len(batch))
+    start, before = len(recorded[0]) - 1, engine.denoiser.rows
+    report = _reporter(ledger, callback, "invert", len(levels) - 1 - start, batch[0][0])
+    with ledger.stage("invert"), torch.no_grad():
+        for state in invert(
+            engine.guided(empty, settings.inversion_guidance),
+            torch.cat([states[-1] for states in recorded]),
+            levels,
+            Conditioning.concat(texts),
+            start=start,
+            label=settings.inversion_label,
+            fixed_point=settings.fixed_point,
+        ):
+            for row, states in enumerate(recorded):
+                states.append(state.x[row : row + 1])
+            report(state, state.index - start)
+    ledger.count("invert", engine.denoiser.rows - before)
+    for (session, reference), states in zip(batch, recorded, strict=True):
+        session.keep_trajectory(reference, settings, states)
+
+
+def repaint(engine: Engine, jobs: Sequence[Job], callback: Callback | None, ledger: Ledger) -> Tensor:
+    """Decode jobs of one latent size and one settings from x_r under their queries, held outside their masks.
+
+    Returns:
+        Clean latents (job, channel, height, width).
+    """
+    settings = jobs[0].settings
+    levels = engine.levels(settings)
+    paths = [job.session.trajectory(job.request.reference, settings=settings)[: len(levels)] for job in jobs]
+    trajectory = [torch.cat(states) for states in zip(*paths, strict=True)]
+    queries = Conditioning.concat([engine.prompt(job.request.query, settings).conditioning for job in jobs])
+    negatives = Conditioning.concat([engine.prompt(job.request.negative, settings).conditioning for job in jobs])
+    mask = torch.stack([torch.tensor(job.region.cells.values) for job in jobs])[:, None].to(trajectory[0])
+
+    def fresh(index: int) -> Tensor:
+        draws = [noise.normal(job.request.seed, "decode", index, trajectory[0].shape[1:]) for job in jobs]
+        return torch.stack(draws).to(trajectory[0])
+
+    report = _reporter(ledger, callback, "decode", len(levels) - 1, jobs[0].session)
+    before, x = engine.denoiser.rows, trajectory[0]
+    with ledger.stage("decode"), torch.no_grad():
+        for state in decode(
+            engine.guided(negatives, engine.guidance(settings)),
+            trajectory[-1],
+            levels,
+            queries,
+            trajectory=trajectory,
+            mask=mask,
+            soft=settings.soft,
+            eta=settings.eta,
+            noise=fresh,
+        ):
+            x = state.x
+            report(state, len(levels) - 1 - state.index)
+    ledger.count("decode", engine.denoiser.rows - before)
+    return x
