@@ -6,7 +6,7 @@ import re
 
 from wordbrush.errors import SettingsError
 
-__all__ = ["MAX_SEED", "MAX_SEEDS", "parse_seeds"]
+__all__ = ["MAX_SEED", "MAX_SEEDS", "parse_one_seed", "parse_seeds"]
 
 MAX_SEED = 2**63 - 1
 MAX_SEEDS = 10_000
@@ -40,3 +40,15 @@ def parse_seeds(text: str) -> tuple[int, ...]:
             raise SettingsError(f"--seed: more than {MAX_SEEDS} seeds in one call")
         seeds.update(dict.fromkeys(range(first, last + 1)))
     return tuple(seeds)
+
+
+def parse_one_seed(text: str) -> int:
+    """Read exactly one seed.
+
+    Raises:
+        SettingsError: the text is not one whole number in [0, 2**63 - 1].
+    """
+    seeds = parse_seeds(text)
+    if len(seeds) != 1:
+        raise SettingsError(f"--seed: {text[:40]!r} names several seeds; this command takes one")
+    return seeds[0]

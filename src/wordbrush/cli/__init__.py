@@ -1,0 +1,74 @@
+"""The command line: `wordbrush edit`, `mask`, `demo`, `models`, `inspect`, `replay`, `doctor`.
+
+Standard output carries data only, standard error speaks to people. Exit codes: 0 done, 1 a fault of this program,
+2 usage, 3 bad input or output, 4 model, 5 out of memory, 130 interrupted. An error is one line, never a traceback,
+unless `WORDBRUSH_DEBUG=1` is set.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the words after the program's name; None takes them from the command line.
+
+    Returns:
+        The exit code.
+    """
+    from typer import Abort, TyperException
+
+    from wordbrush.cli.app import app
+    from wordbrush.errors import WordbrushError
+
+    words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    try:
+        code = app(words, prog_name="wordbrush", standalone_mode=False)
+    except (KeyboardInterrupt, Abort):
+        return _stopped()
+    except TyperException as error:
+        return _fail(error, error.exit_code, error.format_message().rstrip(".") + _hint(error))
+    except WordbrushError as error:
+        return _fail(error, error.exit_code, str(error))
+    except BrokenPipeError:
+        # The reader of our output went away. Point stdout at nothing, so that the flush at exit does not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except MemoryError as error:
+        return _fail(error, 5, "out of memory; a smaller --resolution needs less")
+    except OSError as error:
+        return _fail(error, 3, str(error))
+    except Exception as error:
+        # Not one of ours: name it, and say how to see where it came from.
+        return _fail(error, 1, f"unexpected {type(error).__name__}: {error} (WORDBRUSH_DEBUG=1 shows where)")
+    if code == 130:  # how typer reports Ctrl-C
+        return _stopped()
+    return code if isinstance(code, int) else 0
+
+
+def _fail(error: BaseException, code: int, message: str) -> int:
+    from wordbrush.cli.terminal import one_line
+
+    if os.environ.get("WORDBRUSH_DEBUG") == "1":
+        import traceback
+
+        traceback.print_exception(error)
+    print(f"wordbrush: {one_line(message)}", file=sys.stderr)
+    return code
+
+
+def _stopped() -> int:
+    print("wordbrush: stopped", file=sys.stderr)
+    return 130
+
+
+def _hint(error: BaseException) -> str:
+    context = getattr(error, "ctx", None)
+    return f" (see {context.command_path} --help)" if context is not None else ""

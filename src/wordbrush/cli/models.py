@@ -1,0 +1,144 @@
+"""`wordbrush models list|show|fetch`: which models are at hand, what one is, and getting one."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wordbrush.cli import options as opt
+from wordbrush.cli.terminal import Terminal, one_line, print_json
+from wordbrush.errors import ModelError, SettingsError
+
+if TYPE_CHECKING:
+    from wordbrush.models.base import Model
+
+__all__ = ["cached_models", "models"]
+
+models = typer.Typer(help="List, show and fetch models.", no_args_is_help=True)
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", flags=re.ASCII)
+
+WANTED = (
+    "model_index.json",
+    "README.md",
+    "*/*.json",
+    "*/*.txt",
+    "*/*.model",
+    "*/diffusion_pytorch_model.safetensors",
+    "*/diffusion_pytorch_model-*-of-*.safetensors",
+    "*/model.safetensors",
+    "*/model-*-of-*.safetensors",
+)
+"""What `fetch` takes of a repository in diffusers layout: settings, vocabularies and safetensors. Never a pickle, never
+code; no half-precision or single-file doubles of the same weights."""
+
+UNWANTED = ("safety_checker/*", "feature_extractor/*", "*/*.bin", "*/*.ckpt", "*/*.pt", "*/*.py", "*/*.msgpack")
+
+
+@models.command("list")
+def list_models(*, json: opt.Json = False) -> None:
+    """List the models at hand: pocket, and what the Hugging Face cache holds. No network."""
+    found = [{"name": "pocket", "revision": "", "bytes": _size_of_pocket(), "where": "shipped"}, *cached_models()]
+    if json:
+        print_json({"schema": 1, "command": "models list", "models": found})
+        return
+    for entry in found:
+        print(f"{entry['name']:<48} {entry['bytes'] / 2**20:>9.1f} MiB  {entry['revision'][:12] or entry['where']}")
+
+
+def cached_models() -> list[dict[str, Any]]:
+    """Return the models in diffusers layout that the Hugging Face cache holds, by name; reads only the folder."""
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        cache = scan_cache_dir()
+    except (CacheNotFound, OSError):
+        return []
+    entries = [
+        {"name": repo.repo_id, "revision": version.commit_hash, "bytes": version.size_on_disk, "where": "cache"}
+        for repo in cache.repos
+        if repo.repo_type == "model"
+        for version in repo.revisions
+        if any(file.file_name == "model_index.json" for file in version.files)
+    ]
+    return sorted(entries, key=lambda entry: (entry["name"], entry["revision"]))
+
+
+def _size_of_pocket() -> int:
+    folder = Path(__file__).resolve().parents[1] / "models" / "pocket"
+    return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
+
+
+@models.command("show")
+def show(
+    *,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="pocket, a folder, a file, or a cached model.")],
+    revision: opt.Revision = None,
+    json: opt.Json = False,
+) -> None:
+    """Show who a model is: identity, card and known words. No network."""
+    from wordbrush.cli.loading import ModelChoice, load_editor
+
+    model = load_editor(ModelChoice(name=name, revision=revision), Terminal()).model
+    if json:
+        print_json({"schema": 1, "command": "models show", **_facts(model)})
+        return
+    for key, value in _facts(model).items():
+        if isinstance(value, dict):
+            for inner, item in value.items():
+                print(f"{key + '.' + inner:<24}{one_line(str(item), limit=400)}")
+        else:
+            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            print(f"{key:<24}{one_line(text, limit=20_000)}")
+
+
+def _facts(model: Model) -> dict[str, Any]:
+    return {
+        "identity": model.identity.as_dict(),
+        "resolution": model.resolution,
+        "guidance": model.guidance,
+        "card": dict(model.card),
+        "words": list(model.words),
+    }
+
+
+@models.command("fetch")
+def fetch(
+    *,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A Hugging Face id, such as owner/model.")],
+    revision: opt.Revision = None,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Download a model into the Hugging Face cache: safetensors and settings only, never a pickle or code."""
+    if not HUB_ID.fullmatch(name):
+        raise SettingsError(f"{name!r} is not a Hugging Face id; it looks like owner/model")
+    if quiet:
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    folder = _download(name, revision)
+    if not (folder / "model_index.json").is_file() or not any(folder.glob("*/*.safetensors")):
+        raise ModelError(f"{name} has no safetensors weights in diffusers layout; nothing of it can be used")
+    if json:
+        print_json(
+            {"schema": 1, "command": "models fetch", "name": name, "revision": folder.name, "folder": str(folder)}
+        )
+    else:
+        Terminal(quiet=quiet).note(f"{name} at {folder.name}")
+
+
+def _download(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(name, revision=revision, allow_patterns=list(WANTED), ignore_patterns=list(UNWANTED))
+        )
+    except Exception as error:
+        # The hub client raises unrelated classes for a missing name, a gate, no network, a full disk.
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError(f"{name} could not be fetched: {reason[0]}") from error

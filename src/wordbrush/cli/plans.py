@@ -1,0 +1,64 @@
+"""`--dry-run`: what a call would do, said before it does it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from wordbrush.cli.terminal import STAGES, print_json
+
+if TYPE_CHECKING:
+    from wordbrush.cli.edit import Order
+    from wordbrush.cli.terminal import Terminal
+    from wordbrush.editor import Editor
+    from wordbrush.picture import Picture
+    from wordbrush.report import Plan
+
+__all__ = ["show_plan"]
+
+
+def show_plan(editor: Editor, source: Picture, order: Order, terminal: Terminal) -> None:
+    """Print the plan of an order: as JSON on standard output, or as lines for people on standard error."""
+    plan = editor.plan(
+        source.size,
+        queries=len(order.queries),
+        seeds=len(order.seeds),
+        settings=order.settings,
+        own_mask=order.mask is not None,
+        check_inversion=order.check_inversion,
+    )
+    if order.json:
+        print_json(plan_record(plan, editor, order))
+        return
+    for line in plan_lines(plan):
+        terminal.console.print(line)
+
+
+def plan_record(plan: Plan, editor: Editor, order: Order) -> dict[str, Any]:
+    """Return what `--dry-run --json` prints."""
+    return {
+        "schema": 1,
+        "command": "plan",
+        "model": editor.model.identity.as_dict(),
+        "size": list(plan.size),
+        "working_size": list(plan.working_size),
+        "latent_size": list(plan.latent_size),
+        "depth": plan.depth,
+        "evaluations": dict(plan.evaluations),
+        "evaluations_total": sum(plan.evaluations.values()),
+        "memory_bytes": plan.memory_bytes,
+        "results": len(order.jobs),
+    }
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """Return the plan as lines of text."""
+    lines = [
+        f"picture       {plan.size[0]} x {plan.size[1]}",
+        f"working size  {plan.working_size[0]} x {plan.working_size[1]}"
+        f" ({plan.latent_size[0]} x {plan.latent_size[1]} latent cells)",
+        f"steps         {plan.depth} up, {plan.depth} down",
+    ]
+    lines += [f"{STAGES.get(stage, stage):<24}{count:>6} evaluations" for stage, count in plan.evaluations.items()]
+    lines.append(f"{'in all':<24}{sum(plan.evaluations.values()):>6} evaluations")
+    lines.append(f"session memory {plan.memory_bytes / 2**20:.1f} MiB, besides the model")
+    return lines

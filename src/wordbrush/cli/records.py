@@ -1,0 +1,89 @@
+"""`wordbrush inspect` and `wordbrush replay`: read what a file says of its making, and make it again."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wordbrush.cli import options as opt
+from wordbrush.cli.terminal import Terminal, one_line, print_json
+
+if TYPE_CHECKING:
+    from wordbrush.provenance import Provenance
+
+__all__ = ["inspect", "replay"]
+
+Recorded = Annotated[Path, typer.Argument(metavar="FILE", help="A picture made by wordbrush.")]
+
+
+def inspect(*, file: Recorded, json: opt.Json = False) -> None:
+    """Print what a file says of its making."""
+    from wordbrush.provenance import read_provenance
+
+    record = read_provenance(file)
+    if json:
+        print_json(json_module.loads(record.to_json()))
+        return
+    for name, value in _lines(record):
+        print(f"{name:<12}{one_line(value)}")
+
+
+def _lines(record: Provenance) -> list[tuple[str, str]]:
+    source, model, mask = record.input, record.model, record.mask
+    revision = f" at {model['revision']}" if model.get("revision") else ""
+    changed = ", ".join(f"{name} {value}" for name, value in record.settings.items())
+    return [
+        ("query", record.query),
+        ("reference", record.reference),
+        ("negative", record.negative),
+        ("seed", str(record.seed)),
+        (
+            "input",
+            f"{source['name'] or '(unnamed)'}, {source['width']} x {source['height']}, sha256 {source['sha256']}",
+        ),
+        ("model", f"{model['name']}{revision} ({model['family']}, {model['parametrisation']}, {model['dtype']})"),
+        ("weights", f"sha256 {model['sha256']}"),
+        ("mask", f"{mask['source']}, {float(mask['area']):.1%} of the picture, sha256 {mask['sha256']}"),
+        ("preset", record.preset or "(none)"),
+        ("settings", changed),
+        ("made with", f"wordbrush {record.wordbrush}, " + ", ".join(f"{k} {v}" for k, v in record.packages.items())),
+        *(("note", note) for note in record.notes),
+    ]
+
+
+def replay(
+    *,
+    file: Recorded,
+    source: Annotated[
+        Path | None, typer.Option("--input", help="The input picture; by default the recorded name, next to FILE.")
+    ] = None,
+    mask: Annotated[Path | None, typer.Option("--mask", help="The mask, if the record does not carry it.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where the reproduction goes.")] = None,
+    allow_download: opt.AllowDownload = False,
+    device: opt.Device = None,
+    force: opt.Force = False,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Make a file again from its own record, and say whether the bytes are identical.
+
+    The input picture must be the recorded one (its SHA-256 is compared). Without -o the new file is FILE-replay.
+    """
+    from wordbrush.cli.replaying import Replay
+
+    terminal = Terminal(quiet=quiet)
+    outcome = Replay.of(file, source, mask, output, force=force).run(
+        terminal, allow_download=allow_download, device=device
+    )
+    if json:
+        print_json(outcome)
+    else:
+        terminal.note(_verdict(outcome))
+
+
+def _verdict(outcome: dict[str, Any]) -> str:
+    same = "identical to" if outcome["identical"] else "NOT identical to"
+    return f"{outcome['output']}: {same} {outcome['file']}"
