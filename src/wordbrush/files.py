@@ -1,0 +1,149 @@
+"""Writing files so that a name never shows half a file.
+
+The bytes go to a temporary name in the same folder, are flushed and synced, and take the real name in one step of
+the file system. Whoever is killed half way leaves at most a hidden file whose name starts with `TEMPORARY_PREFIX`;
+nothing ever reads such a file, and it may be deleted whenever no wordbrush is running.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from wordbrush.errors import OutputError
+
+__all__ = ["TEMPORARY_PREFIX", "write_atomic"]
+
+TEMPORARY_PREFIX = ".wordbrush-"
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES}
+
+
+def write_atomic(path: str | Path, data: bytes, *, force: bool = False) -> None:
+    """Write `data` at `path`: afterwards the name holds all of it, or what it held before.
+
+    Without `force` an existing name is never touched, also when it appears while the data is being written. With
+    `force` a regular file is replaced and its permission bits are kept; a symbolic link is replaced itself, the file
+    it points to is not written.
+
+    Args:
+        path: where the file shall be; its folder must exist.
+        data: the whole content.
+        force: replace what is there.
+
+    Raises:
+        OutputError: the name is taken and `force` is false, the folder is missing or cannot be written, the disk is
+            full, or the name is not possible on this system. No temporary file stays behind.
+    """
+    target = Path(path)
+    temporary: Path | None = None
+    try:
+        mode = _check_target(target, force=force)
+        temporary = target.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.tmp"
+        _write_synced(temporary, data, mode)
+        if force:
+            temporary.replace(target)
+        else:
+            _claim(temporary, target)
+        _sync_folder(target.parent)
+    except OutputError:
+        raise
+    except (OSError, ValueError) as error:
+        raise OutputError(_sentence(target, error)) from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError, ValueError):
+                temporary.unlink()
+
+
+def _check_target(target: Path, *, force: bool) -> int | None:
+    """Return the permission bits to keep, or None for a new file; raise early on what cannot work."""
+    try:
+        there = target.lstat()
+    except FileNotFoundError:
+        if not target.parent.is_dir():
+            raise OutputError(f"{target}: the folder {target.parent} does not exist; make it first") from None
+        return None
+    if stat.S_ISDIR(there.st_mode):
+        raise OutputError(f"{target}: this is a folder; give the name of a file in it")
+    if not force:
+        raise _taken(target)
+    if stat.S_ISLNK(there.st_mode):
+        return None
+    if not stat.S_ISREG(there.st_mode):
+        raise OutputError(f"{target}: this is a device or a pipe, not a file; choose another name")
+    return stat.S_IMODE(there.st_mode)
+
+
+def _write_synced(temporary: Path, data: bytes, mode: int | None) -> None:
+    """Create `temporary` (never an existing one), write everything and wait until it is on the disk."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(temporary, flags, 0o666), "wb") as file:
+        if mode is not None and hasattr(os, "fchmod"):
+            os.fchmod(file.fileno(), mode)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _claim(temporary: Path, target: Path) -> None:
+    """Give the finished file its name unless that name is taken, with no moment in between.
+
+    A hard link is made or refused in one step. File systems without hard links (FAT, some network shares) get an empty
+    placeholder first, which is refused as firmly; only there a kill between the two steps leaves an empty file.
+    """
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        raise _taken(target) from None
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        try:
+            os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        except FileExistsError:
+            raise _taken(target) from None
+        try:
+            temporary.replace(target)
+        except OSError:
+            target.unlink()
+            raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name itself survive a power cut; systems that cannot open folders do this on their own."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        # Some network file systems refuse to sync a folder; the file is complete all the same.
+        with contextlib.suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _taken(target: Path) -> OutputError:
+    return OutputError(f"{target}: the file exists already; choose another name or ask for overwriting (--force)")
+
+
+def _sentence(target: Path, error: OSError | ValueError) -> str:
+    """Say in plain words why `target` could not be written, and what to do."""
+    if not isinstance(error, OSError):
+        return f"{str(target)!r}: this is not a possible file name ({error}); choose another name"
+    folder = target.parent
+    known = {
+        errno.EACCES: f"no permission to write in {folder}; choose another folder",
+        errno.EPERM: f"no permission to write in {folder}; choose another folder",
+        errno.EROFS: f"{folder} is read-only; choose another folder",
+        errno.ENOSPC: f"the disk that holds {folder} is full; free some space or choose another folder",
+        getattr(errno, "EDQUOT", -1): f"your quota for {folder} is used up; free some space or choose another folder",
+        errno.EFBIG: "the file would be larger than this system allows; choose another folder or a smaller picture",
+        errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter one",
+        errno.ENOTDIR: f"{folder} is not a folder; choose another one",
+        errno.ENOENT: f"no file can be made in {folder}; choose another folder",
+    }
+    return f"{target}: {known.get(error.errno or 0, f'the file cannot be written ({error.strerror or error})')}"

@@ -1,0 +1,292 @@
+"""Masks: which cells of a picture (or of its latent) are edited. 1 or white = edit, 0 or black = keep.
+
+A mask is a value: nothing changes it, every operation gives a new one. Between 0 and 1 it is soft, and the algebra is
+that of fuzzy sets: `a | b` is the larger, `a & b` the smaller, `a - b` the smaller of a and 1 - b, `~a` is 1 - a. On
+binary masks these are union, intersection, difference and complement.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from wordbrush import _mask_arrays as arrays
+from wordbrush._mask_source import array_values, image_values, open_values
+from wordbrush.errors import MaskError, OutputError
+from wordbrush.files import write_atomic
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+    from PIL import Image
+
+__all__ = ["Mask", "ResizeRule"]
+
+ResizeRule = Literal["nearest", "linear", "area", "any"]
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """Which cells are edited.
+
+    Two masks are compared by `digest()`, to 8 bits, or through `values`.
+
+    Attributes:
+        values: float32 (height, width) in [0, 1], 1 = edit; read-only.
+
+    Raises:
+        MaskError: `values` is not such an array; `from_array` takes other kinds.
+    """
+
+    values: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        if not np.issubdtype(np.asarray(self.values).dtype, np.floating):
+            raise MaskError("Mask(values) takes floats in 0 ... 1; use Mask.from_array for other kinds of numbers")
+        values = np.array(array_values(self.values), order="C")
+        values.setflags(write=False)
+        object.__setattr__(self, "values", values)
+
+    # ---- from what people have
+
+    @classmethod
+    def from_array(cls, array: ArrayLike) -> Mask:
+        """Make a mask from an array (height, width) or (height, width, 1) of any plain dtype.
+
+        - bool: True = edit.
+        - integers: 0 ... the largest number of the dtype (255 for uint8, 65535 for uint16) becomes 0 ... 1. Two
+          exceptions: an array that holds nothing above 1 holds labels, 1 = edit; and one whose largest number would
+          vanish at 8 bits (0 ... 255 stored as int64, say) is refused, because it is surely not meant as empty.
+        - floats: in [0, 1], up to 1e-6 of rounding.
+
+        Raises:
+            MaskError: another shape or dtype, no cells, NaN, or numbers out of range.
+        """
+        return cls(array_values(array))
+
+    @classmethod
+    def from_image(cls, image: Image.Image) -> Mask:
+        """Make a mask from a Pillow image of any mode.
+
+        The luminance (ITU-R 601) counts, 16-bit grey (`I`, `I;16`) as 0 ... 65535, `F` as 0 ... 1. With an alpha
+        channel or a transparent palette entry it is luminance × alpha, except that a picture whose visible pixels
+        all have one colour and whose alpha varies is a drawing of the mask in that colour: there alpha alone counts.
+
+        Raises:
+            MaskError: the image cannot be decoded, or holds numbers out of range.
+        """
+        return cls(image_values(image))
+
+    @classmethod
+    def open(cls, source: str | Path | bytes) -> Mask:
+        """Read a mask from a PNG, JPEG, WebP, TIFF, BMP or AVIF file, or from its bytes, by the rule of `from_image`.
+
+        The picture is turned upright by EXIF; of an animation the first frame counts.
+
+        Raises:
+            MaskError: no such file, not one of these formats, broken, above 25 MB or above 50 million pixels (both
+                looked at before anything is decoded).
+        """
+        return cls(open_values(source))
+
+    @classmethod
+    def empty(cls, size: tuple[int, int]) -> Mask:
+        """Keep everything; `size` is (width, height)."""
+        width, height = _size(size)
+        return cls(np.zeros((height, width), dtype=np.float32))
+
+    @classmethod
+    def full(cls, size: tuple[int, int]) -> Mask:
+        """Edit everything; `size` is (width, height)."""
+        width, height = _size(size)
+        return cls(np.ones((height, width), dtype=np.float32))
+
+    @classmethod
+    def from_box(cls, size: tuple[int, int], box: tuple[int, int, int, int]) -> Mask:
+        """Edit the rectangle `box` (left, top, right, bottom; the last two exclusive), cut to `size` (width, height).
+
+        Raises:
+            MaskError: right is left of left, or bottom above top.
+        """
+        width, height = _size(size)
+        left, top, right, bottom = box
+        if right < left or bottom < top:
+            raise MaskError(f"the box {box} is inside out: it is (left, top, right, bottom)")
+        values = np.zeros((height, width), dtype=np.float32)
+        values[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = 1
+        return cls(values)
+
+    # ---- what it is like
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in cells."""
+        return self.values.shape[1], self.values.shape[0]
+
+    @property
+    def area(self) -> float:
+        """Share of the cells that is edited, in [0, 1]: the mean value."""
+        return float(self.values.mean(dtype=np.float64))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every value is 0."""
+        return not self.values.any()
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether every value is 0 or 1."""
+        return bool(np.all((self.values == 0) | (self.values == 1)))
+
+    @property
+    def box(self) -> tuple[int, int, int, int] | None:
+        """(left, top, right, bottom) of the values above 0, the last two exclusive; None when empty."""
+        return arrays.bounds(self.values)
+
+    def __repr__(self) -> str:
+        kind = "binary" if self.is_binary else "soft"
+        return f"Mask({self.size[0]} × {self.size[1]}, {kind}, {100 * self.area:.1f} % edited)"
+
+    # ---- algebra
+
+    def __or__(self, other: Mask) -> Mask:
+        if not isinstance(other, Mask):
+            return NotImplemented
+        return Mask(np.maximum(self.values, self._same(other)))
+
+    def __and__(self, other: Mask) -> Mask:
+        if not isinstance(other, Mask):
+            return NotImplemented
+        return Mask(np.minimum(self.values, self._same(other)))
+
+    def __sub__(self, other: Mask) -> Mask:
+        if not isinstance(other, Mask):
+            return NotImplemented
+        return Mask(np.minimum(self.values, 1 - self._same(other)))
+
+    def __invert__(self) -> Mask:
+        return Mask(1 - self.values)
+
+    def combine(self, include: Mask | None = None, exclude: Mask | None = None) -> Mask:
+        """Return (self | include) - exclude: what is excluded wins. Both are resized to this mask (by area)."""
+        result = self
+        if include is not None:
+            result = result | include.resize(self.size, how="area")
+        if exclude is not None:
+            result = result - exclude.resize(self.size, how="area")
+        return result
+
+    def _same(self, other: Mask) -> NDArray[np.float32]:
+        if other.size != self.size:
+            raise MaskError(
+                f"masks of {self.size[0]} × {self.size[1]} and {other.size[0]} × {other.size[1]} cells do not go "
+                "together; resize one of them first"
+            )
+        return other.values
+
+    # ---- shape
+
+    def grow(self, radius: float) -> Mask:
+        """Widen by `radius` of this mask's cells in every direction (a disc; soft masks: the largest value in it)."""
+        return Mask(arrays.grow(self.values, _radius("grow", radius)))
+
+    def shrink(self, radius: float) -> Mask:
+        """Narrow by `radius` of this mask's cells: `~(~self).grow(radius)`. The edge of the picture takes nothing."""
+        return Mask(arrays.shrink(self.values, _radius("shrink", radius)))
+
+    def fill_holes(self) -> Mask:
+        """Set to 1 every region below 0.5 that is shut in by values of at least 0.5, corners being shut."""
+        return Mask(arrays.fill_holes(self.values))
+
+    def drop_specks(self, min_cells: float) -> Mask:
+        """Set to 0 every connected region (corners connect) whose values sum to less than `min_cells`."""
+        return Mask(arrays.drop_specks(self.values, _radius("drop_specks", min_cells)))
+
+    def feather(self, radius: float) -> Mask:
+        """Soften outwards: a ramp falling linearly from the mask's edge to 0 at `radius` cells; inside, 1 stays 1.
+
+        Distances run from cell centre to cell centre, so a radius up to 1 changes nothing. Values below 1/16 do
+        not spread.
+        """
+        return Mask(arrays.feather(self.values, _radius("feather", radius)))
+
+    def binarise(self, at: float = 0.5) -> Mask:
+        """Return 1 where the value is at least `at` (in (0, 1]), 0 elsewhere.
+
+        Raises:
+            MaskError: `at` is not in (0, 1].
+        """
+        if not 0 < at <= 1:
+            raise MaskError(f"binarise at {at} is outside 0 (excluded) ... 1")
+        return Mask((self.values >= np.float32(at)).astype(np.float32))
+
+    def resize(self, size: tuple[int, int], how: ResizeRule = "nearest") -> Mask:
+        """Resample to `size` (width, height).
+
+        - nearest: the cell under the target's centre; a binary mask stays binary.
+        - linear: straight lines between cell centres, all covered cells weighted when shrinking.
+        - area: the mean over what the target covers; `area` does not change.
+        - any: the largest value the target touches, however little of it; a binary mask stays binary and loses nothing.
+
+        Raises:
+            MaskError: a side below 1, or an unknown rule.
+        """
+        if how not in get_args(ResizeRule):
+            raise MaskError(f"resize by {how!r} is unknown: known are {', '.join(get_args(ResizeRule))}")
+        return self if _size(size) == self.size else Mask(arrays.resize(self.values, _size(size), how))
+
+    # ---- out
+
+    def to_image(self) -> Image.Image:
+        """Return a Pillow image of mode L, 255 = edit."""
+        from PIL import Image
+
+        return Image.fromarray(self._bytes8())
+
+    def png_bytes(self) -> bytes:
+        """Return the smallest PNG: 1 bit a cell for a binary mask, else 8-bit grey. `Mask.open` gives it back."""
+        from PIL import Image
+
+        return _png(Image.fromarray(self.values > 0) if self.is_binary else self.to_image())
+
+    def save(self, path: str | Path, force: bool = False) -> None:
+        """Write an 8-bit grey PNG, white = edit.
+
+        Raises:
+            OutputError: the name does not end in .png, exists already (and not `force`), or cannot be written.
+        """
+        if Path(path).suffix.lower() != ".png":
+            raise OutputError(f"{path}: a mask is saved as PNG; choose a name that ends in .png")
+        write_atomic(path, _png(self.to_image()), force=force)
+
+    def digest(self) -> str:
+        """Return the SHA-256 (hex) of the size and the 8-bit values."""
+        width, height = self.size
+        return hashlib.sha256(f"{width}x{height}:".encode() + self._bytes8().tobytes()).hexdigest()
+
+    def _bytes8(self) -> NDArray[np.uint8]:
+        return np.rint(self.values * 255).astype(np.uint8)
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()
+
+
+def _size(size: tuple[int, int]) -> tuple[int, int]:
+    width, height = (int(side) for side in size)
+    if width < 1 or height < 1:
+        raise MaskError(f"a mask of {width} × {height} cells has none; both sides are at least 1")
+    return width, height
+
+
+def _radius(what: str, value: float) -> float:
+    if not (math.isfinite(value) and value >= 0):
+        raise MaskError(f"{what} by {value} is not possible; it takes a number of cells from 0 on")
+    return float(value)

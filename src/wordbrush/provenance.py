@@ -1,0 +1,299 @@
+"""What was done to a picture, written into the picture: enough to do it again, and honest about what a machine made.
+
+A saved picture carries
+
+- the record: versioned JSON, see `Provenance` (where it lies in each format: `wordbrush._metadata`);
+- a `parameters` text as existing viewers of generated pictures read it: a PNG text chunk of this name, or the EXIF
+  UserComment of JPEG, WebP and AVIF. It is for eyes: long texts are cut, line breaks become spaces;
+- an XMP packet with the IPTC digital source type: a composite with parts made by a trained model, or a picture made
+  by one when the mask covers everything; nothing when the mask is empty, as then nothing was made;
+- the colour profile of the picture. Nothing of the input's own EXIF, XMP, comments or position is ever copied.
+"""
+
+from __future__ import annotations
+
+import functools
+import stat
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wordbrush import _metadata as metadata
+from wordbrush._encode import FORMATS, encode_pixels
+from wordbrush._record import SCHEMA_VERSION, checked, dumped, loaded, plain_line, quoted
+from wordbrush.errors import OutputError, ProvenanceError
+from wordbrush.files import write_atomic
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Provenance",
+    "encode_image",
+    "package_versions",
+    "parameters_line",
+    "read_provenance",
+    "save_image",
+    "xmp_packet",
+]
+
+MAX_FILE = 1 << 30
+_IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+_PACKAGES = ("wordbrush", "torch", "diffusers", "transformers", "numpy", "scipy", "pillow", "safetensors", "peft")
+_TEXTS = ("query", "reference", "negative")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What was done. There is no clock in it: doing the same again gives the same bytes.
+
+    Mappings are copied to plain dicts and tuples in them to lists, as they come back from a file; treat them as
+    read-only. Keys beyond those named here are kept.
+
+    Attributes:
+        schema: version of this layout, `SCHEMA_VERSION`.
+        wordbrush: version of the program.
+        input: name (or None), sha256, width, height of the input picture.
+        model: name, family, source, revision, sha256, parametrisation, device, dtype (texts or None), loras (a list).
+        query: the text the picture should match.
+        reference: the text it matched before.
+        negative: the negative prompt.
+        seed: of this item.
+        preset: its name, or None.
+        settings: every switch with its value.
+        mask: source ("auto" or "user"), sha256, area in [0, 1]; given masks with their own sha256 and png (base64).
+        packages: name to version.
+        notes: what the user was told.
+        withheld: the texts were left out on purpose: query, reference and negative are empty, a replay is impossible.
+
+    Raises:
+        ProvenanceError: a field is missing or of the wrong kind; the message names it.
+    """
+
+    schema: int
+    wordbrush: str
+    input: Mapping[str, Any]
+    model: Mapping[str, Any]
+    query: str
+    reference: str
+    negative: str
+    seed: int
+    preset: str | None
+    settings: Mapping[str, Any]
+    mask: Mapping[str, Any]
+    packages: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+    withheld: bool = False
+
+    def __post_init__(self) -> None:
+        own = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        for name, value in checked({**own, "notes": list(self.notes)}).items():
+            object.__setattr__(self, name, tuple(value) if name == "notes" else value)
+
+    @property
+    def replayable(self) -> bool:
+        """Whether the record says everything a replay needs (besides the input, the model and any big mask)."""
+        return not self.withheld
+
+    def without_texts(self) -> Provenance:
+        """Return the record without query, reference, negative and notes (which may quote them)."""
+        return replace(self, query="", reference="", negative="", notes=(), withheld=True)
+
+    def to_json(self) -> str:
+        """Return one line of ASCII JSON with sorted keys: equal records give equal text."""
+        fields = asdict(self)
+        if not fields.pop("withheld"):
+            return dumped(fields)
+        return dumped({**{name: value for name, value in fields.items() if name not in _TEXTS}, "withheld": True})
+
+    @classmethod
+    def from_json(cls, text: str) -> Provenance:
+        """Return the record `to_json` wrote. Fields this version does not know are ignored.
+
+        Raises:
+            ProvenanceError: not JSON, of a newer schema, or a field is missing or wrong; the message names it.
+        """
+        if len(text) > metadata.MAX_RECORD:
+            raise ProvenanceError(f"the record is longer than {metadata.MAX_RECORD:,} characters")
+        fields = loaded(text)
+        if fields.setdefault("withheld", False) is True:
+            fields.update(dict.fromkeys(_TEXTS, ""))
+        fields.setdefault("notes", [])
+        known = checked({name: value for name, value in fields.items() if name in cls.__dataclass_fields__})
+        return cls(**known)
+
+
+def parameters_line(provenance: Provenance) -> str:
+    """Return the text other viewers know as `parameters`: prompt, negative prompt, then a list of `Name: value`.
+
+    At most 60 KiB in UTF-8 and in UTF-16. Texts are cut at 4,000 characters; control characters, line breaks among
+    them, become spaces, so that no text can pose as one of the other lines.
+    """
+    model, source, settings = provenance.model, provenance.input, provenance.settings
+    prompt, negative = plain_line(provenance.query), plain_line(provenance.negative)
+    items: list[tuple[str, Any]] = [
+        ("Steps", settings.get("steps")),
+        ("Sampler", "Euler" if model.get("parametrisation") == "flow" else "DDIM"),
+        ("CFG scale", settings.get("guidance")),
+        ("Seed", provenance.seed),
+        ("Size", f"{source['width']}x{source['height']}"),
+        ("Model hash", (model["sha256"] or "")[:10]),
+        ("Model", model["name"]),
+        ("Denoising strength", settings.get("ratio")),
+        ("Mask area", f"{provenance.mask['area']:.4f}"),
+        ("Preset", provenance.preset),
+        ("Version", f"wordbrush {provenance.wordbrush}"),
+    ]
+    if provenance.reference:
+        items.append(("Source prompt", plain_line(provenance.reference)))
+    short = [
+        (name, value if name == "Source prompt" else plain_line(str(value), 200))
+        for name, value in items
+        if value is not None and value != ""
+    ]
+    lines = [quoted(prompt) if prompt.startswith("Negative prompt:") else prompt]
+    if negative:
+        lines.append(f"Negative prompt: {negative}")
+    lines.append(", ".join(f"{name}: {quoted(value) if set(value) & set(',:') else value}" for name, value in short))
+    return "\n".join(lines)
+
+
+def xmp_packet(provenance: Provenance, whole: bool) -> bytes:
+    """Return the XMP packet (UTF-8) with the IPTC digital source type, without the record.
+
+    Args:
+        provenance: what was done; an empty mask leaves the type out.
+        whole: the mask covers the whole picture, so all of it is made by the model.
+    """
+    return metadata.xmp_text(_creator(provenance), _source_type(provenance, whole))
+
+
+def encode_image(
+    image: Image.Image,
+    suffix: str,
+    provenance: Provenance | None,
+    quality: int = 95,
+    include_prompt: bool = True,
+) -> bytes:
+    """Return the file content: the pixels, the colour profile in `image.info`, and the record if there is one.
+
+    PNG, WebP and TIFF are lossless; JPEG is 4:4:4; the same arguments give the same bytes.
+
+    Args:
+        image: mode L, LA, RGB or RGBA (1 and P are widened); only `icc_profile` of its info is used.
+        suffix: .png .webp .tif .tiff .jpg .jpeg .avif .bmp; decides the format.
+        provenance: what to write into the file, or None for no metadata at all.
+        quality: 1 ... 100, for JPEG and AVIF.
+        include_prompt: write the texts; without them the record cannot be replayed.
+
+    Raises:
+        OutputError: unknown suffix, alpha into JPEG or BMP, a record or profile into BMP, a record too long, a picture
+            too large for the format.
+    """
+    kind = FORMATS.get(suffix.lower())
+    if kind is None:
+        raise OutputError(f"{suffix or 'a name without an ending'}: wordbrush writes {', '.join(FORMATS)}")
+    if provenance is None:
+        return encode_pixels(image, kind, quality, {})
+    if kind == "BMP":
+        raise OutputError("BMP cannot carry the record of what was done; save as .png, or leave the metadata out")
+    return encode_pixels(image, kind, quality, _carried(provenance, kind, include_prompt))
+
+
+def _carried(provenance: Provenance, kind: str, include_prompt: bool) -> dict[str, Any]:
+    """Return what goes into a file of this kind besides pixels, as arguments of `encode_pixels`."""
+    told = provenance if include_prompt else provenance.without_texts()
+    record, creator = told.to_json(), _creator(told)
+    if len(record) > metadata.MAX_RECORD:
+        raise OutputError(
+            f"the record has {len(record):,} characters, more than {metadata.MAX_RECORD:,}; the mask in it is too "
+            "detailed: simplify it, or leave the metadata out"
+        )
+    source_type = _source_type(told, told.mask["area"] >= 1)
+    if kind == "PNG":
+        packet = metadata.xmp_text(creator, source_type).decode()
+        return {"texts": [("parameters", parameters_line(told)), *metadata.record_parts(record)], "xmp": packet}
+    if kind == "TIFF":
+        return {"xmp": metadata.xmp_text(creator, source_type, record)}
+    comment = metadata.user_comment(parameters_line(told))
+    if kind == "JPEG":
+        return {"exif": comment, "extra": metadata.jpeg_segments(creator, source_type, record)}
+    return {"exif": comment, "xmp": metadata.xmp_text(creator, source_type, record)}
+
+
+def _creator(provenance: Provenance) -> str:
+    return plain_line(f"wordbrush {provenance.wordbrush}", 200)
+
+
+def _source_type(provenance: Provenance, whole: bool) -> str | None:
+    if whole:
+        return _IPTC + "trainedAlgorithmicMedia"
+    return _IPTC + "compositeWithTrainedAlgorithmicMedia" if provenance.mask["area"] > 0 else None
+
+
+def save_image(
+    image: Image.Image,
+    path: str | Path,
+    provenance: Provenance | None,
+    *,
+    force: bool = False,
+    quality: int = 95,
+    include_prompt: bool = True,
+) -> None:
+    """Write `encode_image` to `path` in one step; the ending of the name decides the format.
+
+    Raises:
+        OutputError: as `encode_image`; or the file exists (and not `force`) or cannot be written.
+    """
+    data = encode_image(image, Path(path).suffix, provenance, quality, include_prompt)
+    write_atomic(path, data, force=force)
+
+
+def read_provenance(source: str | Path | bytes) -> Provenance:
+    """Return the record in a picture file, or in its bytes. No pixel is decoded.
+
+    Raises:
+        ProvenanceError: no such file, not a picture format that can carry a record, no record in it, or a broken one.
+    """
+    data, name = (source, "these bytes") if isinstance(source, bytes) else _file_bytes(Path(source))
+    try:
+        record = metadata.find_record(data)
+        if record is not None:
+            return Provenance.from_json(record)
+    except ProvenanceError as error:
+        raise ProvenanceError(f"{name}: {error}") from error
+    raise ProvenanceError(f"{name}: there is no wordbrush record in it; metadata may have been stripped on the way")
+
+
+def _file_bytes(path: Path) -> tuple[bytes, str]:
+    try:
+        there = path.stat()
+        good = stat.S_ISREG(there.st_mode) and there.st_size <= MAX_FILE
+        data = path.read_bytes() if good else b""
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ProvenanceError(f"{str(path)!r}: the file cannot be read ({reason})") from error
+    if not good:
+        raise ProvenanceError(f"{path}: this is not a file, or one of more than {MAX_FILE:,} bytes")
+    return data, str(path)
+
+
+@functools.cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    from importlib import metadata as installed
+
+    found = []
+    for name in _PACKAGES:
+        try:
+            found.append((name, installed.version(name)))
+        except installed.PackageNotFoundError:
+            if name == "wordbrush":
+                found.append((name, "unknown"))
+    return tuple(found)
+
+
+def package_versions() -> dict[str, str]:
+    """Return the installed versions of the packages that decide the result; `wordbrush` is always among them."""
+    return dict(_versions())
