@@ -120,7 +120,7 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--optimizer", default="muon")
     line.add_argument("--lr", type=float, default=1.5e-3)
     line.add_argument("--batch", type=int, default=48)
-    line.add_argument("--widths", type=int, nargs="+", default=[192, 256])
+    line.add_argument("--widths", type=int, nargs="+", default=[160, 256])
     line.add_argument("--layers", type=int, default=1)
     line.add_argument("--warmup", type=int, default=100)
     line.add_argument("--decay", type=float, default=0.2)

@@ -1,0 +1,70 @@
+"""Export of a training state to the plain diffusers folder layout, in half precision."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file
+
+from .store import load_weights, save_json
+from .text import known_words
+from .train_unet import Denoiser
+from .train_vae import new_vae
+from .unet import new_scheduler
+
+
+def export(run: Path, vae_weights: Path, out: Path, widths: tuple[int, ...], layers: int) -> None:
+    """Write the averaged weights of `run` and the autoencoder as a `StableDiffusionPipeline` folder."""
+    model = Denoiser(run, widths, layers)
+    averaged = load_file(str(run / "ema.safetensors"))
+    missing, unexpected = model.load_state_dict(averaged, strict=False)
+    if unexpected or any("position_ids" not in name for name in missing):
+        raise ValueError(f"{run} does not fit this architecture: {missing} {unexpected}")
+    vae = new_vae()
+    load_weights(vae, vae_weights)
+    scale = json.loads(vae_weights.with_suffix(".json").read_text())["scaling_factor"]
+    vae.register_to_config(scaling_factor=scale)
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=model.text,
+        tokenizer=model.tokenizer,
+        unet=model.unet.to(memory_format=torch.contiguous_format),
+        scheduler=new_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.to(torch.float16)
+    pipeline.save_pretrained(out, safe_serialization=True)
+    build = run / "vocabulary"
+    for name in ("vocab.json", "merges.txt"):
+        (out / "tokenizer" / name).write_bytes((build / name).read_bytes())
+    _load_in_float32(out / "text_encoder" / "config.json")
+    save_json(known_words(), out / "words.json")
+
+
+def _load_in_float32(config: Path) -> None:
+    """Make transformers widen the half-precision weights on loading, as diffusers does with its own."""
+    settings = json.loads(config.read_text())
+    settings["dtype"] = "float32"
+    save_json(settings, config)
+
+
+def main() -> None:
+    """Export a run."""
+    line = argparse.ArgumentParser(prog="python -m training.pocket.export", description=__doc__)
+    line.add_argument("--run", type=Path, required=True)
+    line.add_argument("--vae", type=Path, required=True)
+    line.add_argument("--out", type=Path, default=Path("src/wordbrush/models/pocket"))
+    line.add_argument("--widths", type=int, nargs="+", default=[160, 256])
+    line.add_argument("--layers", type=int, default=1)
+    args = line.parse_args()
+    export(args.run, args.vae, args.out, tuple(args.widths), args.layers)
+
+
+if __name__ == "__main__":
+    main()
