@@ -24,7 +24,7 @@ from wordbrush.region import Region, found_cells, region_of
 from wordbrush.report import Ledger, Plan
 from wordbrush.result import EditRequest, EditResult, MaskLike, as_mask
 from wordbrush.session import Session, pixels_of
-from wordbrush.settings import Settings
+from wordbrush.settings import Settings, resolve
 from wordbrush.walks import batch_size, batches, extend, repaint
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ class Editor:
         mask: MaskLike | None = None,
         include: MaskLike | None = None,
         exclude: MaskLike | None = None,
-        preset: str = "paper",
+        preset: str | None = None,
         settings: Settings | None = None,
         check_inversion: bool = False,
         callback: Callback | None = None,
@@ -206,7 +206,7 @@ class Editor:
             include: always edit here, too.
             exclude: never edit here; wins over the rest.
             preset: set of switches to start from: paper, diffusers, fast, best.
-            settings: all switches, instead of a preset.
+            settings: all switches; a preset named beside it is only recorded.
             check_inversion: measure the reconstruction error, at the cost of one unguided decode.
             callback: called with an `Event` after every step; may raise `Cancelled`.
             switches: single switches, see `Settings`.
@@ -217,7 +217,7 @@ class Editor:
         Raises:
             WordbrushError: see `wordbrush.errors` for the tree.
         """
-        chosen = Settings.from_preset(preset, **switches) if settings is None else settings.changed(**switches)
+        chosen, name = resolve(preset, settings, switches)
         session = self.open(picture, resolution=chosen.resolution)
         return session.edit(
             query,
@@ -228,7 +228,7 @@ class Editor:
             include=include,
             exclude=exclude,
             settings=chosen,
-            preset=preset,
+            preset=name,
             check_inversion=check_inversion,
             callback=callback,
         )
@@ -237,7 +237,7 @@ class Editor:
         self,
         requests: Sequence[EditRequest],
         *,
-        preset: str = "paper",
+        preset: str | None = None,
         settings: Settings | None = None,
         callback: Callback | None = None,
         **switches: Any,
@@ -256,7 +256,7 @@ class Editor:
         """
         from dataclasses import replace
 
-        common = Settings.from_preset(preset, **switches) if settings is None else settings.changed(**switches)
+        common, name = resolve(preset, settings, switches)
         sessions: dict[tuple[int, int | None], Session] = {}
         pairs = []
         for request in requests:
@@ -265,7 +265,7 @@ class Editor:
             if key not in sessions:
                 sessions[key] = self.open(request.picture, resolution=key[1])
             pairs.append((sessions[key], own))
-        return run(self.engine, pairs, preset=preset if settings is None else None, callback=callback)
+        return run(self.engine, pairs, preset=name, callback=callback)
 
     def plan(
         self,

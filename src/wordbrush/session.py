@@ -22,7 +22,7 @@ from wordbrush.mask import Mask
 from wordbrush.picture import plan_fit
 from wordbrush.region import found_cells, region_of
 from wordbrush.report import Ledger, Memory
-from wordbrush.settings import Settings
+from wordbrush.settings import Settings, resolve
 from wordbrush.solvers import decode
 from wordbrush.walks import extend
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Session", "pixels_of"]
 
 CONTRAST_KEYS = ("maps", "strength", "strengths", "strength_axis", "antithetic", "sign", "norm", "clip_skip")
+CONTRAST_ARGUMENTS = frozenset({"seed", "preset", "settings", "callback", "ledger"})
 INVERSION_KEYS = ("steps", "inversion_text", "inversion_guidance", "inversion_label", "fixed_point", "clip_skip")
 
 
@@ -99,7 +100,7 @@ class Session:
         reference: str = "",
         *,
         seed: int = 0,
-        preset: str = "paper",
+        preset: str | None = None,
         settings: Settings | None = None,
         callback: Callback | None = None,
         ledger: Ledger | None = None,
@@ -117,7 +118,7 @@ class Session:
             ledger: where seconds and evaluations are added up.
             switches: single switches, see `Settings`.
         """
-        chosen = self.check(_settings(preset, settings, switches))
+        chosen = self.check(resolve(preset, settings, switches)[0])
         key = (query, reference, seed, *chosen.subset(*CONTRAST_KEYS))
         key += (chosen.steps,) if chosen.strength_axis == "grid" else ()
         raw = self.cache.get("contrast", key)
@@ -211,7 +212,8 @@ class Session:
 
     def mask(self, query: str, reference: str = "", **keywords: Any) -> Mask:
         """Return the mask at the picture's size; keywords as for `contrast`. Runs no network on a known contrast."""
-        chosen = _settings(keywords.get("preset", "paper"), keywords.get("settings"), _only_switches(keywords))
+        switches = {k: v for k, v in keywords.items() if k not in CONTRAST_ARGUMENTS}
+        chosen, _ = resolve(keywords.get("preset"), keywords.get("settings"), switches)
         return region_of(self, found_cells(self.contrast(query, reference, **keywords), chosen), chosen).pixels
 
     def edit(
@@ -224,7 +226,7 @@ class Session:
         mask: MaskLike | None = None,
         include: MaskLike | None = None,
         exclude: MaskLike | None = None,
-        preset: str = "paper",
+        preset: str | None = None,
         settings: Settings | None = None,
         check_inversion: bool = False,
         callback: Callback | None = None,
@@ -234,19 +236,11 @@ class Session:
         from wordbrush.editor import run
         from wordbrush.result import requests_of
 
-        chosen = self.check(_settings(preset, settings, switches))
-        name = None if settings is not None else preset
+        chosen, name = resolve(preset, settings, switches)
+        self.check(chosen)
         single = isinstance(query, str) and isinstance(seed, int)
         asked = requests_of(
             self.picture, query, reference, negative, seed, mask, include, exclude, chosen, check_inversion
         )
         results = run(self.engine, [(self, request) for request in asked], preset=name, callback=callback)
         return results[0] if single else results
-
-
-def _settings(preset: str, settings: Settings | None, switches: dict[str, Any]) -> Settings:
-    return Settings.from_preset(preset, **switches) if settings is None else settings.changed(**switches)
-
-
-def _only_switches(keywords: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in keywords.items() if k not in {"seed", "preset", "settings", "callback", "ledger"}}

@@ -8,7 +8,9 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from wordbrush.errors import SettingsError
 
-__all__ = ["PRESETS", "Settings"]
+__all__ = ["DEFAULT_PRESET", "PRESETS", "Settings", "resolve"]
+
+DEFAULT_PRESET: Final = "paper"
 
 
 def _switch(default: Any, help_: str, low: float | None = None, high: float | None = None) -> Any:
@@ -71,7 +73,7 @@ class Settings:
             raise SettingsError(f"resolution {self.resolution} is outside 16 ... 4096")
 
     @classmethod
-    def from_preset(cls, preset: str = "paper", **switches: Any) -> Settings:
+    def from_preset(cls, preset: str = DEFAULT_PRESET, **switches: Any) -> Settings:
         """Return a preset with some switches set otherwise.
 
         Raises:
@@ -133,3 +135,15 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 """Named sets of switches: `paper`, `diffusers` (its threshold rule and guided inversion without its faults, for
 comparison), `fast` and `best`."""
+
+
+def resolve(preset: str | None, settings: Settings | None, switches: Mapping[str, Any]) -> tuple[Settings, str | None]:
+    """Return the settings of a call and the preset's name to record.
+
+    Without `settings` they are the preset's (the default one where none is named). With `settings` these hold, and a
+    preset only names where they came from. Single switches are set last.
+    """
+    if settings is not None:
+        return settings.changed(**switches), preset
+    name = preset or DEFAULT_PRESET
+    return Settings.from_preset(name, **switches), name
