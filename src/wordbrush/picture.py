@@ -1,0 +1,227 @@
+"""Pictures: opened from anything, upright and safe; put together again with what was edited.
+
+```
+picture = Picture.open("horse.jpg")
+plan = plan_fit(picture.size, grid=64, resolution=512)
+seen = plan.forward(picture.srgb)          # what the model sees
+edited = plan.inverse(edited_on_canvas)
+picture.compose(edited, weight).save("zebra.png")
+```
+"""
+
+import hashlib
+import stat
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from wordbrush._colour import from_srgb, settle, to_srgb
+from wordbrush._decode_picture import decode, flatten, refusing, upright
+from wordbrush._guard_picture import SUPPORTED, check_size
+from wordbrush.errors import MaskError, PictureError
+from wordbrush.fit import FitPlan, Resample, plan_fit
+
+__all__ = ["MAX_BYTES", "MAX_PIXELS", "SUPPORTED", "FitPlan", "Picture", "PictureSource", "Resample", "plan_fit"]
+
+MAX_PIXELS = 50_000_000
+MAX_BYTES = 25_000_000
+
+_BLEND_PIXELS = 65_536  # blended in float64 at a time: bounds memory and stays in cache
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture, upright, 8 bit. Arrays are read-only.
+
+    Attributes:
+        pixels: (height, width, 3) in the picture's own RGB colours.
+        alpha: (height, width), or None when the source had none.
+        icc_profile: the RGB profile of `pixels`; None means sRGB.
+        sha256: hex digest of the source's bytes; for pictures in memory of their normalised mode, size and pixels.
+        name: file name without folder, when known.
+        format: one of `SUPPORTED` for files, None for pictures in memory.
+        notes: what a user should know about how it was read.
+    """
+
+    pixels: NDArray[np.uint8]
+    alpha: NDArray[np.uint8] | None
+    icc_profile: bytes | None
+    sha256: str
+    name: str | None
+    format: str | None
+    notes: tuple[str, ...]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+    @cached_property
+    def srgb(self) -> NDArray[np.uint8]:
+        """What a model sees: (height, width, 3), sRGB, read-only; `pixels` itself when there is no profile."""
+        return _frozen(to_srgb(self.pixels, self.icc_profile))
+
+    @classmethod
+    def open(cls, source: "PictureSource", *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> "Picture":
+        """Open a picture from a path, a file's bytes, a PIL image, an array, or a Picture (returned as it is).
+
+        Files may be PNG, JPEG, WebP, TIFF, BMP or AVIF, whatever they are called. They are turned upright by EXIF;
+        of an animation the first frame is used. Arrays are (height, width), (height, width, 3) or (height, width, 4)
+        uint8, sRGB. How each PIL mode is read is in `wordbrush._decode_picture`.
+
+        Args:
+            source: what to open.
+            max_pixels: most pixels (width x height), checked before decoding.
+            max_bytes: most bytes of a file, checked before reading.
+
+        Raises:
+            PictureError: for whatever is wrong with the source.
+        """
+        if isinstance(source, Picture):
+            return source
+        if isinstance(source, bytes):
+            return _from_bytes(source, None, max_pixels, max_bytes)
+        if isinstance(source, str | Path):
+            return _from_bytes(_read(Path(source), max_bytes), Path(source).name, max_pixels, max_bytes)
+        if isinstance(source, Image.Image):
+            return _from_image(source, max_pixels)
+        if isinstance(source, np.ndarray):
+            return _from_array(source, max_pixels)
+        raise PictureError(
+            f"cannot open a {type(source).__name__} as a picture; give a path, bytes, a PIL image or a numpy array"
+        )
+
+    def compose(self, edited: NDArray[np.uint8], weight: NDArray[np.float32]) -> Image.Image:
+        """Lay edited pixels over the picture: out = pixels + weight * (edited - pixels), rounded half up.
+
+        Args:
+            edited: (height, width, 3) uint8 sRGB, at the picture's size; converted to the picture's own profile.
+            weight: (height, width) in [0, 1]. Where it is 0 the picture's own bytes come out, where it is 1 the
+                edited ones.
+
+        Returns:
+            Mode RGB, or RGBA with the picture's alpha unchanged; `info["icc_profile"]` holds the profile if any.
+
+        Raises:
+            PictureError: `edited` has another shape or dtype.
+            MaskError: `weight` has another shape, or leaves [0, 1].
+        """
+        if edited.shape != self.pixels.shape or edited.dtype != np.uint8:
+            raise PictureError(f"edited must be uint8 {self.pixels.shape}, got {edited.dtype} {edited.shape}")
+        if weight.shape != self.pixels.shape[:2]:
+            raise MaskError(f"weight must have shape {self.pixels.shape[:2]}, got {weight.shape}")
+        if not (weight.min() >= 0 and weight.max() <= 1):  # written so that NaN fails
+            raise MaskError("weight must lie in [0, 1] everywhere")
+        blended = _blend(self.pixels, edited, weight, self.icc_profile)
+        if self.alpha is not None:
+            blended = np.dstack((blended, self.alpha))
+        image = Image.fromarray(blended)
+        if self.icc_profile is not None:
+            image.info["icc_profile"] = self.icc_profile
+        return image
+
+
+PictureSource = str | Path | bytes | Image.Image | NDArray[Any] | Picture
+
+
+def _frozen(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    array = np.ascontiguousarray(array)
+    array.flags.writeable = False
+    return array
+
+
+def _blend(
+    pixels: NDArray[np.uint8], edited: NDArray[np.uint8], weight: NDArray[np.float32], profile: bytes | None
+) -> NDArray[np.uint8]:
+    out = pixels.copy()
+    if not weight.any():
+        return out
+    edited = from_srgb(edited, profile)
+    rows = max(1, _BLEND_PIXELS // pixels.shape[1])
+    for top in range(0, len(out), rows):
+        part = slice(top, top + rows)
+        share = weight[part, :, None].astype(np.float64)
+        if share.any():  # in float64, weights 0 and 1 give the two pictures exactly
+            own = pixels[part].astype(np.float64)
+            out[part] = np.floor(own + share * (edited[part] - own) + 0.5).astype(np.uint8)
+    return out
+
+
+def _read(path: Path, max_bytes: int) -> bytes:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe or a device could block or never end
+            kind = "folder" if stat.S_ISDIR(status.st_mode) else "special file"
+            raise PictureError(f"{path} is a {kind}, not a picture file")
+        _check_bytes_limit(status.st_size, max_bytes)
+        with path.open("rb") as file:
+            return file.read(max_bytes + 1)  # it may have grown since
+    except FileNotFoundError as error:
+        raise PictureError(f"there is no file {path}; pictures are read from local files only") from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, PictureError):
+            raise
+        raise PictureError(f"cannot read {str(path)[:200]!r}: {error}") from error
+
+
+def _check_bytes_limit(count: int, max_bytes: int) -> None:
+    if count > max_bytes:
+        raise PictureError(
+            f"the file has {count / 1e6:.1f} MB; the limit is {max_bytes / 1e6:.1f} MB: save it smaller, or raise "
+            "max_bytes"
+        )
+
+
+def _from_bytes(data: bytes, name: str | None, max_pixels: int, max_bytes: int) -> Picture:
+    _check_bytes_limit(len(data), max_bytes)
+    try:
+        image, kind, notes = decode(data, max_pixels)
+        with refusing(f"the {kind} file", max_pixels):
+            return _finish(image, name, kind, notes, hashlib.sha256(data).hexdigest())
+    except PictureError as error:
+        if name is None:
+            raise
+        raise PictureError(f"{name}: {error}") from error
+
+
+def _from_image(image: Image.Image, max_pixels: int) -> Picture:
+    check_size(*image.size, max_pixels)
+    filename = getattr(image, "filename", None)
+    name = Path(filename).name if isinstance(filename, str) and filename else None
+    with refusing("the PIL image", max_pixels):  # one opened lazily by the caller decodes only now
+        image.load()
+        return _finish(upright(image), name, None, (), None)
+
+
+def _from_array(array: NDArray[Any], max_pixels: int) -> Picture:
+    if array.dtype != np.uint8:
+        raise PictureError(f"the array's dtype is {array.dtype}; give uint8 values in 0..255")
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        raise PictureError(
+            f"the array's shape is {array.shape}; give (height, width), (height, width, 3) or (height, width, 4)"
+        )
+    check_size(array.shape[1], array.shape[0], max_pixels)
+    return _finish(Image.fromarray(np.ascontiguousarray(array)), None, None, (), None)
+
+
+def _finish(
+    image: Image.Image, name: str | None, kind: str | None, notes: tuple[str, ...], digest: str | None
+) -> Picture:
+    """Flatten, settle colours, and build the Picture; `digest` None means: of the result itself."""
+    profile = image.info.get("icc_profile")
+    flat, alpha, how = flatten(image)
+    coloured, kept, why = settle(flat, profile if isinstance(profile, bytes) and profile else None)
+    pixels = _frozen(np.array(coloured))
+    alpha = None if alpha is None else _frozen(alpha)
+    if digest is None:
+        mode = "RGB" if alpha is None else "RGBA"
+        head = f"{mode} {image.width}x{image.height} ".encode()
+        digest = hashlib.sha256(
+            b"".join((head, pixels.tobytes(), b"" if alpha is None else alpha.tobytes(), kept or b""))
+        ).hexdigest()
+    return Picture(pixels, alpha, kept, digest, name, kind, notes + how + why)
