@@ -117,7 +117,7 @@ def _find_region(session: Session, request: EditRequest, callback: Callback | No
     reused = ["latent"] if "latent" in kept else []
     if contrast is not None and not contrast.is_flat and ledger.evaluations.get("contrast", 0) == before:
         reused.append("contrast")
-    if len(session.kept_trajectory(request.reference, settings)) > len(session.engine.levels(settings)):
+    if len(session.kept_trajectory(request.reference, settings)) >= max(2, len(session.engine.levels(settings))):
         reused.append("trajectory")
     return Job(request, session, settings, masks, contrast, region_of(session, cells, settings, **masks), tuple(reused))
 

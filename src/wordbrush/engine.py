@@ -12,7 +12,7 @@ from torch import Tensor
 from wordbrush import noise
 from wordbrush.contrast import differences, disagreement
 from wordbrush.denoiser import Conditioning, Counted, Denoiser, Guided
-from wordbrush.memory import Chunked, ChunkedCodec
+from wordbrush.memory import Chunked
 from wordbrush.schedule import Level, depth_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Engine:
         self.mix_items = (not on_cpu) if mix_items is None else mix_items
         self.chunked = Chunked(model.denoiser, self.batch_limit)
         self.denoiser = Counted(self.chunked)
-        self.codec = ChunkedCodec(model.codec, self.batch_limit)
+        self.codec = model.codec
         self._prompts: OrderedDict[tuple[str, int], Prompt] = OrderedDict()
 
     def prompt(self, text: str, settings: Settings) -> Prompt:
