@@ -73,8 +73,8 @@ def differences(
         fresh = torch.stack([noise.to(z0) for noise in noises[begin : begin + size]])
         x = (alpha * z0 + sigma * fresh).repeat_interleave(2, dim=0)
         texts = Conditioning.concat([query, reference]).select([0, 1] * len(fresh))
-        eps = denoiser(x, level, texts).eps.unflatten(0, (len(fresh), 2))
-        parts.append(eps[:, 0] - eps[:, 1])
+        eps = denoiser(x, level, texts).eps
+        parts.append(eps[0::2] - eps[1::2])
         if on_map is not None:
             on_map(begin + len(fresh))
     return torch.cat(parts)
@@ -116,7 +116,7 @@ def rescale(
     if peak - float(raw.min(initial=peak)) <= FLAT * peak:
         return np.zeros_like(raw)
     if how == "ratio":
-        return np.clip(raw / (ratio * raw.mean()), 0.0, 1.0).astype(np.float32)
+        return _unit(raw / (ratio * raw.mean()))
     if how == "percentile":
         low, high = np.percentile(raw, [clip, 100.0 - clip])
     elif how == "iqr":
@@ -126,7 +126,11 @@ def rescale(
         low, high = float(raw.min()), peak
     if high <= low:  # the clip took all that stood out
         low, high = float(raw.min()), peak
-    return np.clip((raw - low) / (high - low), 0.0, 1.0).astype(np.float32)
+    return _unit((raw - low) / (high - low))
+
+
+def _unit(values: NDArray[np.floating]) -> NDArray[np.float32]:
+    return np.asarray(np.clip(values, 0.0, 1.0), np.float32)
 
 
 def otsu(values: NDArray[np.float32]) -> float:

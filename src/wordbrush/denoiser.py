@@ -196,5 +196,4 @@ class Guided:
         joined = Conditioning.concat([self.negative, conditioning]).select(order)
         told = None if label is None else label.repeat_interleave(2)
         both = self.denoiser(x.repeat_interleave(2, dim=0), level.repeat_interleave(2), joined, label=told)
-        x0, eps = (t.unflatten(0, (rows, 2)) for t in (both.x0, both.eps))
-        return Prediction(combine(x0[:, 0], x0[:, 1], self.scale), combine(eps[:, 0], eps[:, 1], self.scale))
+        return Prediction(*(combine(t[0::2], t[1::2], self.scale) for t in (both.x0, both.eps)))
