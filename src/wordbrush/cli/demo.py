@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from wordbrush.cli.samples import Sample
     from wordbrush.editor import Editor
+    from wordbrush.result import EditResult
 
 __all__ = ["demo", "edit_sample"]
 
@@ -70,7 +71,8 @@ def edit_sample(
     title = f"{sample.reference} > {sample.query}"
     with terminal.stages(title) as callback:
         session = editor.open(sample.path)
-        result = session.edit(sample.query, sample.reference, seed=seed, preset=preset, callback=callback)
+        found = session.edit(sample.query, sample.reference, seed=seed, preset=preset, callback=callback)
+    result = cast("EditResult", found)  # one query and one seed give one result
     for warning in result.report.warnings:
         terminal.warn(f"{sample.path.name}: {warning}")
     result.save(path, force=force)

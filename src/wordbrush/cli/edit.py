@@ -24,7 +24,7 @@ from wordbrush.cli.outputs import (
 )
 from wordbrush.cli.plans import show_plan
 from wordbrush.cli.terminal import Terminal, print_json, write_stdout
-from wordbrush.errors import SettingsError
+from wordbrush.errors import OutputError, SettingsError
 from wordbrush.seeds import parse_seeds
 
 if TYPE_CHECKING:
@@ -156,6 +156,7 @@ def run_edit(order: Order, settings: Settings) -> None:
     """
     terminal = Terminal(quiet=order.quiet)
     source = open_picture(order.picture)
+    _check_alpha(source, order)
     masks = {name: open_mask(getattr(order, name)) for name in ("mask", "include", "exclude")}
     editor = load_editor(order.model, terminal)
     if order.dry_run:
@@ -168,6 +169,12 @@ def run_edit(order: Order, settings: Settings) -> None:
         records.append(_save_job(result, order, job, terminal))
     if order.json:
         print_json(_document(editor, source, order, records))
+
+
+def _check_alpha(source: Picture, order: Order) -> None:
+    """Refuse before the work, not after it, to put transparency into a format without it."""
+    if source.alpha is not None and order.output is not None and order.output.lower().endswith((".jpg", ".jpeg")):
+        raise OutputError(f"-o {order.output}: JPEG cannot hold the transparency of this picture; use .png or .webp")
 
 
 def _run_job(session: Session, order: Order, job: Job, masks: dict[str, Any], terminal: Terminal) -> EditResult:

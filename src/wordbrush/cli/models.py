@@ -11,7 +11,7 @@ import typer
 
 from wordbrush.cli import options as opt
 from wordbrush.cli.terminal import Terminal, one_line, print_json
-from wordbrush.errors import ModelError, SettingsError
+from wordbrush.errors import SettingsError
 
 if TYPE_CHECKING:
     from wordbrush.models.base import Model
@@ -21,22 +21,6 @@ __all__ = ["cached_models", "models"]
 models = typer.Typer(help="List, show and fetch models.", no_args_is_help=True)
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", flags=re.ASCII)
-
-WANTED = (
-    "model_index.json",
-    "README.md",
-    "*/*.json",
-    "*/*.txt",
-    "*/*.model",
-    "*/diffusion_pytorch_model.safetensors",
-    "*/diffusion_pytorch_model-*-of-*.safetensors",
-    "*/model.safetensors",
-    "*/model-*-of-*.safetensors",
-)
-"""What `fetch` takes of a repository in diffusers layout: settings, vocabularies and safetensors. Never a pickle, never
-code; no half-precision or single-file doubles of the same weights."""
-
-UNWANTED = ("safety_checker/*", "feature_extractor/*", "*/*.bin", "*/*.ckpt", "*/*.pt", "*/*.py", "*/*.msgpack")
 
 
 @models.command("list")
@@ -112,6 +96,9 @@ def fetch(
     *,
     name: Annotated[str, typer.Argument(metavar="NAME", help="A Hugging Face id, such as owner/model.")],
     revision: opt.Revision = None,
+    half: Annotated[
+        bool, typer.Option("--half", help="Take the half-precision files where there are both; for GPUs.")
+    ] = False,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
@@ -119,26 +106,12 @@ def fetch(
     if not HUB_ID.fullmatch(name):
         raise SettingsError(f"{name!r} is not a Hugging Face id; it looks like owner/model")
     if quiet:
-        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
-    folder = _download(name, revision)
-    if not (folder / "model_index.json").is_file() or not any(folder.glob("*/*.safetensors")):
-        raise ModelError(f"{name} has no safetensors weights in diffusers layout; nothing of it can be used")
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # read when the hub client is imported
+    from wordbrush.models.sources import locate
+
+    found = locate(name, revision=revision, prefer_half=half)
     if json:
-        print_json(
-            {"schema": 1, "command": "models fetch", "name": name, "revision": folder.name, "folder": str(folder)}
-        )
+        facts = {"name": found.name, "revision": found.revision, "folder": str(found.path)}
+        print_json({"schema": 1, "command": "models fetch", **facts})
     else:
-        Terminal(quiet=quiet).note(f"{name} at {folder.name}")
-
-
-def _download(name: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(
-            snapshot_download(name, revision=revision, allow_patterns=list(WANTED), ignore_patterns=list(UNWANTED))
-        )
-    except Exception as error:
-        # The hub client raises unrelated classes for a missing name, a gate, no network, a full disk.
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelError(f"{name} could not be fetched: {reason[0]}") from error
+        Terminal(quiet=quiet).note(f"{found.name} at {found.revision} is in {found.path}")

@@ -188,7 +188,7 @@ def with_settings(function: Callable[..., None]) -> Callable[..., None]:
 
     command.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}
-    del command.__wrapped__  # type: ignore[attr-defined]  # else typer would read the original's hints
+    del command.__wrapped__  # else typer would read the original's hints
     return command
 
 

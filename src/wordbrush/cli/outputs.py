@@ -104,14 +104,9 @@ def save_plain(image: Image.Image, path: str, *, force: bool) -> None:
     Raises:
         OutputError: the file exists and `force` is off, or cannot be written.
     """
-    from wordbrush.files import write_atomic
+    from wordbrush.provenance import save_image
 
-    buffer = io.BytesIO()
-    suffix = Path(path).suffix.lower()
-    names = {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF", ".avif": "AVIF"}
-    options: dict[str, Any] = {"quality": 95} if suffix in {".jpg", ".jpeg", ".webp", ".avif"} else {"optimize": True}
-    image.save(buffer, format=names.get(suffix, "PNG"), **options)
-    write_atomic(path, buffer.getvalue(), force=force)
+    save_image(image, path, None, force=force)
 
 
 def save_contrast(contrast: NDArray[Any], path: str, *, force: bool) -> None:

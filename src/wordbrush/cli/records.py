@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -36,9 +36,7 @@ def _lines(record: Provenance) -> list[tuple[str, str]]:
     revision = f" at {model['revision']}" if model.get("revision") else ""
     changed = ", ".join(f"{name} {value}" for name, value in record.settings.items())
     return [
-        ("query", record.query),
-        ("reference", record.reference),
-        ("negative", record.negative),
+        *([("texts", "left out on purpose")] if record.withheld else _texts(record)),
         ("seed", str(record.seed)),
         (
             "input",
@@ -54,36 +52,42 @@ def _lines(record: Provenance) -> list[tuple[str, str]]:
     ]
 
 
+def _texts(record: Provenance) -> list[tuple[str, str]]:
+    return [("query", record.query), ("reference", record.reference), ("negative", record.negative)]
+
+
 def replay(
     *,
     file: Recorded,
     source: Annotated[
         Path | None, typer.Option("--input", help="The input picture; by default the recorded name, next to FILE.")
     ] = None,
-    mask: Annotated[Path | None, typer.Option("--mask", help="The mask, if the record does not carry it.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where the reproduction goes.")] = None,
+    mask: Annotated[Path | None, typer.Option("--mask", help="The given mask, if the record is without it.")] = None,
+    include: Annotated[Path | None, typer.Option("--include", help="The same for --include.")] = None,
+    exclude: Annotated[Path | None, typer.Option("--exclude", help="The same for --exclude.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where the reproduction goes; by default FILE-replay.")
+    ] = None,
     allow_download: opt.AllowDownload = False,
     device: opt.Device = None,
     force: opt.Force = False,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Make a file again from its own record, and say whether the bytes are identical.
+    """Make a file again from its own record, and print whether its bytes are identical.
 
-    The input picture must be the recorded one (its SHA-256 is compared). Without -o the new file is FILE-replay.
+    The input picture must be the recorded one: its SHA-256 is compared.
     """
     from wordbrush.cli.replaying import Replay
 
     terminal = Terminal(quiet=quiet)
-    outcome = Replay.of(file, source, mask, output, force=force).run(
-        terminal, allow_download=allow_download, device=device
-    )
+    masks = {"mask": mask, "include": include, "exclude": exclude}
+    order = Replay.of(file, source, masks, output, force=force)
+    outcome = order.run(terminal, allow_download=allow_download, device=device)
+    for name, (then, now) in outcome["other_packages"].items():
+        terminal.warn(f"{name} was {then}, here it is {now}")
     if json:
         print_json(outcome)
-    else:
-        terminal.note(_verdict(outcome))
-
-
-def _verdict(outcome: dict[str, Any]) -> str:
-    same = "identical to" if outcome["identical"] else "NOT identical to"
-    return f"{outcome['output']}: {same} {outcome['file']}"
+        return
+    terminal.note(str(order.output))
+    print("identical" if outcome["identical"] else "same pixels" if outcome["same_pixels"] else "different")

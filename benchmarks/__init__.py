@@ -1,0 +1,1 @@
+"""Measurements: ratios inside one run, never seconds across machines."""
