@@ -97,7 +97,7 @@ def fetch(work: Path) -> Path:
         if npm is None:
             raise RuntimeError("npm is needed to fetch the artwork; install Node.js or place the package by hand")
         command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--pack-destination", str(downloads)]
-        subprocess.run(command, check=True)  # noqa: S603 - a fixed command without a shell
+        subprocess.run(command, check=True)
     _unpack(archive, work / "art")
     return assets
 

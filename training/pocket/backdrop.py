@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,34 +36,31 @@ _NIGHT_TINT: Colour = (0.30, 0.34, 0.52)
 
 
 def _blend(first: Colour, second: Colour, share: Float) -> Float:
-    mixed: Float = np.asarray(first, np.float32) * (1.0 - share[..., None]) + np.asarray(second, np.float32) * share[
-        ..., None
-    ]
+    mixed: Float = (
+        np.asarray(first, np.float32) * (1.0 - share[..., None]) + np.asarray(second, np.float32) * share[..., None]
+    )
     return mixed
 
 
 def _relief(ground: str, x: Float, depth: Float, rng: np.random.Generator) -> Float:
     """Return the ground's light and dark as a factor around 1, shape (row, column); `depth` is 0 at the horizon."""
     phase = float(rng.uniform(0.0, 6.28))
+    factor: NDArray[Any] = np.ones_like(x)
     if ground == "water":
-        waves = np.sin(26.0 * np.sqrt(depth + 0.02) + 1.2 * np.sin(5.0 * x + phase) + phase)
-        return (1.0 + 0.10 * waves).astype(np.float32)
-    if ground == "floor":
+        factor = 1.0 + 0.10 * np.sin(26.0 * np.sqrt(depth + 0.02) + 1.2 * np.sin(5.0 * x + phase) + phase)
+    elif ground == "floor":
         seam = np.abs((depth * 4.0 + phase) % 1.0 - 0.5)
-        return (1.0 - 0.22 * np.exp(-((seam / 0.07) ** 2))).astype(np.float32)
-    if ground == "road":
-        lane = np.exp(-(((depth - 0.80) / 0.06) ** 2)) * (np.sin(9.0 * x + phase) > 0.0)
-        return (1.0 + 1.1 * lane).astype(np.float32)
-    if ground == "sand":
-        return (1.0 + 0.06 * np.sin(9.0 * depth + 2.0 * np.sin(3.0 * x + phase))).astype(np.float32)
-    if ground == "table":
-        return np.ones_like(x)
-    strength = {"grass": 0.13, "snow": -0.07, "moon": -0.30}[ground]
-    factor = np.ones_like(x)
-    for _ in range(4):
-        cx, cy, r = rng.uniform(0.0, 1.0), rng.uniform(0.1, 0.9), rng.uniform(0.10, 0.22)
-        away = ((x - cx) / r) ** 2 + ((depth - cy) / (0.6 * r)) ** 2
-        factor = factor + strength * np.exp(-(away**2 if ground == "moon" else away))
+        factor = 1.0 - 0.22 * np.exp(-((seam / 0.07) ** 2))
+    elif ground == "road":
+        factor = 1.0 + 1.1 * np.exp(-(((depth - 0.80) / 0.06) ** 2)) * (np.sin(9.0 * x + phase) > 0.0)
+    elif ground == "sand":
+        factor = 1.0 + 0.06 * np.sin(9.0 * depth + 2.0 * np.sin(3.0 * x + phase))
+    elif ground != "table":
+        strength = {"grass": 0.13, "snow": -0.07, "moon": -0.30}[ground]
+        for _ in range(4):
+            cx, cy, r = rng.uniform(0.0, 1.0), rng.uniform(0.1, 0.9), rng.uniform(0.10, 0.22)
+            away = ((x - cx) / r) ** 2 + ((depth - cy) / (0.6 * r)) ** 2
+            factor = factor + strength * np.exp(-(away**2 if ground == "moon" else away))
     return factor.astype(np.float32)
 
 

@@ -61,7 +61,8 @@ def _error(predict: Predict, latents: Tensor, tokens: Tensor, level: Tensor, noi
     noised = (signal * latents + spread * noise).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
         made = predict(noised, level, tokens)
-    return (made.float() - (signal * noise - spread * latents)).square().mean((1, 2, 3))
+    error: Tensor = (made.float() - (signal * noise - spread * latents)).square().mean((1, 2, 3))
+    return error
 
 
 def v_loss(predict: Predict, latents: Tensor, tokens: Tensor, generator: torch.Generator) -> Tensor:

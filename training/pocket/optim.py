@@ -24,7 +24,8 @@ def orthogonalised(update: Tensor, steps: int = 5) -> Tensor:
     for _ in range(steps):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if tall else x).reshape(update.shape).to(update.dtype)
+    made: Tensor = (x.T if tall else x).reshape(update.shape).to(update.dtype)
+    return made
 
 
 class Muon(torch.optim.Optimizer):

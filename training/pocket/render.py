@@ -124,13 +124,12 @@ def _opaque(scene: Scene, artwork: Artwork) -> Bool:
 
 
 def _covered(scene: Scene, other: Scene, artwork: Artwork) -> Bool:
-    """Return where an unchanged thing fully covers what lies behind it and nothing changed is drawn over it."""
-    covered: Bool = np.zeros((SIZE, SIZE), np.bool_)
+    """Return where, in both scenes, an unchanged thing fully covers what lies behind it."""
+    both: Bool = np.ones((SIZE, SIZE), np.bool_)
     for here, there in ((scene, other), (other, scene)):
+        covered: Bool = np.zeros((SIZE, SIZE), np.bool_)
         for thing in here.things:
             alpha = _place(thing, artwork)[1]
-            if thing in there.things:
-                covered = covered | (alpha >= 1.0)
-            else:
-                covered = covered & (alpha <= 0.0)
-    return covered
+            covered = covered | (alpha >= 1.0) if thing in there.things else covered & (alpha <= 0.0)
+        both = both & covered
+    return both

@@ -39,7 +39,7 @@ def generate(model: Denoiser, texts: list[str], seed: int, steps: int = 25, guid
     for level in scheduler.timesteps:
         with torch.autocast("cpu", torch.bfloat16):
             both = model.unet(torch.cat([latents, latents]), level, states).sample.float()
-        told, plain = both.chunk(2)
+        told, plain = both[: len(texts)], both[len(texts) :]
         latents = scheduler.step(plain + guidance * (told - plain), level, latents).prev_sample
     return latents
 
@@ -52,5 +52,5 @@ def sample_sheet(model: Denoiser, vae_weights: Path, path: Path, seed: int = 3) 
     scale = float(json.loads(vae_weights.with_suffix(".json").read_text())["scaling_factor"])
     latents = generate(model, list(CAPTIONS), seed) / scale
     with torch.autocast("cpu", torch.bfloat16):
-        pictures = torch.cat([vae.decode(part).sample.float() for part in latents.split(8)])
-    write_sheet(list(pictures.split(8)), path)
+        pictures = torch.cat([vae.decode(latents[i : i + 8]).sample.float() for i in range(0, len(latents), 8)])
+    write_sheet([pictures[i : i + 8] for i in range(0, len(pictures), 8)], path)

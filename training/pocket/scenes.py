@@ -139,7 +139,7 @@ def captions(scene: Scene) -> list[str]:
 
 
 def counterfactual(scene: Scene, change: Change) -> Scene:
-    """Return the scene with one thing changed; raises `ValueError` when the change does not apply or changes nothing."""
+    """Return the scene with one thing changed; raises `ValueError` if the change does not apply or changes nothing."""
     if change.kind == "ground":
         changed = replace(scene, ground=change.value)
     elif change.kind == "time":
@@ -171,7 +171,7 @@ def _alter(scene: Scene, change: Change) -> Scene:
 
 
 def _add(scene: Scene, value: str) -> Scene:
-    """Add an object to the side that is free: sizes and places stay, so a single large object must be off the middle."""
+    """Add an object: to the middle of an empty scene, else to the side that is free."""
     rng = np.random.default_rng([scene.seed, 7])
     *words, noun = value.split()
     if len(scene.things) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from .store import save_json, save_tensors
+from .store import save_json, save_tensors, save_weights
 
 
 class Ema:
@@ -60,7 +61,7 @@ def save_state(
     run: Path, model: nn.Module, ema: Ema, made: list[torch.optim.Optimizer], step: int, minutes: float
 ) -> None:
     """Write everything a resumed run needs into `run`; the JSON that marks a whole state comes last."""
-    save_tensors({name: value.detach().clone() for name, value in model.state_dict().items()}, run / "model.safetensors")
+    save_weights(model, run / "model.safetensors")
     save_tensors(dict(zip(ema.names, ema.values, strict=True)), run / "ema.safetensors")
     save_tensors(_optimizer_tensors(made), run / "optimizer.safetensors")
     save_json({"step": step, "minutes": minutes}, run / "state.json")
@@ -68,8 +69,6 @@ def save_state(
 
 def load_state(run: Path, model: nn.Module, ema: Ema, made: list[torch.optim.Optimizer]) -> tuple[int, float]:
     """Read what `save_state` wrote; return the step and the minutes trained so far."""
-    import json
-
     model.load_state_dict(load_file(str(run / "model.safetensors")))
     averaged = load_file(str(run / "ema.safetensors"))
     ema.values = [averaged[name] for name in ema.names]

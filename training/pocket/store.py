@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     """Write tensors as safetensors."""
     part = path.with_suffix(".part")
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, str(part))
-    os.replace(part, path)
+    part.replace(path)
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
@@ -36,7 +35,7 @@ def save_json(data: Any, path: Path) -> None:
     """Write JSON."""
     part = path.with_suffix(".part")
     part.write_text(json.dumps(data, indent=1) + "\n")
-    os.replace(part, path)
+    part.replace(path)
 
 
 def tensor_of(pictures: np.ndarray) -> Tensor:
@@ -61,4 +60,4 @@ def write_sheet(rows: list[Tensor], path: Path) -> None:
     sheet = torch.cat(lines, dim=1).clamp(-1, 1).add(1).mul(127.5).round().byte().permute(1, 2, 0)
     part = path.with_suffix(".part")
     Image.fromarray(sheet.numpy()).save(part, format="PNG")
-    os.replace(part, path)
+    part.replace(path)

@@ -30,7 +30,7 @@ class Denoiser(nn.Module):
         super().__init__()
         self.tokenizer = build_tokenizer(folder / "vocabulary")
         self.text = new_text_encoder(self.tokenizer, TEXT_WIDTH)
-        self.unet = new_unet(widths, layers).to(memory_format=torch.channels_last)  # type: ignore[call-arg]
+        self.unet = new_unet(widths, layers).to(memory_format=torch.channels_last)
 
     def forward(self, noised: Tensor, level: Tensor, tokens: Tensor) -> Tensor:
         """Return the predicted v for latents (batch, 8, 16, 16), levels (batch,), tokens (batch, MAX_LENGTH)."""
