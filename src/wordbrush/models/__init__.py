@@ -1,0 +1,133 @@
+"""Models: `load_model` turns whatever a user has into a `Model`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wordbrush.errors import ModelError, SettingsError
+from wordbrush.models.base import (
+    LoraIdentity,
+    Model,
+    ModelIdentity,
+    Prompt,
+    TextEncoder,
+    UnknownWord,
+    resolve_device,
+    resolve_dtype,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    from wordbrush.models.lora import LoraSource
+
+__all__ = [
+    "LoraIdentity",
+    "Model",
+    "ModelIdentity",
+    "Prompt",
+    "TextEncoder",
+    "UnknownWord",
+    "load_model",
+]
+
+
+def load_model(
+    source: str | Path | Any,
+    *,
+    revision: str | None = None,
+    local_files_only: bool = False,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    loras: Sequence[LoraSource] = (),
+    name: str | None = None,
+    config: str | Path | None = None,
+    tokenizer: str | Path | None = None,
+    parametrisation: str | None = None,
+) -> Model:
+    """Load a Stable Diffusion 1.x or 2.x checkpoint, or take over a loaded pipeline.
+
+    Weights are safetensors only, no code of a checkpoint is ever run, and the network is used for hub ids alone.
+
+    Args:
+        source: `"pocket"`, the model that is shipped; a folder in diffusers layout; a single `.safetensors` file; a hub
+            id `owner/name`; or a loaded `StableDiffusionPipeline`, which is used in place.
+        revision: branch, tag or commit of a hub id.
+        local_files_only: never use the network; HF_HUB_OFFLINE=1 means the same.
+        device: by default the first present of CUDA, MPS and the CPU.
+        dtype: of the networks; by default float16 on CUDA and float32 elsewhere. Latents are always float32.
+        loras: safetensors files, or (file, scale) pairs.
+        name: what to call it in records.
+        config: for a single file of unusual shape, a folder with configurations and tokenizer.
+        tokenizer: for a single file, a folder with vocab.json and merges.txt.
+        parametrisation: `epsilon`, `v_prediction` or `sample`, where the checkpoint does not say or says it wrong.
+
+    Raises:
+        UnsafeWeightsError: weights are stored as a pickle; it has not been opened.
+        ModelError: the checkpoint is missing, damaged or of another kind.
+        SettingsError: arguments are out of range or contradict each other.
+    """
+    if not isinstance(source, str | Path):
+        given = {"revision": revision, "device": device, "dtype": dtype, "config": config, "tokenizer": tokenizer}
+        return _adopt(source, name, parametrisation, {**given, "loras": tuple(loras) or None})
+    from wordbrush.models.sources import locate
+
+    asked_half = str(dtype) in {"float16", "fp16", "half", "torch.float16"}
+    found = locate(source, revision=revision, local_files_only=local_files_only, prefer_half=asked_half)
+    single = found.path.is_file()
+    if not single and (config is not None or tokenizer is not None):
+        raise SettingsError("config and tokenizer are for single-file checkpoints: a folder has its own")
+    place = resolve_device(device)
+    kind = resolve_dtype(dtype, place)
+
+    from wordbrush.models.components import load_folder
+    from wordbrush.models.lora import apply_loras
+    from wordbrush.models.single_file import load_single_file
+    from wordbrush.models.stable_diffusion import assemble
+
+    if single:
+        parts = load_single_file(
+            found.path,
+            kind,
+            config=_folder(config, "config"),
+            tokenizer=_folder(tokenizer, "tokenizer"),
+            parametrisation=parametrisation,
+        )
+    else:
+        parts = load_folder(found.path, found.name, kind)
+    applied = apply_loras(parts, loras)
+    for module in parts.modules().values():
+        module.to(device=place, dtype=kind)
+    identity = {"name": name or found.name, "source": found.source, "revision": found.revision}
+    return assemble(parts, identity, place, parametrisation=parametrisation, loras=applied)
+
+
+def _adopt(pipeline: Any, name: str | None, parametrisation: str | None, given: dict[str, Any]) -> Model:
+    """Make a model of a loaded pipeline; what would change or copy it is refused."""
+    from wordbrush.models.lora import present_loras
+    from wordbrush.models.stable_diffusion import assemble, from_pipeline, is_pipeline
+
+    if not is_pipeline(pipeline):
+        raise ModelError(f"cannot load a model from {type(pipeline).__name__}: give a path, a hub id or a pipeline")
+    for argument, value in given.items():
+        if value is not None:
+            raise SettingsError(
+                f"{argument} means nothing for a loaded pipeline, which is used as it is: change the pipeline first "
+                "(pipeline.to(...), pipeline.load_lora_weights(...))"
+            )
+    parts, device = from_pipeline(pipeline)
+    source = str(getattr(pipeline.config, "_name_or_path", "") or type(pipeline).__name__)
+    identity = {"name": name or source.rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1], "source": source}
+    loras = present_loras(parts.unet)
+    return assemble(parts, {**identity, "revision": ""}, device, parametrisation=parametrisation, loras=loras)
+
+
+def _folder(path: str | Path | None, argument: str) -> Path | None:
+    if path is None:
+        return None
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise ModelError(f"{argument}={str(path)!r} is not a folder on this machine")
+    return folder

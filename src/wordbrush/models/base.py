@@ -1,0 +1,205 @@
+"""What a loaded model is, whatever its family: a schedule, a denoiser, a codec, a text encoder, and who it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from wordbrush.errors import SettingsError
+
+if TYPE_CHECKING:
+    import torch
+
+    from wordbrush.codec import Codec
+    from wordbrush.denoiser import Conditioning, Denoiser
+    from wordbrush.schedule import Schedule
+
+__all__ = [
+    "LoraIdentity",
+    "Model",
+    "ModelIdentity",
+    "Prompt",
+    "TextEncoder",
+    "UnknownWord",
+    "resolve_device",
+    "resolve_dtype",
+]
+
+_DTYPES = {
+    "float16": "float16",
+    "fp16": "float16",
+    "half": "float16",
+    "bfloat16": "bfloat16",
+    "bf16": "bfloat16",
+    "float32": "float32",
+    "fp32": "float32",
+    "float": "float32",
+}
+
+
+@dataclass(frozen=True)
+class LoraIdentity:
+    """A LoRA applied to a model.
+
+    Attributes:
+        source: the path as it was given.
+        sha256: of the file.
+        scale: strength; 0 has no effect.
+    """
+
+    source: str
+    sha256: str
+    scale: float
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Who a model is: enough to find it again, and to tell whether it is the same.
+
+    Attributes:
+        name: short name for people.
+        family: `stable-diffusion-1`, `stable-diffusion-2` or `stable-diffusion` for any other of that build.
+        source: what `load_model` was given, as text.
+        revision: the hub commit, or "" for what is not from the hub.
+        sha256: digest over the weights (see `wordbrush.models.digests`).
+        parametrisation: `epsilon`, `v_prediction` or `sample`.
+        device: as torch writes it.
+        dtype: of the network, as in `float32`.
+        loras: the LoRAs applied, in order.
+    """
+
+    name: str
+    family: str
+    source: str
+    revision: str
+    sha256: str
+    parametrisation: str
+    device: str
+    dtype: str
+    loras: tuple[LoraIdentity, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values."""
+        return {**asdict(self), "loras": [asdict(lora) for lora in self.loras]}
+
+
+@dataclass(frozen=True)
+class UnknownWord:
+    """A word of a prompt that the model was never taught.
+
+    Attributes:
+        word: as written.
+        near: up to three known words spelt like it, nearest first.
+    """
+
+    word: str
+    near: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """A text as the network takes it.
+
+    Attributes:
+        text: as given.
+        conditioning: one row.
+        dropped: words beyond the encoder's limit, in order; they have no effect, or not their full one.
+        unknown: words the model was never taught; empty for models that do not say which words they know.
+    """
+
+    text: str
+    conditioning: Conditioning
+    dropped: tuple[str, ...] = ()
+    unknown: tuple[UnknownWord, ...] = ()
+
+
+class TextEncoder(Protocol):
+    """Turns texts into prompts."""
+
+    def encode(self, texts: Sequence[str], *, clip_skip: int = 0) -> list[Prompt]:
+        """Encode each text by itself, so that none depends on its mates.
+
+        Args:
+            texts: any texts, the empty one too.
+            clip_skip: how many of the encoder's last layers to leave out; 0 = none (diffusers' `clip_skip`).
+
+        Raises:
+            InputError: a text is too long to be a prompt.
+            SettingsError: `clip_skip` leaves no layer.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A model, ready to run.
+
+    Attributes:
+        identity: who it is.
+        schedule: its exact levels.
+        denoiser: its network, x0 and eps out; float32 in and out.
+        codec: pixels to latents and back; runs out of memory gracefully.
+        text: prompts to conditioning.
+        resolution: native side in pixels.
+        guidance: default scale of classifier-free guidance; 1 = off.
+        device: where it runs.
+        dtype: what the network computes in.
+        grid: sides of the canvas in pixels divide evenly by this through every level of the network.
+        words: the words it knows, where it says so; else empty.
+        card: what its folder says of itself (`wordbrush.json`), else empty.
+    """
+
+    identity: ModelIdentity
+    schedule: Schedule
+    denoiser: Denoiser
+    codec: Codec
+    text: TextEncoder
+    resolution: int
+    guidance: float
+    device: torch.device
+    dtype: torch.dtype
+    grid: int
+    words: tuple[str, ...] = ()
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+
+def resolve_device(device: str | torch.device | None = None) -> torch.device:
+    """Return the device asked for; by default the first present of CUDA, MPS and the CPU.
+
+    Raises:
+        SettingsError: torch does not know it, or this machine does not have it.
+    """
+    import torch
+
+    if device is None or device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise SettingsError(f"device {str(device)!r} is unknown: use 'cpu', 'cuda', 'cuda:1' or 'mps'") from error
+    missing = (chosen.type == "cuda" and not torch.cuda.is_available()) or (
+        chosen.type == "mps" and not torch.backends.mps.is_available()
+    )
+    if missing:
+        raise SettingsError(f"device {str(device)!r} is not available here: use 'cpu', or leave the device out")
+    return chosen
+
+
+def resolve_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+    """Return the dtype asked for; by default float16 on CUDA, else float32.
+
+    Raises:
+        SettingsError: it is none of float32, float16 and bfloat16.
+    """
+    import torch
+
+    if dtype is None or dtype == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    name = str(dtype).removeprefix("torch.")
+    if name not in _DTYPES:
+        raise SettingsError(f"dtype {name!r} is unknown: use 'float32', 'float16' or 'bfloat16'")
+    chosen: torch.dtype = getattr(torch, _DTYPES[name])
+    return chosen

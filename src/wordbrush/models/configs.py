@@ -1,0 +1,127 @@
+"""Component configurations of Stable Diffusion 1.x and 2.x, for single-file checkpoints, which carry none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+__all__ = ["Family", "built_in", "write"]
+
+Family = Literal["sd1", "sd2"]
+
+_UNET = {
+    "_class_name": "UNet2DConditionModel",
+    "act_fn": "silu",
+    "block_out_channels": [320, 640, 1280, 1280],
+    "center_input_sample": False,
+    "down_block_types": ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
+    "downsample_padding": 1,
+    "flip_sin_to_cos": True,
+    "freq_shift": 0,
+    "in_channels": 4,
+    "layers_per_block": 2,
+    "mid_block_scale_factor": 1,
+    "norm_eps": 1e-5,
+    "norm_num_groups": 32,
+    "out_channels": 4,
+    "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
+}
+_UNET_OF: dict[Family, dict[str, Any]] = {
+    "sd1": {"attention_head_dim": 8, "cross_attention_dim": 768, "sample_size": 64},
+    "sd2": {
+        "attention_head_dim": [5, 10, 20, 20],
+        "cross_attention_dim": 1024,
+        "sample_size": 96,
+        "upcast_attention": True,
+        "use_linear_projection": True,
+    },
+}
+_VAE = {
+    "_class_name": "AutoencoderKL",
+    "act_fn": "silu",
+    "block_out_channels": [128, 256, 512, 512],
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "in_channels": 3,
+    "latent_channels": 4,
+    "layers_per_block": 2,
+    "norm_num_groups": 32,
+    "out_channels": 3,
+    "sample_size": 512,
+    "scaling_factor": 0.18215,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+}
+_TEXT = {
+    "architectures": ["CLIPTextModel"],
+    "attention_dropout": 0.0,
+    "bos_token_id": 49406,
+    "eos_token_id": 49407,
+    "layer_norm_eps": 1e-5,
+    "max_position_embeddings": 77,
+    "model_type": "clip_text_model",
+    "pad_token_id": 1,
+    "vocab_size": 49408,
+}
+_TEXT_OF: dict[Family, dict[str, Any]] = {
+    "sd1": {
+        "hidden_act": "quick_gelu",
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_attention_heads": 12,
+        "num_hidden_layers": 12,
+        "projection_dim": 768,
+    },
+    # The last but one layer of OpenCLIP's 24 is what was trained on, so 23 are kept.
+    "sd2": {
+        "hidden_act": "gelu",
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_attention_heads": 16,
+        "num_hidden_layers": 23,
+        "projection_dim": 512,
+    },
+}
+_SCHEDULER = {
+    "_class_name": "DDIMScheduler",
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "clip_sample": False,
+    "num_train_timesteps": 1000,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
+
+
+def built_in(family: Family, parametrisation: str) -> dict[str, dict[str, Any]]:
+    """Return the configurations as file within the checkpoint -> contents.
+
+    Args:
+        family: `sd1`, or `sd2`, whose native side is 768 pixels for v prediction and 512 for epsilon.
+        parametrisation: `epsilon` or `v_prediction`.
+    """
+    unet = _UNET | _UNET_OF[family]
+    if parametrisation == "epsilon":
+        unet["sample_size"] = 64
+    return {
+        "unet/config.json": unet,
+        "vae/config.json": dict(_VAE),
+        "text_encoder/config.json": _TEXT | _TEXT_OF[family],
+        "scheduler/scheduler_config.json": _SCHEDULER | {"prediction_type": parametrisation},
+    }
+
+
+def write(folder: Path, configs: dict[str, dict[str, Any]]) -> None:
+    """Write configurations as a checkpoint folder without weights, its index naming the standard classes."""
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+    for name, content in {**configs, "model_index.json": index}.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content), encoding="utf-8")

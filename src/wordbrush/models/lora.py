@@ -1,0 +1,97 @@
+"""LoRAs: small changes to a model's attention, kept beside it, through diffusers and peft."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from wordbrush.errors import ModelError, SettingsError
+from wordbrush.models.base import LoraIdentity
+from wordbrush.models.components import Components
+from wordbrush.models.digests import file_digest
+from wordbrush.models.quiet import quiet
+from wordbrush.models.weights import read_header
+
+__all__ = ["LoraSource", "apply_loras", "present_loras"]
+
+LoraSource = str | Path | tuple[str | Path, float]
+"""A safetensors file, or (file, scale); scale 1 is full strength, 0 none."""
+
+
+def apply_loras(parts: Components, loras: Sequence[LoraSource]) -> tuple[LoraIdentity, ...]:
+    """Attach LoRAs to the UNet and, where a file has layers for it, to the text encoder.
+
+    Args:
+        parts: loaded components; they are changed in place.
+        loras: in the order they are to be recorded.
+
+    Returns:
+        Who they are, in the same order.
+
+    Raises:
+        UnsafeWeightsError: a file is a pickle.
+        ModelError: a file is missing, damaged or made for another model, or peft is not installed.
+        SettingsError: a scale is not a finite number.
+    """
+    if not loras:
+        return ()
+    wanted = [_checked(lora) for lora in loras]
+    try:
+        import peft  # noqa: F401 - diffusers finds it by itself
+    except ImportError as error:
+        raise ModelError("LoRAs need the package peft: install wordbrush[lora]") from error
+    with quiet():
+        _attach(parts, wanted)
+    return tuple(LoraIdentity(str(given), file_digest(path), scale) for given, path, scale in wanted)
+
+
+def _checked(lora: LoraSource) -> tuple[str | Path, Path, float]:
+    given, scale = lora if isinstance(lora, tuple) else (lora, 1.0)
+    if not math.isfinite(scale):
+        raise SettingsError(f"LoRA scale {scale} of {given} is not a finite number")
+    path = Path(given).expanduser()
+    read_header(path)
+    return given, path, float(scale)
+
+
+def _attach(parts: Components, wanted: Sequence[tuple[str | Path, Path, float]]) -> None:
+    from diffusers import DDIMScheduler, StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline(
+        vae=parts.vae,
+        text_encoder=parts.text_encoder,
+        tokenizer=parts.tokenizer,
+        unet=parts.unet,
+        scheduler=DDIMScheduler(steps_offset=1, clip_sample=False),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    names = [f"lora_{index}" for index in range(len(wanted))]
+    for name, (_, path, _) in zip(names, wanted, strict=True):
+        try:
+            pipeline.load_lora_weights(
+                str(path.parent), weight_name=path.name, adapter_name=name, use_safetensors=True, local_files_only=True
+            )
+        except Exception as error:  # whatever the libraries raise for layers that do not fit
+            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise ModelError(f"LoRA {path.name} does not fit this model: {first}") from error
+        if not any(name in adapters for adapters in pipeline.get_list_adapters().values()):
+            raise ModelError(f"LoRA {path.name} has no layers for this model: it was made for another family")
+    pipeline.set_adapters(names, [scale for _, _, scale in wanted])
+    for module in (parts.unet, parts.text_encoder):
+        module.eval().requires_grad_(False)
+
+
+def present_loras(unet: Any) -> tuple[LoraIdentity, ...]:
+    """Return the adapters that are active in a UNet already; their files are not known, so they have no digest."""
+    found: dict[str, float] = {}
+    for module in unet.modules():
+        scaling, active = getattr(module, "scaling", None), getattr(module, "active_adapters", None)
+        if isinstance(scaling, dict) and isinstance(active, list) and not getattr(module, "disable_adapters", False):
+            for name in active:
+                if name in scaling:
+                    found.setdefault(name, float(scaling[name]))
+    return tuple(LoraIdentity(f"adapter {name}", "", scale) for name, scale in found.items())

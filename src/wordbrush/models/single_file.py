@@ -1,0 +1,177 @@
+"""A checkpoint in one safetensors file, under the tensor names of the original Stable Diffusion.
+
+Such a file has no configurations and no tokenizer. The configurations of Stable Diffusion 1.x and 2.x are known here;
+the tokenizer's vocabulary is too large to ship and is taken from this machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from wordbrush.errors import ModelError
+from wordbrush.models.components import Components, check_loaded, load_tokenizer, read_json
+from wordbrush.models.configs import Family, built_in, write
+from wordbrush.models.digests import file_digest
+from wordbrush.models.layout import WEIGHTED, check_networks
+from wordbrush.models.quiet import quiet
+from wordbrush.models.weights import Header, read_header
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["load_single_file"]
+
+_FIRST = "model.diffusion_model.input_blocks.0.0.weight"
+_CLIP = "cond_stage_model.transformer.text_model."
+_OPEN_CLIP = "cond_stage_model.model."
+_VOCABULARY = 49_408
+_KNOWN = "Stable Diffusion 1.x and 2.x text-to-image checkpoints are supported"
+
+_FOREIGN = {
+    "conditioner.embedders.": "a Stable Diffusion XL checkpoint",
+    "model.diffusion_model.joint_blocks.": "a Stable Diffusion 3 checkpoint",
+    "model.diffusion_model.double_blocks.": "a Flux checkpoint",
+    "double_blocks.": "a Flux transformer",
+    "lora_unet_": "a LoRA, to be given as loras= beside a model",
+    "lora_te_": "a LoRA, to be given as loras= beside a model",
+    "unet.": "a LoRA or a part of a checkpoint",
+    "control_model.": "a ControlNet",
+    "down_blocks.": "a UNet alone, without autoencoder and text encoder",
+}
+
+
+def load_single_file(
+    path: Path,
+    dtype: torch.dtype,
+    *,
+    config: Path | None = None,
+    tokenizer: Path | None = None,
+    parametrisation: str | None = None,
+) -> Components:
+    """Load a checkpoint; no network is used.
+
+    Args:
+        path: the safetensors file.
+        dtype: of the networks.
+        config: a folder in diffusers layout to take configurations and tokenizer from (its weights are not read), for
+            checkpoints of another shape than Stable Diffusion 1.x and 2.x.
+        tokenizer: a folder with vocab.json and merges.txt.
+        parametrisation: for Stable Diffusion 2.x, whose files do not tell epsilon from v prediction; v by default.
+
+    Raises:
+        UnsafeWeightsError: it is a pickle, whatever it is called.
+        ModelError: it is of another kind, or parts are missing; the message says which and what to give.
+    """
+    where = path.name
+    header = read_header(path)
+    family = _family(header, where)
+    if config is None:
+        configs = built_in(family, parametrisation or _told_parametrisation(header, family))
+    else:
+        configs = _given(config)
+    unet, vae = dict(configs["unet/config.json"]), configs["vae/config.json"]
+    unet["in_channels"] = header.tensors[_FIRST].shape[1]
+    check_networks(unet, vae, where)
+    with quiet(), TemporaryDirectory(prefix="wordbrush-") as scratch:
+        folder = Path(scratch)
+        write(folder, configs)
+        reader = _tokenizer(family, config, tokenizer, where)
+        modules = _load(path, folder, reader, dtype, where)
+    scheduler = configs["scheduler/scheduler_config.json"]
+    return Components(**modules, tokenizer=reader, scheduler=scheduler, sha256=file_digest(path))
+
+
+def _family(header: Header, where: str) -> Family:
+    names = header.tensors
+    for prefix, kind in _FOREIGN.items():
+        if any(name.startswith(prefix) for name in names):
+            raise ModelError(f"{where} is {kind}: {_KNOWN}")
+    if _FIRST not in names or len(names[_FIRST].shape) != 4:
+        raise ModelError(f"{where} holds no Stable Diffusion UNet ({_FIRST} is missing): {_KNOWN}")
+    if not any(name.startswith("first_stage_model.decoder.") for name in names):
+        raise ModelError(f"{where} holds no autoencoder (first_stage_model. is missing): use the full checkpoint")
+    for prefix, family in ((_CLIP, "sd1"), (_OPEN_CLIP, "sd2")):
+        if any(name.startswith(prefix) for name in names):
+            return "sd2" if family == "sd2" else "sd1"
+    raise ModelError(f"{where} holds no text encoder (cond_stage_model. is missing): use the full checkpoint")
+
+
+def _told_parametrisation(header: Header, family: Family) -> str:
+    """Return what the file says of itself, else what its family is known for."""
+    told = header.metadata.get("modelspec.prediction_type", "").lower()
+    if told in {"v", "v_prediction"} or "v_pred" in header.tensors:
+        return "v_prediction"
+    if told in {"epsilon", "eps"} or family == "sd1":
+        return "epsilon"
+    return "v_prediction"
+
+
+def _given(config: Path) -> dict[str, dict[str, Any]]:
+    names = [*(f"{name}/config.json" for name in WEIGHTED), "scheduler/scheduler_config.json"]
+    return {name: read_json(config / name, f"config folder {config.name}") for name in names}
+
+
+def _load(path: Path, folder: Path, tokenizer: Any, dtype: torch.dtype, where: str) -> Mapping[str, Any]:
+    from diffusers import StableDiffusionPipeline
+
+    try:
+        pipeline = StableDiffusionPipeline.from_single_file(
+            str(path),
+            config=str(folder),
+            local_files_only=True,
+            torch_dtype=dtype,
+            tokenizer=tokenizer,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+    except Exception as error:  # whatever the library raises for tensors that do not fit the configurations
+        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ModelError(
+            f"{where} does not fit the configurations of its family: {first}; for a checkpoint of another shape give "
+            "config=FOLDER, a folder in diffusers layout with its configurations and tokenizer"
+        ) from error
+    return {name: check_loaded(getattr(pipeline, name), f"{where}: {name}") for name in WEIGHTED}
+
+
+def _tokenizer(family: Family, config: Path | None, tokenizer: Path | None, where: str) -> Any:
+    if tokenizer is not None:
+        inner = tokenizer / "tokenizer"
+        return load_tokenizer(inner if inner.is_dir() else tokenizer, "tokenizer folder", **_padding(family, config))
+    if config is not None:
+        return load_tokenizer(config / "tokenizer", f"config folder {config.name}")
+    found = _cached_tokenizer()
+    if found is None:
+        raise ModelError(
+            f"{where} carries no tokenizer, and the local hub cache has none: give tokenizer=FOLDER with CLIP's "
+            "vocab.json and merges.txt, or config=FOLDER, any Stable Diffusion folder in diffusers layout (its weights "
+            "are not needed); with a network, `hf download openai/clip-vit-large-patch14 vocab.json merges.txt` "
+            "puts it into the cache"
+        )
+    return load_tokenizer(found, "cached tokenizer", **_padding(family, None))
+
+
+def _padding(family: Family, config: Path | None) -> dict[str, Any]:
+    """Return settings that a bare vocabulary lacks: both families share it, but pad with different tokens."""
+    if config is not None:
+        return {}
+    return {"model_max_length": 77, "pad_token": "!" if family == "sd2" else "<|endoftext|>"}
+
+
+def _cached_tokenizer() -> Path | None:
+    """Return a folder of the local hub cache with CLIP's vocabulary, whichever repository brought it there."""
+    from huggingface_hub import constants
+
+    cache = Path(constants.HF_HUB_CACHE)
+    for pattern in ("models--*/snapshots/*/tokenizer/vocab.json", "models--*/snapshots/*/vocab.json"):
+        for path in sorted(cache.glob(pattern)):
+            if not (path.parent / "merges.txt").is_file():
+                continue
+            table = read_json(path, "cached tokenizer")
+            ends = (table.get("<|startoftext|>"), table.get("<|endoftext|>"))
+            if len(table) == _VOCABULARY and ends == (_VOCABULARY - 2, _VOCABULARY - 1):
+                return path.parent
+    return None
