@@ -144,8 +144,8 @@ def _fade(values: NDArray[np.float32], radius: float) -> NDArray[np.float32]:
 
 def _nearest_rows(values: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     """Take for each of `count` rows the source row its centre lies in."""
-    source = values.shape[0]
-    return values[((2 * np.arange(count) + 1) * source) // (2 * count)]
+    rows = ((2 * np.arange(count) + 1) * values.shape[0]) // (2 * count)
+    return np.asarray(values[rows], dtype=np.float32)
 
 
 def _area_rows(values: NDArray[np.float32], count: int) -> NDArray[np.float32]:

@@ -164,6 +164,9 @@ def _jpeg_packets(data: bytes) -> Iterator[bytes]:
     extended: dict[bytes, dict[int, bytes]] = {}
     position, wanted = 2, b""
     while position + 4 <= len(data) and data[position] == 0xFF and data[position + 1] not in (0xDA, 0xD9):
+        if data[position + 1] == 0xFF:  # padding in front of a marker
+            position += 1
+            continue
         length = struct.unpack_from(">H", data, position + 2)[0]
         body = data[position + 4 : position + 2 + length]
         if data[position + 1] == 0xE1 and body.startswith(_XMP):

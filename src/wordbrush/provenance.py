@@ -131,11 +131,22 @@ def parameters_line(provenance: Provenance) -> str:
     At most 60 KiB in UTF-8 and in UTF-16. Texts are cut at 4,000 characters; control characters, line breaks among
     them, become spaces, so that no text can pose as one of the other lines.
     """
-    model, source, settings = provenance.model, provenance.input, provenance.settings
     prompt, negative = plain_line(provenance.query), plain_line(provenance.negative)
-    items: list[tuple[str, Any]] = [
+    lines = [quoted(prompt) if prompt.startswith("Negative prompt:") else prompt]
+    if negative:
+        lines.append(f"Negative prompt: {negative}")
+    items = [(name, plain_line(str(value), 200)) for name, value in _items(provenance) if value not in (None, "")]
+    if provenance.reference:
+        items.append(("Source prompt", plain_line(provenance.reference)))
+    lines.append(", ".join(f"{name}: {quoted(value) if set(value) & set(',:') else value}" for name, value in items))
+    return "\n".join(lines)
+
+
+def _items(provenance: Provenance) -> list[tuple[str, Any]]:
+    model, source, settings = provenance.model, provenance.input, provenance.settings
+    return [
         ("Steps", settings.get("steps")),
-        ("Sampler", "Euler" if model.get("parametrisation") == "flow" else "DDIM"),
+        ("Sampler", "Euler" if model["parametrisation"] == "flow" else "DDIM"),
         ("CFG scale", settings.get("guidance")),
         ("Seed", provenance.seed),
         ("Size", f"{source['width']}x{source['height']}"),
@@ -146,18 +157,6 @@ def parameters_line(provenance: Provenance) -> str:
         ("Preset", provenance.preset),
         ("Version", f"wordbrush {provenance.wordbrush}"),
     ]
-    if provenance.reference:
-        items.append(("Source prompt", plain_line(provenance.reference)))
-    short = [
-        (name, value if name == "Source prompt" else plain_line(str(value), 200))
-        for name, value in items
-        if value is not None and value != ""
-    ]
-    lines = [quoted(prompt) if prompt.startswith("Negative prompt:") else prompt]
-    if negative:
-        lines.append(f"Negative prompt: {negative}")
-    lines.append(", ".join(f"{name}: {quoted(value) if set(value) & set(',:') else value}" for name, value in short))
-    return "\n".join(lines)
 
 
 def xmp_packet(provenance: Provenance, whole: bool) -> bytes:
