@@ -102,13 +102,20 @@ def convert(output: Tensor, x: Tensor, level: Level, kind: Parametrisation, labe
     With x = alpha x0 + sigma eps: `epsilon` is eps; `sample` is x0; `v_prediction` is alpha eps - sigma x0 (Salimans
     and Ho 2022); `flow` is the velocity eps - x0 on alpha + sigma = 1.
 
+    At the clean level x is x0 and says nothing of eps, so a network that answers x0 says nothing either: eps is then
+    its mean, zero. Told another level than that of x, a network answers for that level, and the answer is read there:
+    eps is kept and x0 recomputed from x. So all parametrisations walk alike, but for `flow`, whose velocity is kept,
+    as in the Euler step.
+
     Args:
         output: the network's output, shape of x.
         x: the latents it was given.
         level: where x is.
         kind: the parametrisation.
-        label: the level the network was told; used only for `sample` where sigma is zero and x says nothing of eps.
+        label: the level the network was told, where that is not the level of x.
     """
+    if label is not None and kind in {"v_prediction", "sample"}:
+        return reanchored(convert(output, x, label, kind), x, level)
     alpha, sigma = level.scales(x)
     if kind == "epsilon":
         return Prediction((x - sigma * output) / alpha, output)
@@ -117,10 +124,9 @@ def convert(output: Tensor, x: Tensor, level: Level, kind: Parametrisation, labe
     if kind == "flow":
         return Prediction(x - sigma * output, x + alpha * output)
     if kind == "sample":
-        told_alpha, told_sigma = (label or level).scales(x)
         clean = sigma == 0
-        eps = (x - torch.where(clean, told_alpha, alpha) * output) / torch.where(clean, told_sigma, sigma)
-        return Prediction(output, eps)
+        eps = (x - alpha * output) / torch.where(clean, 1.0, sigma)
+        return Prediction(torch.where(clean, x, output), torch.where(clean, 0.0, eps))
     raise ModelError(f"unknown prediction type {kind!r}: known are {', '.join(get_args(Parametrisation))}")
 
 

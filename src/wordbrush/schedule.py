@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -152,7 +153,8 @@ class DiscreteSchedule:
         if self.spacing == "leading":
             picked = [i * (self.size // steps) + self.offset for i in range(steps)]
         elif self.spacing == "linspace":
-            picked = torch.linspace(0, self.size - 1, steps, dtype=torch.float64).round().int().tolist()
+            # NumPy's, as in diffusers: PyTorch counts from both ends and rounds other halves up.
+            picked = np.linspace(0, self.size - 1, steps).round().astype(int).tolist()
         else:
             picked = [round(self.size - i * self.size / steps) - 1 for i in reversed(range(steps))]
         return [min(label, self.size - 1) for label in picked]
@@ -226,6 +228,13 @@ def _zero_terminal_snr(betas: Tensor) -> Tensor:
     return 1 - torch.cat([bars[:1], bars[1:] / bars[:-1]])
 
 
+def _is_flow(config: Mapping[str, Any]) -> bool:
+    """Tell a flow schedule; the config of a scheduler that was not loaded from a file carries no class name."""
+    if "FlowMatch" in str(config.get("_class_name", "")) or config.get("use_flow_sigmas"):
+        return True
+    return "shift" in config and "beta_start" not in config
+
+
 def schedule_from_config(config: Mapping[str, Any], *, shift: float | None = None) -> Schedule:
     """Build the schedule that a diffusers scheduler config describes.
 
@@ -236,11 +245,12 @@ def schedule_from_config(config: Mapping[str, Any], *, shift: float | None = Non
     Raises:
         ModelError: the config names a schedule that is not known.
     """
-    if "FlowMatch" in str(config.get("_class_name", "")):
+    if _is_flow(config):
         if config.get("use_dynamic_shifting") and shift is None:
             raise ModelError("this flow schedule shifts by picture size: give shift=")
         size = int(config.get("num_train_timesteps", 1000))
-        return FlowSchedule(shift=float(config.get("shift", 1.0)) if shift is None else shift, size=size)
+        configured = config.get("flow_shift", config.get("shift", 1.0))
+        return FlowSchedule(shift=float(configured) if shift is None else shift, size=size)
     betas = _betas(config)
     if config.get("rescale_betas_zero_snr"):
         betas = _zero_terminal_snr(betas)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from wordbrush.errors import SettingsError
 
-__all__ = ["DEFAULT_PRESET", "PRESETS", "Settings", "resolve"]
+__all__ = ["DEFAULT_PRESET", "PRESETS", "Settings", "check_threshold", "resolve"]
 
 DEFAULT_PRESET: Final = "paper"
 
@@ -57,7 +58,9 @@ class Settings:
     guidance: float | None = _switch(None, "guidance of the decode, 1 = off; by default the model's own", 0.0, 50.0)
     eta: float = _switch(0.0, "fresh noise in the decode, 0 = none, so seeds move only the contrast", 0.0, 1.0)
     # The working size and the text encoder.
-    resolution: int | None = _switch(None, "working size: side of the square of equal area, by default the model's")
+    resolution: int | None = _switch(
+        None, "working size: side of the square of equal area, by default the model's", 16, 4096
+    )
     clip_skip: int = _switch(0, "leave out this many last layers of the text encoder", 0, 12)
 
     def __post_init__(self) -> None:
@@ -69,8 +72,8 @@ class Settings:
                 continue
             if (low is not None and value < low) or (high is not None and value > high):
                 raise SettingsError(f"{item.name} {value} is outside {low} ... {high}")
-        if self.resolution is not None and not 16 <= self.resolution <= 4096:
-            raise SettingsError(f"resolution {self.resolution} is outside 16 ... 4096")
+        if self.threshold is not None:
+            check_threshold(self.rule, self.threshold)
 
     @classmethod
     def from_preset(cls, preset: str = DEFAULT_PRESET, **switches: Any) -> Settings:
@@ -93,6 +96,20 @@ class Settings:
     def subset(self, *names: str) -> tuple[Any, ...]:
         """Return the values of some switches: a key for what they determine."""
         return tuple(getattr(self, name) for name in names)
+
+
+def check_threshold(rule: str, value: float) -> None:
+    """Check the number of a threshold rule.
+
+    Raises:
+        SettingsError: `value` is not one that `rule` can take.
+    """
+    if not math.isfinite(value):
+        raise SettingsError(f"{rule} threshold {value} is not a finite number")
+    if rule in {"fixed", "quantile", "area"} and not 0.0 <= value <= 1.0:
+        raise SettingsError(f"{rule} threshold {value} is outside [0, 1]")
+    if rule == "ratio" and value < 0.0:
+        raise SettingsError(f"ratio threshold {value} is negative")
 
 
 _HINTS: dict[str, Any] = {}
