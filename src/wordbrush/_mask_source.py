@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wordbrush.errors import MaskError
+from wordbrush._guard_picture import SUPPORTED, check_bytes
+from wordbrush.errors import MaskError, PictureError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "array_values", "image_values", "open_values"]
+__all__ = ["MAX_BYTES", "MAX_PIXELS", "array_values", "image_values", "open_values"]
 
-FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF")
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 25_000_000
 _ROUNDING = 1e-6
@@ -110,17 +110,20 @@ def open_values(source: str | Path | bytes) -> NDArray[np.float32]:
 
     data, name = _bytes_of(source)
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        kind = check_bytes(data, MAX_PIXELS)  # structures made to be expensive never reach a decoder
+        with Image.open(io.BytesIO(data), formats=(kind,)) as image:
             _check_pixels(image.size, name)
             orientation = _orientation(image)
             image.load()
             upright = ImageOps.exif_transpose(image) if orientation != 1 else image
     except MaskError:
         raise
+    except PictureError as error:
+        raise MaskError(f"{name}: {error}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise MaskError(f"{name}: more than {MAX_PIXELS:,} pixels; make it smaller") from error
     except UnidentifiedImageError as error:
-        raise MaskError(f"{name}: not a picture wordbrush reads ({', '.join(FORMATS)})") from error
+        raise MaskError(f"{name}: not a picture wordbrush reads ({', '.join(SUPPORTED)})") from error
     except Exception as error:  # Pillow's decoders raise whatever the broken file leads them to
         raise MaskError(f"{name}: the mask picture cannot be decoded: {error}") from error
     return image_values(upright)

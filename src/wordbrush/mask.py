@@ -225,6 +225,10 @@ class Mask:
             raise MaskError(f"binarise at {at} is outside 0 (excluded) ... 1")
         return Mask((self.values >= np.float32(at)).astype(np.float32))
 
+    def rounded(self) -> Mask:
+        """Return the mask at 8 bits a cell: what a PNG keeps, and all that `digest` sees."""
+        return Mask(self._bytes8().astype(np.float32) / np.float32(255))
+
     def resize(self, size: tuple[int, int], how: ResizeRule = "nearest") -> Mask:
         """Resample to `size` (width, height).
 

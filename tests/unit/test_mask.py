@@ -368,6 +368,14 @@ def test_resize() -> None:
         mask.resize((0, 2))
 
 
+def test_rounded_is_what_a_png_keeps() -> None:
+    mask = Mask.from_array(np.random.default_rng(0).random((20, 30)))
+    assert not np.array_equal(mask.rounded().values, mask.values)
+    assert np.abs(mask.rounded().values - mask.values).max() <= 0.5 / 255 + 1e-7
+    assert np.array_equal(Mask.open(mask.png_bytes()).values, mask.rounded().values)
+    assert mask.rounded().digest() == mask.digest()
+
+
 def test_combine_resizes_to_this_mask() -> None:
     mask = Mask.empty((8, 8))
     both = mask.combine(include=drawing("##", ".."), exclude=drawing("#.", ".."))
