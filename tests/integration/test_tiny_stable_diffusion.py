@@ -1,0 +1,162 @@
+"""The whole edit on real diffusers classes with small random weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from tests.support import tiny
+from wordbrush.editor import Editor, Job
+from wordbrush.engine import Engine
+from wordbrush.mask import Mask
+from wordbrush.models import load_model
+from wordbrush.region import Region
+from wordbrush.report import Ledger
+from wordbrush.result import EditRequest, EditResult
+from wordbrush.settings import Settings
+from wordbrush.walks import extend, repaint
+
+if TYPE_CHECKING:
+    from wordbrush.models.base import Model
+
+QUICK = Settings(steps=6, maps=3)
+KINDS: list[tiny.Kind] = ["sd1", "sd2"]
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, Model]:
+    return {kind: load_model(tiny.pipeline(kind)) for kind in KINDS}
+
+
+def picture(seed: int, width: int = 64, height: int = 64) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def edit(editor: Editor, source: Any, query: str, reference: str, **keywords: Any) -> EditResult:
+    result = editor.edit(source, query, reference, **keywords)
+    assert isinstance(result, EditResult)
+    return result
+
+
+def latents_of(engine: Engine, requests: list[EditRequest]) -> list[torch.Tensor]:
+    """Edited latents of several requests, decoded together, with a random soft mask each."""
+    editor = Editor(engine.model)
+    editor.engine = engine
+    jobs = []
+    for request in requests:
+        session = editor.open(request.picture)
+        noise = np.random.default_rng(request.seed).random(session.latent_size[::-1], dtype=np.float32)
+        region = Region(Mask.from_array(noise), Mask.full(session.picture.size))
+        jobs.append(Job(request, session, request.settings or QUICK, {}, None, region, ()))
+    extend([(job.session, job.request.reference) for job in jobs], QUICK, None, Ledger())
+    return list(repaint(engine, jobs, None, Ledger()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_batch_and_chunk_sizes_change_latents_by_less_than_1e_4(models: dict[str, Model], kind: str) -> None:
+    """Little guidance: untrained networks are chaotic, and 7.5 times their difference multiplies rounding each step.
+
+    `tests/quality` shows the same of the trained model at its own guidance.
+    """
+    mild = replace(QUICK, guidance=1.5)
+    requests = [
+        EditRequest(picture=picture(i), query=query, reference="a cat", negative="red", settings=mild, seed=i)
+        for i, query in enumerate(["a dog", "a horse on grass", ""])
+    ]
+    alone = [latents_of(Engine(models[kind], mix_items=False), [r])[0] for r in requests]
+    for limit in (1, 3, 8):
+        together = latents_of(Engine(models[kind], batch_limit=limit, mix_items=True), requests)
+        for one, other in zip(alone, together, strict=True):
+            assert float((one - other).abs().max()) < 1e-4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mask_depends_neither_on_batch_mates_nor_on_chunks(models: dict[str, Model], kind: str) -> None:
+    wanted = EditRequest(picture=picture(1), query="a dog on grass", reference="a cat", settings=QUICK)
+    mate = EditRequest(picture=picture(2), query="a red car", reference="snow", settings=QUICK)
+    editor = Editor(models[kind])
+    alone = editor.edit_batch([wanted])[0]
+    beside = editor.edit_batch([mate, wanted, mate])[1]
+    np.testing.assert_array_equal(alone.mask.values, beside.mask.values)
+    np.testing.assert_array_equal(np.asarray(alone.image), np.asarray(beside.image))
+    assert alone.contrast_map is not None
+    for limit in (1, 2, 5):
+        chunked = Editor(models[kind], batch_limit=limit).edit_batch([wanted])[0]
+        assert chunked.contrast_map is not None
+        np.testing.assert_allclose(chunked.contrast_map.raw, alone.contrast_map.raw, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_number_of_seeds_changes_no_result(models: dict[str, Model], kind: str) -> None:
+    editor = Editor(models[kind])
+    many = editor.edit(picture(3), "a dog", "a cat", seed=[4, 5, 6], settings=QUICK)
+    assert isinstance(many, list)
+    for result, seed in zip(many, (4, 5, 6), strict=True):
+        alone = edit(editor, picture(3), "a dog", "a cat", seed=seed, settings=QUICK)
+        np.testing.assert_array_equal(np.asarray(result.image), np.asarray(alone.image))
+    assert not np.array_equal(many[0].contrast_map.raw, many[1].contrast_map.raw)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_equal_texts_return_the_picture_itself(models: dict[str, Model], kind: str) -> None:
+    source = picture(4, 51, 37)
+    result = edit(Editor(models[kind]), source, "a cat on grass", "a cat on grass", settings=QUICK)
+    assert result.contrast is not None
+    assert float(np.abs(result.contrast).max()) == 0.0
+    assert result.mask.is_empty
+    np.testing.assert_array_equal(np.asarray(result.image), source)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (97, 33), (200, 48)])
+def test_outside_the_mask_the_bytes_are_the_input_s(models: dict[str, Model], size: tuple[int, int]) -> None:
+    source = picture(5, *size)
+    result = edit(Editor(models["sd1"]), source, "a dog", "a cat", settings=QUICK)
+    assert result.image.size == size
+    outside = result.mask.values == 0
+    assert outside.any()
+    np.testing.assert_array_equal(np.asarray(result.image)[outside], source[outside])
+    assert (np.asarray(result.image) != source).any()
+
+
+def test_record_is_enough_to_do_it_again(models: dict[str, Model]) -> None:
+    editor = Editor(models["sd2"])
+    result = edit(editor, picture(6), "a dog", "a cat", negative="red", seed=9, preset="fast", steps=7)
+    record = result.provenance
+    again = edit(
+        Editor(models["sd2"]),
+        picture(6),
+        record.query,
+        record.reference,
+        negative=record.negative,
+        seed=record.seed,
+        preset=record.preset,
+        settings=Settings(**record.settings),
+    )
+    assert again.provenance == record
+    np.testing.assert_array_equal(np.asarray(again.image), np.asarray(result.image))
+
+
+def test_negative_text_matters_only_with_guidance(models: dict[str, Model]) -> None:
+    editor, mask = Editor(models["sd1"]), Mask.full((64, 64))
+
+    def image(negative: str, scale: float) -> NDArray[np.uint8]:
+        settings = replace(QUICK, guidance=scale)
+        return np.asarray(edit(editor, picture(7), "a dog", "", negative=negative, mask=mask, settings=settings).image)
+
+    images = {(text, scale): image(text, scale) for text in ("", "a red car") for scale in (1.0, 4.0)}
+    np.testing.assert_array_equal(images["", 1.0], images["a red car", 1.0])
+    assert not np.array_equal(images["", 4.0], images["a red car", 4.0])
+
+
+def test_clip_skip_reaches_every_text(models: dict[str, Model]) -> None:
+    editor = Editor(models["sd1"])
+    plain = edit(editor, picture(8), "a dog", "a cat", settings=QUICK)
+    skipped = edit(editor, picture(8), "a dog", "a cat", settings=replace(QUICK, clip_skip=1))
+    assert plain.contrast_map is not None
+    assert skipped.contrast_map is not None
+    assert not np.allclose(plain.contrast_map.raw, skipped.contrast_map.raw, rtol=1e-3)
