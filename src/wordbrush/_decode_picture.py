@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -216,7 +217,7 @@ def _sixteen(image: Image.Image) -> tuple[Image.Image, NDArray[np.uint8] | None,
 
 def _wide(image: Image.Image) -> tuple[Image.Image, None, tuple[str, ...]]:
     """Scale mode I (int32) or F (float32) by the smallest documented range that holds all values."""
-    values = np.asarray(image, np.float64)
+    values: NDArray[Any] = np.asarray(image)
     if not np.isfinite(values).all():
         raise PictureError("the picture has NaN or infinite values; replace them first")
     low, high = float(values.min()), float(values.max())
@@ -227,5 +228,5 @@ def _wide(image: Image.Image) -> tuple[Image.Image, None, tuple[str, ...]]:
             f"the picture's values run from {low:g} to {high:g}; mode {image.mode} is read in 0..{ranges[0]:g} or "
             f"0..{ranges[1]:g}: rescale it first"
         )
-    scaled = np.floor(values * (255.0 / top) + 0.5).astype(np.uint8)
+    scaled = (values * (255.0 / top) + 0.5).astype(np.uint8)  # never negative: rounds half up
     return Image.fromarray(scaled), None, (f"mode {image.mode} values taken as 0..{top:g}",)

@@ -87,8 +87,8 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
         raise PictureError(f"the picture has no pixels ({width}x{height})")
     if width * height > max_pixels:
         raise PictureError(
-            f"the picture has {width}x{height} pixels ({width * height / 1e6:.1f} megapixels); the limit is "
-            f"{max_pixels / 1e6:.1f} megapixels: make it smaller, or raise max_pixels"
+            f"the picture has {width}x{height} pixels ({width * height / 1e6:,.2f} megapixels); the limit is "
+            f"{max_pixels / 1e6:,.2f} megapixels: make it smaller, or raise max_pixels"
         )
 
 

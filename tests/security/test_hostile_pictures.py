@@ -1,0 +1,284 @@
+"""Hostile pictures end in a typed error, soon, without large memory and without any other exception.
+
+Time is process time, so that a busy machine does not fail the tests.
+"""
+
+import random
+import subprocess
+import sys
+import time
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile
+
+from tests.support.hostile import BOMBS, STRUCTURES, ZEROS, chunk, grey_tiff, png, rle_bmp, tiff
+from tests.support.pictures import LOSSLESS, encode, rgb_profile, scene
+from wordbrush.errors import PictureError
+from wordbrush.picture import MAX_BYTES, SUPPORTED, Picture
+
+SECONDS = 1.0
+MEGABYTES = 300
+
+
+@contextmanager
+def soon(seconds: float = SECONDS) -> Iterator[None]:
+    start = time.process_time()
+    yield
+    assert time.process_time() - start < seconds
+
+
+def refused(data: bytes, match: str | None = None, **limits: int) -> str:
+    with soon(), pytest.raises(PictureError, match=match) as caught:
+        Picture.open(data, **limits)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert " at 0x" not in message, "no addresses of buffers"
+    return message
+
+
+# --- sizes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*BOMBS])
+def test_too_many_pixels_are_refused_before_decoding(name: str) -> None:
+    message = refused(BOMBS[name]())
+    if not name.startswith(("avif", "webp lossy", "png 2^31")):
+        assert "megapixels" in message
+
+
+def test_bombs_take_no_memory() -> None:
+    code = """
+import resource, sys
+from tests.support.hostile import BOMBS, STRUCTURES
+from wordbrush.picture import Picture
+from wordbrush.errors import PictureError
+files = [make() for make in (*BOMBS.values(), *STRUCTURES.values())]
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for data in files:
+    try:
+        Picture.open(data)
+    except PictureError:
+        pass
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
+    )
+    assert int(done.stdout) < MEGABYTES
+
+
+def test_limits_can_be_changed() -> None:
+    data = encode(Image.fromarray(scene(100, 100)))
+    refused(data, "100x100 pixels", max_pixels=9_999)
+    assert Picture.open(data, max_pixels=10_000).size == (100, 100)
+    refused(data, "MB", max_bytes=len(data) - 1)
+    assert Picture.open(data, max_bytes=len(data)).size == (100, 100)
+    for source in (scene(100, 100), Image.fromarray(scene(100, 100))):
+        with pytest.raises(PictureError, match="100x100 pixels"):
+            Picture.open(source, max_pixels=9_999)
+
+
+def test_limits_of_pillow_make_no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(Image.fromarray(scene(100, 100)))
+    for limit in (6_000, 4_000, 1):  # where Pillow alone would warn, or raise
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        assert Picture.open(data).notes == ()
+        assert limit == Image.MAX_IMAGE_PIXELS
+        refused(data, "megapixels", max_pixels=9_999)
+
+
+def test_half_a_picture_is_refused_whatever_the_process_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    refused(encode(Image.fromarray(scene()), "JPEG")[:-300])
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is True
+
+
+def test_odd_sizes_open() -> None:
+    for size in ((1, 1), (1, 5000), (5000, 1), (7071, 7071)):
+        data = encode(Image.new("L", size, 77), compress_level=1)
+        with soon(5):
+            assert Picture.open(data).size == size
+
+
+# --- files --------------------------------------------------------------------------------------------------------
+
+
+def test_big_files_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "big.png"
+    with path.open("wb") as file:
+        file.truncate(50_000_000_000)  # sparse: reading it would take all memory
+    with soon(0.1), pytest.raises(PictureError, match=r"50000.0 MB; the limit is 25.0 MB"):
+        Picture.open(path)
+    refused(bytes(MAX_BYTES + 1), "MB")
+
+
+def test_what_is_not_a_file_is_refused(tmp_path: Path) -> None:
+    import os
+
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    names: list[str | Path] = [
+        tmp_path,
+        tmp_path / "pipe",
+        tmp_path / "none.png",
+        tmp_path / "loop",
+        "/dev/zero",
+        "a\0b",
+        "x" * 5000,
+    ]
+    for source in (*names, "https://example.com/horse.png", ""):
+        with soon(0.1), pytest.raises(PictureError):
+            Picture.open(source)
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(PictureError, match=r"empty.png: the picture is empty"):
+        Picture.open(tmp_path / "empty.png")
+
+
+DISGUISED = {
+    "GIF": encode(Image.new("L", (9, 9)), "GIF"),
+    "Photoshop": b"8BPS\0\1" + bytes(100),
+    "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+    "PDF": encode(Image.new("L", (9, 9)), "PDF"),
+    "SVG": b"  <svg xmlns='http://www.w3.org/2000/svg'/>",
+    "XML": b"<?xml version='1.0'?><svg/>",
+    "icon": encode(Image.new("L", (16, 16)), "ICO"),
+    "JPEG 2000": encode(Image.new("L", (16, 16)), "JPEG2000"),
+    "HEIF": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(50),
+    "zip": b"PK\x03\x04" + bytes(50),
+    "not a picture format": b"hello, world",
+    "not a picture": encode(Image.new("L", (9, 9)), "PPM"),
+}
+
+
+@pytest.mark.parametrize("kind", [*DISGUISED])
+def test_disguised_formats_are_refused_by_name(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "horse.png"
+    path.write_bytes(DISGUISED[kind])
+    with soon(), pytest.raises(PictureError, match=kind) as caught:
+        Picture.open(path)
+    assert all(name in str(caught.value) for name in SUPPORTED)
+
+
+# --- damage -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fmt", ["PNG", "JPEG", "WEBP", "TIFF", "TIFF LZW", "BMP", "AVIF"])
+def test_truncated_files_are_refused(fmt: str) -> None:
+    options = {"compression": "tiff_lzw"} if "LZW" in fmt else LOSSLESS[fmt]
+    rng = np.random.default_rng(0)
+    noisy = (scene(120, 90) // 2 + rng.integers(0, 100, (90, 120, 3), np.uint8)).astype(np.uint8)
+    data = encode(Image.fromarray(noisy), fmt.split(maxsplit=1)[0], **options)
+    Picture.open(data)
+    for percent in range(0, 100, 5):
+        refused(data[: len(data) * percent // 100])
+
+
+def seeds() -> list[bytes]:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010F] = "maker"
+    side = {"exif": exif, "icc_profile": rgb_profile()}
+    picture = Image.fromarray(scene())
+    files = [encode(picture.convert(mode), "PNG", **side) for mode in ("1", "L", "LA", "P", "RGB", "RGBA")]
+    files += [encode(picture.convert(mode), "JPEG", **side) for mode in ("L", "RGB", "CMYK")]
+    files += [encode(picture, "JPEG", progressive=True, **side)]
+    files += [encode(picture.convert("RGBA"), "WEBP", lossless=lossless, **side) for lossless in (False, True)]
+    files += [encode(picture.convert(mode), "TIFF") for mode in ("1", "L", "P", "RGBA", "CMYK", "F", "I;16")]
+    files += [encode(picture, "TIFF", compression=f"tiff_{how}", **side) for how in ("lzw", "deflate", "jpeg")]
+    files += [encode(picture.convert(mode), "BMP") for mode in ("1", "P", "RGB")]
+    files += [encode(picture.convert("RGBA"), "AVIF", **side)]
+    more = [picture.rotate(90)]
+    return files + [encode(picture, fmt, save_all=True, append_images=more) for fmt in ("PNG", "WEBP", "TIFF", "AVIF")]
+
+
+def test_byte_flips_open_or_are_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    files, draw = seeds(), random.Random(20)  # noqa: S311 - reproducible damage, not secrets
+    opened = 0
+    for index in range(330):
+        data = bytearray(files[index % len(files)])
+        reach = min(len(data), draw.choice([64, 400, len(data)]))  # headers break in more ways than pixels
+        for _ in range(draw.choice([1, 1, 2, 5, 20])):
+            data[draw.randrange(reach)] = draw.choice([0, 1, 128, 255, draw.randrange(256)])
+        with soon():
+            try:
+                picture = Picture.open(bytes(data))
+            except PictureError:
+                continue
+            opened += 1
+            assert picture.srgb.shape == picture.pixels.shape == (picture.size[1], picture.size[0], 3)
+            assert picture.alpha is None or picture.alpha.shape == picture.pixels.shape[:2]
+    assert 50 < opened < 300
+    capfd.readouterr()  # libtiff writes its complaints to the process's stderr
+
+
+def test_random_bytes_after_each_signature() -> None:
+    draw = random.Random(3)  # noqa: S311
+    heads = [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0\x08\0\0\0", b"MM\0+\0\x08\0\0", b"BM"]
+    heads += [b"RIFF\xff\0\0\0WEBPVP8 ", b"RIFF\xff\0\0\0WEBPVP8L", b"RIFF\xff\0\0\0WEBPVP8X", b"\0\0\0\x20ftypavif"]
+    for head in heads:
+        for length in (0, 1, 4, 10, 30, 300):
+            refused(head + draw.randbytes(length))
+
+
+# --- structures made to be expensive ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*STRUCTURES])
+def test_expensive_structures_are_refused(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    refused(STRUCTURES[name]())
+    capfd.readouterr()
+
+
+def test_text_bombs_are_refused_or_ignored() -> None:
+    row = zlib.compress(bytes(10) * 9)
+    for kind, prefix in ((b"zTXt", b"x\0\0"), (b"iTXt", b"x\0\1\0\0\0")):
+        for copies in (1, 100):
+            data = png(9, 9, rows=row, extra=chunk(kind, prefix + ZEROS) * copies)
+            with soon():
+                try:
+                    assert Picture.open(data).size == (9, 9)
+                except PictureError:
+                    continue
+
+
+def test_endless_pages_and_frames_cost_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    pixels = bytes(81)
+    itself = tiff(grey_tiff(9, 9), pixels, following=8)
+    garbage = tiff(grey_tiff(9, 9), pixels, following=3)
+    for data in (itself, garbage):
+        with soon():
+            assert Picture.open(data).size == (9, 9)
+    frames = [Image.new("L", (8, 8), i % 256) for i in range(2000)]
+    for fmt in ("PNG", "WEBP"):
+        data = encode(frames[0], fmt, save_all=True, append_images=frames[1:])
+        with soon():
+            assert Picture.open(data).notes[0].startswith("animation: first of ")
+    capfd.readouterr()
+
+
+def test_run_length_bmp_of_ordinary_size_opens() -> None:
+    picture = Picture.open(rle_bmp(100, 100))
+    assert picture.size == (100, 100)
+
+
+def test_warnings_become_notes_even_when_warnings_are_errors() -> None:
+    tags = {**grey_tiff(9, 9, extra=1), 274: (3, 40_000, 100)}  # an orientation of 40 000 values in a tiny file
+    data = tiff(tags, bytes(81))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        notes = Picture.open(data).notes
+    assert len(notes) >= 1
+    assert all(note.startswith("file warning: ") for note in notes)
+
+
+def test_lazily_opened_images_fail_with_the_same_error() -> None:
+    data = encode(Image.fromarray(scene()), "JPEG")
+    with Image.open(BytesIO(data[:-100])) as image, soon(), pytest.raises(PictureError, match="PIL image"):
+        Picture.open(image)
