@@ -43,7 +43,7 @@ bench: $(VENV)/.developer  ## speed against diffusers, in one run on the same ch
 pocket: $(VENV)/.developer  ## train the pocket model from scratch (hours; needs npm for the artwork)
 	@$(PY) -m training.pocket all
 
-pictures: $(VENV)/.installed  ## regenerate the pictures in the README and in docs/
+pictures: $(VENV)/.installed  ## regenerate the pictures in the README and docs, and the table of flags
 	@$(PY) docs/make_pictures.py
 
 clean:  ## remove everything generated, the environment included

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 __all__ = ["main"]
@@ -28,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from wordbrush.cli.app import app
     from wordbrush.errors import WordbrushError
 
+    if not sys.warnoptions and os.environ.get("WORDBRUSH_DEBUG") != "1":
+        warnings.simplefilter("ignore")  # what libraries tell their developers
     words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
         code = app(words, prog_name="wordbrush", standalone_mode=False)

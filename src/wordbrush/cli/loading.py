@@ -57,8 +57,10 @@ def load_editor(choice: ModelChoice, terminal: Terminal) -> Editor:
     Raises:
         ModelError: it is not there, or cannot be used.
     """
+    # All three are read once, when the libraries are imported; what they would say is not for users of this program.
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if not choice.allow_download:
-        # Read once when the hub client is imported, so it has to be set before.
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     with terminal.waiting(f"loading {choice.name}"):
         from wordbrush.editor import Editor
