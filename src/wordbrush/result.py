@@ -27,18 +27,18 @@ MaskLike = Mask | Image.Image | NDArray[Any] | str | Path | bytes
 
 
 def as_mask(value: MaskLike) -> Mask:
-    """Take a mask as it comes: a Mask, a picture, an array, the path or the bytes of a file.
+    """Take a mask as it comes - a Mask, a picture, an array, a file - at the 8 bits that a record keeps.
 
     Raises:
         MaskError: it cannot be read as a mask.
     """
     if isinstance(value, Mask):
-        return value
+        return value.rounded()
     if isinstance(value, Image.Image):
-        return Mask.from_image(value)
+        return Mask.from_image(value).rounded()
     if isinstance(value, np.ndarray):
-        return Mask.from_array(value)
-    return Mask.open(value)
+        return Mask.from_array(value).rounded()
+    return Mask.open(value).rounded()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

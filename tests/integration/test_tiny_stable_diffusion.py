@@ -53,17 +53,17 @@ def latents_of(engine: Engine, requests: list[EditRequest]) -> list[torch.Tensor
         noise = np.random.default_rng(request.seed).random(session.latent_size[::-1], dtype=np.float32)
         region = Region(Mask.from_array(noise), Mask.full(session.picture.size))
         jobs.append(Job(request, session, request.settings or QUICK, {}, None, region, ()))
-    extend([(job.session, job.request.reference) for job in jobs], QUICK, None, Ledger())
+    extend([(job.session, job.request.reference) for job in jobs], jobs[0].settings, None, Ledger())
     return list(repaint(engine, jobs, None, Ledger()))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_batch_and_chunk_sizes_change_latents_by_less_than_1e_4(models: dict[str, Model], kind: str) -> None:
-    """Little guidance: untrained networks are chaotic, and 7.5 times their difference multiplies rounding each step.
+    """Half depth, little guidance: an untrained network does not pull latents together, so rounding only ever grows.
 
-    `tests/quality` shows the same of the trained model at its own guidance.
+    `tests/quality` shows the same of the trained model at the defaults.
     """
-    mild = replace(QUICK, guidance=1.5)
+    mild = replace(QUICK, guidance=1.5, ratio=0.5)
     requests = [
         EditRequest(picture=picture(i), query=query, reference="a cat", negative="red", settings=mild, seed=i)
         for i, query in enumerate(["a dog", "a horse on grass", ""])
