@@ -1,0 +1,83 @@
+"""What the shipped model reaches on scenes it never saw, against the known truth.
+
+The floors are what the shipped checkpoint honestly reaches, less a margin for other hardware; the figures themselves
+are printed at the end of the test report and stand in the model card.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support import heldout
+from wordbrush.editor import Editor
+from wordbrush.engine import Engine
+from wordbrush.result import EditResult
+from wordbrush.settings import PRESETS, Settings
+
+FLOORS = {"object": 0.60, "ground": 0.60, "colour": 0.50, "pair": 0.40, "time": 0.50}
+"""Least mean mask IoU of the default preset, by kind."""
+
+
+@pytest.fixture(scope="module")
+def editor() -> Editor:
+    return Editor.from_pretrained("pocket", device="cpu")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", list(FLOORS))
+def test_mask_overlaps_the_true_region(kind: str, editor: Editor, measured: list[str]) -> None:
+    scores: dict[str, list[float]] = {name: [] for name in PRESETS}
+    presets = {name: Settings.from_preset(name) for name in PRESETS}
+    for item in heldout.items(kind):
+        session = editor.open(item.picture)
+        for name, settings in presets.items():
+            mask = session.mask(item.query, item.reference, settings=settings)
+            scores[name].append(heldout.iou(mask.values >= 0.5, item.region))
+    means = {name: float(np.mean(values)) for name, values in scores.items()}
+    count = len(scores["paper"])
+    measured.append(f"{kind:7s} mask IoU, {count} scenes: " + "  ".join(f"{k} {v:.3f}" for k, v in means.items()))
+    assert means["paper"] >= FLOORS[kind]
+
+
+def test_chunks_and_batches_change_latents_by_less_than_1e_4(editor: Editor) -> None:
+    from tests.integration.test_tiny_stable_diffusion import latents_of
+    from wordbrush.result import EditRequest
+
+    settings = Settings(steps=10)
+    requests = [
+        EditRequest(picture=item.picture, query=item.query, reference=item.reference, settings=settings, seed=number)
+        for number, item in zip(range(3), heldout.items("object"), strict=False)
+    ]
+    alone = [latents_of(Engine(editor.model, mix_items=False), [request])[0] for request in requests]
+    for limit in (1, 3, 8):
+        together = latents_of(Engine(editor.model, batch_limit=limit, mix_items=True), requests)
+        for one, other in zip(alone, together, strict=True):
+            assert float((one - other).abs().max()) < 1e-4
+
+
+def test_outside_the_mask_the_bytes_are_the_input_s(editor: Editor) -> None:
+    item = next(heldout.items("object"))
+    result = editor.edit(item.picture, item.query, item.reference, steps=10)
+    assert isinstance(result, EditResult)
+    outside = result.mask.values == 0
+    assert outside.mean() > 0.2
+    np.testing.assert_array_equal(np.asarray(result.image)[outside], item.picture[outside])
+
+
+def test_encode_and_decode_lead_back(editor: Editor, measured: list[str]) -> None:
+    """The inversion without guidance is nearly exact on a trained model, and refinement makes it more so."""
+    item = next(heldout.items("object"))
+    session = editor.open(item.picture)
+    plain, told = Settings(), Settings(inversion_label="target")
+    errors = {
+        "source": session.reconstruction(settings=plain),
+        "target": session.reconstruction(settings=told),
+        "target, 2 evaluations more": session.reconstruction(settings=replace(told, fixed_point=2)),
+    }
+    measured.append("reconstruction RMS at r .8: " + "  ".join(f"{k} {v:.4f}" for k, v in errors.items()))
+    assert errors["target, 2 evaluations more"] < errors["source"]
+    assert torch.isfinite(torch.tensor(list(errors.values()))).all()
