@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wordbrush.numerics import check_items, items_not_finite
 
@@ -168,11 +168,11 @@ def evaluating(module: Any) -> Iterator[None]:
 def _dtype(module: Any, dtype: torch.dtype) -> Iterator[None]:
     """Hold `module` in a wider dtype; going back to the narrow one restores its values exactly."""
     before = module.dtype
-    module.to(dtype=dtype)
+    nn.Module.to(module, dtype=dtype)  # diffusers' own would log a caution about the dtype
     try:
         yield
     finally:
-        module.to(dtype=before)
+        nn.Module.to(module, dtype=before)
 
 
 @contextmanager

@@ -210,6 +210,7 @@ def write_folder(folder: Path, kind: Kind = "sd1", seed: int = 0, **parts: Any) 
 def write_single_file(path: Path, kind: Kind = "sd1", seed: int = 0, **parts: Any) -> Path:
     """Write a checkpoint as one file under the tensor names of the original Stable Diffusion; returns the path."""
     from safetensors.torch import save_file
+
     from tests.support.original_names import original_state
 
     chosen = components(kind, seed) | parts

@@ -82,7 +82,7 @@ def load_model(
     place = resolve_device(device)
     kind = resolve_dtype(dtype, place)
 
-    from wordbrush.models.components import load_folder
+    from wordbrush.models.components import load_folder, move
     from wordbrush.models.lora import apply_loras
     from wordbrush.models.single_file import load_single_file
     from wordbrush.models.stable_diffusion import assemble
@@ -98,8 +98,7 @@ def load_model(
     else:
         parts = load_folder(found.path, found.name, kind)
     applied = apply_loras(parts, loras)
-    for module in parts.modules().values():
-        module.to(device=place, dtype=kind)
+    move(parts, place, kind)
     identity = {"name": name or found.name, "source": found.source, "revision": found.revision}
     return assemble(parts, identity, place, parametrisation=parametrisation, loras=applied)
 

@@ -19,7 +19,7 @@ from wordbrush.models.weights import check_finite, read_header
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Components", "check_loaded", "load_folder", "load_tokenizer", "read_json"]
+__all__ = ["Components", "check_loaded", "load_folder", "load_tokenizer", "move", "read_json"]
 
 
 @dataclass
@@ -51,6 +51,14 @@ class Components:
     def modules(self) -> dict[str, Any]:
         """Return the networks by name."""
         return {name: getattr(self, name) for name in WEIGHTED}
+
+
+def move(parts: Components, device: torch.device, dtype: torch.dtype) -> None:
+    """Bring the networks to a device; whatever was added to them since they were loaded gets their dtype."""
+    from torch import nn
+
+    for module in parts.modules().values():
+        nn.Module.to(module, device=device, dtype=dtype)  # diffusers' own would log a caution about the dtype
 
 
 def read_json(path: Path, where: str) -> dict[str, Any]:

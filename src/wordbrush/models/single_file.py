@@ -130,6 +130,8 @@ def _load(path: Path, folder: Path, tokenizer: Any, dtype: torch.dtype, where: s
         )
     except Exception as error:  # whatever the library raises for tensors that do not fit the configurations
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        if "meta tensor" in first:  # what torch says of a weight that nothing was loaded into
+            first = "it lacks weights that they call for"
         raise ModelError(
             f"{where} does not fit the configurations of its family: {first}; for a checkpoint of another shape give "
             "config=FOLDER, a folder in diffusers layout with its configurations and tokenizer"

@@ -96,6 +96,9 @@ def read_header(path: Path) -> Header:
             size = path.stat().st_size - 8 - len(raw)
     except OSError as error:
         raise ModelError(f"weights file {path.name} cannot be read: {error.strerror or error}") from error
+    # Counted before it is parsed, which takes seconds for a header made to be slow.
+    if (count := raw.count(b'"data_offsets"')) > MAX_TENSORS:
+        raise ModelError(f"{path.name}: {count} tensors, more than the {MAX_TENSORS} that are accepted")
     table = _parse(raw, path)
     metadata = table.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):

@@ -1,0 +1,131 @@
+"""The autoencoder behind the codec protocol: mean, scale and shift, precision, tiles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from tests.support import tiny
+from wordbrush.codec import AutoencoderCodec, IdentityCodec
+from wordbrush.numerics import NotFiniteError
+
+
+def pixels(rows: int = 1, side: int = 32, seed: int = 0) -> torch.Tensor:
+    return torch.rand(rows, 3, side, side, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def test_identity_codec_is_exact() -> None:
+    codec = IdentityCodec()
+    assert (codec.factor, codec.channels) == (1, 3)
+    assert torch.equal(codec.decode(codec.encode(pixels())), pixels())
+
+
+@pytest.mark.parametrize("shift", [None, 0.7])
+def test_mean_scale_and_shift_are_those_of_diffusers(shift: float | None) -> None:
+    vae = tiny.vae(shift_factor=shift, scaling_factor=0.3)
+    codec = AutoencoderCodec(vae)
+    assert (codec.factor, codec.channels) == (2, 4)
+    latents = codec.encode(pixels(2))
+    mean = vae.encode(pixels(2)).latent_dist.mean
+    assert torch.allclose(latents, (mean - (shift or 0.0)) * 0.3, atol=1e-6)
+    assert torch.equal(latents, codec.encode(pixels(2)))
+    assert torch.allclose(codec.decode(latents), vae.decode(mean).sample, atol=1e-5)
+
+
+def test_tiny_autoencoder_is_a_codec_too() -> None:
+    from diffusers import AutoencoderTiny
+
+    vae = AutoencoderTiny(
+        encoder_block_out_channels=(8, 8),
+        decoder_block_out_channels=(8, 8),
+        num_encoder_blocks=(1, 1),
+        num_decoder_blocks=(1, 1),
+    )
+    codec = AutoencoderCodec(vae.eval())
+    latents = codec.encode(pixels())
+    assert latents.shape == (1, 4, 16, 16)
+    assert codec.decode(latents).shape == (1, 3, 32, 32)
+
+
+def overflowing() -> Any:
+    """A half-precision autoencoder whose decoder passes 65504 inside, for large latents only."""
+    vae = tiny.vae(seed=4)
+    with torch.no_grad():
+        vae.decoder.conv_in.weight *= 3e4
+        vae.decoder.conv_in.bias.zero_()
+    return vae
+
+
+def test_half_precision_overflow_is_decoded_again_in_float32() -> None:
+    vae = overflowing()
+    exact = AutoencoderCodec(vae)
+    latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    latents[0] *= 1e-3
+    reference = exact.decode(latents)
+    assert reference.isfinite().all()
+    assert exact.notes.take() == ()
+
+    narrow = torch.nn.Module.to(vae, torch.float16)
+    before = {name: value.clone() for name, value in narrow.state_dict().items()}
+    codec = AutoencoderCodec(narrow)
+    found = codec.decode(latents)
+    assert found.dtype == torch.float32
+    assert torch.allclose(found, reference, atol=0.05)
+    (note,) = codec.notes.take()
+    assert "float16" in note
+    assert "float32" in note
+    assert codec.notes.take() == ()
+    assert narrow.dtype == torch.float16
+    assert all(torch.equal(value, before[name]) for name, value in narrow.state_dict().items())
+    # Only the item that overflowed was done again: its mate is what half precision gives.
+    assert torch.equal(found[:1], codec.decode(latents[[0, 0]])[:1])
+    assert codec.notes.take() == ()
+
+
+def test_still_not_finite_in_float32_is_an_error_that_names_the_item() -> None:
+    vae = tiny.vae()
+    with torch.no_grad():
+        vae.decoder.conv_out.bias[0] = torch.inf
+    for dtype in (torch.float32, torch.bfloat16):
+        with pytest.raises(NotFiniteError, match="autoencoder") as caught:
+            AutoencoderCodec(vae.to(dtype)).decode(torch.zeros(2, 4, 8, 8))
+        assert caught.value.items == (0, 1)
+        assert vae.dtype == dtype
+
+
+def test_input_that_is_not_finite_is_not_blamed_on_the_autoencoder() -> None:
+    codec = AutoencoderCodec(tiny.vae())
+    latents = torch.zeros(3, 4, 8, 8)
+    latents[1, 0, 0, 0] = torch.nan
+    with pytest.raises(NotFiniteError, match=r"the latent to decode.*item 1 ") as caught:
+        codec.decode(latents)
+    placed = caught.value.at("decode", 7)
+    assert (placed.items, placed.stage, placed.step) == ((1,), "decode", 7)
+    assert "stage 'decode', step 7" in str(placed)
+
+
+def test_tiles_are_those_of_diffusers_and_leave_the_autoencoder_alone() -> None:
+    vae = tiny.vae()
+    before = (vae.use_tiling, vae.tile_latent_min_size, vae.tile_sample_min_size)
+    whole = AutoencoderCodec(vae)
+    tiled = whole.with_tiles()
+    calls: list[tuple[int, ...]] = []
+    handle = vae.decoder.register_forward_hook(lambda _m, args, _o: calls.append(tuple(args[0].shape)))
+    latents = torch.randn(1, 4, 48, 48, generator=torch.Generator().manual_seed(3))
+    found = tiled.decode(latents)
+    handle.remove()
+    assert len(calls) > 1
+    assert all(max(shape[2:]) <= 32 for shape in calls)
+    assert (vae.use_tiling, vae.tile_latent_min_size, vae.tile_sample_min_size) == before
+    assert found.shape == whole.decode(latents).shape
+    # Random weights tell little of how near tiles come to the whole; that they are diffusers' own tiles is exact.
+    vae.enable_tiling()
+    vae.tile_latent_min_size, vae.tile_sample_min_size = 32, 64
+    assert torch.equal(found, whole.decode(latents))
+    vae.disable_tiling()
+    vae.tile_latent_min_size, vae.tile_sample_min_size = before[1:]
+    assert tiled.encode(pixels(side=96)).shape == (1, 4, 48, 48)
+    assert (vae.use_tiling, vae.tile_latent_min_size, vae.tile_sample_min_size) == before
+    assert tiled.notes is whole.notes
