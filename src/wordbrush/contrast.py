@@ -133,7 +133,7 @@ def rescale(
         low, high = np.percentile(raw, [clip, 100.0 - clip])
     elif how == "iqr":
         first, third = np.percentile(raw, [25.0, 75.0])
-        low, high = float(raw.min()), third + 1.5 * (third - first)
+        low, high = float(raw.min()), min(third + 1.5 * (third - first), peak)
     else:
         low, high = float(raw.min()), peak
     if high <= low:  # the clip took all that stood out
@@ -151,12 +151,14 @@ def otsu(values: NDArray[np.float32]) -> float:
     Cells above the cut form the upper class. All-equal values give that value, so that nothing lies above.
     """
     ordered = np.sort(values, axis=None).astype(np.float64)
+    if ordered.size < 2:
+        return float(ordered[0]) if ordered.size else 1.0
     count = np.arange(1, ordered.size)
     total = np.cumsum(ordered)
     lower, upper = total[:-1] / count, (total[-1] - total[:-1]) / (ordered.size - count)
     between = count * (ordered.size - count) * (upper - lower) ** 2
-    if ordered.size < 2 or not between.max() > 0.0:
-        return float(ordered[-1]) if ordered.size else 1.0
+    if not between.max() > 0.0:
+        return float(ordered[-1])
     best = int(between.argmax())
     return float((ordered[best] + ordered[best + 1]) / 2)
 

@@ -99,8 +99,8 @@ class Denoiser(Protocol):
 def convert(output: Tensor, x: Tensor, level: Level, kind: Parametrisation, label: Level | None = None) -> Prediction:
     """Turn a network output into (x0, eps).
 
-    With x = alpha x0 + sigma eps: `epsilon` is eps; `sample` is x0; `v_prediction` is alpha eps - sigma x0 (Salimans
-    and Ho 2022); `flow` is the velocity eps - x0 on alpha + sigma = 1.
+    With x = alpha x0 + sigma eps: `epsilon` is eps; `sample` is x0; `v_prediction` is alpha eps - sigma x0 on
+    alpha**2 + sigma**2 = 1 (Salimans and Ho 2022); `flow` is the velocity eps - x0 on alpha + sigma = 1.
 
     At the clean level x is x0 and says nothing of eps, so a network that answers x0 says nothing either: eps is then
     its mean, zero. Told another level than that of x, a network answers for that level, and the answer is read there:

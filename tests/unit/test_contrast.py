@@ -1,0 +1,371 @@
+"""The contrast: differences, rescaling and thresholds, one at a time and by property."""
+
+from __future__ import annotations
+
+from typing import cast, get_args
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tests.support import tiny
+from tests.support.closed_forms import stable_diffusion
+from wordbrush import noise
+from wordbrush.contrast import (
+    Contrast,
+    Norm,
+    Rescale,
+    Rule,
+    Sign,
+    differences,
+    disagreement,
+    otsu,
+    rescale,
+)
+from wordbrush.denoiser import Conditioning, Counted, NetworkDenoiser
+from wordbrush.errors import SettingsError
+
+Map = NDArray[np.float32]
+SHAPE = (4, 8, 8)
+Z0 = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(0))
+LEVEL = stable_diffusion().level(0.5)
+SIGNS, NORMS = cast("tuple[Sign, ...]", get_args(Sign)), cast("tuple[Norm, ...]", get_args(Norm))
+RESCALES, RULES = cast("tuple[Rescale, ...]", get_args(Rescale)), cast("tuple[Rule, ...]", get_args(Rule))
+
+maps = hnp.arrays(
+    np.float32,
+    hnp.array_shapes(min_dims=2, max_dims=2, max_side=12),
+    elements=st.floats(0, 8, width=32).map(lambda v: round(v * 8) / 8),
+)
+"""Raw maps of any size with many equal values among them."""
+
+
+def contrast_of(raw: Map, how: Rescale = "percentile") -> Contrast:
+    return Contrast(raw, rescale(raw, how))
+
+
+def text(value: float) -> Conditioning:
+    return Conditioning({"text": torch.tensor([[value]])})
+
+
+def bump(height: int = 8, width: int = 8) -> Map:
+    """A smooth hill on a floor, all values different."""
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    hill: Map = (np.exp(-((y - 2.9) ** 2 + (x - 4.3) ** 2) / 6.0) + 0.001 * x + 0.0003 * y + 0.1).astype(np.float32)
+    return hill
+
+
+# Differences.
+
+
+class Places:
+    """Estimates noise that the text changes in the left half only, plus something of x that both texts share."""
+
+    def __init__(self, gain: float = 1.0, offset: float = 0.0) -> None:
+        self.gain, self.offset = gain, offset
+
+    def __call__(self, x: Tensor, labels: Tensor, conditioning: Conditioning) -> Tensor:
+        here = torch.zeros_like(x)
+        here[..., : x.shape[-1] // 2] = 1.0
+        own = conditioning["text"].to(x)[:, :, None, None]
+        return self.gain * (own * here * (1 + 0.1 * x) + x.tanh()) + self.offset
+
+
+def drawn(count: int) -> list[Tensor]:
+    return [noise.normal(0, "contrast", index, SHAPE) for index in range(count)]
+
+
+def found(network: Places, count: int = 4, batch_limit: int = 16) -> Tensor:
+    denoiser = NetworkDenoiser(network, "epsilon")
+    return differences(denoiser, Z0, LEVEL, text(1.0), text(0.0), drawn(count), batch_limit=batch_limit)
+
+
+def test_differences_are_query_minus_reference_at_the_same_noised_latent() -> None:
+    difference = found(Places())
+    alpha, sigma = LEVEL.scales(Z0)
+    for index, fresh in enumerate(drawn(4)):
+        expected = 1 + 0.1 * (alpha * Z0 + sigma * fresh)[0, ..., :4]
+        torch.testing.assert_close(difference[index, :, :, :4], expected, rtol=0, atol=1e-5)
+    assert not difference[..., 4:].any()
+
+
+@pytest.mark.parametrize("batch_limit", [1, 2, 3, 4, 7, 20])
+def test_chunks_do_not_change_differences(batch_limit: int) -> None:
+    torch.testing.assert_close(found(Places(), 7, batch_limit), found(Places(), 7, 14), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch_limit", [1, 2, 5, 8, 20])
+def test_chunks_do_not_change_the_differences_of_a_real_unet(batch_limit: int) -> None:
+    unet = tiny.unet("sd1")
+
+    def network(x: Tensor, labels: Tensor, conditioning: Conditioning) -> Tensor:
+        answer: Tensor = unet(x, labels, encoder_hidden_states=conditioning["text"]).sample
+        return answer
+
+    generator = torch.Generator().manual_seed(1)
+    texts = [Conditioning({"text": torch.randn(1, 7, 32, generator=generator)}) for _ in range(2)]
+    denoiser = Counted(NetworkDenoiser(network, "epsilon"))
+    whole = differences(denoiser, Z0, LEVEL, texts[0], texts[1], drawn(5), batch_limit=10)
+    assert (denoiser.rows, denoiser.calls) == (10, 1)
+    parts = differences(denoiser, Z0, LEVEL, texts[0], texts[1], drawn(5), batch_limit=batch_limit)
+    assert float(whole.abs().max()) > 1e-4
+    torch.testing.assert_close(parts, whole, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_limit", [1, 2, 3, 6, 64])
+def test_calls_hold_the_batch_limit_and_progress_is_told(batch_limit: int) -> None:
+    sizes: list[int] = []
+    done: list[int] = []
+
+    def network(x: Tensor, labels: Tensor, conditioning: Conditioning) -> Tensor:
+        sizes.append(len(x))
+        return x
+
+    denoiser = NetworkDenoiser(network, "epsilon")
+    differences(denoiser, Z0, LEVEL, text(1.0), text(0.0), drawn(7), batch_limit=batch_limit, on_map=done.append)
+    assert sum(sizes) == 14
+    assert max(sizes) <= max(2, batch_limit)
+    assert done[-1] == 7
+    assert done == sorted(done)
+
+
+def test_texts_that_mean_the_same_give_exactly_zero_and_run_no_network() -> None:
+    denoiser, done = Counted(NetworkDenoiser(Places(), "epsilon")), list[int]()
+    difference = differences(denoiser, Z0, LEVEL, text(0.3), text(0.3), drawn(5), on_map=done.append)
+    assert difference.shape == (5, *SHAPE)
+    assert not difference.any()
+    assert (denoiser.rows, done) == (0, [5])
+
+
+@pytest.mark.parametrize("count", range(1, 33))
+def test_any_number_of_maps_is_finite(count: int) -> None:
+    difference = found(Places(), count, 8)
+    assert difference.shape == (count, *SHAPE)
+    for sign in SIGNS:
+        for norm in NORMS:
+            raw = disagreement(difference, sign=sign, norm=norm)
+            assert raw.shape == SHAPE[1:]
+            assert raw.isfinite().all()
+            assert (raw >= 0).all()
+
+
+def test_maps_of_a_smaller_count_are_the_first_of_a_larger_one() -> None:
+    torch.testing.assert_close(found(Places(), 9)[:4], found(Places(), 4), rtol=0, atol=0)
+
+
+# Reduction, by hand: two noises, two channels, one row of two cells.
+
+HAND = torch.tensor([[[[3.0, 1.0]], [[-4.0, 1.0]]], [[[-3.0, 1.0]], [[4.0, 3.0]]]])
+
+
+@pytest.mark.parametrize(
+    ("sign", "norm", "expected"),
+    [
+        ("absolute", "mean", [3.5, 1.5]),
+        ("absolute", "l2", [12.5**0.5, (1 + 5**0.5) / 2]),
+        ("signed", "mean", [0.0, 1.5]),  # what the noises do not agree on cancels
+        ("signed", "l2", [0.0, 2.5**0.5]),
+    ],
+)
+def test_signs_and_norms_by_hand(sign: Sign, norm: Norm, expected: list[float]) -> None:
+    assert disagreement(HAND, sign=sign, norm=norm)[0].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_signed_contrast_is_never_above_the_absolute_one() -> None:
+    difference = torch.randn(6, 4, 8, 8, generator=torch.Generator().manual_seed(2))
+    for norm in NORMS:
+        signed, absolute = (disagreement(difference, sign=sign, norm=norm) for sign in SIGNS[::-1])
+        assert (signed <= absolute + 1e-6).all()
+
+
+# Invariance.
+
+
+@pytest.mark.parametrize("how", RESCALES)
+@pytest.mark.parametrize("gain", [1e-3, 0.03, 30.0, 1e3])
+def test_the_soft_map_and_every_mask_do_not_depend_on_scale(gain: float, how: Rescale) -> None:
+    one, other = (disagreement(found(Places(g))).numpy() for g in (1.0, gain))
+    plain, scaled = contrast_of(one, how), contrast_of(other, how)
+    np.testing.assert_allclose(scaled.soft, plain.soft, rtol=0, atol=1e-5)
+    smooth = bump()
+    for rule in RULES:
+        masks = [contrast_of(raw, how).threshold(rule=rule).values for raw in (smooth, smooth * np.float32(gain))]
+        np.testing.assert_array_equal(masks[0], masks[1])
+
+
+@pytest.mark.parametrize("offset", [-100.0, 1e-3, 1.0, 100.0])
+def test_adding_a_constant_to_both_predictions_changes_nothing(offset: float) -> None:
+    one, other = (disagreement(found(Places(1.0, o))).numpy() for o in (0.0, offset))
+    np.testing.assert_allclose(contrast_of(other).soft, contrast_of(one).soft, rtol=0, atol=1e-4)
+
+
+# Rescaling.
+
+
+@pytest.mark.parametrize("how", RESCALES)
+@given(raw=maps)
+def test_soft_maps_are_finite_in_range_and_keep_the_order(how: Rescale, raw: Map) -> None:
+    soft = rescale(raw, how)
+    assert soft.shape == raw.shape
+    assert soft.dtype == np.float32
+    assert np.isfinite(soft).all()
+    assert soft.min() >= 0.0
+    assert soft.max() <= 1.0
+    order = np.argsort(raw, axis=None)
+    assert (np.diff(soft.ravel()[order]) >= 0).all()
+    assert soft.any() == (raw.max() > raw.min())
+
+
+@pytest.mark.parametrize("how", RESCALES)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (4, 4)])
+@pytest.mark.parametrize("value", [0.0, 1e-30, 1e-3, 1.0, 1e30])
+def test_flat_maps_give_empty_masks_by_every_rule(how: Rescale, shape: tuple[int, int], value: float) -> None:
+    contrast = contrast_of(np.full(shape, value, np.float32), how)
+    assert contrast.is_flat
+    assert not contrast.soft.any()
+    for rule in RULES:
+        mask = contrast.threshold(rule=rule)
+        assert mask.is_empty
+        assert mask.size == shape[::-1]
+        contrast.threshold(0.0, rule)
+
+
+def test_zero_difference_is_flat() -> None:
+    raw = disagreement(torch.zeros(3, *SHAPE)).numpy()
+    assert contrast_of(raw).is_flat
+
+
+def test_rounding_on_a_level_map_is_not_taken_for_a_place() -> None:
+    raw = np.ones((8, 8), np.float32)
+    raw[2, 3] += np.float32(5e-7)
+    assert contrast_of(raw).is_flat
+
+
+def test_rescaling_by_hand() -> None:
+    raw = np.array([[1.0, 2.0, 3.0, 5.0]], np.float32)
+    np.testing.assert_allclose(rescale(raw, "minmax"), [[0, 0.25, 0.5, 1]], atol=1e-6)
+    low, high = np.percentile(raw, [10, 90])
+    expected = [[0, (2 - low) / (high - low), (3 - low) / (high - low), 1]]
+    np.testing.assert_allclose(rescale(raw, "percentile", clip=10), expected, atol=1e-6)
+    # Quartiles 1.75 and 3.5: the fence stands at 6.125 and nothing is beyond it.
+    np.testing.assert_allclose(rescale(raw, "iqr"), rescale(raw, "minmax"), atol=1e-6)
+    # Quartiles 1.75 and 4.75: the fence stands at 9.25.
+    outlier = np.array([[1.0, 2.0, 3.0, 10.0]], np.float32)
+    np.testing.assert_allclose(rescale(outlier, "iqr"), np.minimum((outlier - 1) / 8.25, 1), atol=1e-6)
+    np.testing.assert_allclose(rescale(raw, "ratio", ratio=1.5), np.minimum(raw / (1.5 * 2.75), 1), atol=1e-6)
+
+
+def test_clips_that_take_all_that_stands_out_fall_back_to_the_whole_range() -> None:
+    raw = np.ones((32, 32), np.float32)
+    raw[5, 6] = 9.0
+    for how in RESCALES[:3]:
+        soft = rescale(raw, how)
+        assert soft[5, 6] == 1.0
+        assert np.count_nonzero(soft) == 1
+    assert contrast_of(raw).threshold().area == pytest.approx(1 / 1024)
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1.0, 2.0, 3.0, 4.0, 8.0])
+def test_the_ratio_rule_is_a_multiple_of_the_mean(ratio: float) -> None:
+    raw = bump(16, 24)
+    expected = raw > ratio / 2 * raw.mean()
+    by_rescale = Contrast(raw, rescale(raw, "ratio", ratio=ratio)).threshold(0.5)
+    by_rule = contrast_of(raw).threshold(ratio / 2, "ratio")
+    np.testing.assert_array_equal(by_rescale.values > 0, expected)
+    np.testing.assert_array_equal(by_rule.values > 0, expected)
+
+
+# Thresholds.
+
+
+@pytest.mark.parametrize("rule", ["fixed", "quantile", "ratio"])
+@given(raw=maps, one=st.floats(0, 1), other=st.floats(0, 1))
+def test_a_higher_threshold_gives_a_subset(rule: Rule, raw: Map, one: float, other: float) -> None:
+    contrast = contrast_of(raw)
+    low, high = sorted((one, other))
+    assert (contrast.threshold(high, rule).values <= contrast.threshold(low, rule).values).all()
+
+
+@given(raw=maps, one=st.floats(0, 1), other=st.floats(0, 1))
+def test_a_larger_area_gives_a_superset_and_is_met_to_a_cell(raw: Map, one: float, other: float) -> None:
+    contrast = contrast_of(raw)
+    small, large = (contrast.threshold(value, "area") for value in sorted((one, other)))
+    assert (small.values <= large.values).all()
+    assert large.area <= max(one, other) + 1 / raw.size
+
+
+@given(raw=maps, one=st.floats(-1, 1), other=st.floats(-1, 1))
+def test_moving_the_otsu_cut_up_gives_a_subset(raw: Map, one: float, other: float) -> None:
+    contrast = contrast_of(raw)
+    low, high = sorted((one, other))
+    assert (contrast.threshold(high, "otsu").values <= contrast.threshold(low, "otsu").values).all()
+
+
+def test_areas_and_quantiles_take_the_share_they_name() -> None:
+    contrast = Contrast(bump(16, 16), rescale(bump(16, 16), "minmax"))
+    for share in (0.0, 0.1, 0.25, 0.5, 0.9):
+        assert contrast.threshold(share, "area").area == pytest.approx(share, abs=1.01 / 256)
+        assert contrast.threshold(1 - share, "quantile").area == pytest.approx(share, abs=1.01 / 256)
+
+
+def test_defaults_of_the_rules() -> None:
+    contrast = contrast_of(bump())
+    for rule, value in {"fixed": 0.5, "quantile": 0.8, "area": 0.25, "ratio": 1.5, "otsu": 0.0}.items():
+        one, other = contrast.threshold(rule=cast("Rule", rule)), contrast.threshold(value, cast("Rule", rule))
+        np.testing.assert_array_equal(one.values, other.values)
+        assert 0.0 < one.area < 1.0
+
+
+def between(values: NDArray[np.float64], cut: float) -> float:
+    upper, lower = values[values > cut], values[values <= cut]
+    if not (upper.size and lower.size):
+        return 0.0
+    return float(upper.size * lower.size * (upper.mean() - lower.mean()) ** 2)
+
+
+@given(maps)
+def test_otsu_separates_as_well_as_any_cut(raw: Map) -> None:
+    values = raw.astype(np.float64).ravel()
+    best = max(between(values, cut) for cut in values)
+    assert between(values, otsu(raw)) == pytest.approx(best, rel=1e-9, abs=1e-12)
+
+
+def test_otsu_by_hand() -> None:
+    assert otsu(np.array([[0.0, 0.1, 0.2, 0.8, 0.9]], np.float32)) == pytest.approx(0.5)
+    assert otsu(np.full((3, 3), 0.7, np.float32)) == pytest.approx(0.7)
+    assert otsu(np.array([[0.4]], np.float32)) == pytest.approx(0.4)
+    assert otsu(np.zeros((0, 3), np.float32)) == 1.0
+
+
+def test_ties_count_the_cells_at_the_cut() -> None:
+    soft = np.array([[0.0, 0.49995, 0.50005, 0.6, 1.0]], np.float32)
+    assert Contrast(soft, soft).ties() == 2
+    assert Contrast(soft, soft).ties(0.6) == 1
+    assert Contrast(soft, soft).ties(0.3) == 0
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_thresholds_out_of_range_are_refused(rule: Rule) -> None:
+    contrast = contrast_of(bump())
+    bad = {"ratio": [-0.1], "otsu": []}.get(rule, [-0.1, 1.1])
+    for value in [*bad, float("nan"), float("inf")]:
+        with pytest.raises(SettingsError, match=rule):
+            contrast.threshold(value, rule)
+
+
+def test_an_unknown_rule_is_named() -> None:
+    with pytest.raises(SettingsError, match=r"'median'.*otsu"):
+        contrast_of(bump()).threshold(0.5, cast("Rule", "median"))
+
+
+def test_a_map_of_the_left_half_finds_the_left_half() -> None:
+    raw = disagreement(found(Places(), 8)).numpy()
+    for how in RESCALES:
+        mask = contrast_of(raw, how).threshold(0.5 if how != "ratio" else 0.2)
+        assert mask.values[:, :4].all()
+        assert not mask.values[:, 4:].any()

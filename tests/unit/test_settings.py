@@ -1,0 +1,149 @@
+"""Settings: every switch documented, checked, and preset as data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import Field, FrozenInstanceError, fields, replace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import pytest
+
+from wordbrush.errors import SettingsError
+from wordbrush.settings import DEFAULT_PRESET, PRESETS, Settings, check_threshold
+
+HINTS = get_type_hints(Settings)
+FIELDS: list[Field[Any]] = list(fields(Settings))
+NUMBERS = [f for f in FIELDS if {int, float} & {HINTS[f.name], *get_args(HINTS[f.name])}]
+CHOICES = [f for f in FIELDS if get_origin(HINTS[f.name]) is Literal]
+FLAGS = [f for f in FIELDS if HINTS[f.name] is bool]
+
+
+def named(field: Field[Any]) -> str:
+    return field.name
+
+
+def test_every_field_is_a_number_a_choice_or_a_flag() -> None:
+    assert len(NUMBERS) + len(CHOICES) + len(FLAGS) == len(FIELDS)
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=named)
+def test_every_field_explains_itself(field: Field[Any]) -> None:
+    assert len(field.metadata["help"]) >= 10
+    assert not field.metadata["help"].endswith(".")
+    assert len(field.metadata["range"]) == 2
+
+
+@pytest.mark.parametrize("field", NUMBERS, ids=named)
+def test_numbers_are_held_to_their_range(field: Field[Any]) -> None:
+    low, high = field.metadata["range"]
+    if field.name == "threshold":  # its range depends on the rule
+        low, high = 0.0, 1.0
+    for good in (low, high):
+        assert getattr(Settings(**{field.name: good}), field.name) == good
+    for bad in (low - 1, high + 1):
+        with pytest.raises(SettingsError, match=field.name):
+            Settings(**{field.name: bad})
+
+
+@pytest.mark.parametrize("field", NUMBERS, ids=named)
+def test_numbers_of_the_wrong_kind_are_refused(field: Field[Any]) -> None:
+    whole = float not in {HINTS[field.name], *get_args(HINTS[field.name])}
+    optional = type(None) in get_args(HINTS[field.name])
+    bad: list[Any] = [
+        "5",
+        True,
+        [1],
+        math.nan,
+        math.inf,
+        1j,
+        *([0.5, 1.0] if whole else []),
+        *([] if optional else [None]),
+    ]
+    for value in bad:
+        with pytest.raises(SettingsError, match=field.name):
+            Settings(**{field.name: value})
+
+
+@pytest.mark.parametrize("field", CHOICES, ids=named)
+def test_choices_take_what_they_name_and_nothing_else(field: Field[Any]) -> None:
+    for good in get_args(HINTS[field.name]):
+        assert getattr(Settings(**{field.name: good}), field.name) == good
+    bad: list[Any] = ["nonsense", "", 1, None, True, ["fixed"]]
+    for value in bad:
+        with pytest.raises(SettingsError, match=field.name):
+            Settings(**{field.name: value})
+
+
+@pytest.mark.parametrize("field", FLAGS, ids=named)
+def test_flags_take_true_and_false_only(field: Field[Any]) -> None:
+    good: Any
+    for good in (True, False):
+        assert getattr(Settings(**{field.name: good}), field.name) is good
+    bad: list[Any] = [0, 1, "true", None, 1.0]
+    for value in bad:
+        with pytest.raises(SettingsError, match=field.name):
+            Settings(**{field.name: value})
+
+
+@pytest.mark.parametrize(
+    ("rule", "good", "bad"),
+    [
+        ("fixed", [0.0, 0.5, 1, 1.0], [-0.1, 1.1]),
+        ("quantile", [0.0, 1.0], [-0.1, 1.1]),
+        ("area", [0.0, 1.0], [-0.1, 1.1]),
+        ("ratio", [0.0, 1.5, 20.0], [-0.1]),
+        ("otsu", [-0.3, 0.0, 0.3], []),
+    ],
+)
+def test_the_threshold_is_checked_against_its_rule(rule: Any, good: list[float], bad: list[float]) -> None:
+    for value in good:
+        check_threshold(rule, value)
+        assert Settings(rule=rule, threshold=value).threshold == value
+    for value in [*bad, math.nan, math.inf]:
+        with pytest.raises(SettingsError, match=f"{rule}|threshold"):
+            Settings(rule=rule, threshold=value)
+
+
+def test_the_default_preset_is_the_defaults() -> None:
+    assert Settings.from_preset() == Settings.from_preset(DEFAULT_PRESET) == Settings()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_are_valid_and_switches_win_over_them(preset: str) -> None:
+    settings = Settings.from_preset(preset)
+    assert all(getattr(settings, name) == value for name, value in PRESETS[preset].items())
+    assert Settings.from_preset(preset, maps=7, rule="area").subset("maps", "rule") == (7, "area")
+
+
+def test_the_paper_is_followed_by_default() -> None:
+    names = (
+        "maps",
+        "strength",
+        "sign",
+        "norm",
+        "rule",
+        "steps",
+        "ratio",
+        "inversion_text",
+        "inversion_guidance",
+        "eta",
+    )
+    expected = (10, 0.5, "absolute", "mean", "fixed", 50, 0.8, "empty", 1.0, 0.0)
+    assert Settings().subset(*names) == expected
+
+
+@pytest.mark.parametrize(("preset", "switches", "named"), [("papper", {}, "papper"), ("paper", {"step": 5}, "step")])
+def test_unknown_names_are_told_with_the_known_ones(preset: str, switches: dict[str, Any], named: str) -> None:
+    with pytest.raises(SettingsError, match=f"'{named}'.*known are .*(fast|steps)"):
+        Settings.from_preset(preset, **switches)
+
+
+def test_settings_do_not_change_and_copies_are_checked() -> None:
+    settings = Settings()
+    with pytest.raises(FrozenInstanceError):
+        settings.maps = 3  # type: ignore[misc]
+    assert settings.changed(maps=3) == replace(settings, maps=3) == Settings(maps=3)
+    assert settings.maps == 10
+    with pytest.raises(SettingsError, match="maps"):
+        settings.changed(maps=0)
+    assert hash(settings) == hash(Settings())

@@ -1,0 +1,326 @@
+"""Walks up and down: the Gaussian closed form, the constant denoiser, and what a mask holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.support.closed_forms import (
+    Gaussian,
+    constant,
+    gaussian_network,
+    gaussian_scale,
+    rms,
+    round_trip,
+    rows,
+    stable_diffusion,
+    unit_noise,
+)
+from wordbrush.denoiser import Counted, NetworkDenoiser, Parametrisation, Prediction
+from wordbrush.schedule import FlowSchedule, Level, depth_of
+from wordbrush.solvers import DDIM, InversionLabel, State, decode, held, invert, step
+
+Soft = Literal["strength", "blend"]
+SHAPE = (2, 4, 8, 8)
+Z0 = unit_noise(*SHAPE)
+
+
+def levels_of(steps: int, ratio: float = 0.8, spacing: str = "trailing") -> tuple[Level, ...]:
+    return stable_diffusion(spacing).grid(steps)[: depth_of(ratio, steps) + 1]
+
+
+def last(states: Sequence[State]) -> Tensor:
+    return states[-1].x
+
+
+# The Gaussian closed form.
+
+
+@pytest.mark.parametrize("variance", [0.25, 1.0, 4.0])
+@pytest.mark.parametrize("spacing", ["trailing", "leading", "linspace"])
+def test_the_decode_is_of_first_order(spacing: str, variance: float) -> None:
+    def error(steps: int) -> float:
+        levels = levels_of(steps, 1.0, spacing)
+        found = last(list(decode(Gaussian(variance), Z0, levels, rows(2))))
+        return rms(found - Z0 * variance**0.5 / gaussian_scale(levels[-1], variance))
+
+    errors = [error(steps) for steps in (25, 50, 100, 200)]
+    for coarse, fine in pairwise(errors):
+        assert 1.7 <= coarse / fine <= 2.2, errors
+
+
+@pytest.mark.parametrize("variance", [0.25, 1.0, 4.0])
+def test_the_euler_step_of_a_flow_is_of_first_order(variance: float) -> None:
+    def error(steps: int) -> float:
+        levels = FlowSchedule().grid(steps)
+        found = last(list(decode(Gaussian(variance), Z0, levels, rows(2))))
+        return rms(found - Z0 * variance**0.5)
+
+    errors = [error(steps) for steps in (25, 50, 100, 200)]
+    for coarse, fine in pairwise(errors):
+        assert 1.7 <= coarse / fine <= 2.2, errors
+
+
+def test_the_inversion_follows_the_exact_map() -> None:
+    levels = levels_of(1000)
+    states = list(invert(Gaussian(0.25), Z0 / 2, levels, rows(2)))
+    for state in states[::100]:
+        exact = Z0 * gaussian_scale(levels[state.index], 0.25)
+        assert rms(state.x - exact) < 0.005
+
+
+ROUND_TRIP = {10: 0.2396, 25: 0.1089, 50: 0.0585, 100: 0.0310, 200: 0.0164}
+
+
+@pytest.mark.parametrize("steps", ROUND_TRIP)
+def test_round_trip(steps: int) -> None:
+    assert round_trip(Gaussian(), Z0, levels_of(steps)) == pytest.approx(ROUND_TRIP[steps], rel=0.01)
+
+
+def test_round_trip_of_fifty_steps_loses_what_the_reference_says() -> None:
+    assert round_trip(Gaussian(), Z0, levels_of(50), label="source") == pytest.approx(0.058, rel=0.05)
+
+
+@pytest.mark.parametrize(("evaluations", "expected"), [(1, 1.6e-3), (2, 6.3e-5), (3, 3.1e-6), (5, 1.1e-8)])
+def test_fixed_point_evaluations_make_the_round_trip_exact(evaluations: int, expected: float) -> None:
+    found = round_trip(Gaussian(), Z0, levels_of(50), fixed_point=evaluations)
+    assert found == pytest.approx(expected, rel=0.05)
+    assert found < 1e-5 or evaluations < 3
+
+
+def test_ten_fixed_point_evaluations_reach_machine_precision() -> None:
+    assert round_trip(Gaussian(), Z0, levels_of(50), fixed_point=10) < 1e-12
+
+
+@pytest.mark.parametrize("label", ["source", "target"])
+def test_the_fixed_point_does_not_depend_on_the_label_it_began_with(label: InversionLabel) -> None:
+    exact = last(list(invert(Gaussian(), Z0, levels_of(50), rows(2), fixed_point=12)))
+    found = last(list(invert(Gaussian(), Z0, levels_of(50), rows(2), label=label, fixed_point=12)))
+    torch.testing.assert_close(found, exact, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+def test_the_target_label_is_nearly_exact_for_unit_variance_in_every_parametrisation(kind: Parametrisation) -> None:
+    network = gaussian_network(stable_diffusion(), kind, 1.0)
+    found = round_trip(NetworkDenoiser(network, kind), Z0, levels_of(50), label="target")
+    assert found == pytest.approx(0.00083, rel=0.05)
+    assert found < 0.002
+
+
+@pytest.mark.parametrize(("variance", "source", "target"), [(0.1, 0.0662, 0.0287), (4.0, 0.0751, 0.0320)])
+def test_the_target_label_is_better_at_other_variances_too(variance: float, source: float, target: float) -> None:
+    x, levels = Z0 * variance**0.5, levels_of(50)
+    assert round_trip(Gaussian(variance), x, levels, label="source") == pytest.approx(source, rel=0.02)
+    assert round_trip(Gaussian(variance), x, levels, label="target") == pytest.approx(target, rel=0.02)
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize(("fixed_point", "limit"), [(0, 0.061), (3, 1e-5)])
+def test_networks_of_every_parametrisation_go_there_and_back(
+    kind: Parametrisation, fixed_point: int, limit: float
+) -> None:
+    # A network has no label for the clean level and is told its least noisy one, so the first step differs a little.
+    denoiser = NetworkDenoiser(gaussian_network(stable_diffusion(), kind, 1.0), kind)
+    assert round_trip(denoiser, Z0, levels_of(50), fixed_point=fixed_point) < limit
+
+
+@pytest.mark.parametrize("label", ["source", "target"])
+@pytest.mark.parametrize("fixed_point", [0, 2])
+def test_extending_an_inversion_equals_going_in_one(label: InversionLabel, fixed_point: int) -> None:
+    levels, texts = levels_of(50), rows(2)
+    whole = list(invert(Gaussian(), Z0, levels, texts, label=label, fixed_point=fixed_point))
+    first = list(invert(Gaussian(), Z0, levels[:16], texts, label=label, fixed_point=fixed_point))
+    rest = list(invert(Gaussian(), last(first), levels, texts, start=15, label=label, fixed_point=fixed_point))
+    assert [s.index for s in first + rest] == [s.index for s in whole] == list(range(1, 41))
+    assert all(torch.equal(a.x, b.x) for a, b in zip(first + rest, whole, strict=True))
+
+
+def test_residuals_are_told_and_shrink_with_the_evaluations() -> None:
+    largest = []
+    for evaluations in (1, 2, 4):
+        states = list(invert(Gaussian(), Z0, levels_of(50), rows(2), fixed_point=evaluations))
+        largest.append(max(state.residual for state in states if state.residual is not None))
+    assert largest[0] > 10 * largest[1] > 100 * largest[2] > 0.0
+    assert all(state.residual is None for state in invert(Gaussian(), Z0, levels_of(5), rows(2)))
+
+
+@pytest.mark.parametrize("fixed_point", [0, 1, 3])
+def test_evaluations_are_counted_as_promised(fixed_point: int) -> None:
+    up, down = Counted(Gaussian()), Counted(Gaussian())
+    states = list(invert(up, Z0, levels_of(50), rows(2), fixed_point=fixed_point))
+    list(decode(down, last(states), levels_of(50), rows(2)))
+    assert (up.calls, up.rows) == (40 * (1 + fixed_point), 80 * (1 + fixed_point))
+    assert (down.calls, down.rows) == (40, 80)
+
+
+def test_walks_over_one_level_go_nowhere() -> None:
+    assert list(invert(Gaussian(), Z0, levels_of(50, 0.0), rows(2))) == []
+    assert list(decode(Gaussian(), Z0, levels_of(50, 0.0), rows(2))) == []
+
+
+def test_a_step_is_the_level_formula_and_rows_may_stand_at_levels_of_their_own() -> None:
+    prediction = Prediction(unit_noise(*SHAPE, seed=1), unit_noise(*SHAPE, seed=2))
+    levels = [stable_diffusion().level(t) for t in (0.2, 0.7)]
+    found = step(prediction, Level.stack(levels))
+    for row, level in enumerate(levels):
+        expected = level.alpha * prediction.x0[row] + level.sigma * prediction.eps[row]
+        torch.testing.assert_close(found[row], expected, rtol=0, atol=1e-15)
+        alone = step(Prediction(prediction.x0[row : row + 1], prediction.eps[row : row + 1]), level)
+        torch.testing.assert_close(found[row : row + 1], alone, rtol=0, atol=1e-15)
+
+
+class Remembering:
+    """DDIM of the last estimate that records how much of the past it was given."""
+
+    order = 3
+
+    def __init__(self) -> None:
+        self.lengths: list[int] = []
+
+    def __call__(self, history: Sequence[tuple[Level, Prediction]], target: Level) -> Tensor:
+        self.lengths.append(len(history))
+        times = [float(level.time) for level, _ in history]
+        assert times in (sorted(times), sorted(times, reverse=True))
+        return DDIM()(history, target)
+
+
+def test_solvers_of_higher_order_see_their_past_in_both_directions() -> None:
+    levels, texts, up, down = levels_of(5, 1.0), rows(2), Remembering(), Remembering()
+    states = list(invert(Gaussian(), Z0, levels, texts, solver=up))
+    plain = list(invert(Gaussian(), Z0, levels, texts))
+    assert all(torch.equal(a.x, b.x) for a, b in zip(states, plain, strict=True))
+    list(decode(Gaussian(), last(states), levels, texts, solver=down))
+    assert up.lengths == down.lengths == [1, 2, 3, 3, 3]
+
+
+# The constant denoiser: every walk is exact, so what the mask does is all there is.
+
+EPS = unit_noise(4, 8, 8, seed=3)
+LEVELS = levels_of(20)
+TRAJECTORY = [Z0, *(state.x for state in invert(constant(EPS), Z0, LEVELS, rows(2)))]
+RANDOM = [unit_noise(*SHAPE, seed=100 + index) for index in range(len(LEVELS))]
+OTHER = constant(unit_noise(4, 8, 8, seed=4))
+
+
+def decoded(mask: Tensor | None, trajectory: Sequence[Tensor] = TRAJECTORY, soft: Soft = "strength") -> list[State]:
+    return list(decode(OTHER, trajectory[-1], LEVELS, rows(2), trajectory=trajectory, mask=mask, soft=soft))
+
+
+def test_the_constant_denoiser_goes_there_and_back() -> None:
+    assert round_trip(constant(EPS), Z0, LEVELS) < 1e-12
+    assert round_trip(constant(EPS), Z0.float(), LEVELS) < 5e-6
+
+
+@pytest.mark.parametrize("soft", ["strength", "blend"])
+def test_an_empty_mask_gives_the_picture_back_exactly(soft: Soft) -> None:
+    assert torch.equal(last(decoded(torch.zeros(2, 1, 8, 8), soft=soft)), Z0)
+
+
+@pytest.mark.parametrize("soft", ["strength", "blend"])
+def test_a_full_mask_changes_nothing(soft: Soft) -> None:
+    masked, free = decoded(torch.ones(2, 1, 8, 8), soft=soft), decoded(None)
+    assert all(torch.equal(a.x, b.x) for a, b in zip(masked, free, strict=True))
+
+
+@pytest.mark.parametrize("soft", ["strength", "blend"])
+@pytest.mark.parametrize("trajectory", [TRAJECTORY, RANDOM], ids=["recorded", "random"])
+def test_outside_the_mask_every_state_is_the_trajectory_at_its_own_level(
+    trajectory: Sequence[Tensor], soft: Soft
+) -> None:
+    mask = torch.zeros(2, 1, 8, 8)
+    mask[0, :, 2:6, 3:7] = 1.0
+    mask[1, :, :3] = 1.0
+    outside = (mask == 0).expand(SHAPE)
+    states = decoded(mask, trajectory, soft)
+    assert [state.index for state in states] == list(range(len(LEVELS) - 2, -1, -1))
+    for state in states:
+        assert torch.equal(state.x[outside], trajectory[state.index][outside])
+        assert not torch.equal(state.x[~outside], trajectory[state.index][~outside])
+
+
+def test_a_binary_mask_means_the_same_as_strength_and_as_blend() -> None:
+    mask = (torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)) > 0.5).float()
+    for one, other in zip(decoded(mask, soft="strength"), decoded(mask, soft="blend"), strict=True):
+        torch.testing.assert_close(one.x, other.x, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("strength", [0.05, 0.25, 0.5, 0.75, 1.0])
+def test_a_cell_of_some_strength_is_held_until_that_last_part_of_the_way(strength: float) -> None:
+    mask = torch.full((2, 1, 8, 8), strength)
+    depth = len(LEVELS) - 1
+    for state in decoded(mask, RANDOM):
+        free = state.index / depth < strength
+        assert torch.equal(state.x, RANDOM[state.index]) is not free
+
+
+def test_strength_is_monotone() -> None:
+    strengths = [0.0, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0]
+    mask = torch.tensor(strengths).reshape(1, 1, 2, 4).expand(2, 1, 2, 4)
+    kept, x = torch.zeros(2, 4, 2, 4), torch.ones(2, 4, 2, 4)
+    before = torch.zeros(8)
+    for index in range(16, -1, -1):
+        free = held(x, kept, mask, index, 16, "strength")[0, 0].reshape(-1)
+        assert (free.diff() >= 0).all(), "a stronger cell goes free no later"
+        assert (free >= before).all(), "what is free stays free"
+        before = free
+    assert before.tolist() == [0.0, *[1.0] * 7]
+
+
+def test_stronger_cells_change_more() -> None:
+    change = [rms(last(decoded(torch.full((2, 1, 8, 8), m))) - Z0) for m in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    assert change[0] == 0.0
+    assert change == sorted(change)
+    assert len(set(change)) == 5
+
+
+def test_blend_mixes_at_every_level() -> None:
+    x, kept, mask = unit_noise(*SHAPE, seed=5), unit_noise(*SHAPE, seed=6), torch.full((2, 1, 8, 8), 0.3).double()
+    torch.testing.assert_close(held(x, kept, mask, 3, 10, "blend"), 0.3 * x + 0.7 * kept, rtol=0, atol=1e-7)
+
+
+# Fresh noise.
+
+
+def test_fresh_noise_is_asked_for_every_level_but_the_clean_one() -> None:
+    asked: list[int] = []
+
+    def noise(index: int) -> Tensor:
+        asked.append(index)
+        return torch.zeros(SHAPE, dtype=torch.float64)
+
+    list(decode(Gaussian(), Z0, LEVELS, rows(2), eta=1.0, noise=noise))
+    assert asked == list(range(len(LEVELS) - 2, 0, -1))
+
+
+def test_without_eta_no_noise_is_asked_for() -> None:
+    def noise(index: int) -> Tensor:
+        raise AssertionError(index)
+
+    plain = list(decode(Gaussian(), Z0, LEVELS, rows(2)))
+    found = list(decode(Gaussian(), Z0, LEVELS, rows(2), eta=0.0, noise=noise))
+    assert torch.equal(last(plain), last(found))
+
+
+@pytest.mark.parametrize("eta", [0.5, 1.0])
+def test_fresh_noise_keeps_the_variance_of_the_data(eta: float) -> None:
+    generator = torch.Generator().manual_seed(7)
+
+    def noise(index: int) -> Tensor:
+        return torch.randn(1, 4, 64, 64, generator=generator, dtype=torch.float64)
+
+    found = last(list(decode(Gaussian(), unit_noise(1, 4, 64, 64), levels_of(100, 1.0), rows(1), eta=eta, noise=noise)))
+    assert rms(found) == pytest.approx(1.0, abs=0.03)
+
+
+@pytest.mark.parametrize("eta", [0.5, 1.0])
+def test_fresh_noise_stays_finite_on_a_flow_and_from_zero_signal(eta: float) -> None:
+    zero = stable_diffusion(rescale_betas_zero_snr=True)
+    network = NetworkDenoiser(gaussian_network(zero, "v_prediction", 1.0), "v_prediction")
+    for denoiser, levels in ((Gaussian(), FlowSchedule().grid(20)), (network, zero.grid(20))):
+        states = list(decode(denoiser, Z0, levels, rows(2), eta=eta, noise=lambda index: RANDOM[index % 10]))
+        assert all(state.x.isfinite().all() for state in states)
