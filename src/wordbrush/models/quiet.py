@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-__all__ = ["quiet"]
+__all__ = ["quiet", "quiet_hub"]
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def quiet() -> Iterator[None]:
         warnings.simplefilter("ignore")
         stack.enter_context(torch.random.fork_rng(devices=[]))
         stack.callback(torch.set_default_dtype, torch.get_default_dtype())
-        _hush_hub(stack)
+        stack.enter_context(quiet_hub())  # outermost: transformers' own switch moves the hub's too
         for library in (of_diffusers, of_transformers):
             _hush(library, stack)
         yield
@@ -39,9 +39,14 @@ def _hush(library: Any, stack: ExitStack) -> None:
         library.disable_progress_bar()
 
 
-def _hush_hub(stack: ExitStack) -> None:
+@contextmanager
+def quiet_hub() -> Iterator[None]:
+    """Switch the hub client's progress bars off inside the block."""
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-    # transformers' own switch moves the hub's too, so the hub's is put back last: first in, last out.
-    stack.callback(disable_progress_bars if are_progress_bars_disabled() else enable_progress_bars)
+    before = are_progress_bars_disabled()
     disable_progress_bars()
+    try:
+        yield
+    finally:
+        (disable_progress_bars if before else enable_progress_bars)()

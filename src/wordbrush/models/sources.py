@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from wordbrush.errors import ModelError, SettingsError, WordbrushError
 from wordbrush.models.layout import INDEX, needed_files
+from wordbrush.models.quiet import quiet_hub
 from wordbrush.models.weights import refuse_pickle_name
 
 __all__ = ["BUILT_IN", "Located", "list_files", "locate"]
@@ -17,6 +19,7 @@ BUILT_IN = ("pocket",)
 """Models that are shipped inside the package."""
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_PATIENCE = 20.0
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -38,7 +41,12 @@ class Located:
 
 
 def locate(
-    source: str | Path, *, revision: str | None = None, local_files_only: bool = False, prefer_half: bool = False
+    source: str | Path,
+    *,
+    revision: str | None = None,
+    local_files_only: bool = False,
+    prefer_half: bool = False,
+    progress: bool = False,
 ) -> Located:
     """Find a checkpoint; for a hub repository, in the local cache first and then, if allowed, on the hub.
 
@@ -47,6 +55,7 @@ def locate(
         revision: branch, tag or commit of a hub repository.
         local_files_only: never use the network; also what HF_HUB_OFFLINE=1 means.
         prefer_half: take fp16 weight files where a repository has both.
+        progress: show the hub client's progress bars on stderr while files are fetched.
 
     Raises:
         ModelError: there is no such thing, or it cannot be used; the message says what is missing.
@@ -72,7 +81,7 @@ def locate(
             f"no model {text!r}: give {', '.join(map(repr, BUILT_IN))}, a folder in diffusers layout, a .safetensors "
             "file, or a hub id such as 'owner/name'"
         )
-    return _from_hub(text, revision or "main", local_files_only or _offline(), prefer_half)
+    return _from_hub(text, revision or "main", local_files_only or _offline(), prefer_half, progress)
 
 
 def _offline() -> bool:
@@ -98,7 +107,7 @@ def _cached(repository: str, revision: str) -> Path | None:
     return Path(found).parent if isinstance(found, str) else None
 
 
-def _from_hub(repository: str, revision: str, offline: bool, prefer_half: bool) -> Located:
+def _from_hub(repository: str, revision: str, offline: bool, prefer_half: bool, progress: bool) -> Located:
     where = f"{repository} at revision {revision}"
     folder = _cached(repository, revision)
     lacking: ModelError | None = None
@@ -114,7 +123,8 @@ def _from_hub(repository: str, revision: str, offline: bool, prefer_half: bool) 
                 f"{where} is {problem} in the local hub cache, and the network is not allowed "
                 f"(local_files_only or HF_HUB_OFFLINE): run `wordbrush models fetch {repository}` with a network first"
             ) from lacking
-        folder = _download(repository, revision, where, prefer_half)
+        with nullcontext() if progress else quiet_hub():
+            folder = _download(repository, revision, where, prefer_half)
     commit = folder.name if _COMMIT.fullmatch(folder.name) else revision
     return Located(repository, repository, commit, folder)
 
@@ -125,7 +135,9 @@ def _download(repository: str, revision: str, where: str, prefer_half: bool) -> 
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     try:
-        names = HfApi().list_repo_files(repository, revision=revision)
+        # Asked first because it fails at once without a network, where the download would try again and again.
+        about = HfApi().model_info(repository, revision=revision, timeout=_PATIENCE)
+        names = [file.rfilename for file in about.siblings or ()]
         files = needed_files(names, where, prefer_half=prefer_half)
         return Path(snapshot_download(repository, revision=revision, allow_patterns=files))
     except GatedRepoError as error:
