@@ -153,10 +153,11 @@ class DiscreteSchedule:
         if self.spacing == "leading":
             picked = [i * (self.size // steps) + self.offset for i in range(steps)]
         elif self.spacing == "linspace":
-            # NumPy's, as in diffusers: PyTorch counts from both ends and rounds other halves up.
+            # NumPy, here and below, as in diffusers: other ways to the same numbers round other halves up.
             picked = np.linspace(0, self.size - 1, steps).round().astype(int).tolist()
         else:
-            picked = [round(self.size - i * self.size / steps) - 1 for i in reversed(range(steps))]
+            falling = np.arange(self.size, 0, -self.size / steps)[:steps]  # rounding may add one at 0
+            picked = (falling[::-1].round().astype(int) - 1).tolist()
         return [min(label, self.size - 1) for label in picked]
 
     def grid(self, steps: int) -> tuple[Level, ...]:
