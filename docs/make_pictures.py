@@ -47,7 +47,7 @@ def flag_table() -> str:
                 if low is not None
                 else {bool: "on, off", int: "whole number"}.get(kinds[0], "number")
             )
-        default = {True: "on", False: "off"}[field.default] if kinds[0] is bool else field.default
+        default = ("on" if field.default else "off") if kinds[0] is bool else field.default
         name = "--" + field.name.replace("_", "-")
         rows.append(f"| `{name}` | {takes} | {'' if default is None else default} | {field.metadata['help']} |")
     return "\n".join(rows)

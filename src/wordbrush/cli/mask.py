@@ -78,7 +78,9 @@ def mask(
 
 def _at_picture_size(session: Session, found: Contrast) -> NDArray[np.float32]:
     """Stretch the soft map from latent cells to the picture, through the same fit as the mask."""
+    import numpy as np
+
     from wordbrush.mask import Mask as Cells
 
     canvas = Cells.from_array(found.soft).resize(session.fit.canvas, "linear")
-    return session.fit.inverse(canvas.values)
+    return np.clip(session.fit.inverse(canvas.values), 0.0, 1.0).astype(np.float32)  # cubic filters overshoot

@@ -92,7 +92,7 @@ def check_free(paths: Iterable[str], *, force: bool) -> None:
         target = Path(path)
         if target.is_dir():
             raise OutputError(f"{path} is a folder; give a file name")
-        if target.exists() and not force:
+        if (target.exists() or target.is_symlink()) and not force:
             raise OutputError(f"{path} exists; choose another name or allow overwriting with --force")
         if not target.parent.is_dir():
             raise OutputError(f"{path}: the folder {target.parent} does not exist; create it first")

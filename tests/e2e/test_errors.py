@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from tests.support.command import Command
+from wordbrush import errors
+
+TEXTS = ("--to", "a zebra")
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--maps", "0"], "maps 0"),
+        (["--maps", "2.5"], "--maps"),
+        (["--ratio", "1.1"], "ratio 1.1"),
+        (["--ratio", "nan"], "ratio"),
+        (["--rule", "magic"], "--rule"),
+        (["--preset", "magic"], "preset 'magic'"),
+        (["--seed", ""], "--seed"),
+        (["--seed", "-1"], "--seed"),
+        (["--seed", "5-2"], "backwards"),
+        (["--seed", "1-99999999999"], "--seed"),
+        (["--lora", ":2"], "--lora"),
+        (["--lora", "x.safetensors:inf"], "--lora"),
+        (["--unheard-of"], "--unheard-of"),
+        (["--resolution", "3"], "resolution 3"),
+        (["--save-mask", "mask.jpg"], "--save-mask"),
+        (["--save-contrast", "c.txt"], "--save-contrast"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_usage_is_2(wordbrush: Command, picture: Path, tmp_path: Path, words: list[str], part: str) -> None:
+    wordbrush("edit", picture, *TEXTS, "-o", tmp_path / "out.png", *words).failed(2, part)
+
+
+def test_what_is_missing_is_2(wordbrush: Command, picture: Path, tmp_path: Path) -> None:
+    wordbrush("edit").failed(2, "PICTURE")
+    wordbrush("edit", picture, "-o", tmp_path / "out.png").failed(2, "--to")
+    wordbrush("edit", picture, *TEXTS).failed(2, "-o")
+    wordbrush("edit", picture, *TEXTS, "-o", tmp_path / "out.xyz").failed(2, ".xyz", ".png")
+    wordbrush("edit", picture, *TEXTS, "-o", tmp_path / "out").failed(2, ".png")
+    wordbrush("paint").failed(2, "paint")
+
+
+def test_bad_input_is_3(wordbrush: Command, tmp_path: Path) -> None:
+    out = tmp_path / "out.png"
+    (tmp_path / "text.png").write_text("not a picture")
+    (tmp_path / "empty.png").write_bytes(b"")
+    wordbrush("edit", tmp_path / "none.png", *TEXTS, "-o", out).failed(3, "none.png")
+    wordbrush("edit", tmp_path / "text.png", *TEXTS, "-o", out).failed(3, "text.png")
+    wordbrush("edit", tmp_path / "empty.png", *TEXTS, "-o", out).failed(3, "empty.png")
+    wordbrush("edit", tmp_path, *TEXTS, "-o", out).failed(3)
+    wordbrush("inspect", tmp_path / "text.png").failed(3, "text.png")
+    wordbrush("inspect", tmp_path / "none.png").failed(3, "none.png")
+    wordbrush("replay", tmp_path / "none.png").failed(3, "none.png")
+
+
+def test_bad_masks_are_3(wordbrush: Command, picture: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "mask.png"
+    broken.write_bytes(picture.read_bytes()[:60])
+    for flag in ("--mask", "--include", "--exclude"):
+        wordbrush("edit", picture, *TEXTS, "-o", tmp_path / "out.png", flag, broken).failed(3)
+        wordbrush("edit", picture, *TEXTS, "-o", tmp_path / "out.png", flag, tmp_path / "none.png").failed(
+            3, "none.png"
+        )
+
+
+def test_models_that_cannot_be_used_are_4(
+    wordbrush: Command, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    pickle = tmp_path / "model.ckpt"
+    pickle.write_bytes(b"\x80\x04cos\nsystem\n(S'touch hacked'\ntR.")
+    (tmp_path / "empty").mkdir()
+    command = ("edit", picture, *TEXTS, "-o", tmp_path / "out.png", "--model")
+    wordbrush(*command, "no-such-model").failed(4, "no-such-model")
+    wordbrush(*command, "nobody/nothing").failed(4, "nobody/nothing", "fetch")
+    wordbrush(*command, pickle).failed(4, "model.ckpt")
+    wordbrush(*command, tmp_path / "empty").failed(4)
+    wordbrush("models", "show", "nobody/nothing").failed(4, "nobody/nothing")
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "part"),
+    [
+        (errors.ResourceError("no memory left; lower the resolution"), 5, "no memory left"),
+        (MemoryError(), 5, "out of memory"),
+        (errors.NumericsError("not finite"), 4, "not finite"),
+        (errors.Cancelled("enough"), 130, "enough"),
+        (OSError(28, "No space left on device"), 3, "No space left"),
+        (ZeroDivisionError("by zero\nsecond line"), 1, "unexpected ZeroDivisionError: by zero second line"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_every_failure_is_one_line_and_its_code(
+    wordbrush: Command, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    raised: BaseException, code: int, part: str,
+) -> None:  # fmt: skip
+    def fail(*_: object, **__: object) -> NoReturn:
+        raise raised
+
+    monkeypatch.setattr("wordbrush.cli.edit.open_picture", fail)
+    wordbrush("edit", picture, *TEXTS, "-o", tmp_path / "out.png").failed(code, part)
+    monkeypatch.setenv("WORDBRUSH_DEBUG", "1")
+    told = wordbrush("edit", picture, *TEXTS, "-o", tmp_path / "out.png")
+    assert told.code == code
+    assert "Traceback" in told.err
+
+
+def test_an_interrupt_within_is_130(
+    wordbrush: Command, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: str) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("wordbrush.cli.edit.open_picture", interrupt)
+    wordbrush("edit", picture, *TEXTS, "-o", tmp_path / "out.png").failed(130, "stopped")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
+def test_control_c_leaves_nothing_behind(picture: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    words = ["edit", str(picture), *TEXTS, "-o", str(tmp_path / "out.png"), "--model", str(tiny_folder)]
+    command = [sys.executable, "-m", "wordbrush", *words, "--steps", "1000", "--maps", "64"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        time.sleep(4)  # past the start of Python, in the imports or at work: each has to end the same way
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == b""
+    assert err.decode().splitlines()[-1] == "wordbrush: stopped"
+    assert b"Traceback" not in err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.png"]
+
+
+def test_an_endless_standard_input_is_not_read_to_its_end(wordbrush: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Endless:
+        read_bytes = 0
+
+        def read(self, count: int) -> bytes:
+            assert 0 < count < 30_000_000
+            self.read_bytes += count
+            return bytes(count)
+
+    class Stdin:
+        buffer = Endless()
+
+    monkeypatch.setattr("sys.stdin", Stdin())
+    wordbrush("edit", "-", *TEXTS, "-o", "-").failed(3, "MB")
+    assert Stdin.buffer.read_bytes < 30_000_000

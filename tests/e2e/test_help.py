@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import Command
+from wordbrush.settings import Settings
+
+REPOSITORY = Path(__file__).parents[2]
+HEAVY = ("torch", "diffusers", "transformers", "accelerate", "scipy", "huggingface_hub", "peft", "safetensors")
+COMMANDS = (
+    ["edit"],
+    ["mask"],
+    ["demo"],
+    ["models"],
+    ["models", "list"],
+    ["models", "show"],
+    ["models", "fetch"],
+    ["inspect"],
+    ["replay"],
+    ["doctor"],
+)
+
+
+def test_help_and_version_import_nothing_heavy() -> None:
+    code = (
+        "import sys; from wordbrush.cli import main;"
+        "codes = [main(['--help']), main(['--version']), main(['edit', '--help']), main(['edit', '--maps', '0'])];"
+        f"print(codes, sorted(set({HEAVY!r}) & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[0, 0, 0, 2] []"
+
+
+def test_help_is_quick() -> None:
+    """Best of five under half a second: the machine may be busy, the code may not be slow."""
+    seconds = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "wordbrush", "--help"], capture_output=True, check=True)
+        seconds.append(time.perf_counter() - begin)
+        if seconds[-1] < 0.5:
+            return
+    pytest.fail(f"`wordbrush --help` took at best {min(seconds):.2f} s")
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself(wordbrush: Command, words: list[str]) -> None:
+    done = wordbrush(*words, "--help")
+    assert done.code == 0
+    assert done.err == ""
+    assert "Usage: wordbrush " + " ".join(words) in done.text
+
+
+def test_no_words_show_the_help(wordbrush: Command) -> None:
+    done = wordbrush()
+    assert done.code == 0
+    assert "Usage: wordbrush" in done.text
+
+
+def test_every_switch_is_a_flag_with_its_help_and_default(wordbrush: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    text = " ".join(wordbrush("edit", "--help").text.split())
+    for field in dataclasses.fields(Settings):
+        flag = "--" + field.name.replace("_", "-")
+        assert re.search(rf"{flag}[ ,]", text), flag
+        help_text = field.metadata["help"]
+        assert help_text[1:] in text, flag
+        if field.default is not None and not isinstance(field.default, bool):
+            assert f"default {field.default})" in text, flag
+
+
+def test_the_documents_list_the_switches_as_they_are() -> None:
+    from docs import make_pictures
+
+    assert make_pictures.flag_table() in (REPOSITORY / "docs" / "cli.md").read_text("utf-8")
+
+
+def test_no_color_is_honoured() -> None:
+    environment = {**os.environ, "NO_COLOR": "1", "FORCE_COLOR": ""}
+    done = subprocess.run(
+        [sys.executable, "-m", "wordbrush", "--help"], capture_output=True, env=environment, check=True
+    )
+    assert b"\x1b[3" not in done.stdout

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wordbrush.errors import SettingsError
+from wordbrush.seeds import MAX_SEED, parse_one_seed, parse_seeds
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [
+        ("0", (0,)),
+        ("1,2,5-8", (1, 2, 5, 6, 7, 8)),
+        (" 3 , 1 ", (3, 1)),
+        ("4-4", (4,)),
+        ("2,1-3,2", (2, 1, 3)),
+        (str(MAX_SEED), (MAX_SEED,)),
+    ],
+)
+def test_lists_of_seeds(text: str, seeds: tuple[int, ...]) -> None:
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize(
+    "text", ["", ",", "1,", "a", "-1", "1-", "5-2", "1.5", "1 2", "0-10000", str(MAX_SEED + 1), "9" * 30, "1--2", "٣x"]
+)
+def test_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="--seed"):
+        parse_seeds(text)
+
+
+@given(st.lists(st.integers(0, MAX_SEED), min_size=1, max_size=30, unique=True))
+def test_what_is_written_is_read(seeds: list[int]) -> None:
+    assert parse_seeds(",".join(map(str, seeds))) == tuple(seeds)
+
+
+def test_one_seed_is_one() -> None:
+    assert parse_one_seed("7") == 7
+    with pytest.raises(SettingsError, match="several"):
+        parse_one_seed("7,8")
