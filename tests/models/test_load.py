@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -96,6 +98,22 @@ def test_loading_is_silent_and_leaves_no_trace(checkpoints: Path, capfd: pytest.
     assert (printed.out, printed.err) == ("", "")
 
 
+def test_loading_is_silent_in_a_fresh_process(checkpoints: Path) -> None:
+    """Libraries speak up once a process, and log to the stderr they found first: only a new one shows it."""
+    code = (
+        "import sys\n"
+        "from wordbrush.models import load_model\n"
+        "model = load_model(sys.argv[1], dtype='float16')\n"
+        "load_model(sys.argv[1] + '.safetensors', config=sys.argv[1])\n"
+        "model.text.encode(['word ' * 200])\n"
+        "from tests.support import tiny\n"
+        "load_model(tiny.pipeline()).text.encode(['word ' * 200])\n"
+    )
+    command = [sys.executable, "-W", "error", "-c", code, str(checkpoints / "sd1")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_pipeline_is_used_in_place() -> None:
     from diffusers import EulerDiscreteScheduler, StableDiffusionImg2ImgPipeline
 
@@ -140,6 +158,18 @@ def test_unets_for_other_tasks_are_refused() -> None:
         load_model(tiny.pipeline("sd1", unet=tiny.unet("sd2")))
     with pytest.raises(ModelError, match="dict"):
         load_model({"unet": tiny.unet()})
+
+
+def test_stable_diffusion_xl_is_refused() -> None:
+    from diffusers import StableDiffusionXLPipeline
+    from transformers import CLIPTextModelWithProjection
+
+    second = CLIPTextModelWithProjection(tiny.text_encoder().config)
+    with quiet():
+        parts = {**tiny.components(), "text_encoder_2": second, "tokenizer_2": tiny.tokenizer()}
+        pipeline = StableDiffusionXLPipeline(**parts, add_watermarker=False)
+    with pytest.raises(ModelError, match="StableDiffusionXLPipeline is not"):
+        load_model(pipeline)
 
 
 def test_inpaint_pipeline_with_a_plain_unet_is_taken() -> None:
@@ -241,6 +271,13 @@ def test_words_and_guidance_come_from_the_folder(checkpoints: Path, tmp_path: Pa
     (folder / "wordbrush.json").write_text('{"words": ["cat"], "guidance": 4}')
     model = load_model(folder)
     assert (model.words, model.guidance) == (("cat",), 4.0)
+    (folder / "wordbrush.json").write_text('{"guidance": "much"}')
+    with pytest.raises(ModelError, match="guidance"):
+        load_model(folder)
+    (folder / "wordbrush.json").unlink()
+    (folder / "words.json").write_text("[")
+    with pytest.raises(ModelError, match="words list"):
+        load_model(folder)
 
 
 def test_device_and_dtype_are_checked(checkpoints: Path) -> None:

@@ -95,3 +95,20 @@ def test_loras_that_cannot_be_used(checkpoints: Path, tmp_path: Path, lora: Path
     (tmp_path / "lora.pt").write_bytes(pickle.dumps({}))
     with pytest.raises(UnsafeWeightsError, match=r"lora\.pt"):
         load_model(checkpoints / "sd1", loras=[tmp_path / "lora.pt"])
+
+
+def test_lora_in_the_naming_of_other_trainers_is_the_same(checkpoints: Path, tmp_path: Path, lora: Path) -> None:
+    """The naming most shared files have: underscores for dots, down and up, and an alpha that scales by its rank."""
+    state: dict[str, torch.Tensor] = {}
+    for name, value in tiny.lora_state("sd1").items():
+        prefix, rest = name.split(".", 1)
+        layer, matrix = rest.removesuffix(".weight").rsplit(".", 1)
+        if prefix == "text_encoder":
+            layer = f"text_model.{layer.removeprefix('text_model.')}"
+        stem = f"lora_{'te' if prefix == 'text_encoder' else 'unet'}_{layer.replace('.', '_')}"
+        state[f"{stem}.lora_{'down' if matrix == 'lora_A' else 'up'}.weight"] = value
+        state[f"{stem}.alpha"] = torch.tensor(2.0)
+    save_file(state, tmp_path / "other.safetensors")
+    ours, theirs = (load_model(checkpoints / "sd1", loras=[path]) for path in (lora, tmp_path / "other.safetensors"))
+    assert torch.allclose(output(ours), output(theirs), atol=1e-5)
+    assert torch.allclose(words(ours), words(theirs), atol=1e-5)

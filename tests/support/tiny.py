@@ -220,13 +220,14 @@ def write_single_file(path: Path, kind: Kind = "sd1", seed: int = 0, **parts: An
 
 @cache
 def lora_state(kind: Kind = "sd1", rank: int = 2, seed: int = 5, *, text: bool = True) -> dict[str, Tensor]:
-    """Return a LoRA for the tiny model in the naming of diffusers: every attention query of UNet and text encoder."""
+    """Return a LoRA for the tiny model named as in diffusers; for queries, in the text encoder for outputs too."""
     generator = torch.Generator().manual_seed(seed)
     state: dict[str, Tensor] = {}
-    wanted = [("unet", "to_q", unet(kind))] + ([("text_encoder", "q_proj", text_encoder(kind))] if text else [])
-    for prefix, suffix, module in wanted:
+    wanted: list[tuple[str, tuple[str, ...], Any]] = [("unet", ("to_q",), unet(kind))]
+    wanted += [("text_encoder", ("q_proj", "out_proj"), text_encoder(kind))] if text else []
+    for prefix, suffixes, module in wanted:
         for name, layer in module.named_modules():
-            if name.endswith(suffix):
+            if name.endswith(suffixes):
                 rows, columns = layer.weight.shape
                 state[f"{prefix}.{name}.lora_A.weight"] = torch.randn(rank, columns, generator=generator)
                 state[f"{prefix}.{name}.lora_B.weight"] = torch.randn(rows, rank, generator=generator)

@@ -109,6 +109,8 @@ def load_folder(folder: Path, where: str, dtype: torch.dtype) -> Components:
         modules = {name: _load(folder, name, weights[name].variant, dtype, where) for name in WEIGHTED}
         tokenizer = load_tokenizer(folder / "tokenizer", where)
     card = read_json(folder / "wordbrush.json", where) if "wordbrush.json" in names else {}
+    if not isinstance(card.get("guidance", 1.0), int | float):
+        raise ModelError(f"{where}: wordbrush.json: guidance is {card['guidance']!r}, not a number")
     scheduler = read_json(folder / "scheduler" / "scheduler_config.json", where)
     words = _words(folder, card, names)
     return Components(
@@ -197,9 +199,12 @@ def _first_line(error: Exception) -> str:
 def _words(folder: Path, card: Mapping[str, Any], names: list[str]) -> tuple[str, ...]:
     """Return the words list: `words` of the card, else words.json (a list, or a table with `words`), else words.txt."""
     listed: Any = card.get("words")
-    if listed is None and "words.json" in names:
-        listed = json.loads((folder / "words.json").read_text(encoding="utf-8"))
-        listed = listed.get("words") if isinstance(listed, dict) else listed
-    if listed is None and "words.txt" in names:
-        listed = (folder / "words.txt").read_text(encoding="utf-8").split()
+    try:
+        if listed is None and "words.json" in names:
+            listed = json.loads((folder / "words.json").read_text(encoding="utf-8"))
+            listed = listed.get("words") if isinstance(listed, dict) else listed
+        if listed is None and "words.txt" in names:
+            listed = (folder / "words.txt").read_text(encoding="utf-8").split()
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{folder.name}: the words list is not readable: {error}") from error
     return tuple(sorted({str(word).lower() for word in listed})) if isinstance(listed, list) else ()

@@ -16,6 +16,7 @@ from wordbrush.models.base import LoraIdentity, Model, ModelIdentity
 from wordbrush.models.components import Components
 from wordbrush.models.digests import digest_modules
 from wordbrush.models.layout import check_networks
+from wordbrush.models.quiet import quiet
 from wordbrush.models.text import EMBEDDING, ClipText
 from wordbrush.models.weights import check_finite
 from wordbrush.numerics import check_items
@@ -148,18 +149,20 @@ def from_pipeline(pipeline: Any) -> tuple[Components, torch.device]:
     modules = {name: getattr(pipeline, name) for name in ("unet", "vae", "text_encoder")}
     for name, module in modules.items():
         check_finite(module, f"{where}: {name}")
-    tokenizer = pipeline.tokenizer
-    convert = None
-    if hasattr(pipeline, "maybe_convert_prompt"):
 
-        def convert(text: str) -> str:
-            return str(pipeline.maybe_convert_prompt(text, tokenizer))
+    def convert(text: str) -> str:
+        """Spell out learnt embeddings of several vectors, as the pipeline does."""
+        learnt = set(pipeline.tokenizer.get_added_vocab()) - set(pipeline.tokenizer.all_special_tokens)
+        if not any(token in text for token in learnt):
+            return text
+        with quiet():
+            return str(pipeline.maybe_convert_prompt(text, pipeline.tokenizer))
 
     parts = Components(
         **modules,
-        tokenizer=tokenizer,
+        tokenizer=pipeline.tokenizer,
         scheduler=dict(pipeline.scheduler.config),
         sha256=digest_modules(modules),
-        convert=convert,
+        convert=convert if hasattr(pipeline, "maybe_convert_prompt") else None,
     )
     return parts, torch.device(pipeline._execution_device)

@@ -104,7 +104,7 @@ class ClipText:
             return normed
 
     def _tokens(self, text: str) -> int:
-        return len(self.tokenizer([text], truncation=False).input_ids[0])
+        return len(self.tokenizer([text], truncation=False, verbose=False).input_ids[0])
 
     def _dropped(self, text: str) -> tuple[str, ...]:
         """Return the words that do not fit, also one that fits in part: how long each prefix is tells."""
