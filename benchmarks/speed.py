@@ -85,14 +85,17 @@ class Side:
 
 def load_pipeline(source: str) -> Any:
     """Load the checkpoint once; both sides use these modules."""
-    from diffusers import StableDiffusionPipeline
+    from wordbrush.models.quiet import quiet
 
     folder = (
         Path(__file__).parents[1] / "src" / "wordbrush" / "models" / "pocket" if source == "pocket" else Path(source)
     )
-    return StableDiffusionPipeline.from_pretrained(
-        folder, local_files_only=True, use_safetensors=True, safety_checker=None, requires_safety_checker=False
-    )
+    with quiet():
+        from diffusers import StableDiffusionPipeline
+
+        return StableDiffusionPipeline.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, safety_checker=None, requires_safety_checker=False
+        )
 
 
 def peer(pipeline: Any, picture: Image.Image, steps: int, guidance: float) -> Callable[[], Any]:

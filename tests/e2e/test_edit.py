@@ -209,3 +209,15 @@ def test_mask_writes_what_edit_would_use(wordbrush: Command, picture: Path, quic
 def test_quiet_says_nothing(wordbrush: Command, picture: Path, quick: list[str], tmp_path: Path) -> None:
     done = wordbrush("edit", picture, *TEXTS, *quick, "-o", tmp_path / "out.png", "--quiet")
     assert (done.code, done.out, done.err) == (0, b"", "")
+
+
+def test_bars_name_the_stages(
+    wordbrush: Command, picture: Path, quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes standard error for a terminal
+    done = wordbrush("edit", picture, *TEXTS, *quick, "-o", tmp_path / "out.png", "--seed", "1,2")
+    assert done.code == 0, done.err
+    assert done.out == b""
+    for stage in ("encode the picture", "contrast the texts", "invert into the noise", "decode under the query"):
+        assert stage in done.err, stage
+    assert "(seed 2)" in done.err

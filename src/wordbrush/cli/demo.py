@@ -40,7 +40,9 @@ def demo(
     """
     from wordbrush.cli.loading import ModelChoice, load_editor
     from wordbrush.cli.samples import load_samples
+    from wordbrush.settings import Settings
 
+    Settings.from_preset(preset)  # refuse an unknown one before anything is made
     samples = load_samples()
     chosen = samples if everything else samples[:1]
     target = out / ("all.png" if everything else "panel.png")
