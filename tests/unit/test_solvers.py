@@ -1,10 +1,9 @@
-"""Walks up and down: the Gaussian closed form, the constant denoiser, and what a mask holds."""
+"""Walks up and down, against the Gaussian closed form."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
 
 import pytest
 import torch
@@ -12,7 +11,6 @@ from torch import Tensor
 
 from tests.support.closed_forms import (
     Gaussian,
-    constant,
     gaussian_network,
     gaussian_scale,
     rms,
@@ -23,9 +21,8 @@ from tests.support.closed_forms import (
 )
 from wordbrush.denoiser import Counted, NetworkDenoiser, Parametrisation, Prediction
 from wordbrush.schedule import FlowSchedule, Level, depth_of
-from wordbrush.solvers import DDIM, InversionLabel, State, decode, held, invert, step
+from wordbrush.solvers import DDIM, InversionLabel, State, decode, invert, step
 
-Soft = Literal["strength", "blend"]
 SHAPE = (2, 4, 8, 8)
 Z0 = unit_noise(*SHAPE)
 
@@ -198,92 +195,9 @@ def test_solvers_of_higher_order_see_their_past_in_both_directions() -> None:
     assert up.lengths == down.lengths == [1, 2, 3, 3, 3]
 
 
-# The constant denoiser: every walk is exact, so what the mask does is all there is.
-
-EPS = unit_noise(4, 8, 8, seed=3)
-LEVELS = levels_of(20)
-TRAJECTORY = [Z0, *(state.x for state in invert(constant(EPS), Z0, LEVELS, rows(2)))]
-RANDOM = [unit_noise(*SHAPE, seed=100 + index) for index in range(len(LEVELS))]
-OTHER = constant(unit_noise(4, 8, 8, seed=4))
-
-
-def decoded(mask: Tensor | None, trajectory: Sequence[Tensor] = TRAJECTORY, soft: Soft = "strength") -> list[State]:
-    return list(decode(OTHER, trajectory[-1], LEVELS, rows(2), trajectory=trajectory, mask=mask, soft=soft))
-
-
-def test_the_constant_denoiser_goes_there_and_back() -> None:
-    assert round_trip(constant(EPS), Z0, LEVELS) < 1e-12
-    assert round_trip(constant(EPS), Z0.float(), LEVELS) < 5e-6
-
-
-@pytest.mark.parametrize("soft", ["strength", "blend"])
-def test_an_empty_mask_gives_the_picture_back_exactly(soft: Soft) -> None:
-    assert torch.equal(last(decoded(torch.zeros(2, 1, 8, 8), soft=soft)), Z0)
-
-
-@pytest.mark.parametrize("soft", ["strength", "blend"])
-def test_a_full_mask_changes_nothing(soft: Soft) -> None:
-    masked, free = decoded(torch.ones(2, 1, 8, 8), soft=soft), decoded(None)
-    assert all(torch.equal(a.x, b.x) for a, b in zip(masked, free, strict=True))
-
-
-@pytest.mark.parametrize("soft", ["strength", "blend"])
-@pytest.mark.parametrize("trajectory", [TRAJECTORY, RANDOM], ids=["recorded", "random"])
-def test_outside_the_mask_every_state_is_the_trajectory_at_its_own_level(
-    trajectory: Sequence[Tensor], soft: Soft
-) -> None:
-    mask = torch.zeros(2, 1, 8, 8)
-    mask[0, :, 2:6, 3:7] = 1.0
-    mask[1, :, :3] = 1.0
-    outside = (mask == 0).expand(SHAPE)
-    states = decoded(mask, trajectory, soft)
-    assert [state.index for state in states] == list(range(len(LEVELS) - 2, -1, -1))
-    for state in states:
-        assert torch.equal(state.x[outside], trajectory[state.index][outside])
-        assert not torch.equal(state.x[~outside], trajectory[state.index][~outside])
-
-
-def test_a_binary_mask_means_the_same_as_strength_and_as_blend() -> None:
-    mask = (torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)) > 0.5).float()
-    for one, other in zip(decoded(mask, soft="strength"), decoded(mask, soft="blend"), strict=True):
-        torch.testing.assert_close(one.x, other.x, rtol=0, atol=1e-15)
-
-
-@pytest.mark.parametrize("strength", [0.05, 0.25, 0.5, 0.75, 1.0])
-def test_a_cell_of_some_strength_is_held_until_that_last_part_of_the_way(strength: float) -> None:
-    mask = torch.full((2, 1, 8, 8), strength)
-    depth = len(LEVELS) - 1
-    for state in decoded(mask, RANDOM):
-        free = state.index / depth < strength
-        assert torch.equal(state.x, RANDOM[state.index]) is not free
-
-
-def test_strength_is_monotone() -> None:
-    strengths = [0.0, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0]
-    mask = torch.tensor(strengths).reshape(1, 1, 2, 4).expand(2, 1, 2, 4)
-    kept, x = torch.zeros(2, 4, 2, 4), torch.ones(2, 4, 2, 4)
-    before = torch.zeros(8)
-    for index in range(16, -1, -1):
-        free = held(x, kept, mask, index, 16, "strength")[0, 0].reshape(-1)
-        assert (free.diff() >= 0).all(), "a stronger cell goes free no later"
-        assert (free >= before).all(), "what is free stays free"
-        before = free
-    assert before.tolist() == [0.0, *[1.0] * 7]
-
-
-def test_stronger_cells_change_more() -> None:
-    change = [rms(last(decoded(torch.full((2, 1, 8, 8), m))) - Z0) for m in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    assert change[0] == 0.0
-    assert change == sorted(change)
-    assert len(set(change)) == 5
-
-
-def test_blend_mixes_at_every_level() -> None:
-    x, kept, mask = unit_noise(*SHAPE, seed=5), unit_noise(*SHAPE, seed=6), torch.full((2, 1, 8, 8), 0.3).double()
-    torch.testing.assert_close(held(x, kept, mask, 3, 10, "blend"), 0.3 * x + 0.7 * kept, rtol=0, atol=1e-7)
-
-
 # Fresh noise.
+
+LEVELS = levels_of(20)
 
 
 def test_fresh_noise_is_asked_for_every_level_but_the_clean_one() -> None:
@@ -321,6 +235,10 @@ def test_fresh_noise_keeps_the_variance_of_the_data(eta: float) -> None:
 def test_fresh_noise_stays_finite_on_a_flow_and_from_zero_signal(eta: float) -> None:
     zero = stable_diffusion(rescale_betas_zero_snr=True)
     network = NetworkDenoiser(gaussian_network(zero, "v_prediction", 1.0), "v_prediction")
+
+    def noise(index: int) -> Tensor:
+        return unit_noise(*SHAPE, seed=index)
+
     for denoiser, levels in ((Gaussian(), FlowSchedule().grid(20)), (network, zero.grid(20))):
-        states = list(decode(denoiser, Z0, levels, rows(2), eta=eta, noise=lambda index: RANDOM[index % 10]))
+        states = list(decode(denoiser, Z0, levels, rows(2), eta=eta, noise=noise))
         assert all(state.x.isfinite().all() for state in states)
