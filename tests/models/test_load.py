@@ -15,7 +15,7 @@ import torch
 
 from tests.support import tiny
 from wordbrush.denoiser import Conditioning
-from wordbrush.errors import ModelError, SettingsError
+from wordbrush.errors import ModelError, ResourceError, SettingsError
 from wordbrush.models import Model, load_model
 from wordbrush.models.quiet import quiet
 from wordbrush.models.text import EMBEDDING
@@ -312,3 +312,41 @@ def test_network_is_the_unet_called_by_hand(checkpoints: Path) -> None:
     assert torch.equal(found.float(), expected)
     rows = [unet(x[i : i + 1].float(), steps[i], encoder_hidden_states=text[i : i + 1]).sample for i in range(3)]
     assert torch.allclose(found.float(), torch.cat(rows), atol=1e-5)
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "\udcff"])
+def test_unreadable_configuration_is_named(checkpoints: Path, tmp_path: Path, text: str) -> None:
+    shutil.copytree(checkpoints / "sd1", tmp_path / "m")
+    (tmp_path / "m" / "vae" / "config.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ModelError, match=r"vae/config\.json is not"):
+        load_model(tmp_path / "m")
+
+
+def test_parts_that_the_libraries_cannot_read_are_named(checkpoints: Path, tmp_path: Path) -> None:
+    folder = altered(checkpoints / "sd1", tmp_path / "m", "unet/config.json", {"block_out_channels": [32, 96]})
+    with pytest.raises(ModelError, match="unet cannot be loaded"):
+        load_model(folder)
+    shutil.copy(checkpoints / "sd1" / "unet" / "config.json", folder / "unet")
+    (folder / "tokenizer" / "vocab.json").write_text("[1, 2")
+    with pytest.raises(ModelError, match="tokenizer cannot be loaded"):
+        load_model(folder)
+
+
+def test_memory_that_runs_out_while_loading_is_a_resource_error() -> None:
+    from wordbrush.models.components import translated
+
+    with pytest.raises(ResourceError, match="out of memory"), translated("the unet cannot be loaded"):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+    with pytest.raises(SettingsError), translated("x"):
+        raise SettingsError("passes")
+
+
+def test_pipeline_without_a_part_and_with_offloaded_weights() -> None:
+    from accelerate import cpu_offload
+
+    with pytest.raises(ModelError, match="has no text_encoder"):
+        load_model(tiny.pipeline("sd1", text_encoder=None))
+    pipeline = tiny.pipeline("sd1")
+    cpu_offload(pipeline.unet, torch.device("cpu"))
+    with pytest.raises(ModelError, match="offloaded"):
+        load_model(pipeline)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wordbrush.errors import ModelError
+from wordbrush.errors import ModelError, ResourceError, WordbrushError
+from wordbrush.memory import is_out_of_memory
 from wordbrush.models.digests import digest_files
 from wordbrush.models.layout import INDEX, WEIGHTED, check_index, check_networks, choose_weights, needed_files
 from wordbrush.models.quiet import quiet
@@ -19,7 +21,7 @@ from wordbrush.models.weights import check_finite, read_header
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Components", "check_loaded", "load_folder", "load_tokenizer", "move", "read_json"]
+__all__ = ["Components", "check_loaded", "load_folder", "load_tokenizer", "move", "read_json", "translated"]
 
 
 @dataclass
@@ -57,8 +59,9 @@ def move(parts: Components, device: torch.device, dtype: torch.dtype) -> None:
     """Bring the networks to a device; whatever was added to them since they were loaded gets their dtype."""
     from torch import nn
 
-    for module in parts.modules().values():
-        nn.Module.to(module, device=device, dtype=dtype)  # diffusers' own would log a caution about the dtype
+    with translated(f"the model cannot be brought to {device}"):
+        for module in parts.modules().values():
+            nn.Module.to(module, device=device, dtype=dtype)  # diffusers' own would log a caution about the dtype
 
 
 def read_json(path: Path, where: str) -> dict[str, Any]:
@@ -143,7 +146,7 @@ def _load(folder: Path, component: str, variant: str | None, dtype: torch.dtype,
     library = transformers if component == "text_encoder" else diffusers
     kind = getattr(library, index[component][1])
     options = {"dtype" if component == "text_encoder" else "torch_dtype": dtype}
-    try:
+    with translated(f"{where}: {component} cannot be loaded"):
         module, report = kind.from_pretrained(
             folder,
             subfolder=component,
@@ -153,11 +156,10 @@ def _load(folder: Path, component: str, variant: str | None, dtype: torch.dtype,
             output_loading_info=True,
             **options,
         )
-    except Exception as error:  # whatever the libraries raise for a checkpoint they cannot read
-        raise ModelError(f"{where}: {component} cannot be loaded: {_first_line(error)}") from error
     for problem in ("missing_keys", "mismatched_keys"):
         if found := sorted(map(str, report.get(problem, ()))):
-            raise ModelError(f"{where}: {component} has {len(found)} {problem[:-5]} weights, the first is {found[0]!r}")
+            kind_of = problem.removesuffix("_keys")
+            raise ModelError(f"{where}: {component} has {len(found)} {kind_of} weights, the first is {found[0]!r}")
     return check_loaded(module, f"{where}: {component}")
 
 
@@ -186,14 +188,29 @@ def load_tokenizer(folder: Path, where: str, **changes: Any) -> Any:
         for name in ("vocab.json", "merges.txt"):
             if not (folder / name).is_file():
                 raise ModelError(f"{where}: {folder.name}/{name} is missing")
-    try:
+    with translated(f"{where}: the tokenizer cannot be loaded"):
         return CLIPTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **changes)
-    except Exception as error:  # whatever the library raises for files it cannot read
-        raise ModelError(f"{where}: the tokenizer cannot be loaded: {_first_line(error)}") from error
 
 
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+@contextmanager
+def translated(what: str, advice: str = "") -> Iterator[None]:
+    """Turn whatever a library raises for what it cannot read into one of this package's errors.
+
+    Raises:
+        ResourceError: memory ran out.
+        ModelError: anything else; the message is `what`, the first line of the library's own, and `advice`.
+    """
+    try:
+        yield
+    except WordbrushError:
+        raise
+    except Exception as error:  # the libraries promise no types
+        if is_out_of_memory(error):
+            raise ResourceError(f"{what}: out of memory; load with dtype='float16', or on another device") from error
+        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        if "meta tensor" in first:  # what torch says of a weight that nothing was loaded into
+            first = "weights are missing"
+        raise ModelError(f"{what}: {first}{advice}") from error
 
 
 def _words(folder: Path, card: Mapping[str, Any], names: list[str]) -> tuple[str, ...]:

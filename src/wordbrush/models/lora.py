@@ -9,7 +9,7 @@ from typing import Any
 
 from wordbrush.errors import ModelError, SettingsError
 from wordbrush.models.base import LoraIdentity
-from wordbrush.models.components import Components
+from wordbrush.models.components import Components, translated
 from wordbrush.models.digests import file_digest
 from wordbrush.models.quiet import quiet
 from wordbrush.models.weights import read_header
@@ -71,13 +71,10 @@ def _attach(parts: Components, wanted: Sequence[tuple[str | Path, Path, float]])
     )
     names = [f"lora_{index}" for index in range(len(wanted))]
     for name, (_, path, _) in zip(names, wanted, strict=True):
-        try:
+        with translated(f"LoRA {path.name} does not fit this model"):
             pipeline.load_lora_weights(
                 str(path.parent), weight_name=path.name, adapter_name=name, use_safetensors=True, local_files_only=True
             )
-        except Exception as error:  # whatever the libraries raise for layers that do not fit
-            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise ModelError(f"LoRA {path.name} does not fit this model: {first}") from error
         if not any(name in adapters for adapters in pipeline.get_list_adapters().values()):
             raise ModelError(f"LoRA {path.name} has no layers for this model: it was made for another family")
     pipeline.set_adapters(names, [scale for _, _, scale in wanted])

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import ModelError
-from wordbrush.models.components import Components, check_loaded, load_tokenizer, read_json
+from wordbrush.models.components import Components, check_loaded, load_tokenizer, read_json, translated
 from wordbrush.models.configs import Family, built_in, write
 from wordbrush.models.digests import file_digest
 from wordbrush.models.layout import WEIGHTED, check_networks
@@ -117,7 +117,11 @@ def _given(config: Path) -> dict[str, dict[str, Any]]:
 def _load(path: Path, folder: Path, tokenizer: Any, dtype: torch.dtype, where: str) -> Mapping[str, Any]:
     from diffusers import StableDiffusionPipeline
 
-    try:
+    advice = (
+        "; for a checkpoint of another shape give config=FOLDER, a folder in diffusers layout with its configurations "
+        "and tokenizer"
+    )
+    with translated(f"{where} does not fit the configurations of its family", advice):
         pipeline = StableDiffusionPipeline.from_single_file(
             str(path),
             config=str(folder),
@@ -128,14 +132,6 @@ def _load(path: Path, folder: Path, tokenizer: Any, dtype: torch.dtype, where: s
             feature_extractor=None,
             requires_safety_checker=False,
         )
-    except Exception as error:  # whatever the library raises for tensors that do not fit the configurations
-        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        if "meta tensor" in first:  # what torch says of a weight that nothing was loaded into
-            first = "it lacks weights that they call for"
-        raise ModelError(
-            f"{where} does not fit the configurations of its family: {first}; for a checkpoint of another shape give "
-            "config=FOLDER, a folder in diffusers layout with its configurations and tokenizer"
-        ) from error
     return {name: check_loaded(getattr(pipeline, name), f"{where}: {name}") for name in WEIGHTED}
 
 
