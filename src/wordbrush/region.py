@@ -51,35 +51,38 @@ def region_of(
 ) -> Region:
     """Bring the found mask and the user's masks to latent cells and to the picture's size.
 
+    A mask of exactly the latent's size is taken for latent cells, as `Contrast.threshold` gives them; any other is
+    stretched over the picture.
+
     Args:
         session: of the picture.
         found: the mask found, at latent cells; None where the user gave the whole mask.
         settings: for edges and feather.
-        mask: the user's whole mask, any size; takes the place of `found`.
-        include: always edited, any size.
-        exclude: never edited, any size; wins over everything.
+        mask: the user's whole mask; takes the place of `found`.
+        include: always edited.
+        exclude: never edited; wins over everything.
     """
-    size = session.picture.size
-    if mask is not None:
-        pixels, cells = mask.resize(size, "linear"), _to_cells(session, mask)
-    else:
-        cells = found or Mask.empty(session.latent_size)
-        pixels = _to_pixels(session, cells, settings.edges)
+    region = _placed(session, found or Mask.empty(session.latent_size) if mask is None else mask, settings)
     if include is not None:
-        pixels, cells = pixels | include.resize(size, "linear"), cells | _to_cells(session, include)
+        more = _placed(session, include, settings)
+        region = Region(region.cells | more.cells, region.pixels | more.pixels)
     if settings.feather > 0:
-        cell = session.engine.codec.factor * max(size) / max(session.fit.inner)
-        pixels = pixels.feather(settings.feather * cell)
+        cell = session.engine.codec.factor * max(session.picture.size) / max(session.fit.inner)
+        region = Region(region.cells, region.pixels.feather(settings.feather * cell))
     if exclude is not None:
-        pixels = pixels - exclude.resize(size, "any")
-        cells = cells - ~_to_cells(session, ~exclude)
-    return Region(cells, pixels)
+        kept, free = _placed(session, exclude, settings), _placed(session, ~exclude, settings)
+        # A cell stays out of the decode only where all of it is excluded; of the pixels every one that is.
+        region = Region(region.cells - ~free.cells, region.pixels - kept.pixels)
+    return region
 
 
-def _to_cells(session: Session, mask: Mask) -> Mask:
-    """Mark every latent cell that the mask touches."""
-    canvas = session.fit.forward(mask.resize(session.picture.size, "linear").values, "linear")
-    return Mask.from_array(np.clip(canvas, 0.0, 1.0)).resize(session.latent_size, "any")
+def _placed(session: Session, mask: Mask, settings: Settings) -> Region:
+    """Lay one mask on the latent cells and on the picture."""
+    if mask.size == session.latent_size != session.picture.size:
+        return Region(mask, _to_pixels(session, mask, settings.edges))
+    pixels = mask.resize(session.picture.size, "linear")
+    canvas = session.fit.forward(pixels.values, "linear")
+    return Region(Mask.from_array(np.clip(canvas, 0.0, 1.0)).resize(session.latent_size, "any"), pixels)
 
 
 def _to_pixels(session: Session, cells: Mask, edges: str) -> Mask:

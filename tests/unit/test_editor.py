@@ -148,6 +148,18 @@ def test_mask_is_taken_from_a_file_of_any_size(tmp_path: Path) -> None:
     assert result.mask.box == (14, 0, 32, 32)  # a mask cell is 4 pixels wide: its edge is blended over 2 each way
 
 
+def test_mask_cut_from_the_contrast_lies_where_the_contrast_is() -> None:
+    """The picture is padded to the canvas, so cells and picture do not span the same: nothing may be stretched."""
+    session = toy.editor(resolution=64).open(picture(61, 23))
+    contrast = session.contrast(HALF, DARK)
+    assert session.latent_size != session.picture.size
+    given, found = session.edit(HALF, DARK, mask=contrast.threshold()), session.edit(HALF, DARK)
+    assert isinstance(given, EditResult)
+    assert isinstance(found, EditResult)
+    np.testing.assert_array_equal(given.mask.values, found.mask.values)
+    np.testing.assert_array_equal(np.asarray(given.image), np.asarray(found.image))
+
+
 def test_include_adds_and_exclude_wins() -> None:
     source = picture()
     include = Mask.from_box((32, 32), (0, 0, 4, 4))
