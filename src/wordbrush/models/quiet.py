@@ -45,8 +45,11 @@ def quiet_hub() -> Iterator[None]:
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     before = are_progress_bars_disabled()
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        (disable_progress_bars if before else enable_progress_bars)()
+    with warnings.catch_warnings():
+        # The client warns when HF_HUB_DISABLE_PROGRESS_BARS settles the matter already; it is then left settled.
+        warnings.simplefilter("ignore")
+        disable_progress_bars()
+        try:
+            yield
+        finally:
+            (disable_progress_bars if before else enable_progress_bars)()
