@@ -71,7 +71,6 @@ def model(resolution: int = 32) -> Model:
         guidance=1.0,
         device=torch.device("cpu"),
         dtype=torch.float32,
-        grid=1,
     )
 
 

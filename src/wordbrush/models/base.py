@@ -145,7 +145,6 @@ class Model:
         guidance: default scale of classifier-free guidance; 1 = off.
         device: where it runs.
         dtype: what the network computes in.
-        grid: sides of the canvas in pixels divide evenly by this through every level of the network.
         words: the words it knows, where it says so; else empty.
         card: what its folder says of itself (`wordbrush.json`), else empty.
     """
@@ -159,7 +158,6 @@ class Model:
     guidance: float
     device: torch.device
     dtype: torch.dtype
-    grid: int
     words: tuple[str, ...] = ()
     card: Mapping[str, Any] = field(default_factory=dict)
 

@@ -91,7 +91,6 @@ def assemble(
     if told != wanted:
         raise ModelError(f"the text encoder gives {told} numbers a token and the UNet wants {wanted}: they do not fit")
     kind = _parametrisation(parametrisation or parts.scheduler.get("prediction_type", "epsilon"))
-    blocks = len(unet.down_block_types)
     return Model(
         identity=ModelIdentity(
             **identity,
@@ -110,7 +109,6 @@ def assemble(
         guidance=float(parts.card.get("guidance", GUIDANCE)),
         device=device,
         dtype=parts.unet.dtype,
-        grid=codec.factor * 2 ** (blocks - 1),
         words=parts.words,
         card=parts.card,
     )
