@@ -209,7 +209,8 @@ def test_flat_maps_give_empty_masks_by_every_rule(how: Rescale, shape: tuple[int
         mask = contrast.threshold(rule=rule)
         assert mask.is_empty
         assert mask.size == shape[::-1]
-        contrast.threshold(0.0, rule)
+        assert contrast.threshold(0.0, rule).is_empty
+    assert contrast.threshold(-0.1, "otsu").is_empty
 
 
 def test_zero_difference_is_flat() -> None:

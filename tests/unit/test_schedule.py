@@ -57,6 +57,13 @@ def test_a_shift_moves_the_grid_and_not_the_axis() -> None:
     assert float(shifted.grid(7)[-1].sigma) == 1.0
 
 
+def test_between_levels_the_nearest_is_taken() -> None:
+    schedule = stable_diffusion()
+    for time, label in ((0.00049, 0.0), (0.00051, 0.0), (0.4994, 498.0), (0.4996, 499.0), (0.9996, 999.0)):
+        assert float(schedule.level(time).label) == label
+    assert float(schedule.level(0.00049).sigma) == 0.0 < float(schedule.level(0.00051).sigma)
+
+
 def test_zero_terminal_snr_ends_without_signal_and_keeps_its_start() -> None:
     plain, zero = stable_diffusion(), stable_diffusion(rescale_betas_zero_snr=True)
     assert float(zero.level(1.0).alpha) == 0.0

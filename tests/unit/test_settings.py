@@ -132,6 +132,12 @@ def test_the_paper_is_followed_by_default() -> None:
     assert Settings().subset(*names) == expected
 
 
+def test_the_preset_diffusers_is_its_choices() -> None:
+    names = ("rescale", "strength_axis", "inversion_text", "inversion_guidance", "inversion_label", "sign", "rule")
+    expected = ("ratio", "grid", "reference", 7.5, "target", "absolute", "fixed")
+    assert Settings.from_preset("diffusers").subset(*names) == expected
+
+
 @pytest.mark.parametrize(("preset", "switches", "named"), [("papper", {}, "papper"), ("paper", {"step": 5}, "step")])
 def test_unknown_names_are_told_with_the_known_ones(preset: str, switches: dict[str, Any], named: str) -> None:
     with pytest.raises(SettingsError, match=f"'{named}'.*known are .*(fast|steps)"):

@@ -146,6 +146,12 @@ def test_residuals_are_told_and_shrink_with_the_evaluations() -> None:
     assert all(state.residual is None for state in invert(Gaussian(), Z0, levels_of(5), rows(2)))
 
 
+def test_the_residual_is_the_largest_change_of_the_last_evaluation() -> None:
+    levels, texts = levels_of(50)[:2], rows(2)
+    (once,), (twice,) = (list(invert(Gaussian(), Z0, levels, texts, fixed_point=count)) for count in (1, 2))
+    assert twice.residual == float((twice.x - once.x).abs().max())
+
+
 @pytest.mark.parametrize("fixed_point", [0, 1, 3])
 def test_evaluations_are_counted_as_promised(fixed_point: int) -> None:
     up, down = Counted(Gaussian()), Counted(Gaussian())
