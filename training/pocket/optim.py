@@ -11,21 +11,37 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .parallel import Team
+
 _NS = (3.4445, -4.7750, 2.0315)
 
 
-def orthogonalised(update: Tensor, steps: int = 5) -> Tensor:
-    """Return `update` (out, ...) with its singular values brought near 1 by Newton-Schulz iterations."""
+def orthogonalised(updates: list[Tensor], steps: int = 5) -> list[Tensor]:
+    """Return the updates, each (out, ...), with singular values brought near 1 by Newton-Schulz iterations.
+
+    Matrices of one shape go through together: a small network has dozens of each, too small to fill the machine alone.
+    """
     a, b, c = _NS
-    matrix = update.reshape(update.shape[0], -1)
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix).bfloat16()
-    x = x / (x.norm() + 1e-7)
-    for _ in range(steps):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    made: Tensor = (x.T if tall else x).reshape(update.shape).to(update.dtype)
+    wide = [_wide(update) for update in updates]
+    made: list[Tensor] = [*updates]
+    for shape in {matrix.shape for matrix in wide}:
+        chosen = [index for index, matrix in enumerate(wide) if matrix.shape == shape]
+        x = torch.stack([wide[index] for index in chosen])
+        x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).bfloat16()
+        for _ in range(steps):
+            gram = x @ x.mT
+            x = a * x + (b * gram + c * gram @ gram) @ x
+        for index, matrix in zip(chosen, x.float(), strict=True):
+            update = updates[index]
+            tall = update.shape[0] > update.numel() // update.shape[0]
+            made[index] = (matrix.T if tall else matrix).reshape(update.shape)
     return made
+
+
+def _wide(update: Tensor) -> Tensor:
+    """Return the update as a matrix that is no higher than wide."""
+    matrix = update.reshape(update.shape[0], -1)
+    return matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
 
 
 class Muon(torch.optim.Optimizer):
@@ -40,18 +56,22 @@ class Muon(torch.optim.Optimizer):
         """Update every parameter that has a gradient."""
         loss = closure() if closure is not None else None
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                if "momentum" not in state:
-                    state["momentum"] = torch.zeros_like(weight)
-                held = state["momentum"].lerp_(weight.grad, 1.0 - group["momentum"])
-                update = orthogonalised(weight.grad.lerp(held, group["momentum"]))
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            for weight in weights:
+                if "momentum" not in self.state[weight]:
+                    self.state[weight]["momentum"] = torch.zeros_like(weight)
+            updates = [self._blended(weight, group["momentum"]) for weight in weights]
+            for weight, update in zip(weights, orthogonalised(updates), strict=True):
                 size = max(weight.shape[0], weight.numel() // weight.shape[0])
                 weight.mul_(1.0 - group["lr"] * group["weight_decay"])
                 weight.add_(update, alpha=-group["lr"] * 0.2 * size**0.5)
         return loss
+
+    def _blended(self, weight: Tensor, momentum: float) -> Tensor:
+        """Take the gradient into the running mean and return Nesterov's blend of both."""
+        gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
+        held: Tensor = self.state[weight]["momentum"].lerp_(gradient, 1.0 - momentum)
+        return gradient.lerp(held, momentum)
 
 
 def split(modules: list[nn.Module]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
@@ -70,13 +90,18 @@ def split(modules: list[nn.Module]) -> tuple[list[nn.Parameter], list[nn.Paramet
     return hidden, rest
 
 
-def optimizers(modules: list[nn.Module], kind: str, lr: float, decay: float = 0.01) -> list[torch.optim.Optimizer]:
-    """Return the optimizers of `kind`, "adamw" or "muon"; every group carries its own "peak" rate for schedules."""
+def optimizers(
+    modules: list[nn.Module], kind: str, lr: float, decay: float = 0.01, team: Team | None = None
+) -> list[torch.optim.Optimizer]:
+    """Return the optimizers of `kind`, "adamw" or "muon"; every group carries its own "peak" rate for schedules.
+
+    Muon takes this process's share of the hidden matrices only, if there is a team.
+    """
     hidden, rest = split(modules)
     if kind == "adamw":
         made: list[torch.optim.Optimizer] = [_adamw([*hidden, *rest], lr, decay)]
     elif kind == "muon":
-        made = [Muon(hidden, lr=lr, weight_decay=decay), _adamw(rest, lr, 0.0)]
+        made = [Muon(team.share(hidden) if team else hidden, lr=lr, weight_decay=decay), _adamw(rest, lr, 0.0)]
     else:
         raise ValueError(f"unknown optimizer {kind!r}: adamw or muon")
     for optimizer in made:

@@ -29,7 +29,7 @@ CAPTIONS = (
 
 
 @torch.no_grad()
-def generate(model: Denoiser, texts: list[str], seed: int, steps: int = 25, guidance: float = 4.0) -> Tensor:
+def generate(model: Denoiser, texts: list[str], seed: int, steps: int = 16, guidance: float = 4.0) -> Tensor:
     """Return latents (batch, 8, 16, 16) drawn with DDIM and classifier-free guidance."""
     scheduler = new_scheduler()
     scheduler.set_timesteps(steps)
@@ -45,12 +45,12 @@ def generate(model: Denoiser, texts: list[str], seed: int, steps: int = 25, guid
 
 
 @torch.no_grad()
-def sample_sheet(model: Denoiser, vae_weights: Path, path: Path, seed: int = 3) -> None:
-    """Draw `CAPTIONS` and write them as one PNG, eight a row."""
+def sample_sheet(model: Denoiser, vae_weights: Path, path: Path, count: int = 16, seed: int = 3) -> None:
+    """Draw the first `count` of `CAPTIONS` and write them as one PNG, eight a row."""
     vae = new_vae()
     load_weights(vae, vae_weights)
     scale = float(json.loads(vae_weights.with_suffix(".json").read_text())["scaling_factor"])
-    latents = generate(model, list(CAPTIONS), seed) / scale
+    latents = generate(model, list(CAPTIONS[:count]), seed) / scale
     with torch.autocast("cpu", torch.bfloat16):
         pictures = torch.cat([vae.decode(latents[i : i + 8]).sample.float() for i in range(0, len(latents), 8)])
     write_sheet([pictures[i : i + 8] for i in range(0, len(pictures), 8)], path)

@@ -58,22 +58,33 @@ def _optimizer_tensors(made: list[torch.optim.Optimizer]) -> dict[str, Tensor]:
 
 
 def save_state(
-    run: Path, model: nn.Module, ema: Ema, made: list[torch.optim.Optimizer], step: int, minutes: float
+    run: Path, model: nn.Module, ema: Ema, made: list[torch.optim.Optimizer], step: int, minutes: float, rank: int = 0
 ) -> None:
-    """Write everything a resumed run needs into `run`; the JSON that marks a whole state comes last."""
+    """Write everything a resumed run needs into `run`; the JSON that marks a whole state comes last.
+
+    The first process writes all but the optimizer states, which each keeps for itself.
+    """
+    save_tensors(_optimizer_tensors(made), run / f"optimizer-{rank}.safetensors")
+    if rank:
+        return
     save_weights(model, run / "model.safetensors")
     save_tensors(dict(zip(ema.names, ema.values, strict=True)), run / "ema.safetensors")
-    save_tensors(_optimizer_tensors(made), run / "optimizer.safetensors")
     save_json({"step": step, "minutes": minutes}, run / "state.json")
 
 
-def load_state(run: Path, model: nn.Module, ema: Ema, made: list[torch.optim.Optimizer]) -> tuple[int, float]:
-    """Read what `save_state` wrote; return the step and the minutes trained so far."""
+def load_state(
+    run: Path, model: nn.Module, ema: Ema, made: list[torch.optim.Optimizer], rank: int = 0
+) -> tuple[int, float]:
+    """Read what `save_state` wrote; return the step and the minutes trained so far.
+
+    A process without an optimizer file of its own, because the team has grown, begins with fresh momenta.
+    """
     model.load_state_dict(load_file(str(run / "model.safetensors")))
     averaged = load_file(str(run / "ema.safetensors"))
     ema.values = [averaged[name] for name in ema.names]
-    tensors = load_file(str(run / "optimizer.safetensors"))
-    for index, optimizer in enumerate(made):
+    file = run / f"optimizer-{rank}.safetensors"
+    tensors = load_file(str(file)) if file.is_file() else {}
+    for index, optimizer in enumerate(made if tensors else []):
         whole = optimizer.state_dict()
         whole["state"] = {}
         for name, value in tensors.items():

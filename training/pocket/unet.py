@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from diffusers import DDIMScheduler, UNet2DConditionModel
 
-WIDTHS = (160, 256)
+WIDTHS = (128, 192)
 LAYERS = 1
 TEXT_WIDTH = 256
 
