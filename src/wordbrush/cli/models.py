@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wordbrush.cli import options as opt
-from wordbrush.cli.terminal import Terminal, one_line, print_json
+from wordbrush.cli.terminal import Terminal, one_line, print_json, shown
 from wordbrush.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["cached_models", "models"]
 
 models = typer.Typer(help="List, show and fetch models.", no_args_is_help=True)
+
+MAX_CARD = 200_000
+"""Characters of a model card that are shown."""
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", flags=re.ASCII)
 
@@ -67,18 +70,23 @@ def show(
 ) -> None:
     """Show who a model is: identity, card and known words. No network."""
     from wordbrush.cli.loading import ModelChoice, load_editor
+    from wordbrush.models.sources import locate
 
     model = load_editor(ModelChoice(name=name, revision=revision), Terminal()).model
+    card = _card(locate(name, revision=revision, local_files_only=True).path)
     if json:
-        print_json({"schema": 1, "command": "models show", **_facts(model)})
+        print_json({"schema": 1, "command": "models show", **_facts(model), "card_text": card})
         return
     for key, value in _facts(model).items():
         if isinstance(value, dict):
             for inner, item in value.items():
-                print(f"{key + '.' + inner:<24}{one_line(str(item), limit=400)}")
+                print(f"{key + '.' + inner:<26}{one_line(str(item), limit=400)}")
         else:
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            print(f"{key:<24}{one_line(text, limit=20_000)}")
+            print(f"{key:<26}{one_line(text, limit=20_000)}")
+    print()
+    for line in card.splitlines():
+        print(shown(line.rstrip()))
 
 
 def _facts(model: Model) -> dict[str, Any]:
@@ -89,6 +97,15 @@ def _facts(model: Model) -> dict[str, Any]:
         "card": dict(model.card),
         "words": list(model.words),
     }
+
+
+def _card(path: Path) -> str:
+    """Return the model card, the README.md of a model's folder, or "" where there is none."""
+    file = path / "README.md"
+    if not file.is_file():
+        return ""
+    with file.open(encoding="utf-8", errors="replace") as stream:
+        return stream.read(MAX_CARD)
 
 
 @models.command("fetch")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from wordbrush.events import Event
 
-__all__ = ["STAGES", "Terminal", "one_line", "print_json", "write_stdout"]
+__all__ = ["STAGES", "Terminal", "one_line", "print_json", "shown", "write_stdout"]
 
 STAGES = {
     "encode": "encode the picture",
@@ -25,11 +25,15 @@ STAGES = {
 }
 
 
+def shown(text: str) -> str:
+    """Return text with control characters, which could drive a terminal, written out instead of sent."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
 def one_line(text: str, limit: int = 2000) -> str:
-    """Return text as one safe line: control characters (which could drive a terminal) are shown, not sent."""
-    line = " ".join(text.split())
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in line)
-    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+    """Return text as one line that is safe to show, cut at `limit` characters."""
+    line = shown(" ".join(text.split()))
+    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def print_json(value: Mapping[str, Any]) -> None:
