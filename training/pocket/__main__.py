@@ -6,6 +6,8 @@ Every stage keeps its result under the work folder and is skipped when the resul
 from __future__ import annotations
 
 import argparse
+import json
+import multiprocessing
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -64,16 +66,43 @@ def _latents(args: argparse.Namespace) -> None:
 
 def _unet(args: argparse.Namespace) -> None:
     run = args.work / "run"
+    state = run / "unet" / "state.json"
+    if state.is_file() and json.loads(state.read_text())["minutes"] >= args.unet_minutes:
+        return
+    (run / "unet" / "meeting").unlink(missing_ok=True)
     files = ["--latents", str(run / "latents.npy"), "--heldout", str(run / "heldout-latents.npy")]
-    words = ["--run", str(run / "unet"), "--vae", str(run / "vae-frozen.safetensors")]
-    train_unet.train(train_unet.parser().parse_args([*words, *files, "--minutes", str(args.unet_minutes)]))
+    words = ["--run", str(run / "unet"), "--vae", str(run / "vae-frozen.safetensors"), "--threads", "1"]
+    words += ["--minutes", str(args.unet_minutes), "--world", str(args.processes)]
+    context = multiprocessing.get_context("spawn")
+    team = []
+    for rank in range(args.processes):
+        settings = train_unet.parser().parse_args([*words, *files, "--rank", str(rank)])
+        team.append(context.Process(target=train_unet.train, args=(settings,)))
+    for member in team:
+        member.start()
+    for member in team:
+        member.join()
+    if any(member.exitcode for member in team):
+        raise RuntimeError("training stopped; run the stage again to resume from the last state")
+
+
+def _tune(args: argparse.Namespace) -> None:
+    """Train the decoder further while the encoder, and with it every latent, stays as it is."""
+    run = args.work / "run"
+    if (run / "tune" / "sheet.png").is_file() or not args.tune_minutes:
+        return
+    words = ["--run", str(run / "tune"), "--minutes", str(args.tune_minutes), "--lr", "1e-3", "--batch", "12"]
+    words += ["--decoder-only", "--resume", str(run / "vae-frozen.safetensors")]
+    files = ["--pictures", str(run / "pictures.npy"), "--heldout", str(run / "heldout.npy")]
+    train_vae.train(train_vae.parser().parse_args([*words, *files]))
 
 
 def _export(args: argparse.Namespace) -> None:
     run = args.work / "run"
-    vae = run / "vae-tuned.safetensors"
-    chosen = vae if vae.is_file() else run / "vae-frozen.safetensors"
-    export.export(run / "unet", chosen, args.model, WIDTHS, LAYERS)
+    tuned = run / "tune" / "vae.safetensors"
+    vae = tuned if (run / "tune" / "sheet.png").is_file() else run / "vae-frozen.safetensors"
+    scale = json.loads((run / "vae-frozen.json").read_text())["scaling_factor"]
+    export.export(run / "unet", vae, scale, args.model, WIDTHS, LAYERS)
 
 
 def _heldout(args: argparse.Namespace) -> None:
@@ -90,6 +119,7 @@ STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
     "vae": _vae,
     "latents": _latents,
     "unet": _unet,
+    "tune": _tune,
     "export": _export,
     "heldout": _heldout,
     "examples": _examples,
@@ -106,6 +136,7 @@ def main() -> None:
     line.add_argument("--examples", type=Path, default=Path("examples"))
     line.add_argument("--vae-minutes", type=float, default=20.0)
     line.add_argument("--unet-minutes", type=float, default=90.0)
+    line.add_argument("--tune-minutes", type=float, default=10.0)
     line.add_argument("--scenes", type=int, default=40_000)
     line.add_argument("--processes", type=int, default=2)
     args = line.parse_args()

@@ -20,7 +20,7 @@ _ROWS: tuple[Row, ...] = (
     ("car", "colour", "red car", "road", "day", Change("colour", "blue")),
     ("penguin", "ground", "penguin", "snow", "day", Change("ground", "sand")),
     ("house", "time", "house", "grass", "day", Change("time", "night")),
-    ("dog-and-cat", "pair", "dog,cat", "sand", "day", Change("object", "panda", 0)),
+    ("owl-and-tree", "pair", "owl,tree", "sand", "day", Change("object", "panda", 0)),
     ("pumpkin", "removal", "pumpkin", "floor", "day", Change("removal")),
     ("moon", "addition", "", "moon", "day", Change("addition", "robot")),
     ("fox", "object", "fox", "snow", "day", Change("object", "owl")),

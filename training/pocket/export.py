@@ -17,7 +17,7 @@ from .train_vae import new_vae
 from .unet import new_scheduler
 
 
-def export(run: Path, vae_weights: Path, out: Path, widths: tuple[int, ...], layers: int) -> None:
+def export(run: Path, vae_weights: Path, scale: float, out: Path, widths: tuple[int, ...], layers: int) -> None:
     """Write the averaged weights of `run` and the autoencoder as a `StableDiffusionPipeline` folder."""
     model = Denoiser(run, widths, layers)
     averaged = load_file(str(run / "ema.safetensors"))
@@ -26,7 +26,6 @@ def export(run: Path, vae_weights: Path, out: Path, widths: tuple[int, ...], lay
         raise ValueError(f"{run} does not fit this architecture: {missing} {unexpected}")
     vae = new_vae()
     load_weights(vae, vae_weights)
-    scale = json.loads(vae_weights.with_suffix(".json").read_text())["scaling_factor"]
     vae.register_to_config(scaling_factor=scale)
     pipeline = StableDiffusionPipeline(
         vae=vae,
@@ -45,6 +44,8 @@ def export(run: Path, vae_weights: Path, out: Path, widths: tuple[int, ...], lay
         (out / "tokenizer" / name).write_bytes((build / name).read_bytes())
     _load_in_float32(out / "text_encoder" / "config.json")
     save_json(known_words(), out / "words.json")
+    for file in out.rglob("*.safetensors"):
+        file.chmod(0o644)
 
 
 def _load_in_float32(config: Path) -> None:
@@ -59,11 +60,13 @@ def main() -> None:
     line = argparse.ArgumentParser(prog="python -m training.pocket.export", description=__doc__)
     line.add_argument("--run", type=Path, required=True)
     line.add_argument("--vae", type=Path, required=True)
+    line.add_argument("--frozen", type=Path, help="JSON with the scaling factor, when it is not beside the weights")
     line.add_argument("--out", type=Path, default=Path("src/wordbrush/models/pocket"))
     line.add_argument("--widths", type=int, nargs="+", default=[128, 192])
     line.add_argument("--layers", type=int, default=1)
     args = line.parse_args()
-    export(args.run, args.vae, args.out, tuple(args.widths), args.layers)
+    scale = json.loads((args.frozen or args.vae.with_suffix(".json")).read_text())["scaling_factor"]
+    export(args.run, args.vae, scale, args.out, tuple(args.widths), args.layers)
 
 
 if __name__ == "__main__":
