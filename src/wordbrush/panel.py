@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["heat_colours", "heat_over", "make_panel", "make_sheet"]
 
 TITLES = ("input", "contrast", "mask", "result")
+GUTTER = 24
 PAPER = (250, 250, 248)
 INK = (38, 38, 42)
 FRAME = (214, 214, 210)
@@ -130,12 +131,13 @@ def make_sheet(panels: Sequence[Image.Image], *, columns: int = 1) -> Image.Imag
     rows = [panels[start : start + columns] for start in range(0, len(panels), columns)]
     widths = [max(row[i].width for row in rows if i < len(row)) for i in range(min(columns, len(panels)))]
     heights = [max(panel.height for panel in row) for row in rows]
-    sheet = Image.new("RGB", (sum(widths), sum(heights)), PAPER)
+    lefts = [sum(widths[:column]) + GUTTER * column for column in range(len(widths))]
+    sheet = Image.new("RGB", (lefts[-1] + widths[-1], sum(heights) + GUTTER * (len(rows) - 1)), PAPER)
     top = 0
     for row, height in zip(rows, heights, strict=True):
-        for column, panel in enumerate(row):
-            sheet.paste(panel, (sum(widths[:column]), top))
-        top += height
+        for left, panel in zip(lefts, row, strict=False):  # the last row may be shorter
+            sheet.paste(panel, (left, top))
+        top += height + GUTTER
     return sheet
 
 

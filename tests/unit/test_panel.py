@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from wordbrush.mask import Mask
-from wordbrush.panel import PAPER, heat_colours, heat_over, make_panel, make_sheet
+from wordbrush.panel import GUTTER, PAPER, heat_colours, heat_over, make_panel, make_sheet
 
 
 def lightness(colours: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -85,9 +85,9 @@ def test_long_captions_are_shortened_and_any_text_is_drawn() -> None:
 def test_sheets_hold_every_panel() -> None:
     panels = [Image.new("RGB", (30 + i, 20 + i), (i, i, i)) for i in range(5)]
     sheet = make_sheet(panels, columns=2)
-    assert sheet.size == (34 + 33, 21 + 23 + 24)
-    assert sheet.getpixel((0, 21 + 23)) == (4, 4, 4)
-    assert sheet.getpixel((34, 21)) == (3, 3, 3)
+    assert sheet.size == (34 + GUTTER + 33, 21 + GUTTER + 23 + GUTTER + 24)
+    assert sheet.getpixel((0, 21 + 23 + 2 * GUTTER)) == (4, 4, 4)
+    assert sheet.getpixel((34 + GUTTER, 21 + GUTTER)) == (3, 3, 3)
     assert make_sheet(panels[:1]).size == (30, 20)
     for wrong in ({"panels": [], "columns": 1}, {"panels": panels, "columns": 0}):
         with pytest.raises(ValueError, match="at least one"):
