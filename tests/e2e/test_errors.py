@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import NoReturn
 
@@ -99,7 +98,6 @@ def test_models_that_cannot_be_used_are_4(
         (errors.ResourceError("no memory left; lower the resolution"), 5, "no memory left"),
         (MemoryError(), 5, "out of memory"),
         (errors.NumericsError("not finite"), 4, "not finite"),
-        (errors.Cancelled("enough"), 130, "enough"),
         (OSError(28, "No space left on device"), 3, "No space left"),
         (ZeroDivisionError("by zero\nsecond line"), 1, "unexpected ZeroDivisionError: by zero second line"),
     ],
@@ -120,13 +118,14 @@ def test_every_failure_is_one_line_and_its_code(
     assert "Traceback" in told.err
 
 
-def test_an_interrupt_within_is_130(
-    wordbrush: Command, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("raised", [KeyboardInterrupt(), errors.Cancelled("enough")], ids=["ctrl-c", "cancelled"])
+def test_a_stop_is_130(
+    wordbrush: Command, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException
 ) -> None:
-    def interrupt(_: str) -> NoReturn:
-        raise KeyboardInterrupt
+    def stop(_: str) -> NoReturn:
+        raise raised
 
-    monkeypatch.setattr("wordbrush.cli.edit.open_picture", interrupt)
+    monkeypatch.setattr("wordbrush.cli.edit.open_picture", stop)
     wordbrush("edit", picture, *TEXTS, "-o", tmp_path / "out.png").failed(130, "stopped")
 
 
@@ -135,14 +134,20 @@ def test_an_interrupt_within_is_130(
 def test_control_c_leaves_nothing_behind(picture: Path, tiny_folder: Path, tmp_path: Path) -> None:
     words = ["edit", str(picture), *TEXTS, "-o", str(tmp_path / "out.png"), "--model", str(tiny_folder)]
     command = [sys.executable, "-m", "wordbrush", *words, "--steps", "1000", "--maps", "64"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        time.sleep(4)  # past the start of Python, in the imports or at work: each has to end the same way
+    shown = {**os.environ, "FORCE_COLOR": "1"}  # bars, as on a terminal, tell when it is at work
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=shown) as process:
+        assert process.stderr is not None
+        seen = b""
+        while b"invert into the noise" not in seen:
+            piece = process.stderr.read1()
+            assert piece, seen
+            seen += piece
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert out == b""
-    assert err.decode().splitlines()[-1] == "wordbrush: stopped"
-    assert b"Traceback" not in err
+    assert err.decode().endswith("wordbrush: stopped\n")
+    assert b"Traceback" not in seen + err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.png"]
 
 

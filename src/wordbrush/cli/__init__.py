@@ -24,18 +24,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    if not sys.warnoptions and os.environ.get("WORDBRUSH_DEBUG") != "1":
+        warnings.simplefilter("ignore")  # what libraries tell their developers
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv) or ["--help"])
+    except KeyboardInterrupt:
+        code = 130
+    if code == 130:
+        print("wordbrush: stopped", file=sys.stderr)
+    return code
+
+
+def _run(words: list[str]) -> int:
+    """Run one command; every failure but Ctrl-C is told here. 130 means stopped, and is not told yet."""
     from typer import Abort, TyperException
 
     from wordbrush.cli.app import app
-    from wordbrush.errors import WordbrushError
+    from wordbrush.errors import Cancelled, WordbrushError
 
-    if not sys.warnoptions and os.environ.get("WORDBRUSH_DEBUG") != "1":
-        warnings.simplefilter("ignore")  # what libraries tell their developers
-    words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
         code = app(words, prog_name="wordbrush", standalone_mode=False)
-    except (KeyboardInterrupt, Abort):
-        return _stopped()
+    except (Abort, Cancelled):
+        return 130
     except TyperException as error:
         return _fail(error, error.exit_code, error.format_message().rstrip(".") + _hint(error))
     except WordbrushError as error:
@@ -51,8 +61,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         # Not one of ours: name it, and say how to see where it came from.
         return _fail(error, 1, f"unexpected {type(error).__name__}: {error} (WORDBRUSH_DEBUG=1 shows where)")
-    if code == 130:  # how typer reports Ctrl-C
-        return _stopped()
     return code if isinstance(code, int) else 0
 
 
@@ -65,11 +73,6 @@ def _fail(error: BaseException, code: int, message: str) -> int:
         traceback.print_exception(error)
     print(f"wordbrush: {one_line(message)}", file=sys.stderr)
     return code
-
-
-def _stopped() -> int:
-    print("wordbrush: stopped", file=sys.stderr)
-    return 130
 
 
 def _hint(error: BaseException) -> str:
