@@ -139,7 +139,7 @@ def test_control_c_leaves_nothing_behind(picture: Path, tiny_folder: Path, tmp_p
         assert process.stderr is not None
         seen = b""
         while b"invert into the noise" not in seen:
-            piece = process.stderr.read1()
+            piece = os.read(process.stderr.fileno(), 4096)
             assert piece, seen
             seen += piece
         process.send_signal(signal.SIGINT)
