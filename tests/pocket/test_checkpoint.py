@@ -68,15 +68,28 @@ def test_the_longest_caption_fits() -> None:
     assert len(tokenizer(text)["input_ids"]) <= tokenizer.model_max_length
 
 
-def test_it_draws_a_picture_that_is_neither_flat_nor_broken() -> None:
+def draw(text: str, steps: int = 10) -> np.ndarray[Any, Any]:
     import torch
 
     seeds = torch.Generator().manual_seed(0)
-    made = pipeline()("a strawberry on snow", num_inference_steps=8, guidance_scale=4.0, generator=seeds)
-    picture = np.asarray(made.images[0])
+    made = pipeline()(text, num_inference_steps=steps, guidance_scale=4.0, generator=seeds)
+    return np.asarray(made.images[0]).astype(np.float32)
+
+
+def test_it_draws_a_picture_that_is_neither_flat_nor_broken() -> None:
+    picture = draw("a strawberry on snow")
     assert picture.shape == (128, 128, 3)
     assert picture.std() > 20
-    assert picture[:20].mean() > 100  # a bright sky
+    red, green, blue = picture[60:100, 50:80].mean((0, 1))
+    assert red > green + 20
+    assert red > blue + 20
+
+
+def test_words_for_the_ground_and_the_time_are_followed() -> None:
+    day, night = draw("a panda on grass"), draw("a panda on grass at night")
+    red, green, blue = day[100:, :30].mean((0, 1))
+    assert green > max(red, blue) + 20
+    assert day[:30].mean() > night[:30].mean() + 60
 
 
 def test_the_same_seed_draws_the_same_picture() -> None:

@@ -130,7 +130,7 @@ def main() -> None:
     """Run the chosen stages in order."""
     line = argparse.ArgumentParser(prog="python -m training.pocket", description=__doc__)
     line.add_argument("stages", nargs="+", choices=["all", *STAGES], help="stages to run, or all")
-    line.add_argument("--work", type=Path, default=Path("pocket-work"), help="folder of everything in between")
+    line.add_argument("--work", type=Path, default=Path("training/pocket/run"), help="folder of everything in between")
     line.add_argument("--model", type=Path, default=Path("src/wordbrush/models/pocket"))
     line.add_argument("--heldout", type=Path, default=Path("tests/pocket/heldout"))
     line.add_argument("--examples", type=Path, default=Path("examples"))
