@@ -6,11 +6,12 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from wordbrush.errors import ProvenanceError
 
-__all__ = ["SCHEMA_VERSION", "checked", "dumped", "loaded", "plain_line", "quoted"]
+__all__ = ["SCHEMA_VERSION", "bare_name", "checked", "dumped", "loaded", "plain_line", "quoted"]
 
 SCHEMA_VERSION = 1
 _TEXT_LIMIT = 4000
@@ -139,3 +140,8 @@ def _plain_character(character: str) -> str:
 def quoted(text: str) -> str:
     """Return the text as a JSON string, the way the `parameters` format quotes."""
     return json.dumps(text, ensure_ascii=False)
+
+
+def bare_name(source: Any) -> Any:
+    """Return the bare name of an absolute path, which would tell how somebody's disk is laid out."""
+    return Path(source).name if isinstance(source, str) and Path(source).is_absolute() else source

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 
@@ -22,7 +22,7 @@ from wordbrush.picture import Picture
 from wordbrush.records import result_of
 from wordbrush.region import Region, found_cells, region_of
 from wordbrush.report import Ledger, Plan
-from wordbrush.result import EditRequest, EditResult, MaskLike, as_mask
+from wordbrush.result import EditRequest, EditResult, MaskLike, Queries, as_mask
 from wordbrush.session import Session, pixels_of
 from wordbrush.settings import Settings, resolve
 from wordbrush.walks import batch_size, batches, extend, repaint
@@ -177,10 +177,23 @@ class Editor:
         """
         return Session(self.engine, Picture.open(picture), resolution=resolution, memory_limit=memory_limit)
 
+    @overload
+    def edit(self, picture: Any, query: str, reference: str = "", *, seed: int = 0, **keywords: Any) -> EditResult: ...
+
+    @overload
+    def edit(
+        self, picture: Any, query: Queries, reference: str = "", *, seed: int | Sequence[int] = 0, **keywords: Any
+    ) -> list[EditResult]: ...
+
+    @overload
+    def edit(
+        self, picture: Any, query: str | Queries, reference: str = "", *, seed: Sequence[int], **keywords: Any
+    ) -> list[EditResult]: ...
+
     def edit(
         self,
         picture: Any,
-        query: str | Sequence[str],
+        query: str | Queries,
         reference: str = "",
         *,
         negative: str = "",
@@ -205,7 +218,7 @@ class Editor:
             mask: use this mask (1 or white = edit, any size) instead of finding one.
             include: always edit here, too.
             exclude: never edit here; wins over the rest.
-            preset: set of switches to start from: paper, diffusers, fast, best.
+            preset: set of switches to start from: balanced (the default), paper, diffusers, fast, best.
             settings: all switches; a preset named beside it is only recorded.
             check_inversion: measure the reconstruction error, at the cost of one unguided decode.
             callback: called with an `Event` after every step; may raise `Cancelled`.

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from wordbrush import _metadata as metadata
 from wordbrush._encode import FORMATS, encode_pixels
-from wordbrush._record import SCHEMA_VERSION, checked, dumped, loaded, plain_line, quoted
+from wordbrush._record import SCHEMA_VERSION, bare_name, checked, dumped, loaded, plain_line, quoted
 from wordbrush.errors import OutputError, ProvenanceError
 from wordbrush.files import write_atomic
 
@@ -98,8 +98,12 @@ class Provenance:
         return not self.withheld
 
     def without_texts(self) -> Provenance:
-        """Return the record without query, reference, negative and notes (which may quote them)."""
-        return replace(self, query="", reference="", negative="", notes=(), withheld=True)
+        """Return the record without the texts and notes (which may quote them), and with bare names for paths."""
+        model = {**self.model, "source": bare_name(self.model["source"])}
+        model["loras"] = [
+            {**lora, "source": bare_name(lora.get("source"))} for lora in model["loras"] if isinstance(lora, dict)
+        ]
+        return replace(self, model=model, query="", reference="", negative="", notes=(), withheld=True)
 
     def to_json(self) -> str:
         """Return one line of ASCII JSON with sorted keys: equal records give equal text."""

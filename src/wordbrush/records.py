@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["result_of"]
 
-MASK_BYTES = 12_000
-"""Largest given mask that a record carries whole; all of a record must fit in one 64-KiB text chunk."""
+MASK_BYTES = 256_000
+"""Largest given mask that a record carries whole, as a PNG; of a larger one only the digest is kept."""
 
 
 def _warnings(engine: Engine, job: Job) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -62,25 +62,27 @@ def region_of(
         include: always edited.
         exclude: never edited; wins over everything.
     """
-    region = _placed(session, found or Mask.empty(session.latent_size) if mask is None else mask, settings)
+    start = mask if mask is not None else found or Mask.empty(session.latent_size)
+    region = _placed(session, start, settings.edges)
     if include is not None:
-        more = _placed(session, include, settings)
+        more = _placed(session, include, settings.edges)
         region = Region(region.cells | more.cells, region.pixels | more.pixels)
     if settings.feather > 0:
         cell = session.engine.codec.factor * max(session.picture.size) / max(session.fit.inner)
         region = Region(region.cells, region.pixels.feather(settings.feather * cell))
     if exclude is not None:
-        kept, free = _placed(session, exclude, settings), _placed(session, ~exclude, settings)
-        # A cell stays out of the decode only where all of it is excluded; of the pixels every one that is.
-        region = Region(region.cells - ~free.cells, region.pixels - kept.pixels)
+        # Every pixel that is excluded at all stays; a cell stays out of the decode where all of it is excluded.
+        kept = _placed(session, exclude, "cells", "any").pixels
+        free = _placed(session, ~exclude, "cells").cells
+        region = Region(region.cells - ~free, region.pixels - kept)
     return region
 
 
-def _placed(session: Session, mask: Mask, settings: Settings) -> Region:
-    """Lay one mask on the latent cells and on the picture."""
+def _placed(session: Session, mask: Mask, edges: str, how: Literal["linear", "any"] = "linear") -> Region:
+    """Lay a mask on cells and picture; `edges` is for one of the latent's size, `how` resizes any other."""
     if mask.size == session.latent_size != session.picture.size:
-        return Region(mask, _to_pixels(session, mask, settings.edges))
-    pixels = mask.resize(session.picture.size, "linear")
+        return Region(mask, _to_pixels(session, mask, edges))
+    pixels = mask.resize(session.picture.size, how)
     canvas = session.fit.forward(pixels.values, "linear")
     return Region(Mask.from_array(np.clip(canvas, 0.0, 1.0)).resize(session.latent_size, "any"), pixels)
 

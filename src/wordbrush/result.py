@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from wordbrush.contrast import Contrast
     from wordbrush.report import Report
 
-__all__ = ["EditRequest", "EditResult", "MaskLike", "as_mask", "requests_of"]
+__all__ = ["EditRequest", "EditResult", "MaskLike", "Queries", "as_mask", "requests_of"]
 
+Queries = list[str] | tuple[str, ...]
 MaskLike = Mask | Image.Image | NDArray[Any] | str | Path | bytes
 
 
@@ -72,7 +73,7 @@ class EditRequest:
 
 def requests_of(
     picture: Any,
-    query: str | Sequence[str],
+    query: str | Queries,
     reference: str,
     negative: str,
     seed: int | Sequence[int],

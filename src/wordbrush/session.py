@@ -7,7 +7,7 @@ network, a second query costs its contrast and its decode, and a deeper ratio ex
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from wordbrush.engine import Engine
     from wordbrush.picture import Picture
-    from wordbrush.result import EditResult, MaskLike
+    from wordbrush.result import EditResult, MaskLike, Queries
 
 __all__ = ["Session", "pixels_of"]
 
@@ -216,9 +216,22 @@ class Session:
         chosen, _ = resolve(keywords.get("preset"), keywords.get("settings"), switches)
         return region_of(self, found_cells(self.contrast(query, reference, **keywords), chosen), chosen).pixels
 
+    @overload
+    def edit(self, query: str, reference: str = "", *, seed: int = 0, **keywords: Any) -> EditResult: ...
+
+    @overload
+    def edit(
+        self, query: Queries, reference: str = "", *, seed: int | Sequence[int] = 0, **keywords: Any
+    ) -> list[EditResult]: ...
+
+    @overload
+    def edit(
+        self, query: str | Queries, reference: str = "", *, seed: Sequence[int], **keywords: Any
+    ) -> list[EditResult]: ...
+
     def edit(
         self,
-        query: str | Sequence[str],
+        query: str | Queries,
         reference: str = "",
         *,
         negative: str = "",

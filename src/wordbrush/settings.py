@@ -11,7 +11,7 @@ from wordbrush.errors import SettingsError
 
 __all__ = ["DEFAULT_PRESET", "PRESETS", "Settings", "check_threshold", "resolve"]
 
-DEFAULT_PRESET: Final = "paper"
+DEFAULT_PRESET: Final = "balanced"
 
 
 def _switch(default: Any, help_: str, low: float | None = None, high: float | None = None) -> Any:
@@ -20,7 +20,7 @@ def _switch(default: Any, help_: str, low: float | None = None, high: float | No
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The switches of one edit. The defaults are the preset `paper`; `metadata` of each field carries help and range.
+    """The switches of one edit; the defaults are the preset `balanced`, `metadata` carries help and range of each.
 
     Raises:
         SettingsError: a value is of the wrong kind or out of its range.
@@ -38,7 +38,7 @@ class Settings:
     clip: float = _switch(1.0, "percent clipped at both ends by --rescale percentile", 0.0, 49.0)
     # The mask: what is cut out of the contrast.
     rule: Literal["fixed", "otsu", "quantile", "area", "ratio"] = _switch("fixed", "how the threshold is chosen")
-    threshold: float | None = _switch(None, "the rule's number: fixed .5, quantile .8, area .25, ratio 1.5, otsu +0")
+    threshold: float | None = _switch(None, "the rule's number: fixed .2, quantile .8, area .25, ratio 1.5, otsu +0")
     fill_holes: bool = _switch(False, "fill holes of the mask")
     drop_specks: int = _switch(0, "drop parts of fewer latent cells", 0, 10_000)
     grow: int = _switch(0, "grow the mask by latent cells; below zero shrinks it", -64, 64)
@@ -52,7 +52,7 @@ class Settings:
     ratio: float = _switch(0.8, "encoding ratio: 0 changes nothing, 1 starts from pure noise", 0.0, 1.0)
     inversion_text: Literal["empty", "reference"] = _switch("empty", "text of the inversion")
     inversion_guidance: float = _switch(1.0, "guidance of the inversion, 1 = off", 0.0, 50.0)
-    inversion_label: Literal["source", "target"] = _switch("source", "level told to the network in a step up")
+    inversion_label: Literal["source", "target"] = _switch("target", "level told to the network in a step up")
     fixed_point: int = _switch(0, "further evaluations a step that make the inversion exact", 0, 20)
     # The decode: the masked region repainted.
     guidance: float | None = _switch(None, "guidance of the decode, 1 = off; by default the model's own", 0.0, 50.0)
@@ -87,7 +87,10 @@ class Settings:
         unknown = switches.keys() - _hints().keys()
         if unknown:
             raise SettingsError(f"unknown switch {sorted(unknown)[0]!r}: known are {', '.join(_hints())}")
-        return cls(**{**PRESETS[preset], **switches})
+        chosen = dict(PRESETS[preset])
+        if "rule" in switches:
+            chosen.pop("threshold", None)  # a number means something else under another rule
+        return cls(**{**chosen, **switches})
 
     def changed(self, **switches: Any) -> Settings:
         """Return a copy with some switches set otherwise."""
@@ -138,19 +141,21 @@ def _check_kind(name: str, value: Any, hint: Any) -> None:
 
 
 PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "paper": {},
+    "balanced": {},
+    "paper": {"threshold": 0.5, "inversion_label": "source"},
     "diffusers": {
         "rescale": "ratio",
+        "threshold": 0.5,
         "strength_axis": "grid",
         "inversion_text": "reference",
         "inversion_guidance": 7.5,
-        "inversion_label": "target",
         "edges": "cells",
     },
-    "fast": {"maps": 4, "antithetic": True, "rule": "otsu", "steps": 16, "inversion_label": "target"},
-    "best": {"sign": "signed", "rule": "otsu", "maps": 16, "fixed_point": 1, "inversion_label": "target"},
+    "fast": {"maps": 4, "steps": 16},
+    "best": {"maps": 16, "strengths": 3, "fixed_point": 1},
 }
-"""Named sets of switches: `paper`, `diffusers` (its threshold rule and guided inversion without its faults, for
+"""Named sets of switches: `balanced` (the default: the paper's recipe with the threshold and the inversion that were
+measured to be better), `paper`, `diffusers` (its threshold rule and guided inversion without its faults, for
 comparison), `fast` and `best`."""
 
 

@@ -272,7 +272,7 @@ def test_batch_mates_change_its_mask_and_not_ours() -> None:
         query, reference = Conditioning({"text": text(TARGET)}), Conditioning({"text": source})
         found = differences(denoiser, Z0, contrast_level(schedule), query, reference, noises, batch_limit=limit)
         raw = disagreement(found).numpy()
-        return Contrast(raw, rescale(raw, "ratio")).threshold()
+        return Contrast(raw, rescale(raw, "ratio")).threshold(0.5)
 
     for limit in (2, 20):
         np.testing.assert_array_equal(mask_of(limit).values, alone)

@@ -528,3 +528,12 @@ def test_reading_decodes_no_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "open", forbidden)
     assert all(read_provenance(data) == record() for data in files)
     assert provenance_module.SCHEMA_VERSION == 1
+
+
+def test_without_texts_no_folder_is_told() -> None:
+    lora = {"source": "/home/jo/loras/ink.safetensors", "sha256": "0" * 64, "scale": 1.0}
+    model = {**record().model, "source": "/home/jo/models/mine", "loras": [lora]}
+    private = record(model=model).without_texts()
+    assert private.model["source"] == "mine"
+    assert private.model["loras"][0]["source"] == "ink.safetensors"
+    assert "jo/" not in private.to_json()

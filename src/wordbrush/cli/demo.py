@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from wordbrush.cli.samples import Sample
     from wordbrush.editor import Editor
-    from wordbrush.result import EditResult
 
 __all__ = ["demo", "edit_sample"]
 
@@ -28,7 +27,7 @@ def demo(
     everything: Annotated[bool, typer.Option("--all", help="Edit every sample picture, one sheet.")] = False,
     out: Annotated[Path, typer.Option("--out", help="Folder for the pictures.", metavar="FOLDER")] = DEFAULT_FOLDER,
     seed: Annotated[int, typer.Option("--seed", help="One seed.", min=0)] = 0,
-    preset: opt.Preset = "paper",
+    preset: opt.Preset = opt.DEFAULT_PRESET,
     device: opt.Device = None,
     force: opt.Force = False,
     json: opt.Json = False,
@@ -73,8 +72,7 @@ def edit_sample(
     title = f"{sample.reference} > {sample.query}"
     with terminal.stages(title) as callback:
         session = editor.open(sample.path)
-        found = session.edit(sample.query, sample.reference, seed=seed, preset=preset, callback=callback)
-    result = cast("EditResult", found)  # one query and one seed give one result
+        result = session.edit(sample.query, sample.reference, seed=seed, preset=preset, callback=callback)
     for warning in result.report.warnings:
         terminal.warn(f"{sample.path.name}: {warning}")
     result.save(path, force=force)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -113,7 +113,7 @@ def edit(
         str | None, typer.Option("--output", "-o", help="Result file; - writes a PNG to standard output.")
     ] = None,
     seed: opt.Seeds = "0",
-    preset: opt.Preset = "paper",
+    preset: opt.Preset = opt.DEFAULT_PRESET,
     model: opt.ModelName = "pocket",
     revision: opt.Revision = None,
     allow_download: opt.AllowDownload = False,
@@ -180,7 +180,7 @@ def _check_alpha(source: Picture, order: Order) -> None:
 def _run_job(session: Session, order: Order, job: Job, masks: dict[str, Any], terminal: Terminal) -> EditResult:
     title = f"{job.query}  (seed {job.seed})" if job.mark else ""
     with terminal.stages(title) as callback:
-        result = session.edit(
+        return session.edit(
             job.query,
             order.reference,
             negative=order.negative,
@@ -191,7 +191,6 @@ def _run_job(session: Session, order: Order, job: Job, masks: dict[str, Any], te
             **masks,
             **order.switches,
         )
-    return cast("EditResult", result)  # one query and one seed give one result
 
 
 def _save_job(result: EditResult, order: Order, job: Job, terminal: Terminal) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def mask(
         str | None, typer.Option("--contrast", help="Write the soft map: a grey PNG, or the cells as .npy.")
     ] = None,
     seed: Annotated[str, typer.Option("--seed", help="One seed.", metavar="SEED")] = "0",
-    preset: opt.Preset = "paper",
+    preset: opt.Preset = opt.DEFAULT_PRESET,
     model: opt.ModelName = "pocket",
     revision: opt.Revision = None,
     allow_download: opt.AllowDownload = False,

@@ -13,8 +13,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 from wordbrush.errors import SettingsError
+from wordbrush.settings import DEFAULT_PRESET, PRESETS
 
 __all__ = [
+    "DEFAULT_PRESET",
     "AllowDownload",
     "CheckInversion",
     "Device",
@@ -97,7 +99,7 @@ Exclude = Annotated[
     str | None, typer.Option("--exclude", help="A mask that is never edited.", rich_help_panel=MASK_PANEL)
 ]
 Preset = Annotated[
-    str, typer.Option("--preset", help="A named set of switches: paper, diffusers, fast, best.", metavar="NAME")
+    str, typer.Option("--preset", help=f"A named set of switches: {', '.join(PRESETS)}.", metavar="NAME")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.", rich_help_panel=OUTPUT_PANEL)]
 Json = Annotated[

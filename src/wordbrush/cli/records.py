@@ -68,6 +68,10 @@ def replay(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where the reproduction goes; by default FILE-replay.")
     ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="The model, if it is not where the record says.")
+    ] = None,
+    lora: opt.Lora = None,
     allow_download: opt.AllowDownload = False,
     device: opt.Device = None,
     force: opt.Force = False,
@@ -83,7 +87,7 @@ def replay(
     terminal = Terminal(quiet=quiet)
     masks = {"mask": mask, "include": include, "exclude": exclude}
     order = Replay.of(file, source, masks, output, force=force)
-    outcome = order.run(terminal, allow_download=allow_download, device=device)
+    outcome = order.run(terminal, model, opt.parse_loras(lora), allow_download=allow_download, device=device)
     for name, (then, now) in outcome["other_packages"].items():
         terminal.warn(f"{name} was {then}, here it is {now}")
     if json:

@@ -7,7 +7,7 @@ import binascii
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from wordbrush.cli.loading import ModelChoice, load_editor
 from wordbrush.cli.outputs import check_free
@@ -17,11 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from wordbrush.cli.terminal import Terminal
-    from wordbrush.editor import Editor
     from wordbrush.mask import Mask
     from wordbrush.picture import Picture
     from wordbrush.provenance import Provenance
-    from wordbrush.result import EditResult
     from wordbrush.settings import Settings
 
 __all__ = ["Replay"]
@@ -63,7 +61,15 @@ class Replay:
         kept = {name: mask for name, mask in given.items() if mask is not None}
         return cls(file, record, picture, _settings(record), kept, target, force)
 
-    def run(self, terminal: Terminal, *, allow_download: bool, device: str | None) -> dict[str, Any]:
+    def run(
+        self,
+        terminal: Terminal,
+        model: str | None = None,
+        loras: tuple[tuple[str, float], ...] = (),
+        *,
+        allow_download: bool,
+        device: str | None,
+    ) -> dict[str, Any]:
         """Edit again, write the file, and say how it compares.
 
         Raises:
@@ -72,11 +78,14 @@ class Replay:
         from wordbrush.files import write_atomic
         from wordbrush.provenance import encode_image
 
-        editor = self._editor(terminal, allow_download=allow_download, device=device)
+        editor = load_editor(self._choice(terminal, model, loras, allow_download, device), terminal)
+        if editor.model.identity.sha256 != self.record.model["sha256"]:
+            name = self.record.model["name"]
+            terminal.warn(f"the weights of {name} are not those of the record; the picture will differ")
         session = editor.open(self.picture, resolution=self.settings.resolution)
-        record, masks = self.record, cast("dict[str, Any]", self.masks)
+        record = self.record
         with terminal.stages() as callback:
-            found = session.edit(
+            result = session.edit(
                 record.query,
                 record.reference,
                 negative=record.negative,
@@ -84,9 +93,8 @@ class Replay:
                 settings=self.settings,
                 preset=record.preset,
                 callback=callback,
-                **masks,
+                **self.masks,
             )
-        result = cast("EditResult", found)  # one query and one seed give one result
         data = encode_image(result.image, self.file.suffix, result.provenance)
         original = self.file.read_bytes()
         write_atomic(self.output, data, force=self.force)
@@ -101,23 +109,26 @@ class Replay:
             "other_packages": other_packages(record.packages, result.provenance.packages),
         }
 
-    def _editor(self, terminal: Terminal, *, allow_download: bool, device: str | None) -> Editor:
+    def _choice(
+        self,
+        terminal: Terminal,
+        model: str | None,
+        loras: tuple[tuple[str, float], ...],
+        allow_download: bool,
+        device: str | None,
+    ) -> ModelChoice:
         recorded = self.record.model
-        if recorded["source"] is None:
-            raise ModelError("the record does not say where its model came from; it was made from a pipeline in memory")
-        loras = tuple(_lora(item) for item in recorded["loras"])
-        choice = ModelChoice(
-            recorded["source"],
-            recorded["revision"] or None,
+        source = model or recorded["source"]
+        if source is None:
+            raise ModelError("the record does not say where its model came from; give it with --model")
+        return ModelChoice(
+            source,
+            None if model else recorded["revision"] or None,
             allow_download,
             device or _present(recorded["device"], terminal),
             recorded["dtype"],
-            loras,
+            loras or tuple(_lora(item) for item in recorded["loras"]),
         )
-        editor = load_editor(choice, terminal)
-        if editor.model.identity.sha256 != recorded["sha256"]:
-            terminal.warn(f"the weights of {recorded['name']} are not those of the record; the picture will differ")
-        return editor
 
 
 def _find_input(file: Path, record: Provenance, source: Path | None) -> Picture:
