@@ -13,22 +13,24 @@ from .render import render, true_region
 from .scenes import Change, Scene, Thing, counterfactual, sample_scene
 from .store import save_json
 
-Row = tuple[str, EditKind, str, str, str, Change]
+Row = tuple[str, int, EditKind, str, str, str, Change]
 _ROWS: tuple[Row, ...] = (
-    ("horse", "object", "horse", "grass", "day", Change("object", "zebra")),
-    ("apple", "object", "apple", "table", "day", Change("object", "orange")),
-    ("car", "colour", "red car", "road", "day", Change("colour", "blue")),
-    ("penguin", "ground", "penguin", "snow", "day", Change("ground", "sand")),
-    ("house", "time", "house", "grass", "day", Change("time", "night")),
-    ("owl-and-tree", "pair", "owl,tree", "sand", "day", Change("object", "panda", 0)),
-    ("pumpkin", "removal", "pumpkin", "floor", "day", Change("removal")),
-    ("moon", "addition", "", "moon", "day", Change("addition", "robot")),
-    ("fox", "object", "fox", "snow", "day", Change("object", "owl")),
-    ("ball", "colour", "blue ball", "sand", "day", Change("colour", "red")),
-    ("strawberry", "object", "strawberry", "water", "day", Change("object", "duck")),
-    ("cow", "ground", "cow", "road", "day", Change("ground", "grass")),
+    ("apple", 28, "object", "apple", "floor", "day", Change("object", "pumpkin")),
+    ("cactus", 25, "object", "cactus", "sand", "day", Change("object", "penguin")),
+    ("fox", 8, "object", "fox", "snow", "day", Change("object", "penguin")),
+    ("pumpkin-on-grass", 26, "object", "pumpkin", "grass", "day", Change("object", "panda")),
+    ("car", 2, "colour", "red car", "road", "day", Change("colour", "blue")),
+    ("penguin", 3, "ground", "penguin", "snow", "day", Change("ground", "sand")),
+    ("house", 4, "time", "house", "grass", "day", Change("time", "night")),
+    ("owl-and-tree", 5, "pair", "owl,tree", "sand", "day", Change("object", "panda", 0)),
+    ("pumpkin", 6, "removal", "pumpkin", "floor", "day", Change("removal")),
+    ("moon", 7, "addition", "", "moon", "day", Change("addition", "robot")),
+    ("horse", 0, "object", "horse", "grass", "day", Change("object", "zebra")),
+    ("ball", 9, "colour", "blue ball", "sand", "day", Change("colour", "red")),
+    ("strawberry", 10, "object", "strawberry", "water", "day", Change("object", "duck")),
+    ("cow", 11, "ground", "cow", "road", "day", Change("ground", "grass")),
 )
-"""Name, kind, things, ground, time and change of every example; the first one is the demo's."""
+"""Name, scene number, kind, things, ground, time and change of every example; the first one is the demo's."""
 
 
 def _scene(number: int, things: str, ground: str, time: str) -> Scene:
@@ -44,7 +46,7 @@ def _scene(number: int, things: str, ground: str, time: str) -> Scene:
 def example_edits() -> list[tuple[str, Edit]]:
     """Return every example's file name, without its ending, and its edit."""
     made = []
-    for number, (name, kind, things, ground, time, change) in enumerate(_ROWS):
+    for name, number, kind, things, ground, time, change in _ROWS:
         scene = _scene(number, things, ground, time)
         made.append((name, Edit(kind, scene, counterfactual(scene, change))))
     return made
