@@ -38,7 +38,7 @@ class Settings:
     clip: float = _switch(1.0, "percent clipped at both ends by --rescale percentile", 0.0, 49.0)
     # The mask: what is cut out of the contrast.
     rule: Literal["fixed", "otsu", "quantile", "area", "ratio"] = _switch("fixed", "how the threshold is chosen")
-    threshold: float | None = _switch(None, "the rule's number: fixed .2, quantile .8, area .25, ratio 1.5, otsu +0")
+    threshold: float | None = _switch(None, "the rule's number: fixed .15, quantile .8, area .25, ratio 1.5, otsu +0")
     fill_holes: bool = _switch(False, "fill holes of the mask")
     drop_specks: int = _switch(0, "drop parts of fewer latent cells", 0, 10_000)
     grow: int = _switch(0, "grow the mask by latent cells; below zero shrinks it", -64, 64)

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 import wordbrush
 
 POCKET = Path(wordbrush.__file__).parent / "models" / "pocket"
-pytestmark = pytest.mark.skipif(not (POCKET / "model_index.json").is_file(), reason="the pocket model is not here yet")
 
 
 @lru_cache(maxsize=1)

@@ -16,6 +16,9 @@ from .train_unet import Denoiser
 from .train_vae import new_vae
 from .unet import new_scheduler
 
+GUIDANCE = 4.0
+"""Default scale that programs are told; edits at 3, 5 and 7.5 look alike."""
+
 
 def export(run: Path, vae_weights: Path, scale: float, out: Path, widths: tuple[int, ...], layers: int) -> None:
     """Write the averaged weights of `run` and the autoencoder as a `StableDiffusionPipeline` folder."""
@@ -44,6 +47,7 @@ def export(run: Path, vae_weights: Path, scale: float, out: Path, widths: tuple[
         (out / "tokenizer" / name).write_bytes((build / name).read_bytes())
     _load_in_float32(out / "text_encoder" / "config.json")
     save_json(known_words(), out / "words.json")
+    save_json({"guidance": GUIDANCE}, out / "wordbrush.json")
     for file in out.rglob("*.safetensors"):
         file.chmod(0o644)
 
