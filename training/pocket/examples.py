@@ -15,9 +15,9 @@ from .store import save_json
 
 Row = tuple[str, int, EditKind, str, str, str, Change]
 _ROWS: tuple[Row, ...] = (
+    ("fox", 8, "object", "fox", "snow", "day", Change("object", "penguin")),
     ("apple", 28, "object", "apple", "floor", "day", Change("object", "pumpkin")),
     ("cactus", 25, "object", "cactus", "sand", "day", Change("object", "penguin")),
-    ("fox", 8, "object", "fox", "snow", "day", Change("object", "penguin")),
     ("pumpkin-on-grass", 26, "object", "pumpkin", "grass", "day", Change("object", "panda")),
     ("car", 2, "colour", "red car", "road", "day", Change("colour", "blue")),
     ("penguin", 3, "ground", "penguin", "snow", "day", Change("ground", "sand")),
