@@ -57,11 +57,9 @@ def load_editor(choice: ModelChoice, terminal: Terminal) -> Editor:
     Raises:
         ModelError: it is not there, or cannot be used.
     """
-    # All three are read once, when the libraries are imported; what they would say is not for users of this program.
+    # Both are read once, when the libraries are imported; what they would say is not for users of this program.
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    if not choice.allow_download:
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
     with terminal.waiting(f"loading {choice.name}"):
         from wordbrush.editor import Editor
 
