@@ -60,6 +60,7 @@ class Run:
         if args.init_from:
             load_export(self.model, Path(args.init_from))
         parts: list[nn.Module] = [self.model.unet, self.model.text]
+        self.predict = torch.compile(self.model) if args.compile else self.model
         self.hidden = split(parts)[0] if args.optimizer == "muon" else []
         self.made = optimizers(parts, args.optimizer, args.lr, team=self.team)
         self.ema = Ema(self.model, args.ema)
@@ -75,7 +76,7 @@ class Run:
         args = self.args
         set_rate(self.made, rate(self.minutes / args.minutes, self.step, args.warmup, args.decay))
         batch = self.corpus.batch(args.batch // args.world, dropout=0.12)
-        loss = v_loss(self.model, *batch, generator=self.corpus.generator)
+        loss = v_loss(self.predict, *batch, generator=self.corpus.generator)
         loss.backward()  # type: ignore[no-untyped-call]
         weights = list(self.model.parameters())
         self.minutes = self.team.average(weights, minutes)
@@ -158,6 +159,7 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--batch", type=int, default=32)
     line.add_argument("--widths", type=int, nargs="+", default=[128, 192])
     line.add_argument("--layers", type=int, default=1)
+    line.add_argument("--compile", action="store_true", help="compile the step: minutes once, then a little faster")
     line.add_argument("--warmup", type=int, default=100)
     line.add_argument("--decay", type=float, default=0.2)
     line.add_argument("--ema", type=float, default=0.998)
