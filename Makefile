@@ -19,7 +19,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.developer: $(VENV)/.installed
-	@$(PIP) -e ".[lora,dev]"
+	@$(PIP) -e ".[lora,eval,dev]"
 	@touch $@
 
 demo: $(VENV)/.installed  ## edit the shipped sample picture with the pocket model; prints the path of the panel

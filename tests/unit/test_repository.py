@@ -27,10 +27,10 @@ def pins() -> dict[str, str]:
 
 
 def test_every_dependency_is_pinned_the_indirect_ones_too() -> None:
-    """Walk what is installed from the runtime, lora and dev requirements on: each has its line."""
+    """Walk what is installed from the runtime, lora, eval and dev requirements on: each has its line."""
     table = project()["project"]
     extras = table["optional-dependencies"]
-    todo = [Requirement(text) for text in [*table["dependencies"], *extras["lora"], *extras["dev"]]]
+    todo = [Requirement(text) for text in [*table["dependencies"], *extras["lora"], *extras["eval"], *extras["dev"]]]
     seen: set[str] = set()
     while todo:
         requirement = todo.pop()
@@ -47,7 +47,8 @@ def test_every_dependency_is_pinned_the_indirect_ones_too() -> None:
 
 def test_pins_meet_the_bounds_users_get() -> None:
     table = project()["project"]
-    for text in [*table["dependencies"], *table["optional-dependencies"]["lora"]]:
+    extras = table["optional-dependencies"]
+    for text in [*table["dependencies"], *extras["lora"], *extras["eval"]]:
         requirement = Requirement(text)
         assert requirement.specifier.contains(pins()[canonicalize_name(requirement.name)]), text
 
