@@ -20,7 +20,7 @@ from wordbrush.events import Callback, Event
 from wordbrush.mask import Mask
 from wordbrush.picture import Picture
 from wordbrush.records import result_of
-from wordbrush.region import Region, found_cells, region_of
+from wordbrush.region import Region, found_mask, region_of
 from wordbrush.report import Ledger, Plan
 from wordbrush.result import EditRequest, EditResult, MaskLike, Queries, as_mask
 from wordbrush.session import Session, pixels_of
@@ -113,13 +113,13 @@ def _find_region(session: Session, request: EditRequest, callback: Callback | No
         contrast = session.contrast(
             request.query, request.reference, seed=request.seed, settings=settings, callback=callback, ledger=ledger
         )
-    cells = None if contrast is None else found_cells(contrast, settings)
+    found = None if contrast is None else found_mask(session, contrast, settings)
     reused = ["latent"] if "latent" in kept else []
     if contrast is not None and not contrast.is_flat and ledger.evaluations.get("contrast", 0) == before:
         reused.append("contrast")
     if len(session.kept_trajectory(request.reference, settings)) >= max(2, len(session.engine.levels(settings))):
         reused.append("trajectory")
-    return Job(request, session, settings, masks, contrast, region_of(session, cells, settings, **masks), tuple(reused))
+    return Job(request, session, settings, masks, contrast, region_of(session, found, settings, **masks), tuple(reused))
 
 
 def _compose(engine: Engine, job: Job, ledger: Ledger) -> Any:

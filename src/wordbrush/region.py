@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from wordbrush.session import Session
     from wordbrush.settings import Settings
 
-__all__ = ["Region", "found_cells", "region_of"]
+__all__ = ["Region", "found_cells", "found_mask", "region_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +32,33 @@ class Region:
 
 def found_cells(contrast: Contrast, settings: Settings) -> Mask:
     """Cut a contrast and clean the mask up: threshold, fill holes, drop specks, grow or shrink, at latent cells."""
-    mask = contrast.threshold(settings.threshold, settings.rule)
+    return _cleaned(contrast.threshold(settings.threshold, settings.rule), settings, 1)
+
+
+def found_mask(session: Session, contrast: Contrast, settings: Settings) -> Mask:
+    """Cut a contrast and clean the mask up, at the fineness that `edges` asks for.
+
+    Returns:
+        A mask of latent cells; with `edges` guided one at the picture's size, whose outline follows the picture's own
+        edges (`outline.guided`) and whose cells are those it touches. The cut is the same number either way.
+    """
+    if settings.edges != "guided":
+        return found_cells(contrast, settings)
+    if contrast.is_flat:
+        return Mask.empty(session.picture.size)
+    values, cut = contrast.cut(settings.threshold, settings.rule)
+    cell = session.engine.codec.factor
+    canvas = _cleaned(Mask.from_array(session.outlined(values) > cut), settings, cell)
+    return Mask.from_array(np.clip(session.fit.inverse(canvas.values, "linear"), 0.0, 1.0))
+
+
+def _cleaned(mask: Mask, settings: Settings, cell: int) -> Mask:
+    """Fill holes, drop specks, grow or shrink; `cell` is the side of a latent cell in units of the mask."""
     if settings.fill_holes:
         mask = mask.fill_holes()
     if settings.drop_specks:
-        mask = mask.drop_specks(settings.drop_specks)
-    return mask.grow(settings.grow) if settings.grow >= 0 else mask.shrink(-settings.grow)
+        mask = mask.drop_specks(settings.drop_specks * cell * cell)
+    return mask.grow(settings.grow * cell) if settings.grow >= 0 else mask.shrink(-settings.grow * cell)
 
 
 def region_of(

@@ -79,7 +79,7 @@ class Memory:
     Attributes:
         held: sum of everything cached.
         limit: above it the least recently used is dropped.
-        entries: bytes by kind: `latent`, `contrast`, `trajectory`.
+        entries: bytes by kind: `latent`, `contrast`, `outline`, `trajectory`.
         dropped: how many entries were dropped so far.
     """
 

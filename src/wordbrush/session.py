@@ -19,8 +19,9 @@ from wordbrush.contrast import Contrast, rescale
 from wordbrush.errors import SettingsError
 from wordbrush.events import Callback, Event
 from wordbrush.mask import Mask
+from wordbrush.outline import guided
 from wordbrush.picture import plan_fit
-from wordbrush.region import found_cells, region_of
+from wordbrush.region import found_mask, region_of
 from wordbrush.report import Ledger, Memory
 from wordbrush.settings import Settings, resolve
 from wordbrush.solvers import decode
@@ -37,7 +38,9 @@ __all__ = ["Session", "pixels_of"]
 
 CONTRAST_KEYS = ("maps", "strength", "strengths", "strength_axis", "antithetic", "sign", "norm", "clip_skip")
 CONTRAST_ARGUMENTS = frozenset({"seed", "preset", "settings", "callback", "ledger"})
-INVERSION_KEYS = ("steps", "inversion_text", "inversion_guidance", "inversion_label", "fixed_point", "clip_skip")
+INVERSION_KEYS = (
+    "solver", "steps", "inversion_text", "inversion_guidance", "inversion_label", "fixed_point", "clip_skip"
+)  # fmt: skip
 
 
 def pixels_of(decoded: Tensor) -> NDArray[np.uint8]:
@@ -146,6 +149,16 @@ class Session:
         ledger.count("contrast", counted.rows - before)
         return raw.float().cpu().numpy()
 
+    def outlined(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Lay a map of latent cells on the canvas, edges following the picture's; see `outline.guided`."""
+        key = (values.tobytes(),)
+        kept = self.cache.get("outline", key)
+        if kept is None:
+            kept = guided(values, self.fit.forward(self.picture.srgb), radius=self.engine.codec.factor)
+            self.cache.put("outline", key, kept, kept.nbytes)
+        laid: NDArray[np.float32] = kept
+        return laid
+
     def inversion_text(self, reference: str, settings: Settings) -> str:
         """Return the text under which the picture is carried into the noise."""
         return reference if settings.inversion_text == "reference" else ""
@@ -197,7 +210,7 @@ class Session:
         denoiser = engine.guided(engine.prompt("", chosen).conditioning, chosen.inversion_guidance)
         before, x = engine.denoiser.rows, states[0]
         with book.stage("check"), torch.no_grad():
-            for state in decode(denoiser, states[-1], levels, text):
+            for state in decode(denoiser, states[-1], levels, text, solver=engine.solver(chosen)):
                 x, book.step = state.x, len(levels) - 1 - state.index
                 if callback is not None:
                     callback(Event("check", book.step, len(levels) - 1))
@@ -214,7 +227,8 @@ class Session:
         """Return the mask at the picture's size; keywords as for `contrast`. Runs no network on a known contrast."""
         switches = {k: v for k, v in keywords.items() if k not in CONTRAST_ARGUMENTS}
         chosen, _ = resolve(keywords.get("preset"), keywords.get("settings"), switches)
-        return region_of(self, found_cells(self.contrast(query, reference, **keywords), chosen), chosen).pixels
+        contrast = self.contrast(query, reference, **keywords)
+        return region_of(self, found_mask(self, contrast, chosen), chosen).pixels
 
     @overload
     def edit(self, query: str, reference: str = "", *, seed: int = 0, **keywords: Any) -> EditResult: ...

@@ -42,18 +42,22 @@ class Settings:
     fill_holes: bool = _switch(False, "fill holes of the mask")
     drop_specks: int = _switch(0, "drop parts of fewer latent cells", 0, 10_000)
     grow: int = _switch(0, "grow the mask by latent cells; below zero shrinks it", -64, 64)
-    edges: Literal["smooth", "cells"] = _switch(
-        "smooth", "outline at picture size: blended over one latent cell, or hard"
+    edges: Literal["smooth", "cells", "guided"] = _switch(
+        "smooth", "outline at picture size: blended over one latent cell, hard cells, or along the picture's edges"
     )
     feather: float = _switch(0.0, "blend outwards over this many latent cells", 0.0, 16.0)
     soft: Literal["strength", "blend"] = _switch("strength", "what a grey of your mask means: how long, or how much")
-    # The inversion: the picture carried into the noise.
+    # The walks, up and down.
+    solver: Literal["ddim", "dpm2m"] = _switch("ddim", "step rule: first order, or second by looking back a step")
     steps: int = _switch(50, "steps of the full grid", 1, 1000)
+    # The inversion: the picture carried into the noise.
     ratio: float = _switch(0.8, "encoding ratio: 0 changes nothing, 1 starts from pure noise", 0.0, 1.0)
     inversion_text: Literal["empty", "reference"] = _switch("empty", "text of the inversion")
     inversion_guidance: float = _switch(1.0, "guidance of the inversion, 1 = off", 0.0, 50.0)
-    inversion_label: Literal["source", "target"] = _switch("target", "level told to the network in a step up")
-    fixed_point: int = _switch(0, "further evaluations a step that make the inversion exact", 0, 20)
+    inversion_label: Literal["source", "target"] = _switch(
+        "target", "level told to the network in a step up; dpm2m always tells the source's"
+    )
+    fixed_point: int = _switch(0, "further evaluations a step that make the ddim inversion exact", 0, 20)
     # The decode: the masked region repainted.
     guidance: float | None = _switch(None, "guidance of the decode, 1 = off; by default the model's own", 0.0, 50.0)
     eta: float = _switch(0.0, "fresh noise in the decode, 0 = none, so seeds move only the contrast", 0.0, 1.0)
@@ -74,6 +78,8 @@ class Settings:
                 raise SettingsError(f"{item.name} {value} is outside {low} ... {high}")
         if self.threshold is not None:
             check_threshold(self.rule, self.threshold)
+        if self.fixed_point and self.solver != "ddim":
+            raise SettingsError(f"fixed_point {self.fixed_point} is for solver ddim: with {self.solver} set it to 0")
 
     @classmethod
     def from_preset(cls, preset: str = DEFAULT_PRESET, **switches: Any) -> Settings:

@@ -344,3 +344,24 @@ def test_bad_input_is_a_typed_error(tmp_path: Path) -> None:
         editor.open(tmp_path / "none.png")
     with pytest.raises(MaskError):
         editor.edit(picture(), HALF, mask=tmp_path / "none.png")
+
+
+@pytest.mark.parametrize("size", [(32, 32), (50, 41)])
+def test_guided_edges_keep_the_outside_and_free_every_cell_they_touch(size: tuple[int, int]) -> None:
+    source = picture(*size)
+    result = edit(toy.editor(), source, edges="guided")
+    kept = result.mask.values == 0
+    assert 0.4 < kept.mean() < 0.6
+    np.testing.assert_array_equal(np.asarray(result.image)[kept], source[kept])
+    touched = Mask.from_array(np.clip(result.fit.forward(result.mask.values, "linear"), 0, 1))
+    np.testing.assert_array_equal(result.cells.values, touched.resize(result.cells.size, "any").values)
+
+
+def test_guided_edges_clean_up_in_units_of_cells() -> None:
+    source, editor = picture(), toy.editor()
+    plain = edit(editor, source, edges="guided").mask.values > 0.5
+    grown = edit(editor, source, edges="guided", grow=1).mask.values > 0.5
+    factor = editor.model.codec.factor
+    first, wider = (int(np.flatnonzero(mask[16])[0]) for mask in (plain, grown))
+    assert first - wider == factor
+    assert edit(editor, source, DARK, DARK, edges="guided").mask.is_empty

@@ -56,7 +56,7 @@ def mask(
     check_suffix(output, (".png",), "-o")
     check_suffix(contrast, CONTRAST_SUFFIXES, "--contrast")
     check_free([path for path in (output, contrast) if path is not None], force=force)
-    from wordbrush.region import found_cells, region_of
+    from wordbrush.region import found_mask, region_of
 
     source, terminal = open_picture(picture), Terminal(quiet=quiet)
     user = {"include": open_mask(include), "exclude": open_mask(exclude)}
@@ -65,7 +65,7 @@ def mask(
     session = load_editor(choice, terminal).open(source, resolution=settings.resolution)
     with terminal.stages() as callback:
         found = session.contrast(to, reference, seed=number, settings=settings, callback=callback)
-    region = region_of(session, found_cells(found, settings), settings, **user).pixels
+    region = region_of(session, found_mask(session, found, settings), settings, **user).pixels
     region.save(output, force=force)
     if contrast is not None:
         save_contrast(_at_picture_size(session, found), contrast, force=force)
