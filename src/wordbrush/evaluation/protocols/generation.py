@@ -1,0 +1,106 @@
+"""Pictures made from pure noise by the model itself, one a text, each with noise of its own."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from wordbrush import noise
+from wordbrush.errors import SettingsError
+from wordbrush.files import write_atomic
+from wordbrush.session import pixels_of
+from wordbrush.settings import Settings
+from wordbrush.solvers import decode
+
+if TYPE_CHECKING:
+    from wordbrush.editor import Editor
+    from wordbrush.evaluation.protocols.common import Entry
+
+__all__ = ["Generation", "generate", "generate_pictures", "png_of"]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """How pictures are made; apart from the edits' settings, so that presets are compared on the same pictures.
+
+    Attributes:
+        steps: of the full grid.
+        guidance: 1 = off; None takes the model's own.
+        seed: of the noises; each picture has its own stream.
+    """
+
+    steps: int = 50
+    guidance: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.settings()
+
+    def settings(self) -> Settings:
+        """Return the same as settings; raises SettingsError where a number is out of range."""
+        return Settings(steps=self.steps, guidance=self.guidance, ratio=1.0)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return asdict(self)
+
+
+@torch.no_grad()
+def generate(editor: Editor, text: str, stream: str, how: Generation) -> NDArray[np.uint8]:
+    """Make one picture (height, width, RGB) of the model's native size.
+
+    Args:
+        editor: the model.
+        text: what the picture shall show.
+        stream: names the picture's noise, such as its id; the same name, seed and text give the same picture.
+        how: steps, guidance and seed.
+    """
+    engine, settings = editor.engine, how.settings()
+    side = engine.model.resolution // engine.codec.factor
+    levels = engine.levels(settings)
+    if len(levels) < 2:
+        raise SettingsError(f"{how.steps} steps are too few to make a picture")
+    x = noise.normal(how.seed, f"generate/{stream}", 0, (1, engine.codec.channels, side, side))
+    x = x.to(engine.model.device)
+    denoiser = engine.guided(engine.prompt("", settings).conditioning, engine.guidance(settings))
+    for state in decode(
+        denoiser, x, levels, engine.prompt(text, settings).conditioning, solver=engine.solver(settings)
+    ):
+        x = state.x
+    return pixels_of(engine.codec.decode(x)[0])
+
+
+def png_of(pixels: NDArray[np.uint8]) -> bytes:
+    """Return a PNG of (height, width) or (height, width, RGB) bytes."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def generate_pictures(
+    editor: Editor, entries: Sequence[Entry], how: Generation, *, force: bool, step: Callable[[], None]
+) -> int:
+    """Make the pictures of entries whose file is not there yet, from `facts["prompt"]`; return how many were made.
+
+    Args:
+        editor: the model.
+        entries: whose pictures are wanted.
+        how: steps, guidance and seed.
+        force: make them all again.
+        step: called after each entry.
+    """
+    made = 0
+    for entry in entries:
+        if force or not entry.picture.is_file():
+            pixels = generate(editor, entry.facts["prompt"], entry.id, how)
+            write_atomic(entry.picture, png_of(pixels), force=True)
+            made += 1
+        step()
+    return made

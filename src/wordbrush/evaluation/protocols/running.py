@@ -1,0 +1,206 @@
+"""Editing the entries of a protocol one by one: a picture, a mask and a line each; what is done is not done again.
+
+A run's folder holds `edits.jsonl` (see `wordbrush.evaluation.journal`), `edited/<id>.png` and `masks/<id>.png`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wordbrush.errors import InputError, NumericsError, OutputError, ResourceError
+from wordbrush.evaluation.items import Task
+from wordbrush.evaluation.journal import Journal
+from wordbrush.evaluation.protocols.generation import png_of
+from wordbrush.files import write_atomic
+from wordbrush.picture import Picture
+
+if TYPE_CHECKING:
+    from wordbrush.editor import Editor
+    from wordbrush.evaluation.items import Method, Outcome
+    from wordbrush.evaluation.protocols.common import Entry, Protocol
+    from wordbrush.settings import Settings
+
+__all__ = ["EDITS", "Run", "Tally", "check_pictures", "edit_entries", "make_folders", "run_facts", "seed_of"]
+
+EDITS: Final = "edits.jsonl"
+_FAULTS = (InputError, NumericsError, ResourceError, RuntimeError)
+"""What one entry may do wrong without the others being worth less: unreadable pictures, NaN, memory, torch."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is done with each entry.
+
+    Attributes:
+        folder: where results go.
+        method: name of the method, for the record.
+        settings: all switches.
+        preset: their name, for the record.
+        seed: every entry draws its own from it, see `seed_of`.
+    """
+
+    folder: Path
+    settings: Settings
+    preset: str | None
+    method: str = "diffedit"
+    seed: int = 0
+
+
+@dataclass
+class Tally:
+    """What became of the entries."""
+
+    edited: int = 0
+    already: int = 0
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+def seed_of(seed: int, identity: str) -> int:
+    """Return an entry's seed: the same whatever the other entries are, below 2^63."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{identity}".encode()).digest()[:8], "big") >> 1
+
+
+def run_facts(
+    protocol: Protocol, run: Run, identity: Mapping[str, Any], extra: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return what must be the same for results to belong together: data, model, settings, seed.
+
+    How many entries are run does not count, so a run can be made longer; nor does the device.
+    """
+    model = {key: identity[key] for key in ("name", "family", "sha256", "parametrisation", "dtype", "loras")}
+    return {
+        "protocol": protocol.name,
+        "version": importlib.metadata.version("wordbrush"),
+        "data": dict(protocol.data),
+        "model": model,
+        "method": run.method,
+        "preset": run.preset,
+        "settings": asdict(run.settings),
+        "seed": run.seed,
+        **(extra or {}),
+    }
+
+
+def make_folders(folder: Path, *names: str) -> None:
+    """Make a run's folder and those in it.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    for name in ("edited", "masks", *names):
+        try:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{folder / name}: the folder cannot be made ({error.strerror or error})") from error
+
+
+def check_pictures(entries: Sequence[Entry]) -> int:
+    """Return how many entries lack their picture.
+
+    Raises:
+        InputError: all do: then the folder is not the one the annotations speak of.
+    """
+    missing = [entry for entry in entries if not entry.picture.is_file()]
+    if entries and len(missing) == len(entries):
+        raise InputError(
+            f"{missing[0].picture}: there is no such file, and none of the {len(entries)} pictures is there "
+            f"(first entry: {missing[0].id}); is this the right folder? See docs/protocols.md"
+        )
+    return len(missing)
+
+
+def edit_entries(
+    editor: Editor,
+    method: Method,
+    entries: Sequence[Entry],
+    run: Run,
+    journal: Journal,
+    step: Callable[[Entry, str | None], None],
+) -> Tally:
+    """Edit entries that are not done yet, writing each before the next begins.
+
+    Args:
+        editor: the model.
+        method: what is done.
+        entries: in order.
+        run: folder, settings and seed.
+        journal: where a line each goes.
+        step: called after each entry with the entry and what went wrong, or None.
+
+    Raises:
+        WordbrushError: what concerns all entries: settings, the disk, a stop. An entry's own fault is in its line.
+    """
+    tally = Tally()
+    for entry in entries:
+        fault = None
+        if journal.is_done(entry.id) and _is_there(run.folder, journal.rows[entry.id]):
+            tally.already += 1
+        else:
+            try:
+                journal.append(entry.id, _edit(editor, method, entry, run))
+                tally.edited += 1
+            except _FAULTS as error:
+                fault = " ".join(f"{entry.picture}: {error}".split())[:1000]
+                journal.append(entry.id, {"error": fault, "query": entry.query, "reference": entry.reference})
+                tally.failures[entry.id] = fault
+        step(entry, fault)
+    return tally
+
+
+def _is_there(folder: Path, row: Mapping[str, Any]) -> bool:
+    names = [row.get("edited"), row.get("mask")]
+    return all((folder / name).is_file() for name in names if name)
+
+
+def _edit(editor: Editor, method: Method, entry: Entry, run: Run) -> dict[str, Any]:
+    """Edit one entry, write its files and return its line."""
+    picture = Picture.open(entry.picture)
+    region = _region(entry, picture)
+    seed = seed_of(run.seed, entry.id)
+    task = Task(picture.srgb, entry.query, entry.reference, seed, region)
+    begin = time.perf_counter()
+    session = editor.open(picture.srgb, resolution=run.settings.resolution)
+    outcome = method(editor, session, task, run.settings)
+    seconds = time.perf_counter() - begin
+    edited = png_of(outcome.image)
+    write_atomic(run.folder / "edited" / f"{entry.id}.png", edited, force=True)
+    mask = _write_mask(run.folder, entry, outcome)
+    return {
+        "query": entry.query,
+        "reference": entry.reference,
+        "seed": seed,
+        "picture_sha256": picture.sha256,
+        "edited": f"edited/{entry.id}.png",
+        "sha256": hashlib.sha256(edited).hexdigest(),
+        "mask": mask,
+        "mask_area": None if outcome.mask is None else float(outcome.mask.mean()),
+        "seconds": round(seconds, 3),
+        "evaluations": outcome.evaluations,
+        "groups": dict(entry.groups),
+    }
+
+
+def _region(entry: Entry, picture: Picture) -> NDArray[np.bool_] | None:
+    if entry.region is None:
+        return None
+    if picture.size != entry.region.size:
+        found, wanted = ("x".join(map(str, size)) for size in (picture.size, entry.region.size))
+        raise InputError(f"entry {entry.id}: the picture has {found} pixels, its mask is for {wanted}")
+    return entry.region.region()
+
+
+def _write_mask(folder: Path, entry: Entry, outcome: Outcome) -> str | None:
+    if outcome.mask is None:
+        return None
+    grey = np.rint(np.clip(outcome.mask, 0, 1) * 255).astype(np.uint8)
+    write_atomic(folder / "masks" / f"{entry.id}.png", png_of(grey), force=True)
+    return f"masks/{entry.id}.png"
