@@ -30,13 +30,21 @@ def sheet(pictures: list[np.ndarray]) -> np.ndarray:
     return page
 
 
+def save_pictures(pictures: list[np.ndarray], path: Path) -> None:
+    """Write pictures as one lossless WebP sheet."""
+    Image.fromarray(sheet(pictures)).save(path, lossless=True, quality=100, method=6)
+
+
+def save_regions(regions: list[np.ndarray], path: Path) -> None:
+    """Write regions as one PNG sheet of one bit a pixel."""
+    Image.fromarray(sheet(regions)).save(path, optimize=True)
+
+
 def write_kind(kind: EditKind, count: int, artwork: Artwork, folder: Path) -> list[dict[str, str]]:
     """Write ``KIND-inputs.webp`` (lossless) and ``KIND-regions.png`` (1 bit); return the texts."""
     edits = [sample_edit(kind, index) for index in range(count)]
-    inputs = sheet([render(edit.scene, artwork).picture for edit in edits])
-    regions = sheet([true_region(edit.scene, edit.other, artwork) for edit in edits])
-    Image.fromarray(inputs).save(folder / f"{kind}-inputs.webp", lossless=True, quality=100, method=6)
-    Image.fromarray(regions).save(folder / f"{kind}-regions.png", optimize=True)
+    save_pictures([render(edit.scene, artwork).picture for edit in edits], folder / f"{kind}-inputs.webp")
+    save_regions([true_region(edit.scene, edit.other, artwork) for edit in edits], folder / f"{kind}-regions.png")
     return [{"reference": edit.reference, "query": edit.query} for edit in edits]
 
 
