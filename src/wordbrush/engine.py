@@ -14,6 +14,7 @@ from wordbrush.contrast import differences, disagreement
 from wordbrush.denoiser import Conditioning, Counted, Denoiser, Guided
 from wordbrush.memory import Chunked
 from wordbrush.schedule import Level, depth_of
+from wordbrush.solvers import SOLVERS, Solver
 
 if TYPE_CHECKING:
     from wordbrush.models.base import Model, Prompt
@@ -61,6 +62,10 @@ class Engine:
     def levels(self, settings: Settings) -> tuple[Level, ...]:
         """Return the grid cut at the encoding ratio, clean level first."""
         return self.model.schedule.grid(settings.steps)[: depth_of(settings.ratio, settings.steps) + 1]
+
+    def solver(self, settings: Settings) -> Solver:
+        """Return the step rule of the walks."""
+        return SOLVERS[settings.solver]()
 
     def guidance(self, settings: Settings) -> float:
         """Return the decode's guidance scale: the one set, or the model's own."""

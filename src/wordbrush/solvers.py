@@ -6,17 +6,18 @@ state of their own and draw no randomness.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from wordbrush.denoiser import Conditioning, Denoiser, Prediction, reanchored
+from wordbrush.errors import SettingsError
 from wordbrush.schedule import Level
 
-__all__ = ["DDIM", "InversionLabel", "Solver", "State", "decode", "held", "invert", "step"]
+__all__ = ["DDIM", "DPM2M", "SOLVERS", "InversionLabel", "Solver", "State", "decode", "held", "invert", "step"]
 
 InversionLabel = Literal["source", "target"]
 """Which level an inversion step tells the network: that of x (the Euler step of the paper) or that it goes to."""
@@ -68,6 +69,42 @@ class DDIM:
         return step(history[-1][1], target)
 
 
+class DPM2M:
+    """Second order, two steps: DPM-Solver++(2M) (Lu et al. 2022, algorithm 2), on any levels and in both directions.
+
+    With l = log(alpha / sigma) and x0 taken to be linear in l through the last two estimates, the exact solution of the
+    walk from s to t is the DDIM step with x0 taken half-way, at (l_s + l_t) / 2:
+    `x_t = sigma_t / sigma_s * x_s + (alpha_t - alpha_s * sigma_t / sigma_s) * (x0_s + h / (2 h') * (x0_s - x0_u))`,
+    h = l_t - l_s, h' = l_s - l_u, where u is the level before s. Where the past says nothing - the first step, and a
+    step from, to or just after a level without signal or without noise, whose l is infinite - it is the DDIM step.
+    So the last step to the clean level gives the estimate of x0 itself.
+    """
+
+    order = 2
+
+    def __call__(self, history: Sequence[tuple[Level, Prediction]], target: Level) -> Tensor:
+        """See `Solver`."""
+        here, prediction = history[-1]
+        plain = step(prediction, target)
+        if len(history) < 2:
+            return plain
+        before, earlier = history[-2]
+        weight = _half_way(before, here, target).to(plain).reshape(-1, *[1] * (plain.ndim - 1))
+        return plain + weight * (prediction.x0 - earlier.x0)
+
+
+def _half_way(before: Level, here: Level, target: Level) -> Tensor:
+    """Return the weight of the last change of x0 in a second-order step; 0 where it is not finite."""
+    last, now, then = (level.alpha.log() - level.sigma.log() for level in (before, here, target))
+    gain = target.alpha - here.alpha * target.sigma / here.sigma
+    weight = gain * (then - now) / (2 * (now - last))
+    return torch.where(weight.isfinite() & then.isfinite(), weight, 0.0)
+
+
+SOLVERS: Final[Mapping[str, Callable[[], Solver]]] = {"ddim": DDIM, "dpm2m": DPM2M}
+"""Step rules by the name of the switch `solver`."""
+
+
 def invert(
     denoiser: Denoiser,
     x: Tensor,
@@ -87,16 +124,24 @@ def invert(
         levels: clean level first.
         conditioning: one row an item.
         start: where x stands; above 0 it extends a shorter inversion.
-        label: which level the network is told at each step.
+        label: which level the network is told at each step. A solver that looks back needs estimates at the levels it
+            passed and always tells the source: `target` is for first order, whose way back it comes near to.
         fixed_point: further evaluations a step, each at the point reached by the one before. Their fixed point is
-            the latent that a decode step carries back to where the step came from (Pan et al. 2023, AIDI).
+            the latent that a decode step carries back to where the step came from (Pan et al. 2023, AIDI). First
+            order only: a step back of higher order looks at estimates that the way up has not come to yet.
         solver: the step rule, DDIM unless given.
+
+    Raises:
+        SettingsError: fixed-point evaluations with a solver that looks back.
     """
     rule = solver or DDIM()
+    if fixed_point and rule.order > 1:
+        raise SettingsError(f"fixed_point {fixed_point} is for first-order solvers: set it to 0")
+    ahead = label == "target" and rule.order == 1
     history: list[tuple[Level, Prediction]] = []
     for index in range(start, len(levels) - 1):
         here, there = levels[index], levels[index + 1]
-        prediction = denoiser(x, here, conditioning, label=there if label == "target" else None)
+        prediction = denoiser(x, here, conditioning, label=there if ahead else None)
         past = history[-(rule.order - 1) :] if rule.order > 1 else []
         reached, residual = rule([*past, (here, prediction)], there), None
         for _ in range(fixed_point):

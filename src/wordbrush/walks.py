@@ -85,8 +85,10 @@ def _invert_batch(
     callback: Callback | None,
     ledger: Ledger,
 ) -> None:
-    levels = engine.levels(settings)
+    levels, solver = engine.levels(settings), engine.solver(settings)
     recorded = [list(session.kept_trajectory(reference, settings)) for session, reference in batch]
+    if solver.order > 1:  # what it looks back at is not kept, and a walk in two parts would not be the walk in one
+        recorded = [states[:1] for states in recorded]
     texts = [engine.prompt(s.inversion_text(r, settings), settings).conditioning for s, r in batch]
     empty = Conditioning.concat([engine.prompt("", settings).conditioning] * len(batch))
     start, before = len(recorded[0]) - 1, engine.denoiser.rows
@@ -100,6 +102,7 @@ def _invert_batch(
             start=start,
             label=settings.inversion_label,
             fixed_point=settings.fixed_point,
+            solver=solver,
         ):
             for row, states in enumerate(recorded):
                 states.append(state.x[row : row + 1])
@@ -140,6 +143,7 @@ def repaint(engine: Engine, jobs: Sequence[Job], callback: Callback | None, ledg
             soft=settings.soft,
             eta=settings.eta,
             noise=fresh,
+            solver=engine.solver(settings),
         ):
             x = state.x
             report(state, len(levels) - 1 - state.index)

@@ -41,7 +41,7 @@ class UNetNetwork:
         self.unet, self.device = unet, device
 
     def __call__(self, x: Tensor, label: Tensor, conditioning: Conditioning) -> Tensor:
-        """Run the network.
+        """Run the network. Gradients are followed only where x asks for them.
 
         Args:
             x: latents (batch, channel, height, width).
@@ -55,7 +55,7 @@ class UNetNetwork:
             NotFiniteError: a row of the output is not finite; it knows which.
         """
         dtype = self.unet.dtype
-        with torch.no_grad(), evaluating(self.unet):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and x.requires_grad), evaluating(self.unet):
             output = self.unet(
                 x.to(self.device, dtype),
                 label.to(torch.float32).to(self.device),
@@ -111,6 +111,7 @@ def assemble(
         dtype=parts.unet.dtype,
         words=parts.words,
         card=parts.card,
+        scheduler=parts.scheduler,
     )
 
 
