@@ -1,0 +1,154 @@
+"""What a metric network reports: a figure that says how it came about, or why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wordbrush.evaluation.bootstrap import Interval, interval
+
+if TYPE_CHECKING:
+    from wordbrush.evaluation.networks.preparing import Preparation
+
+__all__ = ["Card", "Described", "FeatureNetwork", "Figure", "Pictures", "Skipped"]
+
+Pictures = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
+"""Pictures of (height, width, RGB), 0 to 255, of any sizes."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A network that cannot be had here, and why; reports show it in the figure's place.
+
+    Attributes:
+        kind: which network, such as `lpips`.
+        reason: what is missing and what to do about it.
+    """
+
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """Which network it was.
+
+    Attributes:
+        backbone: architecture and size.
+        source: folder, file or hub id as the user named it.
+        revision: hub commit, or "".
+        weights_sha256: digest of the weight files (`wordbrush.models.digests.digest_files`).
+        implementation: whose code computed it, with version where it is not this package's.
+    """
+
+    backbone: str
+    source: str
+    revision: str
+    weights_sha256: str
+    implementation: str
+
+
+class Described(Protocol):
+    """What a figure needs to know of a network."""
+
+    @property
+    def card(self) -> Card:
+        """Which network it is."""
+
+    @property
+    def preparation(self) -> Preparation:
+        """What is done to pictures before the network sees them, unless a call says otherwise."""
+
+
+class FeatureNetwork(Described, Protocol):
+    """A network that maps a picture to one feature vector: for FID, KID and CSFID."""
+
+    def features(self, pictures: Pictures) -> NDArray[np.float64]:
+        """Return one feature vector per picture, (picture, feature)."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number of a report with everything that is needed to compare it to another.
+
+    Attributes:
+        metric: name, such as `lpips` or `fid`.
+        value: the number, or None where the metric was skipped.
+        n: number of items behind it.
+        interval: confidence interval over the items, where items have values of their own.
+        backbone: of the metric network, or "" for a metric without one.
+        weights_sha256: of the metric network.
+        resize: how pictures were brought to the network's size.
+        preprocessing: everything that was done to the pictures, resizing included.
+        implementation: whose code computed it.
+        skipped: why there is no value, or "".
+    """
+
+    metric: str
+    value: float | None
+    n: int = 0
+    interval: Interval | None = None
+    backbone: str = ""
+    weights_sha256: str = ""
+    resize: str = ""
+    preprocessing: str = ""
+    implementation: str = "wordbrush"
+    skipped: str = ""
+
+    @classmethod
+    def over(
+        cls,
+        metric: str,
+        values: Sequence[float | bool | None] | NDArray[Any],
+        network: Described | None = None,
+        preparation: Preparation | None = None,
+        seed: int = 0,
+    ) -> Figure:
+        """Return the mean over items with its bootstrap interval.
+
+        Args:
+            metric: its name.
+            values: one per item, None where it is not defined; if it never is, the figure says so.
+            network: which computed the values.
+            preparation: if another than the network's own was used.
+            seed: of the bootstrap.
+        """
+        present = [value for value in values if value is not None]
+        if not present:
+            return cls(metric, None, skipped="no item has a value for this metric")
+        found = interval(present, seed=seed)
+        return cls(metric, found.mean, found.n, found, **_origin(network, preparation))
+
+    @classmethod
+    def whole(
+        cls, metric: str, value: float, n: int, network: Described | None = None, preparation: Preparation | None = None
+    ) -> Figure:
+        """Return a figure of a whole set, such as FID, where single items have no value."""
+        return cls(metric, value, n, **_origin(network, preparation))
+
+    @classmethod
+    def missing(cls, metric: str, why: Skipped | str) -> Figure:
+        """Return the figure that stands where a metric could not be computed."""
+        return cls(metric, None, implementation="", skipped=why if isinstance(why, str) else why.reason)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figure as plain values for a JSON report."""
+        return asdict(self)
+
+
+def _origin(network: Described | None, preparation: Preparation | None) -> dict[str, Any]:
+    if network is None:
+        return {}
+    used = preparation or network.preparation
+    card = network.card
+    return {
+        "backbone": card.backbone,
+        "weights_sha256": card.weights_sha256,
+        "implementation": card.implementation,
+        "resize": used.resize_text,
+        "preprocessing": used.text,
+    }
