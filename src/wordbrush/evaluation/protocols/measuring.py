@@ -1,0 +1,315 @@
+"""Measuring what was edited: a line an entry for every metric, figures over entries and over the rows of tables.
+
+Editing and measuring are apart: a run can be measured again, with further networks, without a single edit more. Values
+go to `scores/<metric>-<mark>.jsonl`, where the mark stands for how they were computed, so values of different networks
+never meet in one file; a value is computed again when its picture was edited again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from wordbrush.errors import InputError, OutputError
+from wordbrush.evaluation.journal import Journal
+from wordbrush.evaluation.networks.figures import Described, Figure, Skipped
+from wordbrush.picture import Picture
+
+if TYPE_CHECKING:
+    from wordbrush.evaluation.networks.preparing import Preparation
+    from wordbrush.evaluation.protocols.common import Entry
+
+__all__ = [
+    "SCORES",
+    "Measure",
+    "Pair",
+    "Score",
+    "SetMeasure",
+    "Table",
+    "figures_of",
+    "measure_entries",
+    "measure_sets",
+    "pairs_of",
+]
+
+SCORES: Final = "scores"
+Score = dict[str, float | bool | None]
+
+
+@dataclass(eq=False)
+class Pair:
+    """An entry and what was made of it; pictures are read when they are looked at.
+
+    Attributes:
+        entry: what was asked.
+        row: its line in the run's results.
+        folder: the run's.
+    """
+
+    entry: Entry
+    row: Mapping[str, Any]
+    folder: Path
+
+    @cached_property
+    def source(self) -> NDArray[np.uint8]:
+        """The picture that was edited, (height, width, RGB)."""
+        return Picture.open(self.entry.picture).srgb
+
+    @cached_property
+    def edited(self) -> NDArray[np.uint8]:
+        """The result, (height, width, RGB)."""
+        return Picture.open(self.folder / self.row["edited"]).srgb
+
+    @cached_property
+    def mask(self) -> NDArray[np.float32] | None:
+        """What was edited, (height, width) in [0, 1], where the method has a mask."""
+        if self.row["mask"] is None:
+            return None
+        with Image.open(self.folder / self.row["mask"], formats=["PNG"]) as image:
+            return np.asarray(image.convert("L"), dtype=np.float32) / np.float32(255)
+
+    @cached_property
+    def region(self) -> NDArray[np.bool_] | None:
+        """What may change, (height, width), where the protocol says so."""
+        return None if self.entry.region is None else self.entry.region.region()
+
+
+@dataclass(frozen=True, eq=False)
+class Measure:
+    """A metric, or several that are computed together, with a value for each entry.
+
+    Attributes:
+        name: of its file.
+        columns: names of the values, as figures show them.
+        compute: returns a value a column; None where it is not defined for this entry.
+        network: whose weights decide the values.
+        preparation: what is done to pictures, where it is not the network's own.
+        facts: what else decides the values, JSON values.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    compute: Callable[[Pair], Score]
+    network: Described | None = None
+    preparation: Preparation | None = None
+    facts: Mapping[str, Any] | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """Return everything that decides the values."""
+        return _identity(self.name, self.columns, self.network, self.preparation, self.facts)
+
+
+@dataclass(frozen=True, eq=False)
+class SetMeasure:
+    """Metrics of all results together, such as FID.
+
+    Attributes:
+        name: for the record.
+        columns: names of the figures.
+        compute: returns them.
+        network: whose weights decide the values.
+        preparation: what is done to pictures, where it is not the network's own.
+        facts: what else decides the values, JSON values.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    compute: Callable[[Sequence[Pair]], list[Figure]]
+    network: Described | None = None
+    preparation: Preparation | None = None
+    facts: Mapping[str, Any] | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """Return everything that decides the values, but for the pictures."""
+        return _identity(self.name, self.columns, self.network, self.preparation, self.facts)
+
+
+def _identity(
+    name: str,
+    columns: tuple[str, ...],
+    network: Described | None,
+    preparation: Preparation | None,
+    facts: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    how = preparation or (network.preparation if network else None)
+    card = network.card if network else None
+    return {
+        "measure": name,
+        "columns": list(columns),
+        "backbone": card.backbone if card else "",
+        "weights_sha256": card.weights_sha256 if card else "",
+        "implementation": card.implementation if card else "wordbrush",
+        "preprocessing": how.text if how else "",
+        "facts": dict(facts or {}),
+    }
+
+
+def pairs_of(entries: Sequence[Entry], journal: Journal) -> list[Pair]:
+    """Return the entries that are done, with their results."""
+    folder = journal.path.parent
+    return [Pair(entry, journal.rows[entry.id], folder) for entry in entries if journal.is_done(entry.id)]
+
+
+def measure_entries(
+    pairs: Sequence[Pair], measures: Sequence[Measure], folder: Path, step: Callable[[], None]
+) -> tuple[dict[str, Score], dict[str, str]]:
+    """Compute what is not computed yet, writing each value before the next entry.
+
+    Args:
+        pairs: what was edited.
+        measures: the metrics.
+        folder: the run's.
+        step: called after each entry.
+
+    Returns:
+        The values by entry, and what went wrong by entry.
+
+    Raises:
+        OutputError: values cannot be written.
+    """
+    values: dict[str, Score] = {}
+    faults: dict[str, str] = {}
+    place = folder / SCORES
+    place.mkdir(exist_ok=True)
+    with ExitStack() as stack:
+        books = [stack.enter_context(_book(place, measure)) for measure in measures]
+        for pair in _light(pairs):
+            row: Score = {}
+            values[pair.entry.id] = row
+            for measure, book in zip(measures, books, strict=True):
+                try:
+                    row |= _value(pair, measure, book)
+                except (InputError, OSError, RuntimeError) as error:
+                    if isinstance(error, OutputError):
+                        raise
+                    faults[pair.entry.id] = " ".join(f"{measure.name}: {error}".split())[:1000]
+            step()
+    return values, faults
+
+
+def _light(pairs: Sequence[Pair]) -> Iterator[Pair]:
+    """Yield fresh copies, so that only one entry's pictures are held at a time."""
+    for pair in pairs:
+        yield Pair(pair.entry, pair.row, pair.folder)
+
+
+def _book(place: Path, measure: Measure) -> Journal:
+    identity = measure.identity()
+    mark = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+    return Journal.open(place / f"{measure.name}-{mark}.jsonl", identity)
+
+
+def _value(pair: Pair, measure: Measure, book: Journal) -> Score:
+    known = book.rows.get(pair.entry.id)
+    if known is None or known.get("of") != pair.row["sha256"]:
+        found = {column: _plain(value) for column, value in measure.compute(pair).items()}
+        book.append(pair.entry.id, {"of": pair.row["sha256"], **{column: found[column] for column in measure.columns}})
+        known = book.rows[pair.entry.id]
+    return {column: known[column] for column in measure.columns}
+
+
+def _plain(value: float | bool | None) -> float | bool | None:
+    """Return a value that JSON can hold; what is not finite is not defined."""
+    if value is None or isinstance(value, bool | np.bool_):
+        return None if value is None else bool(value)
+    return float(value) if np.isfinite(value) else None
+
+
+def measure_sets(pairs: Sequence[Pair], measures: Sequence[SetMeasure], folder: Path) -> list[Figure]:
+    """Return the figures of whole sets; those of the very same pictures are taken from the run's folder.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    from wordbrush.evaluation.bootstrap import Interval
+
+    place = folder / SCORES
+    place.mkdir(exist_ok=True)
+    figures: list[Figure] = []
+    with Journal.open(place / "sets.jsonl", {}) as book:
+        for measure in measures:
+            key = {"how": measure.identity(), "pictures": [(pair.entry.id, pair.row["sha256"]) for pair in pairs]}
+            mark = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+            if book.rows.get(measure.name, {}).get("of") != mark:
+                found = measure.compute(list(_light(pairs)))
+                book.append(measure.name, {"of": mark, "figures": [asdict(figure) for figure in found]})
+            for row in book.rows[measure.name]["figures"]:
+                span = row["interval"]
+                figures.append(Figure(**{**row, "interval": None if span is None else Interval(**span)}))
+    return figures
+
+
+@dataclass(frozen=True)
+class Table:
+    """A row of a table of figures.
+
+    Attributes:
+        table: `all`, or the name of a grouping such as `edit type`.
+        row: which group; `all` in the first table.
+        entries: how many entries are in it.
+        figures: one a metric.
+    """
+
+    table: str
+    row: str
+    entries: int
+    figures: tuple[Figure, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON values; `undefined` counts the entries for which a metric is not defined."""
+        figures = [
+            {**figure.to_json(), "undefined": max(0, self.entries - figure.n) if not figure.skipped else None}
+            for figure in self.figures
+        ]
+        return {"table": self.table, "row": self.row, "entries": self.entries, "figures": figures}
+
+
+def figures_of(
+    pairs: Sequence[Pair],
+    values: Mapping[str, Score],
+    measures: Sequence[Measure],
+    skipped: Sequence[tuple[str, Skipped]],
+    sets: Sequence[Figure] = (),
+    seed: int = 0,
+) -> list[Table]:
+    """Return the table over all entries, and one row for each group of entries.
+
+    Args:
+        pairs: what was edited.
+        values: of `measure_entries`.
+        measures: the metrics of single entries.
+        skipped: metrics that could not be computed, and why.
+        sets: figures of all results together; they stand in the first table.
+        seed: of the bootstrap.
+    """
+    missing = tuple(Figure.missing(column, why) for column, why in skipped)
+    everything = (*_over(pairs, values, measures, seed), *sets, *missing)
+    tables = [Table("all", "all", len(pairs), everything)]
+    groups: dict[tuple[str, str], list[Pair]] = {}
+    for pair in pairs:
+        for item in pair.entry.groups.items():
+            groups.setdefault(item, []).append(pair)
+    for (table, row), members in sorted(groups.items()):
+        tables.append(Table(table, row, len(members), tuple(_over(members, values, measures, seed))))
+    return tables
+
+
+def _over(
+    pairs: Sequence[Pair], values: Mapping[str, Score], measures: Sequence[Measure], seed: int
+) -> Iterator[Figure]:
+    for measure in measures:
+        for column in measure.columns:
+            found = [values.get(pair.entry.id, {}).get(column) for pair in pairs]
+            yield Figure.over(column, found, measure.network, measure.preparation, seed)
+    for column in ("mask_area", "seconds", "evaluations"):
+        yield Figure.over(column, [pair.row.get(column) for pair in pairs], seed=seed)
