@@ -241,7 +241,11 @@ def measure_sets(pairs: Sequence[Pair], measures: Sequence[SetMeasure], folder: 
             key = {"how": measure.identity(), "pictures": [(pair.entry.id, pair.row["sha256"]) for pair in pairs]}
             mark = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
             if book.rows.get(measure.name, {}).get("of") != mark:
-                found = measure.compute(list(_light(pairs)))
+                try:
+                    found = measure.compute(pairs)
+                except InputError as error:
+                    figures += [Figure.missing(column, str(error)) for column in measure.columns]
+                    continue
                 book.append(measure.name, {"of": mark, "figures": [asdict(figure) for figure in found]})
             for row in book.rows[measure.name]["figures"]:
                 span = row["interval"]
