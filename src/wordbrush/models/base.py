@@ -147,6 +147,7 @@ class Model:
         dtype: what the network computes in.
         words: the words it knows, where it says so; else empty.
         card: what its folder says of itself (`wordbrush.json`), else empty.
+        scheduler: the configuration its schedule was made of, as diffusers writes it; for handing it to others.
     """
 
     identity: ModelIdentity
@@ -160,6 +161,7 @@ class Model:
     dtype: torch.dtype
     words: tuple[str, ...] = ()
     card: Mapping[str, Any] = field(default_factory=dict)
+    scheduler: Mapping[str, Any] = field(default_factory=dict)
 
 
 def resolve_device(device: str | torch.device | None = None) -> torch.device:

@@ -1,0 +1,122 @@
+"""LEDITS++ through the class of diffusers that is maintained, LEditsPPPipelineStableDiffusion.
+
+Its documentation's recipe for putting one thing in place of another: the old thing's phrase and the new one's as two
+editing prompts, the first reversed. Phrases are what the two texts differ in (`phrases.differing_phrases`). The picture
+is inverted without a source prompt, as by default and in all its examples: with one, the steps recorded under guidance
+are replayed without it, and the picture does not come back.
+
+On the pocket model two limits of the class stand in the way of its default masks:
+
+- Attention maps are looked for at a quarter of the latent's sides: 16 x 16 for Stable Diffusion at 512 pixels, but
+  4 x 4 for latents of 16 x 16, where the network has attention at 16 x 16 and 8 x 8 only; it then crashes on an empty
+  list. The documented switch `use_intersect_mask=False` leaves the masks to the noise estimates alone (M2 of the
+  paper's equation 12), which is what runs here wherever no layer has that size.
+- Masks are repeated to 4 channels, a number written into the code; with 8 it crashes in every mode. While it runs
+  here, `repeat(1, 4, 1, 1)` gives as many channels as the latent has. Nothing is changed for latents of 4 channels.
+
+It has no mask that could be asked for; each step cuts one for each editing prompt. The outcome's contrast and mask
+are the share of steps in which a cell was edited.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.overrides import TorchFunctionMode
+
+from wordbrush.evaluation.peers.canvas import cells_on_picture, image_on_canvas, outcome_of
+from wordbrush.evaluation.peers.phrases import differing_phrases
+from wordbrush.evaluation.peers.pipelines import pipelines_of
+from wordbrush.picture import plan_fit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from wordbrush.editor import Editor
+    from wordbrush.evaluation.items import Outcome, Task
+    from wordbrush.session import Session
+    from wordbrush.settings import Settings
+
+__all__ = ["leditspp", "leditspp_swap"]
+
+GRID = 32
+"""Sides must be multiples of this many pixels."""
+
+
+class AllChannels(TorchFunctionMode):
+    """Inside, `x.repeat(1, 4, 1, 1)` repeats to `channels` instead of 4."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call `func`, with its arguments exchanged where it is that call."""
+        if func is torch.Tensor.repeat and args[1:] == (1, 4, 1, 1):
+            args = (args[0], 1, self.channels, 1, 1)
+        return func(*args, **(kwargs or {}))
+
+
+def leditspp(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
+    """Run it at its own defaults: 30 steps, skip .15, edit guidance 5, threshold .9."""
+    return _run(editor, session, task, {}, {})
+
+
+def leditspp_swap(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
+    """Run it with the numbers of its documentation's swap: 50 steps, skip .2, the new thing weighs more."""
+    return _run(
+        editor,
+        session,
+        task,
+        {"num_inversion_steps": 50, "skip": 0.2},
+        {"edit_guidance_scale": [5.0, 10.0], "edit_threshold": [0.9, 0.85]},
+    )
+
+
+def _run(
+    editor: Editor, session: Session, task: Task, inversion: dict[str, Any], edit: dict[str, list[float]]
+) -> Outcome:
+    pipelines = pipelines_of(editor)
+    pipe, factor = pipelines.leditspp, session.engine.codec.factor
+    side = session.resolution
+    fit = plan_fit(session.picture.size, grid=math.lcm(GRID, factor), resolution=side)
+    image = image_on_canvas(task, fit)
+    old, new = differing_phrases(task.reference, task.query)
+    told = [(text, back) for text, back in ((old, True), (new, False)) if text]
+    picked: dict[str, Any] = {name: [values[int(not back)] for _, back in told] for name, values in edit.items()}
+    if told:
+        picked["editing_prompt"] = [text for text, _ in told]
+        picked["reverse_editing_direction"] = [back for _, back in told]
+    cells = (fit.canvas[1] // factor, fit.canvas[0] // factor)
+    generator = torch.Generator().manual_seed(task.seed)
+    with pipelines.running() as cost:
+        pipe.invert(image, generator=generator, **inversion)
+        with AllChannels(pipelines.vae.config.latent_channels):
+            made = pipe(generator=generator, use_intersect_mask=_has_attention(pipelines.unet, cells), **picked).images[
+                0
+            ]
+    shares = _shares(pipe, cells)
+    return outcome_of(made, fit, cost, contrast=shares, mask=cells_on_picture(shares, fit))
+
+
+def _has_attention(unet: Any, cells: tuple[int, int]) -> bool:
+    """Say whether a cross-attention outside the middle has a quarter of the latent's sides."""
+    down, up = unet.config.down_block_types, unet.config.up_block_types
+    last = len(down) - 1
+    halvings = {level for level, name in enumerate(down) if "CrossAttn" in name}
+    halvings |= {last - level for level, name in enumerate(up) if "CrossAttn" in name}
+    return 2 in halvings and min(cells) >= 4
+
+
+def _shares(pipe: Any, cells: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the share of steps (row, column) in which a cell was edited for any editing prompt."""
+    active = pipe.activation_mask  # (step, editing prompt, picture, channel, row, column); None without editing
+    if active is None:
+        return np.zeros(cells, np.float32)
+    found: NDArray[np.float32] = active[:, :, 0, 0].amax(dim=1).mean(dim=0).float().numpy()
+    return found

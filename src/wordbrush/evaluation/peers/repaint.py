@@ -1,0 +1,117 @@
+"""SDEdit and inpainting: the image-to-image and the inpainting pipelines of diffusers.
+
+Image-to-image noises the picture to a depth and decodes it under the query, everywhere; its strength is the encoding
+ratio of the settings (both have .8 for a default). It is the paper's SDEdit.
+
+Inpainting is given our mask, found on the session's picture with the settings, and is charged for it. At its default
+strength of 1 the inside starts from pure noise; the outside is blended from the noised picture after every step. A
+latent is a block of pixels and the autoencoder loses something everywhere, so the outside still changes; the pipeline
+pastes it back only together with its zoom (`padding_mask_crop`), but documents the paste by itself, as
+`image_processor.apply_overlay`: the variant `_pasted`.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from wordbrush.evaluation.peers.canvas import image_on_canvas, outcome_of
+from wordbrush.evaluation.peers.pipelines import pipelines_of
+from wordbrush.report import Ledger
+
+if TYPE_CHECKING:
+    from wordbrush.editor import Editor
+    from wordbrush.evaluation.items import Outcome, Task
+    from wordbrush.mask import Mask
+    from wordbrush.session import Session
+    from wordbrush.settings import Settings
+
+__all__ = ["img2img", "img2img_tuned", "inpaint", "inpaint_pasted", "inpaint_tuned"]
+
+GUIDANCE = 7.5
+"""Default of both pipelines."""
+
+
+def img2img(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
+    """SDEdit with the pipeline's default guidance; ratio and steps from the settings."""
+    return _img2img(editor, session, task, settings, GUIDANCE)
+
+
+def img2img_tuned(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
+    """SDEdit with our guidance; ratio and steps from the settings."""
+    return _img2img(editor, session, task, settings, editor.engine.guidance(settings))
+
+
+def _img2img(editor: Editor, session: Session, task: Task, settings: Settings, guidance: float) -> Outcome:
+    pipelines = pipelines_of(editor)
+    pipe, image = pipelines.img2img, image_on_canvas(task, session.fit)
+    with pipelines.running() as cost:
+        made = pipe(
+            task.query,
+            image,
+            strength=settings.ratio,
+            num_inference_steps=settings.steps,
+            guidance_scale=guidance,
+            generator=torch.Generator().manual_seed(task.seed),
+        ).images[0]
+    return outcome_of(made, session.fit, cost)
+
+
+def inpaint(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
+    """Inpainting of our mask at the pipeline's own defaults."""
+    return _inpaint(editor, session, task, settings, GUIDANCE)
+
+
+def inpaint_tuned(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
+    """Inpainting of our mask with our guidance."""
+    return _inpaint(editor, session, task, settings, editor.engine.guidance(settings))
+
+
+def inpaint_pasted(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
+    """Inpainting of our mask with our guidance, the outside pasted back by the pipeline's own overlay."""
+    return _inpaint(editor, session, task, settings, editor.engine.guidance(settings), paste=True)
+
+
+def _inpaint(
+    editor: Editor, session: Session, task: Task, settings: Settings, guidance: float, *, paste: bool = False
+) -> Outcome:
+    from PIL import Image
+
+    mask, own, seconds = _our_mask(session, task, settings)
+    pipelines, fit = pipelines_of(editor), session.fit
+    pipe, image = pipelines.inpaint, image_on_canvas(task, fit)
+    laid = Image.fromarray(np.clip(np.rint(fit.forward(mask.values, "linear") * 255), 0, 255).astype(np.uint8))
+    width, height = fit.canvas
+    with pipelines.running() as cost:
+        made = pipe(
+            task.query,
+            image,
+            laid,
+            height=height,
+            width=width,
+            guidance_scale=guidance,
+            generator=torch.Generator().manual_seed(task.seed),
+        ).images[0]
+        if paste:
+            made = pipe.image_processor.apply_overlay(laid, image, made)
+    return outcome_of(
+        made,
+        fit,
+        cost,
+        mask=mask.values,
+        evaluations=cost.evaluations + own,
+        seconds=None if seconds is None else cost.seconds + seconds,
+    )
+
+
+def _our_mask(session: Session, task: Task, settings: Settings) -> tuple[Mask, int, float | None]:
+    """Return our mask, the evaluations it needs, and its seconds, or None where the session knew the contrast."""
+    texts, ledger, begin = (task.query, task.reference), Ledger(), time.perf_counter()
+    session.contrast(*texts, seed=task.seed, settings=settings, ledger=ledger)
+    mask = session.mask(*texts, seed=task.seed, settings=settings)
+    needed = 2 * settings.maps * settings.strengths if task.query != task.reference else 0
+    seconds = time.perf_counter() - begin
+    return mask, needed, seconds if ledger.evaluations.get("contrast", 0) == needed else None
