@@ -115,6 +115,14 @@ def _retrieve(editor: Editor, session: Session, task: Task, settings: Settings) 
     return Outcome(task.retrieved, 0)
 
 
+@_method("mask")
+def _mask(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
+    """Only find the region and return the input: scores masks at the cost of the contrast alone."""
+    region, raw = _found(session, task, settings)
+    cost = _cost(editor, session, settings, "contrast") if raw.any() else 0
+    return Outcome(task.picture, cost, mask=region.pixels.values, contrast=raw)
+
+
 @_method("sdedit")
 def _sdedit(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
     """Noise z0 to the level of the ratio and decode it under the query (Meng et al. 2022): no encoding, no mask."""
