@@ -14,7 +14,18 @@ from tests.support.command import Command
 from wordbrush.settings import Settings
 
 REPOSITORY = Path(__file__).parents[2]
-HEAVY = ("torch", "diffusers", "transformers", "accelerate", "scipy", "huggingface_hub", "peft", "safetensors")
+HEAVY = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "accelerate",
+    "scipy",
+    "huggingface_hub",
+    "peft",
+    "safetensors",
+    "matplotlib",
+    "torchmetrics",
+)
 COMMANDS = (
     ["edit"],
     ["mask"],
@@ -23,6 +34,8 @@ COMMANDS = (
     ["models", "list"],
     ["models", "show"],
     ["models", "fetch"],
+    ["eval"],
+    ["eval", "truth"],
     ["inspect"],
     ["replay"],
     ["doctor"],

@@ -1,8 +1,8 @@
-"""The command line: `wordbrush edit`, `mask`, `demo`, `models`, `inspect`, `replay`, `doctor`.
+"""The command line: `wordbrush edit`, `mask`, `demo`, `models`, `eval`, `inspect`, `replay`, `doctor`.
 
 Standard output carries data only, standard error speaks to people. Exit codes: 0 done, 1 a fault of this program,
-2 usage, 3 bad input or output, 4 model, 5 out of memory, 130 interrupted. An error is one line, never a traceback,
-unless `WORDBRUSH_DEBUG=1` is set.
+2 usage, 3 bad input or output, 4 model, 5 out of memory, 6 some items of a run failed, 130 interrupted. An error is one
+line, never a traceback, unless `WORDBRUSH_DEBUG=1` is set.
 """
 
 from __future__ import annotations

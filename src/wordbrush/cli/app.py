@@ -9,6 +9,7 @@ import typer
 from wordbrush.cli.demo import demo
 from wordbrush.cli.doctor import doctor
 from wordbrush.cli.edit import edit
+from wordbrush.cli.evaluate import evaluate
 from wordbrush.cli.mask import mask
 from wordbrush.cli.models import models
 from wordbrush.cli.records import inspect, replay
@@ -18,7 +19,8 @@ __all__ = ["app"]
 app = typer.Typer(
     name="wordbrush",
     help="Edit the part of a picture that words change, and only that part.",
-    epilog="Exit codes: 0 done, 2 usage, 3 bad input or output, 4 model, 5 out of memory, 130 interrupted.",
+    epilog="Exit codes: 0 done, 2 usage, 3 bad input or output, 4 model, 5 out of memory, 6 some items failed, "
+    "130 interrupted.",
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     no_args_is_help=True,
@@ -48,6 +50,7 @@ app.command()(edit)
 app.command()(mask)
 app.command()(demo)
 app.add_typer(models, name="models")
+app.add_typer(evaluate, name="eval")
 app.command()(inspect)
 app.command()(replay)
 app.command()(doctor)

@@ -1,0 +1,118 @@
+"""The plots of a run: bars by kind, trade-offs along the ratio, and one plot for each setting that was varied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from wordbrush.evaluation.items import Variant
+from wordbrush.evaluation.plan import Rows
+from wordbrush.evaluation.plots import Estimate, Series, bars, curve, lines_with_bands
+from wordbrush.evaluation.scoring import METRICS
+from wordbrush.evaluation.summary import Summary, scopes_of
+
+__all__ = ["figures"]
+
+BARS: Final = ("mask_iou", "success", "joint", "closeness_psnr")
+MOST_BARS: Final = 8
+"""More variants in one plot of bars cannot be told apart; the first ones are drawn, the tables have all."""
+VARIED: Final = ("mask_iou", "success", "joint")
+TRADES: Final = ("distance_to_input", "background_psnr")
+
+
+def figures(rows: Rows, summary: Summary) -> list[tuple[str, str]]:
+    """Return (title, SVG) of every plot that the run has the figures for, with intervals of 95 %.
+
+    Variants tagged `{"curve": NAME, "ratio": r}` are points of a trade-off, those tagged
+    `{"vary": SETTING, "value": v}` points of an ablation (on the line `{"line": NAME}`); the others are bars.
+    """
+    made = [*_bars(rows, summary), *_curves(rows, summary), *_ablations(rows, summary)]
+    return [(title, svg) for title, svg in made if svg]
+
+
+def _estimate(summary: Summary, variant: str, scope: str, metric: str) -> Estimate | None:
+    found = summary[variant][scope].get(metric)
+    return None if found is None else (found.mean, found.low, found.high)
+
+
+def _bars(rows: Rows, summary: Summary) -> list[tuple[str, str]]:
+    scopes = scopes_of(rows.plan.kinds)
+    plain = [v for v in rows.plan.variants if "vary" not in v.tags][:MOST_BARS]
+    made = []
+    for metric in BARS:
+        values = {v.name: [_estimate(summary, v.name, scope, metric) for scope in scopes] for v in plain}
+        values = {name: found for name, found in values.items() if any(found)}
+        label = METRICS[metric].label
+        limits = None if metric.endswith("psnr") else (0.0, 1.0)
+        if values:
+            made.append((label, bars(scopes, values, y_label=label, title=label, limits=limits)))
+    return made
+
+
+def _curves(rows: Rows, summary: Summary) -> list[tuple[str, str]]:
+    groups: dict[str, list[Variant]] = {}
+    for variant in rows.plan.variants:
+        if "curve" in variant.tags and "ratio" in variant.tags:
+            groups.setdefault(str(variant.tags["curve"]), []).append(variant)
+    scope = scopes_of(rows.plan.kinds)[0]
+    made = []
+    for metric in TRADES:
+        lines = [line for name, found in groups.items() if (line := _trade(name, found, summary, scope, metric))]
+        title = f"Success against {METRICS[metric].label}, along the ratio ({scope})"
+        if lines:
+            made.append((title, curve(lines, x_label=METRICS[metric].label, y_label="success", title=title)))
+    return made
+
+
+def _trade(name: str, variants: Sequence[Variant], summary: Summary, scope: str, metric: str) -> Series | None:
+    points = []
+    for variant in sorted(variants, key=lambda v: float(v.tags["ratio"])):
+        paid, won = (_estimate(summary, variant.name, scope, m) for m in (metric, "success"))
+        if paid and won:
+            points.append((paid[0], *won, f"{float(variant.tags['ratio']):g}"))
+    if len(points) < 2:
+        return None
+    x, y, low, high, labels = zip(*points, strict=True)
+    return Series(name, x, y, low, high, labels)
+
+
+def _ablations(rows: Rows, summary: Summary) -> list[tuple[str, str]]:
+    groups: dict[str, list[Variant]] = {}
+    for variant in rows.plan.variants:
+        if "vary" in variant.tags:
+            groups.setdefault(str(variant.tags["vary"]), []).append(variant)
+    scope = scopes_of(rows.plan.kinds)[0]
+    made = []
+    for setting, variants in groups.items():
+        by_line: dict[str, list[Variant]] = {}
+        for variant in variants:
+            by_line.setdefault(str(variant.tags.get("line", variant.method)), []).append(variant)
+        for metric in VARIED:
+            title = f"{METRICS[metric].label} by {setting} ({scope})"
+            made.append((title, _ablation(setting, metric, by_line, summary, scope)))
+    return made
+
+
+def _ablation(setting: str, metric: str, lines: dict[str, list[Variant]], summary: Summary, scope: str) -> str:
+    """Draw one metric over one setting: lines where its values are numbers, bars where they are words."""
+    label, title = METRICS[metric].label, f"{METRICS[metric].label} by {setting} ({scope})"
+    values = list(dict.fromkeys(v.tags["value"] for found in lines.values() for v in found))
+    points = {
+        (name, v.tags["value"]): made
+        for name, found in lines.items()
+        for v in found
+        if (made := _estimate(summary, v.name, scope, metric))
+    }
+    if not points:
+        return ""
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values) and len(values) > 1:
+        drawn = []
+        for name in lines:
+            found = sorted((float(value), made) for (line, value), made in points.items() if line == name)
+            if found:
+                y, low, high = zip(*(made for _, made in found), strict=True)
+                drawn.append(Series(name, [value for value, _ in found], y, low, high))
+        return lines_with_bands(drawn, x_label=setting, y_label=label, title=title)
+    groups = [str(value) for value in values]
+    table = {name: [points.get((name, value)) for value in values] for name in lines}
+    return bars(groups, table, y_label=label, title=title)

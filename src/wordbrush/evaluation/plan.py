@@ -1,0 +1,200 @@
+"""What a benchmark run is: its plan, its rows, and the fingerprint that says which rows belong together."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from wordbrush.errors import InputError, SettingsError
+from wordbrush.evaluation.items import KINDS, Kind, Method, Split, TruthItem, Variant
+from wordbrush.settings import DEFAULT_PRESET, Settings
+
+if TYPE_CHECKING:
+    from wordbrush.evaluation.scoring import Score
+    from wordbrush.models.base import ModelIdentity
+
+__all__ = ["PANELS", "Row", "Rows", "RunPlan", "find_method", "fingerprint", "folder_digest", "is_peer", "settings_of"]
+
+PANELS: Final = "panels"
+"""A variant with this tag keeps a picture of each outcome, for the report's examples."""
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Which variants run on which items, and how.
+
+    Attributes:
+        variants: the columns; their names are unique.
+        bench: folder of the truth bench.
+        judge: folder of the judge.
+        lpips: folder with LPIPS weights, or None to leave that metric out.
+        model: as for `Editor.from_pretrained`.
+        load: its keywords: revision, dtype, device, ...
+        split: dev or test.
+        kinds: which kinds of edits.
+        limit: at most this many items a kind.
+        seed: of every task.
+        workers: processes.
+        share: one session an item serves all variants of our own methods, so that contrast and trajectory are computed
+            once; their seconds are then null.
+        measure_memory: watch the memory of the process while a method runs.
+    """
+
+    variants: tuple[Variant, ...]
+    bench: Path
+    judge: Path
+    lpips: Path | None = None
+    model: str = "pocket"
+    load: Mapping[str, Any] = field(default_factory=dict)
+    split: Split = "dev"
+    kinds: tuple[Kind, ...] = KINDS
+    limit: int | None = None
+    seed: int = 0
+    workers: int = 1
+    share: bool = False
+    measure_memory: bool = False
+
+    def __post_init__(self) -> None:
+        names = [variant.name for variant in self.variants]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice or not names:
+            raise SettingsError(f"variant {twice[0]!r} is there twice" if twice else "a run needs at least one variant")
+        if self.workers < 1:
+            raise SettingsError(f"workers {self.workers} must be at least 1")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant on one item: its metrics, or why there are none."""
+
+    item: str
+    kind: Kind
+    variant: str
+    metrics: Score = field(default_factory=dict)
+    error: str | None = None
+
+    @property
+    def id(self) -> str:
+        """What names the row in the journal."""
+        return row_id(self.item, self.variant)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the row as JSON values; `error` only where there is one."""
+        row = {"item": self.item, "kind": self.kind, "variant": self.variant, "metrics": self.metrics}
+        return row if self.error is None else {**row, "error": self.error}
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """What a run found: rows by item and then in the plan's order of variants, and the facts they belong to."""
+
+    rows: tuple[Row, ...]
+    plan: RunPlan
+    facts: Mapping[str, Any]
+    items: tuple[TruthItem, ...]
+
+    @property
+    def failed(self) -> tuple[Row, ...]:
+        """Rows without metrics."""
+        return tuple(row for row in self.rows if row.error is not None)
+
+
+def row_id(item: str, variant: str) -> str:
+    """Return what names a row: item and variant."""
+    return f"{item} {variant}"
+
+
+def settings_of(variant: Variant) -> Settings:
+    """Return a variant's settings: its own, or its preset's."""
+    return variant.settings or Settings.from_preset(variant.preset or DEFAULT_PRESET)
+
+
+def find_method(name: str) -> Method:
+    """Return one of our methods or a peer by name.
+
+    Raises:
+        SettingsError: there is none; the message lists the known ones.
+    """
+    from wordbrush.evaluation.methods import METHODS
+    from wordbrush.evaluation.peers import PEERS
+
+    known = {**METHODS, **PEERS}
+    if name not in known:
+        raise SettingsError(f"unknown method {name!r}: known are {', '.join(METHODS)}; and peers {', '.join(PEERS)}")
+    return known[name]
+
+
+def is_peer(name: str) -> bool:
+    """Whether a method is somebody else's: it never shares a session."""
+    from wordbrush.evaluation.peers import PEERS
+
+    return name in PEERS
+
+
+def folder_digest(folder: Path | None) -> str | None:
+    """Return one SHA-256 over the files of a folder, or None for no folder.
+
+    Raises:
+        InputError: there is no such folder, or nothing in it.
+    """
+    from wordbrush.models.digests import digest_files
+
+    if folder is None:
+        return None
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    if not files:
+        raise InputError(f"{folder}: this folder is missing or empty")
+    return digest_files(files)
+
+
+def fingerprint(plan: RunPlan, items: Sequence[TruthItem], identity: ModelIdentity) -> dict[str, Any]:
+    """Return everything that decides the rows, as JSON values; not the number of workers, which decides nothing."""
+    model = identity.as_dict()
+    return {
+        "version": importlib.metadata.version("wordbrush"),
+        "model": {key: model[key] for key in ("name", "family", "sha256", "parametrisation", "dtype", "loras")},
+        "bench": {
+            "split": plan.split,
+            "kinds": [kind for kind in KINDS if kind in plan.kinds],
+            "limit": plan.limit,
+            "items": len(items),
+            "sha256": _items_digest(items),
+        },
+        "judge": folder_digest(plan.judge),
+        "lpips": folder_digest(plan.lpips),
+        "seed": plan.seed,
+        "share": plan.share,
+        "measure_memory": plan.measure_memory,
+        "variants": [_variant_facts(variant) for variant in plan.variants],
+    }
+
+
+def _variant_facts(variant: Variant) -> dict[str, Any]:
+    return {
+        "name": variant.name,
+        "method": variant.method,
+        "preset": variant.preset,
+        "phrasing": variant.phrasing,
+        "settings": asdict(settings_of(variant)),
+        "tags": dict(variant.tags),
+    }
+
+
+def _items_digest(items: Sequence[TruthItem]) -> str:
+    """Return a SHA-256 over everything the items hold, however they are stored."""
+    total = hashlib.sha256()
+    for item in items:
+        texts = sorted(item.texts.items())
+        total.update(repr((item.id, item.kind, texts, _facts(item.before), _facts(item.after))).encode())
+        for array in (item.picture, item.counterfactual, item.region, item.retrieved):
+            total.update(repr((array.shape, str(array.dtype))).encode())
+            total.update(array.tobytes())
+    return total.hexdigest()
+
+
+def _facts(facts: Any) -> tuple[Any, ...]:
+    return (sorted((slot, thing.noun, thing.colour) for slot, thing in facts.things.items()), facts.ground, facts.time)

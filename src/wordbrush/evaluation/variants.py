@@ -1,0 +1,124 @@
+"""Variants from words: presets times methods times values of settings, as a command line names them."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Sequence
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+
+from wordbrush.errors import SettingsError
+from wordbrush.evaluation.items import Phrasing, Variant
+from wordbrush.evaluation.plan import PANELS
+from wordbrush.settings import DEFAULT_PRESET, Settings
+
+__all__ = ["build_variants", "parse_assignments", "parse_value", "parse_varied"]
+
+_BOOLS: Final = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
+_NOTHING: Final = ("none", "auto")
+
+
+def parse_value(setting: str, text: str) -> Any:
+    """Read one value of a setting in the kind that `Settings` wants; `none` or `auto` where it may be left open.
+
+    Raises:
+        SettingsError: there is no such setting, or the text is no such value.
+    """
+    hints = get_type_hints(Settings)
+    name = setting.replace("-", "_")
+    if name not in hints:
+        raise SettingsError(f"unknown setting {setting!r}: known are {', '.join(hints)}")
+    hint = hints[name]
+    kinds = get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if text.lower() in _NOTHING and types.NoneType in kinds:
+        return None
+    kind = kinds[0]
+    if get_origin(kind) is Literal:
+        return text  # `Settings` knows the words and tells them
+    try:
+        return _BOOLS[text.lower()] if kind is bool else kind(text)
+    except (KeyError, ValueError):
+        wanted = {bool: "on or off", int: "a whole number"}.get(kind, "a number")
+        raise SettingsError(f"{name} {text!r} is not {wanted}") from None
+
+
+def parse_assignments(items: Sequence[str]) -> dict[str, Any]:
+    """Read `SETTING=VALUE` items.
+
+    Raises:
+        SettingsError: an item is not of that form, or as `parse_value`.
+    """
+    found = {}
+    for item in items:
+        name, values = _split(item, "--set")
+        found[name] = parse_value(name, values)
+    return found
+
+
+def parse_varied(items: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    """Read `SETTING=V1,V2,...` items.
+
+    Raises:
+        SettingsError: an item is not of that form, a setting is there twice, or as `parse_value`.
+    """
+    found: dict[str, tuple[Any, ...]] = {}
+    for item in items:
+        name, values = _split(item, "--vary")
+        if name in found:
+            raise SettingsError(f"--vary {item}: {name} is varied twice; give all its values at once")
+        found[name] = tuple(dict.fromkeys(parse_value(name, text) for text in values.split(",")))
+    return found
+
+
+def _split(item: str, flag: str) -> tuple[str, str]:
+    name, equals, values = item.partition("=")
+    if not equals or not name or not values:
+        example = "ratio=0.5,0.8" if flag == "--vary" else "steps=20"
+        raise SettingsError(f"{flag} {item}: write a setting and what it is, like {flag} {example}")
+    return name.replace("-", "_"), values
+
+
+def build_variants(
+    *,
+    presets: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    phrasings: Sequence[Phrasing] = ("captions",),
+    switches: dict[str, Any] | None = None,
+    varied: dict[str, tuple[Any, ...]] | None = None,
+) -> tuple[Variant, ...]:
+    """Return each preset with each method in each phrasing, and where settings are varied each of their values.
+
+    Several varied settings are varied one at a time. A name holds only what there are several of. Variants that are not
+    varied keep example pictures; a varied ratio is also a point of the method's trade-off.
+
+    Raises:
+        SettingsError: a preset is unknown, or a value is out of range.
+    """
+    found = []
+    several = len(presets) > 1
+    for preset in presets or (DEFAULT_PRESET,):
+        for phrasing in phrasings:
+            for method in methods or ("diffedit",):
+                words = [method, *([preset] if several or (presets and not methods) else [])]
+                line = " ".join([*words, *([phrasing] if len(phrasings) > 1 else [])])
+                base = Settings.from_preset(preset, **(switches or {}))
+                if not varied:
+                    found.append(Variant(line, method, base, phrasing, preset, {PANELS: 1}))
+                for setting, values in (varied or {}).items():
+                    for value in values:
+                        changed = {**(switches or {}), setting: value}
+                        settings = Settings.from_preset(preset, **changed)
+                        name, tags = f"{line} {setting}={_word(value)}", _tags(line, setting, value)
+                        found.append(Variant(name, method, settings, phrasing, preset, tags))
+    return tuple(found)
+
+
+def _tags(line: str, setting: str, value: Any) -> dict[str, str | float | int]:
+    plain = value if isinstance(value, int | float) and not isinstance(value, bool) else _word(value)
+    tags: dict[str, str | float | int] = {"vary": setting, "value": plain, "line": line}
+    return {**tags, "curve": line, "ratio": value} if setting == "ratio" else tags
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "auto" if value is None else str(value)
