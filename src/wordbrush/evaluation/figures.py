@@ -37,7 +37,7 @@ def _estimate(summary: Summary, variant: str, scope: str, metric: str) -> Estima
 
 def _bars(rows: Rows, summary: Summary) -> list[tuple[str, str]]:
     scopes = scopes_of(rows.plan.kinds)
-    plain = [v for v in rows.plan.variants if "vary" not in v.tags][:MOST_BARS]
+    plain = [v for v in rows.plan.variants if not {"vary", "curve"} & v.tags.keys()][:MOST_BARS]
     made = []
     for metric in BARS:
         values = {v.name: [_estimate(summary, v.name, scope, metric) for scope in scopes] for v in plain}

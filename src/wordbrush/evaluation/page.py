@@ -96,13 +96,14 @@ def render(rows: Rows, out: Path, result: dict[str, Any], summary: Summary, diff
 
 
 def _head(title: str, result: dict[str, Any]) -> str:
-    bench, model = result["bench"], result["model"]
+    bench, model, lpips = result["bench"], result["model"], result["lpips"]
     facts = {
         "Command": result["words"],
         "Version": ", ".join(f"{name} {version}" for name, version in result["versions"].items()),
         "Model": f"{model['name']} ({model['family']}, {model['dtype']}), weights {model['sha256'][:16]}",
         "Bench": f"{bench['items']} items of {len(bench['kinds'])} kinds, {bench['sha256'][:16]}",
         "Judge": str(result["judge"])[:16],
+        "LPIPS": f"skipped: {lpips['skipped']}" if "skipped" in lpips else ", ".join(lpips.values()),
         "Seed": str(result["seed"]),
     }
     rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts.items())

@@ -151,8 +151,17 @@ def folder_digest(folder: Path | None) -> str | None:
     return digest_files(files)
 
 
-def fingerprint(plan: RunPlan, items: Sequence[TruthItem], identity: ModelIdentity) -> dict[str, Any]:
-    """Return everything that decides the rows, as JSON values; not the number of workers, which decides nothing."""
+def fingerprint(
+    plan: RunPlan, items: Sequence[TruthItem], identity: ModelIdentity, lpips: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return everything that decides the rows, as JSON values; not the number of workers, which decides nothing.
+
+    Args:
+        plan: what runs.
+        items: on what.
+        identity: the model.
+        lpips: which network, or why there is none.
+    """
     model = identity.as_dict()
     return {
         "version": importlib.metadata.version("wordbrush"),
@@ -165,7 +174,7 @@ def fingerprint(plan: RunPlan, items: Sequence[TruthItem], identity: ModelIdenti
             "sha256": _items_digest(items),
         },
         "judge": folder_digest(plan.judge),
-        "lpips": folder_digest(plan.lpips),
+        "lpips": lpips,
         "seed": plan.seed,
         "share": plan.share,
         "measure_memory": plan.measure_memory,

@@ -12,7 +12,7 @@ from wordbrush.evaluation.crew import Job, crew_rows
 from wordbrush.evaluation.journal import Journal
 from wordbrush.evaluation.plan import Row, Rows, RunPlan, find_method, fingerprint, row_id
 from wordbrush.evaluation.truth import load_truth
-from wordbrush.evaluation.worker import Worker, load_editor
+from wordbrush.evaluation.worker import Worker, load_editor, open_lpips, told
 
 if TYPE_CHECKING:
     from wordbrush.editor import Editor
@@ -72,7 +72,7 @@ def run(
     except OSError as error:
         raise OutputError(f"{out}: the folder cannot be made ({error.strerror}); choose another with --out") from error
     editor = load_editor(plan)
-    facts = fingerprint(plan, items, editor.model.identity)
+    facts = fingerprint(plan, items, editor.model.identity, told(open_lpips(plan.lpips)))
     with Journal.open(out / JOURNAL, facts, force=force) as journal:
         jobs = _left(plan, items, journal)
         total = len(items) * len(plan.variants)

@@ -10,13 +10,14 @@ import numpy as np
 
 from wordbrush.errors import InputError
 from wordbrush.evaluation import metrics
+from wordbrush.evaluation.flops import Costs, total
 from wordbrush.evaluation.items import Bytes, Outcome, TruthItem
 from wordbrush.evaluation.judge import verdict
 
 if TYPE_CHECKING:
     from wordbrush.evaluation.judge import Judge
 
-__all__ = ["BACKGROUND_KEPT_DB", "METRICS", "PSNR_CAP_DB", "Costs", "Measure", "Score", "Tools", "score"]
+__all__ = ["BACKGROUND_KEPT_DB", "METRICS", "PSNR_CAP_DB", "Measure", "Score", "Tools", "score"]
 
 Score = dict[str, float | bool | None]
 
@@ -77,19 +78,6 @@ METRICS: Final[Mapping[str, Measure]] = {
 """Every metric of a row, in the order of the reports."""
 
 
-@dataclass(frozen=True)
-class Costs:
-    """What a checkpoint's parts cost at the pictures' size, in TFLOP: one row of one network call, and the codec."""
-
-    evaluation: float
-    encode: float
-    decode: float
-
-    def of(self, evaluations: int) -> float:
-        """Return the TFLOP of an edit; one that never calls the network does not encode either."""
-        return self.evaluation * evaluations + self.encode + self.decode if evaluations else 0.0
-
-
 @dataclass(frozen=True, eq=False)
 class Tools:
     """What scoring needs besides the truth; what is missing leaves its metrics null.
@@ -97,7 +85,7 @@ class Tools:
     Attributes:
         judge: reads pictures.
         lpips: perceptual distance of two pictures (height, width, RGB).
-        costs: of the model.
+        costs: of the model at the item's size.
     """
 
     judge: Judge | None = None
@@ -132,7 +120,7 @@ def score(item: TruthItem, outcome: Outcome, tools: Tools) -> Score:
         **_judged(item, outcome, tools.judge),
         "lpips": None if tools.lpips is None else float(tools.lpips(item.picture, outcome.image)),
         "evaluations": outcome.evaluations,
-        "tflop": None if tools.costs is None else tools.costs.of(outcome.evaluations),
+        "tflop": _tflop(outcome.evaluations, tools.costs),
         "seconds": outcome.seconds,
         "peak_memory": None if outcome.peak_memory is None else outcome.peak_memory / 2**20,
     }
@@ -191,3 +179,10 @@ def _judged(item: TruthItem, outcome: Outcome, judge: Judge | None) -> Score:
         return dict.fromkeys(names)
     held = verdict(judge.look(outcome.image[None])[0], item)
     return {name: bool(getattr(held, field)) for name, field in names.items()}
+
+
+def _tflop(evaluations: int, costs: Costs | None) -> float | None:
+    """Return the cost of an edit: one encode, the evaluations, one decode; what runs no network encodes nothing."""
+    if costs is None:
+        return None
+    return total(costs, evaluations) if evaluations else 0.0

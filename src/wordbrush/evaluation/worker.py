@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from wordbrush.errors import ModelError
 from wordbrush.evaluation.examples import keep_example
+from wordbrush.evaluation.flops import Costs, tflop
 from wordbrush.evaluation.items import Bytes, Outcome, Task, TruthItem, Variant
 from wordbrush.evaluation.memory_probe import memory_probe
 from wordbrush.evaluation.networks.figures import Skipped
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from wordbrush.evaluation.networks.lpips import Lpips
     from wordbrush.session import Session
 
-__all__ = ["Worker", "load_editor", "open_lpips"]
+__all__ = ["Worker", "load_editor", "open_lpips", "told"]
 
 
 def load_editor(plan: RunPlan) -> Editor:
@@ -57,6 +58,8 @@ class Worker:
         self.methods = {variant.name: find_method(variant.method) for variant in plan.variants}
         lpips = open_lpips(plan.lpips)
         self.tools = Tools(Judge.load(plan.judge), None if isinstance(lpips, Skipped) else _distance(lpips))
+        self._warm: set[str] = set()
+        self._costs: dict[tuple[int, int, int | None], Costs] = {}
 
     def rows(self, item: TruthItem, names: Sequence[str]) -> Iterator[Row]:
         """Yield the row of each named variant on one item; what goes wrong is told in the row."""
@@ -65,13 +68,22 @@ class Worker:
             variant = self.variants[name]
             try:
                 outcome = self._outcome(item, variant, shared)
-                found = score(item, outcome, self.tools)
+                tools = replace(self.tools, costs=self._cost(item, settings_of(variant).resolution))
+                found = score(item, outcome, tools)
                 if variant.tags.get(PANELS):
                     keep_example(self.out, name, item.id, outcome)
                 yield Row(item.id, item.kind, name, found)
             except Exception as error:  # whatever a method does wrong, the other rows are worth having
                 text = " ".join(f"{type(error).__name__}: {error}".split())
                 yield Row(item.id, item.kind, name, error=text[:1000])
+
+    def _cost(self, item: TruthItem, resolution: int | None) -> Costs:
+        """Return what the model's parts cost on such a picture, counted once."""
+        height, width = item.region.shape
+        key = (height, width, resolution)
+        if key not in self._costs:
+            self._costs[key] = tflop(self.editor, (width, height), resolution=resolution)
+        return self._costs[key]
 
     def _outcome(self, item: TruthItem, variant: Variant, shared: dict[int | None, Session]) -> Outcome:
         """Run one variant; seconds stay null where its session was shared."""
@@ -83,9 +95,14 @@ class Worker:
             shared[settings.resolution] = session
         reference, query = item.texts[variant.phrasing]
         task = Task(item.picture, query, reference, self.plan.seed, item.region, item.retrieved)
+        method = self.methods[variant.name]
+        if self.plan.measure_memory and variant.method not in self._warm:
+            # What is loaded and compiled at a method's first call is no part of what an edit needs.
+            method(self.editor, self.editor.open(item.picture, resolution=settings.resolution), task, settings)
+            self._warm.add(variant.method)
         with memory_probe() if self.plan.measure_memory else nullcontext() as probe:
             begin = time.perf_counter()
-            made = self.methods[variant.name](self.editor, session, task, settings)
+            made = method(self.editor, session, task, settings)
             taken = time.perf_counter() - begin
         seconds = None if sharing else taken if made.seconds is None else made.seconds
         growth = probe.growth if probe is not None and made.peak_memory is None else made.peak_memory
@@ -104,6 +121,14 @@ def open_lpips(folder: Path | None) -> Lpips | Skipped:
     if folder is not None and isinstance(found, Skipped):
         raise ModelError(f"--lpips: {found.reason}")
     return found
+
+
+def told(lpips: Lpips | Skipped) -> dict[str, str]:
+    """Return which network it is, or why it is skipped; without the place it was read from."""
+    if isinstance(lpips, Skipped):
+        return {"skipped": lpips.reason}
+    card = lpips.card
+    return {"backbone": card.backbone, "weights_sha256": card.weights_sha256, "implementation": card.implementation}
 
 
 def _distance(lpips: Lpips) -> Callable[[Bytes, Bytes], float]:
