@@ -156,6 +156,8 @@ def _generator(order: Order, how: Generation) -> Callable[[Editor, Sequence[Entr
         order.terminal.note(f"making {len(wanted)} pictures")
         done = 0
         with run_progress(order.terminal) as told:
+            if told is not None:
+                told(Progress(0, len(wanted), 0, 0))
 
             def step() -> None:
                 nonlocal done

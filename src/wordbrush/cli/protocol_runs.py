@@ -230,6 +230,8 @@ def _edit(order: Order, task: Task, editor: Editor, entries: Sequence[Entry], ru
     resumed = sum(journal.is_done(entry.id) for entry in entries)
     done = failed = 0
     with run_progress(order.terminal) as told:
+        if told is not None:
+            told(Progress(0, len(entries), 0, 0))
 
         def step(entry: Entry, fault: str | None) -> None:
             nonlocal done, failed

@@ -92,7 +92,7 @@ def _rows(queries: Path) -> list[tuple[int, dict[str, str]]]:
             raise InputError(f"{queries}: the column {missing[0]} is missing; this is not FlexIT's queries.csv")
         rows = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
-        raise InputError(f"{queries}: line {reader.line_num} is not CSV ({error})") from error
+        raise InputError(f"{queries}: line {reader.line_num + 1} is not CSV ({error})") from error
     if not rows:
         raise InputError(f"{queries}: there is no query in it")
     for number, row in rows:
