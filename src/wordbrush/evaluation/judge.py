@@ -122,7 +122,7 @@ def shrink(pictures: NDArray[np.uint8], size: int) -> Tensor:
 
     Bilinear with a filter as wide as the shrinking asks for, so nothing aliases.
     """
-    batch = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    batch = torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1.0
     if batch.shape[2:] == (size, size):
         return batch
     return F.interpolate(batch, (size, size), mode="bilinear", antialias=True, align_corners=False)
