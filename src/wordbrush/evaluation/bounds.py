@@ -1,0 +1,298 @@
+"""Proposition 1 of the paper on a checkpoint: its constants, its bounds and the errors they bound; see `proposition`.
+
+C, K1 and K2 are estimates from below, as any from samples, so the bounds that are made of them are estimates too. They
+are looked at on noised latents of real pictures, at ten model times. Guidance of scale w makes the decode's estimate
+eps_empty + w (eps_Q - eps_empty): K2 becomes w K2, and C is measured anew.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wordbrush import noise
+from wordbrush.denoiser import Conditioning
+from wordbrush.errors import InputError
+from wordbrush.evaluation import lipschitz
+from wordbrush.evaluation._walks import decoded, noised, start_noise
+from wordbrush.evaluation.items import Task
+from wordbrush.evaluation.proposition import crossing, encode_bound, gronwall_bound, noise_bound, tau_of
+from wordbrush.guidance import combine
+from wordbrush.schedule import Level
+
+if TYPE_CHECKING:
+    from wordbrush.editor import Editor
+    from wordbrush.schedule import Schedule
+    from wordbrush.session import Session
+    from wordbrush.settings import Settings
+
+__all__ = ["RATIOS", "Bounds", "Constants", "Spread", "estimate_bounds"]
+
+RATIOS = tuple(i / 10 for i in range(1, 11))
+TIMES = tuple(i / 10 for i in range(1, 11))
+"""Model times at which C, K1 and K2 are looked at."""
+POWER_TIMES = (0.2, 0.5, 0.8)
+POWER_ITEMS = 2
+"""Where the power iteration, the dearest estimate of K1, is run."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A handful of numbers in short."""
+
+    count: int
+    mean: float
+    median: float
+    largest: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Summarise at least one value."""
+        return cls(len(values), float(np.mean(values)), float(np.median(values)), float(np.max(values)))
+
+
+@dataclass(frozen=True)
+class Constants:
+    """The constants of the proposition; lengths are root mean squares per element of the latents.
+
+    Attributes:
+        guidance: scale w of the guided decode.
+        c: |eps| over pictures, times and both texts; the bound takes the largest.
+        c_guided: |eps| under guidance.
+        k1: estimates of K1 by the way they were found: along `random` directions, between `pairs` of noised latents of
+            two pictures at one level, by `power` iteration; the bound takes the largest of all.
+        k2: the largest |eps(x, Q, t) - eps(x, empty, t)| over t, over pictures; the bound takes the mean, times w where
+            guided.
+    """
+
+    guidance: float
+    c: Spread
+    c_guided: Spread
+    k1: Mapping[str, Spread]
+    k2: Spread
+
+    @property
+    def lipschitz(self) -> float:
+        """K1 as the bounds take it."""
+        return max(found.largest for found in self.k1.values())
+
+    def bounds(self, tau: float) -> dict[str, float]:
+        """Return all bounds at a tau, unguided and guided."""
+        found = {}
+        for ending, c, scale in (("", self.c, 1.0), ("_guided", self.c_guided, self.guidance)):
+            k1, k2 = self.lipschitz, scale * self.k2.mean
+            found[f"noise_bound{ending}"] = noise_bound(tau, c.largest)
+            found[f"encode_bound{ending}"] = encode_bound(tau, k1, k2)
+            found[f"gronwall_bound{ending}"] = gronwall_bound(tau, k1, k2)
+        return found
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What `estimate_bounds` found.
+
+    Attributes:
+        model: identity of the checkpoint.
+        seed: of the first item's noises; the next has the next.
+        steps: of the full grid.
+        items: how many pictures.
+        constants: of the proposition.
+        rows: a ratio each: `ratio`, `time`, `tau`, then bounds and mean errors, unguided and, ending in `_guided`,
+            guided: `noise_bound`, `encode_bound`, `gronwall_bound`, `noise_error`, `encode_error`.
+        crossings: where starting from the inversion stops being the better of the two: the model time for the bounds
+            (`encode_bound`, `gronwall_bound`), the ratio for the measured errors (`error`), and the same guided; None
+            for nowhere.
+    """
+
+    model: Mapping[str, Any]
+    seed: int
+    steps: int
+    items: int
+    constants: Constants
+    rows: tuple[Mapping[str, float], ...]
+    crossings: Mapping[str, float | None]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON; what is not finite becomes None."""
+        rows = [{k: v if math.isfinite(v) else None for k, v in row.items()} for row in self.rows]
+        return {"schema": 1, "norm": "root mean square per latent element", **asdict(self), "rows": rows}
+
+
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    """The estimates at one noised latent, each (1, channel, height, width)."""
+
+    level: Level
+    x: Tensor
+    empty: Tensor
+    query: Tensor
+
+
+def _samples(session: Session, query: str, settings: Settings, seed: int) -> list[_Sample]:
+    """Noise a picture to every time of `TIMES` and estimate the noise under the empty text and the query."""
+    engine, z0 = session.engine, session.latent()
+    texts = Conditioning.concat([engine.prompt(text, settings).conditioning for text in ("", query)])
+    found = []
+    for number, time in enumerate(TIMES):
+        level = engine.model.schedule.level(time)
+        x = noised(z0, noise.normal(seed, "bounds", number, z0.shape[1:])[None].to(z0), level)
+        with torch.no_grad():
+            eps = engine.denoiser(x.expand(2, *x.shape[1:]), level, texts).eps
+        found.append(_Sample(level, x, eps[:1], eps[1:]))
+    return found
+
+
+def _lipschitz(
+    session: Session,
+    samples: Sequence[_Sample],
+    others: Sequence[_Sample],
+    settings: Settings,
+    seed: int,
+    *,
+    power: bool,
+) -> dict[str, list[float]]:
+    """Estimate K1 at the samples of one picture; `others` are those of the picture before, at the same levels."""
+    empty = session.engine.prompt("", settings).conditioning
+    found: dict[str, list[float]] = {"random": [], "pairs": [], "power": []}
+    for number, sample in enumerate(samples):
+
+        def estimate(x: Tensor, level: Level = sample.level) -> Tensor:
+            return session.engine.denoiser(x, level, empty).eps
+
+        direction = noise.normal(seed, "bounds direction", number, sample.x.shape[1:])[None].to(sample.x)
+        with torch.no_grad():
+            found["random"].append(float(lipschitz.along_directions(estimate, sample.x, direction)))
+        if others and others[number].x.shape == sample.x.shape:
+            pair = lipschitz.between(sample.x, others[number].x, sample.empty, others[number].empty)
+            found["pairs"].append(float(pair))
+        if power and TIMES[number] in POWER_TIMES:
+            found["power"].append(lipschitz.largest_singular_value(estimate, sample.x, direction))
+    return found
+
+
+def _constants(
+    sessions: Sequence[tuple[Session, Task]], settings: Settings, guidance: float, done: Callable[[], None]
+) -> Constants:
+    """Estimate C, K1 and K2."""
+    sizes: dict[str, list[float]] = {"c": [], "c_guided": [], "k2": []}
+    k1: dict[str, list[float]] = {}
+    before: list[_Sample] = []
+    for number, (session, task) in enumerate(sessions):
+        samples = _samples(session, task.query, settings, task.seed)
+        for s in samples:
+            sizes["c"] += [float(lipschitz.rms(eps)) for eps in (s.empty, s.query)]
+            sizes["c_guided"].append(float(lipschitz.rms(combine(s.empty, s.query, guidance))))
+        sizes["k2"].append(max(float(lipschitz.rms(s.query - s.empty)) for s in samples))
+        found = _lipschitz(session, samples, before, settings, task.seed, power=number < POWER_ITEMS)
+        for name, values in found.items():
+            k1.setdefault(name, []).extend(values)
+        before = samples
+        done()
+    spreads = {name: Spread.of(values) for name, values in sizes.items()}
+    return Constants(guidance, k1={name: Spread.of(values) for name, values in k1.items() if values}, **spreads)
+
+
+def _errors(session: Session, task: Task, settings: Settings, ratio: float, guidance: float) -> dict[str, float]:
+    """Decode from both starts, unguided and guided, and return the distances to z0."""
+    z0 = session.latent()
+    found: dict[str, float] = {}
+    cut = settings.changed(ratio=ratio)
+    starts = {
+        "noise": noised(z0, start_noise(session, task), session.engine.levels(cut)[-1]),
+        "encode": session.trajectory("", settings=cut)[-1],
+    }
+    for name, x in starts.items():
+        for ending, scale in (("", 1.0), ("_guided", guidance)):
+            if ending and scale == 1.0:
+                found[f"{name}_error{ending}"] = found[f"{name}_error"]
+                continue
+            clean = decoded(session, x, task, cut.changed(guidance=scale))
+            found[f"{name}_error{ending}"] = float(lipschitz.rms(clean - z0))
+    return found
+
+
+def _rows(
+    sessions: Sequence[tuple[Session, Task]],
+    known: Constants,
+    settings: Settings,
+    ratios: Sequence[float],
+    done: Callable[[], None],
+) -> Iterator[dict[str, float]]:
+    """Yield one row a ratio: both bounds, and the errors averaged over the pictures."""
+    for ratio in ratios:
+        errors = []
+        for session, task in sessions:
+            errors.append(_errors(session, task, settings, ratio, known.guidance))
+            done()
+        level = sessions[0][0].engine.levels(settings.changed(ratio=ratio))[-1]
+        means = {name: float(np.mean([e[name] for e in errors])) for name in errors[0]}
+        tau = tau_of(level)
+        yield {"ratio": ratio, "time": float(level.time), "tau": tau, **known.bounds(tau), **means}
+
+
+def _crossings(known: Constants, rows: Sequence[Mapping[str, float]], schedule: Schedule) -> dict[str, float | None]:
+    """Find where starting from the inversion stops being better: by the bounds, and as measured."""
+    times = [i / 500 for i in range(1, 501)]
+    curves = [known.bounds(tau_of(schedule.level(time))) for time in times]
+    ratios = [row["ratio"] for row in rows]
+    found: dict[str, float | None] = {}
+    for ending in ("", "_guided"):
+        noise_bounds = [c[f"noise_bound{ending}"] for c in curves]
+        for name in ("encode", "gronwall"):
+            found[f"{name}_bound{ending}"] = crossing(times, [c[f"{name}_bound{ending}"] for c in curves], noise_bounds)
+        measured = [[row[f"{start}_error{ending}"] for row in rows] for start in ("encode", "noise")]
+        found[f"error{ending}"] = crossing(ratios, *measured)
+    return found
+
+
+def estimate_bounds(
+    editor: Editor,
+    items: Sequence[tuple[Any, str]],
+    settings: Settings,
+    ratios: Sequence[float] = RATIOS,
+    seed: int = 0,
+    *,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Bounds:
+    """Estimate the constants of Proposition 1, its bounds, and the errors they bound.
+
+    Args:
+        editor: the model.
+        items: (picture, query) pairs, at least one; a picture is anything that `Editor.open` takes.
+        settings: of the walks: steps, solver, label, guidance. The inversion is the proposition's: empty text, no
+            guidance; and the decode draws no noise.
+        ratios: encoding ratios in (0, 1], rising.
+        seed: of all noises.
+        on_step: called with what is done and how much there is: the constants of an item, or one ratio of it.
+
+    Raises:
+        InputError: there is no item, or the ratios are none, do not rise, or leave (0, 1].
+        ModelError: the schedule does not preserve variance.
+    """
+    if not items:
+        raise InputError("bounds: there is no item; give at least one picture with its query")
+    if not ratios or list(ratios) != sorted(set(ratios)) or ratios[0] <= 0 or ratios[-1] > 1:
+        raise InputError(f"bounds: ratios {list(ratios)}: give rising numbers above 0, at most 1")
+    chosen = settings.changed(inversion_text="empty", inversion_guidance=1.0, eta=0.0)
+    guidance, steps = editor.engine.guidance(chosen), len(items) * (1 + len(ratios))
+    tau_of(editor.model.schedule.level(0.5))
+    finished = 0
+
+    def done() -> None:
+        nonlocal finished
+        finished += 1
+        if on_step is not None:
+            on_step(finished, steps)
+
+    opened = [(editor.open(picture, resolution=chosen.resolution), query) for picture, query in items]
+    sessions = [(s, Task(s.picture.pixels, query, "", seed=seed + i)) for i, (s, query) in enumerate(opened)]
+    known = _constants(sessions, chosen, guidance, done)
+    rows = tuple(_rows(sessions, known, chosen, ratios, done))
+    crossings = _crossings(known, rows, editor.model.schedule)
+    return Bounds(editor.model.identity.as_dict(), seed, chosen.steps, len(items), known, rows, crossings)
