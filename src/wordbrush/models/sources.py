@@ -13,7 +13,7 @@ from wordbrush.models.layout import INDEX, needed_files
 from wordbrush.models.quiet import quiet_hub
 from wordbrush.models.weights import refuse_pickle_name
 
-__all__ = ["BUILT_IN", "Located", "list_files", "locate"]
+__all__ = ["BUILT_IN", "Located", "list_files", "locate", "offline"]
 
 BUILT_IN = ("pocket",)
 """Models that are shipped inside the package."""
@@ -81,10 +81,11 @@ def locate(
             f"no model {text!r}: give {', '.join(map(repr, BUILT_IN))}, a folder in diffusers layout, a .safetensors "
             "file, or a hub id such as 'owner/name'"
         )
-    return _from_hub(text, revision or "main", local_files_only or _offline(), prefer_half, progress)
+    return _from_hub(text, revision or "main", local_files_only or offline(), prefer_half, progress)
 
 
-def _offline() -> bool:
+def offline() -> bool:
+    """Say whether the environment forbids the network, now or when the hub client was imported."""
     from huggingface_hub import constants
 
     asked = any(os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"} for name in _OFFLINE_NAMES)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from wordbrush.errors import ModelError
 from wordbrush.evaluation.networks.figures import Card, Skipped
 from wordbrush.models.digests import digest_files
 from wordbrush.models.quiet import quiet, quiet_hub
+from wordbrush.models.sources import offline
 from wordbrush.models.weights import check_finite, is_pickle_name, read_header
 
 __all__ = ["CONVERT", "Place", "find", "load_pretrained", "load_state"]
@@ -85,16 +87,20 @@ def _from_hub(repository: str, kind: str, revision: str) -> Place | Skipped:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
+    fetch = partial(snapshot_download, allow_patterns=_PATTERNS)
+
     def place(folder: str) -> Place:
         commit = Path(folder).name
         return Place(Path(folder), repository, commit if _COMMIT.fullmatch(commit) else revision)
 
     try:
-        cached = place(snapshot_download(repository, revision=revision, local_files_only=True))
+        cached = place(fetch(repository, revision=revision, local_files_only=True))
         if cached.weights():
             return cached
     except (LocalEntryNotFoundError, ValueError):
         pass
+    if offline():
+        return Skipped(kind, f"{repository} is not in the local hub cache, and HF_HUB_OFFLINE forbids to fetch it")
     try:
         # Asked first because it fails at once without a network, where the download would try again and again.
         about = HfApi().model_info(repository, revision=revision, timeout=_PATIENCE)
@@ -103,7 +109,7 @@ def _from_hub(repository: str, kind: str, revision: str) -> Place | Skipped:
             pickles = [name for name in names if is_pickle_name(name)]
             return Skipped(kind, _pickled(f"{repository}/{pickles[0]}") if pickles else f"{repository} has no weights")
         with quiet_hub():
-            return place(snapshot_download(repository, revision=revision, allow_patterns=_PATTERNS))
+            return place(fetch(repository, revision=revision))
     except Exception as error:  # whichever HTTP client the hub library uses, with errors of its own
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         return Skipped(kind, f"{repository} at revision {revision} is not in the local cache and not fetched: {reason}")

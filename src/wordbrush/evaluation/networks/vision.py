@@ -112,15 +112,18 @@ class Structure:
         keys = [module for name, module in model.named_modules() if name.endswith(".k_proj")]
         self._last: nn.Module = keys[-1]
 
-    def self_similarity(self, picture: NDArray[np.uint8]) -> Tensor:
-        """Return the cosines between the keys of all tokens, (token, token), the class token first."""
+    def self_similarity(self, stack: Tensor) -> Tensor:
+        """Return the cosines between the keys of all tokens, (token, token), the class token first.
+
+        Args:
+            stack: one prepared picture, (1, channel, height, width).
+        """
         held: list[Tensor] = []
         handle = self._last.register_forward_hook(lambda _module, _inputs, output: held.append(output[0]))
+        # Pictures may be of another size than the network was trained with.
+        options = {"interpolate_pos_encoding": True} if self._model.config.model_type == "vit" else {}
         try:
             with torch.inference_mode():
-                stack = self.preparation(picture)[None]
-                # Pictures may be of another size than the network was trained with.
-                options = {"interpolate_pos_encoding": True} if self._model.config.model_type == "vit" else {}
                 self._model(pixel_values=stack, **options)
         finally:
             handle.remove()
@@ -139,10 +142,10 @@ class Structure:
             raise InputError(f"{len(first)} pictures cannot be compared with {len(second)}: give one partner each")
         found = []
         for a, b in zip(first, second, strict=True):
-            one, other = self.self_similarity(a), self.self_similarity(b)
+            one, other = self.preparation(a)[None], self.preparation(b)[None]
             if one.shape != other.shape:
                 raise InputError(f"pictures of {a.shape[:2]} and {b.shape[:2]}: the structure distance needs one shape")
-            found.append(float(((one - other) ** 2).mean()))
+            found.append(float(((self.self_similarity(one) - self.self_similarity(other)) ** 2).mean()))
         return np.array(found)
 
 
@@ -181,14 +184,14 @@ def load_classifier(source: str | Path | None, revision: str | None = None) -> C
     Raises:
         ModelError: the checkpoint is there but is no image classifier, or is damaged.
     """
-    from transformers import AutoModelForImageClassification
-
     place = _open(source, "classifier", revision)
     if isinstance(place, Skipped):
         return place
     preparation = _preparation(place, "classifier")
     if isinstance(preparation, Skipped):
         return preparation
+    from transformers import AutoModelForImageClassification
+
     model = load_pretrained(AutoModelForImageClassification, place.path)
     return Classifier(model, _card(place, model), preparation)
 
