@@ -61,7 +61,7 @@ def wilson(right: int, n: int) -> Share:
     z, p = 1.96, right / n
     centre, spread = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    return Share(p, (centre - spread) / scale, (centre + spread) / scale, n)
+    return Share(p, max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale), n)
 
 
 def scenes(count: int) -> list[Scene]:
