@@ -10,6 +10,7 @@ from wordbrush.cli.demo import demo
 from wordbrush.cli.doctor import doctor
 from wordbrush.cli.edit import edit
 from wordbrush.cli.evaluate import evaluate
+from wordbrush.cli.evaluate_bounds import bounds
 from wordbrush.cli.evaluate_protocols import coco, imagenet, pie, prompts
 from wordbrush.cli.mask import mask
 from wordbrush.cli.models import models
@@ -51,6 +52,7 @@ app.command()(edit)
 app.command()(mask)
 app.command()(demo)
 app.add_typer(models, name="models")
+evaluate.command()(bounds)
 for _protocol in (imagenet, coco, prompts, pie):
     evaluate.command()(_protocol)
 app.add_typer(evaluate, name="eval")
