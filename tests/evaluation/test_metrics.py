@@ -69,6 +69,21 @@ def test_ssim_of_two_flat_pictures_is_the_luminance_term() -> None:
     assert metrics.ssim(a[..., 0], b[..., 0]) == pytest.approx(wanted, abs=1e-9)
 
 
+def test_ssim_of_a_part_equals_that_part_of_the_whole_map() -> None:
+    """Only the surroundings of the selected pixels are looked at, which must not show."""
+    from torchmetrics.functional.image.ssim import structural_similarity_index_measure as similarity
+
+    random = np.random.default_rng(3)
+    a, b = (random.integers(0, 256, (40, 52, 3)).astype(np.uint8) for _ in range(2))
+    planes = [torch.from_numpy(x.astype(np.float64).transpose(2, 0, 1))[None] for x in (a, b)]
+    _, full = similarity(*planes, sigma=1.5, kernel_size=11, data_range=255.0, return_full_image=True)
+    for rows, columns in ((slice(0, 3), slice(0, 4)), (slice(17, 21), slice(30, 31)), (slice(35, 40), slice(2, 52))):
+        where = np.zeros((40, 52), bool)
+        where[rows, columns] = True
+        expected = float(full[0][:, rows, columns].mean())
+        assert metrics.ssim(a, b, where) == pytest.approx(expected, abs=1e-9)
+
+
 def test_ssim_where_a_change_is_out_of_reach_is_one() -> None:
     a = picture(3)
     b = a.copy()

@@ -86,6 +86,10 @@ def ssim(a: Array, b: Array, where: Bool | None = None) -> float | None:
     _difference(a, b)
     if min(a.shape[:2]) <= _WINDOW // 2:
         raise InputError(f"a picture of {a.shape[:2]} is too small for SSIM: each side needs {_WINDOW // 2 + 1} pixels")
+    if where is not None and where.any():
+        # A value depends on its window alone, so what is further away need not be looked at.
+        place = _around(where, _WINDOW // 2)
+        a, b, where = a[place], b[place], where[place]
     import torch
     from torchmetrics.functional.image.ssim import structural_similarity_index_measure as similarity
 
@@ -96,6 +100,15 @@ def ssim(a: Array, b: Array, where: Bool | None = None) -> float | None:
     _, full = similarity(planes(a), planes(b), sigma=1.5, kernel_size=_WINDOW, data_range=255.0, return_full_image=True)
     chosen = _chosen(full[0].permute(1, 2, 0).numpy(), where)
     return float(chosen.mean()) if chosen.size else None
+
+
+def _around(where: Bool, margin: int) -> tuple[slice, slice]:
+    """Return the rows and columns that hold all selected pixels and `margin` more on each side, where there are any."""
+    found = []
+    for axis, length in enumerate(where.shape):
+        inside = np.flatnonzero(where.any(axis=1 - axis))
+        found.append(slice(max(0, int(inside[0]) - margin), min(length, int(inside[-1]) + 1 + margin)))
+    return found[0], found[1]
 
 
 def largest_error(a: Array, b: Array, where: Bool | None = None) -> float | None:
