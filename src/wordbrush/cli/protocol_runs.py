@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from wordbrush.evaluation.items import Method
     from wordbrush.evaluation.journal import Journal
     from wordbrush.evaluation.protocols.common import Entry, Protocol
-    from wordbrush.evaluation.protocols.measuring import Pair, Table
+    from wordbrush.evaluation.protocols.measuring import Pair
     from wordbrush.evaluation.protocols.running import Run, Tally
     from wordbrush.evaluation.protocols.suites import Suite, Weights
+    from wordbrush.evaluation.protocols.tables import Table
     from wordbrush.settings import Settings
 
 __all__ = ["PARTIAL", "Order", "one_of", "run_protocol", "with_run_flags"]
@@ -246,8 +247,9 @@ def _finish(
     order: Order, task: Task, entries: Sequence[Entry], journal: Journal, facts: dict[str, Any], tally: Tally
 ) -> None:
     """Measure, write the report, print the figures and set the exit code."""
-    from wordbrush.evaluation.protocols.measuring import figures_of, measure_entries, measure_sets, pairs_of
+    from wordbrush.evaluation.protocols.measuring import measure_entries, measure_sets, pairs_of
     from wordbrush.evaluation.protocols.reporting import Report, figure_lines, write_report
+    from wordbrush.evaluation.protocols.tables import figures_of
 
     terminal = order.terminal
     pairs: list[Pair] = pairs_of(entries, journal)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from wordbrush.errors import InputError
 from wordbrush.evaluation import metrics
+from wordbrush.evaluation.networks.preparing import FLEXIT_CLASSIFIER
 from wordbrush.evaluation.protocols.measuring import Measure, Pair, Score
 from wordbrush.evaluation.protocols.pie import framed
 from wordbrush.picture import Picture
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Files",
     "classifier_measure",
+    "classifier_preparation",
     "clip_measure",
     "distance_measure",
     "lpips_measure",
@@ -94,11 +96,12 @@ def clip_measure(network: Clip) -> Measure:
     return Measure("clip", ("clip_score", "clip_score_input"), compute, network)
 
 
-def classifier_measure(network: Classifier, classes: Sequence[int], preparation: Preparation) -> Measure:
+def classifier_measure(network: Classifier, classes: Sequence[int]) -> Measure:
     """Return FlexIT's three shares: the target class is seen, still the source class, or another one.
 
     Only classes that are a target somewhere in the query list are possible answers.
     """
+    preparation = classifier_preparation(network.preparation)
 
     def compute(pair: Pair) -> Score:
         seen = int(network.predict([pair.edited], classes, preparation)[0])
@@ -107,6 +110,12 @@ def classifier_measure(network: Classifier, classes: Sequence[int], preparation:
 
     columns = ("accuracy", "unedited", "wrongly_edited")
     return Measure("classifier", columns, compute, network, preparation, {"classes": list(classes)})
+
+
+def classifier_preparation(own: Preparation) -> Preparation:
+    """Return what a classifier sees: FlexIT's square if it takes 384 pixels, else what it asks for."""
+    side = own.crop or (own.resize if isinstance(own.resize, tuple) else None)
+    return FLEXIT_CLASSIFIER if side == FLEXIT_CLASSIFIER.crop else own
 
 
 def structure_measure(network: Structure) -> Measure:
@@ -181,7 +190,7 @@ def _plain_ssim(a: Bytes, b: Bytes) -> float:
     return float(similarity(*planes, data_range=1.0))
 
 
-def pie_lpips(network: Lpips, preparation: Preparation) -> Measure:
+def pie_lpips(network: Lpips) -> Measure:
     """Return PIE-Bench's LPIPS (SqueezeNet) between the pictures with their masks blackened, at their own size."""
 
     def compute(pair: Pair) -> Score:
@@ -189,9 +198,9 @@ def pie_lpips(network: Lpips, preparation: Preparation) -> Measure:
         if rest is None:
             return {"pie_lpips_squeeze": None}
         a, b = (_blacked(picture, rest) for picture in (pair.source, pair.edited))
-        return {"pie_lpips_squeeze": float(network.distances([a], [b], preparation)[0])}
+        return {"pie_lpips_squeeze": float(network.distances([a], [b])[0])}
 
-    return Measure("pie-lpips", ("pie_lpips_squeeze",), compute, network, preparation)
+    return Measure("pie-lpips", ("pie_lpips_squeeze",), compute, network)
 
 
 def pie_clip(network: Clip) -> Measure:

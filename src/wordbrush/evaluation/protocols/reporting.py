@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wordbrush.evaluation.protocols.measuring import Pair, Score, Table
+from wordbrush.evaluation.protocols.measuring import Pair, Score
+from wordbrush.evaluation.protocols.tables import Table
 from wordbrush.files import write_atomic
 
 if TYPE_CHECKING:

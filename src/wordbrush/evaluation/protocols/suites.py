@@ -13,7 +13,7 @@ from wordbrush.evaluation.networks.clip import load_clip
 from wordbrush.evaluation.networks.figures import Skipped
 from wordbrush.evaluation.networks.inception import load_inception
 from wordbrush.evaluation.networks.lpips import load_lpips
-from wordbrush.evaluation.networks.preparing import FLEXIT_CLASSIFIER, FLEXIT_SQUARE
+from wordbrush.evaluation.networks.preparing import FLEXIT_SQUARE
 from wordbrush.evaluation.networks.vision import load_classifier, load_features, load_structure
 from wordbrush.evaluation.protocols import measures
 from wordbrush.evaluation.protocols.judging import JUDGE_COLUMNS, find_judge
@@ -124,7 +124,7 @@ def imagenet_suite(weights: Weights, classes: Sequence[int]) -> Suite:
     classifier = load_classifier(weights.source("classifier"))
     suite.add(
         classifier,
-        partial(measures.classifier_measure, classes=classes, preparation=FLEXIT_CLASSIFIER),
+        partial(measures.classifier_measure, classes=classes),
         "accuracy",
         "unedited",
         "wrongly_edited",

@@ -1,0 +1,78 @@
+"""Figures over all entries of a run, and over the rows of its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wordbrush.evaluation.networks.figures import Figure, Skipped
+from wordbrush.evaluation.protocols.measuring import Measure, Pair, Score
+
+__all__ = ["Table", "figures_of"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A row of a table of figures.
+
+    Attributes:
+        table: `all`, or the name of a grouping such as `edit type`.
+        row: which group; `all` in the first table.
+        entries: how many entries are in it.
+        figures: one a metric.
+    """
+
+    table: str
+    row: str
+    entries: int
+    figures: tuple[Figure, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON values; `undefined` counts the entries for which a metric is not defined."""
+        figures = [
+            {**figure.to_json(), "undefined": max(0, self.entries - figure.n) if not figure.skipped else None}
+            for figure in self.figures
+        ]
+        return {"table": self.table, "row": self.row, "entries": self.entries, "figures": figures}
+
+
+def figures_of(
+    pairs: Sequence[Pair],
+    values: Mapping[str, Score],
+    measures: Sequence[Measure],
+    skipped: Sequence[tuple[str, Skipped]],
+    sets: Sequence[Figure] = (),
+    seed: int = 0,
+) -> list[Table]:
+    """Return the table over all entries, and one row for each group of entries.
+
+    Args:
+        pairs: what was edited.
+        values: of `measure_entries`.
+        measures: the metrics of single entries.
+        skipped: metrics that could not be computed, and why.
+        sets: figures of all results together; they stand in the first table.
+        seed: of the bootstrap.
+    """
+    missing = tuple(Figure.missing(column, why) for column, why in skipped)
+    everything = (*_over(pairs, values, measures, seed), *sets, *missing)
+    tables = [Table("all", "all", len(pairs), everything)]
+    groups: dict[tuple[str, str], list[Pair]] = {}
+    for pair in pairs:
+        for item in pair.entry.groups.items():
+            groups.setdefault(item, []).append(pair)
+    for (table, row), members in sorted(groups.items()):
+        tables.append(Table(table, row, len(members), tuple(_over(members, values, measures, seed))))
+    return tables
+
+
+def _over(
+    pairs: Sequence[Pair], values: Mapping[str, Score], measures: Sequence[Measure], seed: int
+) -> Iterator[Figure]:
+    for measure in measures:
+        for column in measure.columns:
+            found = [values.get(pair.entry.id, {}).get(column) for pair in pairs]
+            yield Figure.over(column, found, measure.network, measure.preparation, seed)
+    for column in ("mask_area", "seconds", "evaluations"):
+        yield Figure.over(column, [pair.row.get(column) for pair in pairs], seed=seed)
