@@ -21,6 +21,8 @@ are the share of steps in which a cell was edited.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,7 +49,11 @@ GRID = 32
 
 
 class AllChannels(TorchFunctionMode):
-    """Inside, `x.repeat(1, 4, 1, 1)` repeats to `channels` instead of 4."""
+    """Inside, `x.repeat(1, 4, 1, 1)` repeats to `channels` instead of 4.
+
+    Args:
+        channels: of the latent.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -60,6 +66,30 @@ class AllChannels(TorchFunctionMode):
         if func is torch.Tensor.repeat and args[1:] == (1, 4, 1, 1):
             args = (args[0], 1, self.channels, 1, 1)
         return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def all_channels(unet: Any, channels: int) -> Iterator[None]:
+    """Apply `AllChannels` inside the block where it changes anything, but not while the network runs.
+
+    A mode looks at every operation, which in the network would cost a tenth of its time.
+    """
+    if channels == 4:
+        yield
+        return
+    mode: Any = AllChannels(channels)
+
+    def leave(*_: Any) -> None:
+        mode.__exit__(None, None, None)
+
+    def enter(*_: Any) -> None:
+        mode.__enter__()
+
+    with ExitStack() as stack:
+        stack.callback(unet.register_forward_pre_hook(leave).remove)
+        stack.callback(unet.register_forward_hook(enter, always_call=True).remove)
+        stack.enter_context(mode)
+        yield
 
 
 def leditspp(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
@@ -83,8 +113,7 @@ def _run(
 ) -> Outcome:
     pipelines = pipelines_of(editor)
     pipe, factor = pipelines.leditspp, session.engine.codec.factor
-    side = session.resolution
-    fit = plan_fit(session.picture.size, grid=math.lcm(GRID, factor), resolution=side)
+    fit = plan_fit(session.picture.size, grid=math.lcm(GRID, factor), resolution=session.resolution)
     image = image_on_canvas(task, fit)
     old, new = differing_phrases(task.reference, task.query)
     told = [(text, back) for text, back in ((old, True), (new, False)) if text]
@@ -93,13 +122,12 @@ def _run(
         picked["editing_prompt"] = [text for text, _ in told]
         picked["reverse_editing_direction"] = [back for _, back in told]
     cells = (fit.canvas[1] // factor, fit.canvas[0] // factor)
+    picked["use_intersect_mask"] = _has_attention(pipelines.unet, cells)
     generator = torch.Generator().manual_seed(task.seed)
     with pipelines.running() as cost:
         pipe.invert(image, generator=generator, **inversion)
-        with AllChannels(pipelines.vae.config.latent_channels):
-            made = pipe(generator=generator, use_intersect_mask=_has_attention(pipelines.unet, cells), **picked).images[
-                0
-            ]
+        with all_channels(pipelines.unet, pipelines.vae.config.latent_channels):
+            made = pipe(generator=generator, **picked).images[0]
     shares = _shares(pipe, cells)
     return outcome_of(made, fit, cost, contrast=shares, mask=cells_on_picture(shares, fit))
 

@@ -29,7 +29,8 @@ def differing_phrases(reference: str, query: str) -> tuple[str, str]:
     while end < min(len(old), len(new)) - start and old[-1 - end] == new[-1 - end]:
         end += 1
     # A noun that both have, as in "red car", "blue car", belongs to the phrase where an adjective before it differs.
-    inner = bool(old[start : len(old) - end]) and bool(new[start : len(new) - end])
+    parts = (old[start : len(old) - end], new[start : len(new) - end])
+    inner = all(part and not _BOUNDS.intersection(part) for part in parts)
     while inner and start and old[start - 1] not in _BOUNDS:
         start -= 1
     while inner and end and old[-end] not in _BOUNDS:
