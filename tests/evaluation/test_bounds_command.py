@@ -16,6 +16,7 @@ def wordbrush(capfdbinary: pytest.CaptureFixture[bytes]) -> Command:
     return command_of(capfdbinary)
 
 
+@pytest.mark.slow
 def test_it_writes_its_three_reports_and_does_not_overwrite_them(wordbrush: Command, tmp_path: Path) -> None:
     model, out = tiny.write_folder(tmp_path / "model"), tmp_path / "out"
     quick = ("--model", model, "--set", "steps=4", "--set", "resolution=16", "--ratios", ".5,1")

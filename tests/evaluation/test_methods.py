@@ -310,6 +310,7 @@ def test_settings_reach_the_methods() -> None:
             assert not np.array_equal(run(name, task, QUICK.changed(**change)).image, image), (name, change)
 
 
+@pytest.mark.slow
 def test_pocket_changes_more_of_the_picture_without_a_mask() -> None:
     from tests.support.heldout import items
 
