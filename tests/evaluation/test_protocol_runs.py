@@ -106,7 +106,7 @@ def test_a_run_is_resumed_extended_and_never_mixed(
     assert json.loads(second)["seed"] == seed_of(0, json.loads(second)["id"])
     journal.write_bytes(journal.read_bytes()[:-9])  # killed while it wrote the second line
     stamp = (out / json.loads(first)["edited"]).stat().st_mtime_ns
-    third = wordbrush(*command, "--networks", networks, "-q", "--json")
+    third = wordbrush(*command, "--network", f"clip={networks / 'clip'}", "-q", "--json")
     assert third.code == 0
     again = journal.read_text().splitlines()[1:]
     assert again[0] == first
