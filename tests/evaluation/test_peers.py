@@ -40,6 +40,9 @@ ROWS = {
     "diffusers_inpaint_our_mask_pasted": 104,
 }
 
+TWINS = {"diffusers_diffedit_tuned", "leditspp_swap", "diffusers_inpaint_our_mask", "diffusers_inpaint_our_mask_tuned"}
+"""Run the same code as another, with other numbers."""
+
 
 @cache
 def small() -> Editor:
@@ -77,7 +80,7 @@ def ours(editor: Editor, what: Task) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.asarray(edited.image)
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in TWINS)) for n in PEERS])
 def test_a_peer_runs_counts_and_leaves_no_trace(name: str) -> None:
     editor, what = small(), task((16, 16))
     network = pipelines_of(editor).unet
