@@ -16,7 +16,7 @@ from tests.support.metric_networks import write_classifier, write_clip, write_lp
 from tests.support.protocols import pie_items, write_coco, write_imagenet, write_pie
 from wordbrush.evaluation.protocols.running import seed_of
 
-QUICK = ("--set", "steps=2", "--set", "maps=1")
+QUICK = ("--set", "steps=2", "--set", "maps=1", "--set", "resolution=32")
 
 
 @pytest.fixture
@@ -60,6 +60,7 @@ def rows_of(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "edits.jsonl").read_text().splitlines()[1:]]
 
 
+@pytest.mark.slow
 def test_pie_from_folder_to_report(wordbrush: Command, model: Path, networks: Path, tmp_path: Path) -> None:
     data, out = write_pie(tmp_path / "data"), tmp_path / "out"
     command = ("eval", "pie", "--data", data, "--out", out, "--model", model, *QUICK, "--networks", networks)
@@ -95,6 +96,7 @@ def test_pie_from_folder_to_report(wordbrush: Command, model: Path, networks: Pa
     assert any(line.startswith("edit type,0 random,pie_psnr,") for line in lines)
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed_extended_and_never_mixed(
     wordbrush: Command, model: Path, networks: Path, tmp_path: Path
 ) -> None:
@@ -154,6 +156,7 @@ def test_a_picture_of_another_size_than_its_mask_fails_alone(wordbrush: Command,
     assert figure(done.json, "pie_psnr")["skipped"]
 
 
+@pytest.mark.slow
 def test_imagenet_and_coco(wordbrush: Command, model: Path, networks: Path, tmp_path: Path) -> None:
     val, queries = write_imagenet(tmp_path / "imagenet", flat=True)
     shared: Sequence[Any] = ("--model", model, *QUICK, "--networks", networks, "-q", "--json")
@@ -180,7 +183,19 @@ def test_imagenet_and_coco(wordbrush: Command, model: Path, networks: Path, tmp_
 
 def test_prompts_on_the_pocket_without_any_data(wordbrush: Command, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = ("eval", "prompts", "--out", out, "--limit", "2", *QUICK, "--generation-steps", "2", "--judge", tmp_path)
+    command = (
+        "eval",
+        "prompts",
+        "--out",
+        out,
+        "--limit",
+        "2",
+        *QUICK[:4],
+        "--generation-steps",
+        "2",
+        "--judge",
+        tmp_path,
+    )
     done = wordbrush(*command, "--json", "-q")
     assert done.code == 0, done.err
     assert done.json["entries"] == {"chosen": 2, "done": 2, "failed": 0}
