@@ -36,6 +36,7 @@ COMMANDS = (
     ["models", "fetch"],
     ["eval"],
     ["eval", "truth"],
+    ["eval", "bounds"],
     ["eval", "imagenet"],
     ["eval", "coco"],
     ["eval", "prompts"],

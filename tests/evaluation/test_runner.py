@@ -1,0 +1,314 @@
+"""The runner: resumed after a kill, never mixed with another plan, the same whatever the number of workers."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.bench import BENCH, plain, quick_plan, write_judge, write_model
+from wordbrush.errors import InputError, ModelError, OutputError, SettingsError
+from wordbrush.evaluation.examples import choose, example_path, read_example
+from wordbrush.evaluation.items import Outcome, Task
+from wordbrush.evaluation.methods import METHODS
+from wordbrush.evaluation.plan import PANELS, Row, RunPlan, settings_of
+from wordbrush.evaluation.runner import JOURNAL, Progress, run
+from wordbrush.evaluation.truth import load_truth
+from wordbrush.evaluation.variants import build_variants
+
+TIMED = ("seconds", "peak_memory")
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A tiny model and a small judge, which knows nothing."""
+    base = tmp_path_factory.mktemp("run")
+    return write_model(base / "model"), write_judge(base / "judge")
+
+
+@pytest.fixture
+def plan(folders: tuple[Path, Path]) -> RunPlan:
+    return quick_plan(*folders)
+
+
+def untimed(rows: tuple[Row, ...]) -> list[Any]:
+    return [(r.item, r.variant, r.error, {k: v for k, v in r.metrics.items() if k not in TIMED}) for r in rows]
+
+
+def lines(out: Path) -> list[bytes]:
+    return (out / JOURNAL).read_bytes().splitlines(keepends=True)
+
+
+def test_rows_come_by_item_and_variant_and_are_on_the_disk(plan: RunPlan, tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    rows = run(plan, tmp_path, seen.append)
+    assert [(r.item, r.variant) for r in rows.rows] == [
+        (f"dev/object/00{i}", name) for i in range(2) for name in ("copy", "retrieve", "diffedit")
+    ]
+    assert [(p.done, p.total, p.resumed, p.failed) for p in seen] == [(i, 6, 0, 0) for i in range(7)]
+    assert len(lines(tmp_path)) == 7
+    written = [json.loads(line) for line in lines(tmp_path)[1:]]
+    assert [(w["item"], w["kind"], w["variant"], w["metrics"]) for w in written] == [
+        (r.item, r.kind, r.variant, r.metrics) for r in rows.rows
+    ]
+    copy, retrieved, edited = (r.metrics for r in rows.rows[:3])
+    assert copy["background_psnr"] == 100.0
+    assert retrieved["distance_to_input"] == pytest.approx(distance("dev/object/000"))
+    # Two maps under two texts, three of four steps up, and down with guidance.
+    assert edited["evaluations"] == 2 * 2 + 3 + 3 * 2
+    assert 0 < float(edited["tflop"] or 0) < 1
+    assert float(edited["seconds"] or 0) > 0
+    assert 0 < float(edited["mask_area"] or 0) < 1
+    assert edited["peak_memory"] is edited["lpips"] is None
+
+
+def distance(name: str) -> float:
+    item = next(i for i in load_truth(BENCH, "dev", ["object"], 1) if i.id == name)
+    return float(np.sqrt(np.mean((item.picture.astype(float) - item.retrieved) ** 2)) / 255)
+
+
+def test_a_second_run_has_nothing_to_do_and_says_the_same(plan: RunPlan, tmp_path: Path) -> None:
+    plan = replace(plan, variants=plain("copy", "retrieve"))
+    first, before = run(plan, tmp_path), lines(tmp_path)
+    seen: list[Progress] = []
+    again = run(plan, tmp_path, seen.append)
+    assert again.rows == first.rows
+    assert lines(tmp_path) == before
+    assert seen == [Progress(4, 4, 4, 0)]
+
+
+def test_a_torn_last_line_is_dropped_and_its_row_run_again(plan: RunPlan, tmp_path: Path) -> None:
+    plan = replace(plan, variants=plain("copy", "retrieve"))
+    first = run(plan, tmp_path)
+    whole = (tmp_path / JOURNAL).read_bytes()
+    (tmp_path / JOURNAL).write_bytes(whole[:-20])
+    seen: list[Progress] = []
+    assert untimed(run(plan, tmp_path, seen.append).rows) == untimed(first.rows)
+    assert [p.done for p in seen] == [3, 4]
+    assert lines(tmp_path)[:4] == whole.splitlines(keepends=True)[:4]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"seed": 1}, r"seed: 0 -> 1"),
+        ({"limit": 1}, r"bench\.items: 2 -> 1"),
+        ({"split": "test"}, r'bench\.\w+: .* -> .*; bench\.split: "dev" -> "test"'),
+        ({"variants": plain("copy")}, r"variants: "),
+        ({"share": True}, r"share: false -> true"),
+    ],
+)
+def test_another_plan_is_refused_unless_forced(
+    plan: RunPlan, tmp_path: Path, changes: dict[str, Any], told: str
+) -> None:
+    plan = replace(plan, variants=plain("copy", "retrieve"))
+    run(plan, tmp_path)
+    before = lines(tmp_path)
+    other = replace(plan, **changes)
+    with pytest.raises(OutputError, match=told + r".*--force"):
+        run(other, tmp_path)
+    assert lines(tmp_path) == before
+    assert len(run(other, tmp_path, force=True).rows) == (other.limit or 0) * len(other.variants)
+
+
+def test_another_model_and_another_judge_are_refused(plan: RunPlan, tmp_path: Path) -> None:
+    plan = replace(plan, variants=plain("copy"))
+    run(plan, tmp_path / "out")
+    with pytest.raises(OutputError, match=r"model\.name.*model\.parametrisation.*model\.sha256"):
+        run(replace(plan, model="pocket"), tmp_path / "out")
+    with pytest.raises(OutputError, match=r"judge: "):
+        run(replace(plan, judge=BENCH / "judge"), tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_two_workers_find_what_one_finds(plan: RunPlan, tmp_path: Path) -> None:
+    plan = replace(plan, limit=3)
+    one = run(plan, tmp_path / "one")
+    two = run(replace(plan, workers=2), tmp_path / "two")
+    assert untimed(two.rows) == untimed(one.rows)
+    assert not two.failed
+    pictures = [sorted((tmp_path / name / "pictures").rglob("*.png")) for name in ("one", "two")]
+    assert len(pictures[0]) == 9
+    assert [p.read_bytes() for p in pictures[0]] == [p.read_bytes() for p in pictures[1]]
+    # The number of workers decides nothing, so a run may go on with another.
+    seen: list[Progress] = []
+    run(plan, tmp_path / "two", seen.append)
+    assert seen == [Progress(9, 9, 9, 0)]
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_costs_its_item_and_no_more(plan: RunPlan, tmp_path: Path) -> None:
+    plan = replace(plan, limit=6, workers=2)
+    killed: list[int] = []
+
+    def kill(progress: Progress) -> None:
+        if progress.done == 1:
+            victim = multiprocessing.active_children()[0]
+            killed.append(victim.pid or 0)
+            os.kill(killed[0], signal.SIGKILL)
+
+    rows = run(plan, tmp_path, kill)
+    assert len(rows.rows) == 18
+    assert 1 <= len(rows.failed) <= 3
+    assert len({row.item for row in rows.failed}) == 1
+    assert all("exit code -9" in (row.error or "") for row in rows.failed)
+    again = run(replace(plan, workers=1), tmp_path)
+    assert not again.failed
+
+
+def test_an_item_that_fails_is_a_row_with_its_error_and_is_tried_again(
+    plan: RunPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = load_truth(BENCH, "dev", ["object"], 2)[1]
+
+    def picky(editor: Any, session: Any, task: Task, settings: Any) -> Outcome:
+        if np.array_equal(task.picture, broken.picture):
+            raise RuntimeError("not this\none")
+        return Outcome(task.picture, 0)
+
+    monkeypatch.setitem(METHODS, "picky", picky)
+    plan = replace(plan, variants=plain("picky", "copy"))
+    rows = run(plan, tmp_path)
+    assert [(r.item, r.variant, r.error) for r in rows.failed] == [(broken.id, "picky", "RuntimeError: not this one")]
+    assert rows.failed[0].metrics == {}
+    monkeypatch.setitem(METHODS, "picky", METHODS["copy"])
+    seen: list[Progress] = []
+    again = run(plan, tmp_path, seen.append)
+    assert not again.failed
+    assert [p.done for p in seen] == [3, 4]
+
+
+def test_shared_work_changes_no_result_and_has_no_seconds(plan: RunPlan, tmp_path: Path) -> None:
+    varied = build_variants(
+        methods=["diffedit", "mask_without_encode"],
+        switches={"steps": 4, "maps": 1, "threshold": 0.4},
+        varied={"ratio": (0.5, 0.75)},
+    )
+    plan = replace(plan, variants=varied, limit=1)
+    alone, shared = run(plan, tmp_path / "alone"), run(replace(plan, share=True), tmp_path / "shared")
+    assert untimed(alone.rows) == untimed(shared.rows)
+    assert all(float(row.metrics["seconds"] or 0) > 0 for row in alone.rows)
+    assert all(row.metrics["seconds"] is None for row in shared.rows)
+
+
+def test_memory_is_measured_where_it_is_asked_for(plan: RunPlan, tmp_path: Path) -> None:
+    plan = replace(plan, variants=plan.variants[2:], limit=1, measure_memory=True)
+    (row,) = run(plan, tmp_path).rows
+    assert 0 <= float(row.metrics["peak_memory"] if row.metrics["peak_memory"] is not None else -1) < 2000
+
+
+def test_examples_are_kept_where_a_variant_says_so(plan: RunPlan, tmp_path: Path) -> None:
+    kept = replace(plan.variants[2], name="keeps/../a picture")
+    plan = replace(plan, variants=(kept, replace(plan.variants[2], name="does not", tags={})), limit=1)
+    run(plan, tmp_path)
+    (path,) = (tmp_path / "pictures").rglob("*.png")
+    assert path == example_path(tmp_path, kept.name, "dev/object/000")
+    example = read_example(tmp_path, kept.name, "dev/object/000")
+    assert example is not None
+    item = load_truth(BENCH, "dev", ["object"], 1)[0]
+    assert example.result.shape == item.picture.shape
+    assert np.array_equal(example.result[example.mask == 0], item.picture[example.mask == 0])
+    assert example.contrast.max() == 1.0
+    assert read_example(tmp_path, "does not", "dev/object/000") is None
+
+
+def test_best_median_and_worst_are_chosen_by_a_metric() -> None:
+    rows = [Row(f"i{n}", "object", "v", {"m": value}) for n, value in enumerate([3.0, None, 1.0, 9.0, 4.0, 2.0])]
+    assert [(rank, row.item) for rank, row in choose(rows, "m")] == [("best", "i3"), ("median", "i0"), ("worst", "i2")]
+    assert [rank for rank, _ in choose(rows[:3], "m")] == ["best", "worst"]
+    assert choose(rows, "nothing") == []
+
+
+def test_what_cannot_run_is_told_before_anything_runs(plan: RunPlan, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"unknown method 'magic': known are copy.*peers.*leditspp"):
+        run(replace(plan, variants=plain("copy", "magic")), tmp_path / "out")
+    with pytest.raises(SettingsError, match="'copy' is there twice"):
+        replace(plan, variants=plain("copy", "copy"))
+    with pytest.raises(InputError, match=str(tmp_path / "none")):
+        run(replace(plan, bench=tmp_path / "none"), tmp_path / "out")
+    with pytest.raises(ModelError, match="none"):
+        run(replace(plan, model=str(tmp_path / "none")), tmp_path / "out")
+    with pytest.raises(ModelError, match=r"--lpips.*none"):
+        run(replace(plan, lpips=tmp_path / "none"), tmp_path / "out")
+    assert not (tmp_path / "out" / JOURNAL).exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="--out"):
+        run(plan, tmp_path / "file" / "out")
+
+
+def test_variants_are_each_method_at_each_value() -> None:
+    made = build_variants(
+        presets=["paper", "fast"],
+        methods=["sdedit", "diffedit"],
+        switches={"maps": 3},
+        varied={"ratio": (0.5, 0.8), "rule": ("otsu",)},
+    )
+    assert [v.name for v in made[:4]] == [
+        "sdedit paper ratio=0.5",
+        "sdedit paper ratio=0.8",
+        "sdedit paper rule=otsu",
+        "diffedit paper ratio=0.5",
+    ]
+    assert len(made) == 12
+    assert made[0].tags == {
+        "vary": "ratio",
+        "value": 0.5,
+        "line": "sdedit paper",
+        "curve": "sdedit paper",
+        "ratio": 0.5,
+    }
+    settings = settings_of(made[2])
+    assert (settings.rule, settings.threshold, settings.maps, settings.ratio) == ("otsu", None, 3, 0.8)
+    assert settings_of(made[0]).threshold == 0.5  # the preset's
+    (alone,) = build_variants()
+    assert (alone.name, alone.method, alone.preset, alone.tags) == ("diffedit", "diffedit", "balanced", {PANELS: 1})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)], ids=["kill", "ctrl-c"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_that_was_stopped_goes_on(
+    folders: tuple[Path, Path], tmp_path: Path, sign: signal.Signals, code: int, workers: int
+) -> None:
+    words = [
+        *("eval", "truth", "--model", str(folders[0]), "--judge", str(folders[1]), "--bench", str(BENCH)),
+        *("--kind", "object", "--limit", "3", "--set", "steps=150", "--set", "maps=2", "--set", "threshold=0.4"),
+    ]
+    command = [sys.executable, "-m", "wordbrush", *words, "--out", str(tmp_path / "out")]
+    with subprocess.Popen(
+        [*command, "--workers", str(workers)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    ) as child:
+        while child.poll() is None and not rows_on_disk(tmp_path / "out"):
+            time.sleep(0.002)
+        if sign == signal.SIGINT:
+            os.killpg(child.pid, sign)  # as a terminal does: the workers hear it too
+        else:
+            os.kill(child.pid, sign)
+        _, errors = child.communicate(timeout=300)
+    assert child.returncode == code, errors
+    if sign == signal.SIGINT:
+        assert errors.decode().splitlines()[-1] == "wordbrush: stopped"
+        assert "Traceback" not in errors.decode()
+    before = lines(tmp_path / "out")
+    assert 2 <= len(before) < 4, "stopped too late to tell anything"
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert f"{len(before) - 1} were there" in done.stderr
+    after = lines(tmp_path / "out")
+    assert after[: len(before)] == before
+    assert {json.loads(line)["item"] for line in after[1:]} == {f"dev/object/00{i}" for i in range(3)}
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def rows_on_disk(out: Path) -> int:
+    path = out / JOURNAL
+    return path.read_bytes().count(b"\n") - 1 if path.is_file() and path.stat().st_size else 0
