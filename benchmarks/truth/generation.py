@@ -183,7 +183,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     from wordbrush import Editor
     from wordbrush.evaluation.judge import Judge
 
-    editor = Editor.from_pretrained(args.model, batch_limit=2 * args.batch)
+    editor = Editor.from_pretrained(args.model, dtype=args.dtype, batch_limit=2 * args.batch)
     judge = Judge.load(args.judge or default_bench() / "judge")
     wanted = scenes(args.captions)
     asked, texts = [facts_of(scene) for scene in wanted], [caption(scene) for scene in wanted]
@@ -212,6 +212,7 @@ def main() -> None:
         prog="python -m benchmarks.truth.generation", description=(__doc__ or "").split("\n")[0]
     )
     line.add_argument("--model", default="pocket", help="pocket, or a folder in diffusers layout")
+    line.add_argument("--dtype", help="of the networks; float32 on a CPU by default, bfloat16 is twice as fast on some")
     line.add_argument("--judge", type=Path, help="folder of the judge; the bench's own by default")
     line.add_argument("--captions", type=int, default=500)
     line.add_argument("--guidance", type=float, nargs="+", default=[3.0, 7.5])

@@ -38,7 +38,7 @@ FLAT = 1e-6
 TIE = 1e-4
 """Cells this near to the cut may fall on the other side on other hardware."""
 
-_DEFAULT_VALUE = {"fixed": 0.15, "otsu": 0.0, "quantile": 0.8, "area": 0.25, "ratio": 1.5}
+_DEFAULT_VALUE = {"fixed": 0.24, "otsu": 0.0, "quantile": 0.8, "area": 0.25, "ratio": 1.5}
 
 
 def differences(
@@ -184,7 +184,7 @@ class Contrast:
         """Return the map a rule looks at and its cut; the mask is what lies above it.
 
         Args:
-            value: `fixed`: the cut itself in [0, 1] (0.15); `quantile`: share of cells below the cut (0.8);
+            value: `fixed`: the cut itself in [0, 1] (0.24); `quantile`: share of cells below the cut (0.8);
                 `area`: share of cells above it (0.25); `ratio`: multiple of the raw map's mean (1.5); `otsu`: moves
                 the cut by this much (0).
             rule: one of the five. `ratio` looks at the raw map, the others at the soft one.
