@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.support.bench import BENCH, plain, quick_plan, write_judge, write_model
 from wordbrush.errors import InputError, ModelError, OutputError, SettingsError
@@ -106,6 +107,7 @@ def test_a_torn_last_line_is_dropped_and_its_row_run_again(plan: RunPlan, tmp_pa
         ({"split": "test"}, r'bench\.\w+: .* -> .*; bench\.split: "dev" -> "test"'),
         ({"variants": plain("copy")}, r"variants: "),
         ({"share": True}, r"share: false -> true"),
+        ({"threads": 2}, r"threads: null -> 2"),
     ],
 )
 def test_another_plan_is_refused_unless_forced(
@@ -132,7 +134,7 @@ def test_another_model_and_another_judge_are_refused(plan: RunPlan, tmp_path: Pa
 
 @pytest.mark.slow
 def test_two_workers_find_what_one_finds(plan: RunPlan, tmp_path: Path) -> None:
-    plan = replace(plan, limit=3)
+    plan, threads = replace(plan, limit=3), torch.get_num_threads()
     one = run(plan, tmp_path / "one")
     two = run(replace(plan, workers=2), tmp_path / "two")
     assert untimed(two.rows) == untimed(one.rows)
@@ -140,6 +142,7 @@ def test_two_workers_find_what_one_finds(plan: RunPlan, tmp_path: Path) -> None:
     pictures = [sorted((tmp_path / name / "pictures").rglob("*.png")) for name in ("one", "two")]
     assert len(pictures[0]) == 9
     assert [p.read_bytes() for p in pictures[0]] == [p.read_bytes() for p in pictures[1]]
+    assert torch.get_num_threads() == threads
     # The number of workers decides nothing, so a run may go on with another.
     seen: list[Progress] = []
     run(plan, tmp_path / "two", seen.append)

@@ -75,6 +75,12 @@ def truth(
     dtype: opt.Dtype = None,
     seed: Annotated[int, typer.Option("--seed", help="Of every edit.", min=0, rich_help_panel=HOW_PANEL)] = 0,
     workers: Annotated[int, typer.Option("--workers", help="Processes.", min=1, rich_help_panel=HOW_PANEL)] = 1,
+    threads: Annotated[
+        int,
+        typer.Option(
+            "--threads", help="Of each process; the last bits depend on it.", min=1, rich_help_panel=HOW_PANEL
+        ),
+    ] = 1,
     share: Annotated[
         bool,
         typer.Option(
@@ -107,6 +113,7 @@ def truth(
             "limit": limit,
             "seed": seed,
             "workers": workers,
+            "threads": threads,
             "share": share,
             "measure_memory": memory,
         },
@@ -146,6 +153,7 @@ class _What:
         flags += [("--kind", kind) for kind in plan.kinds] if len(plan.kinds) < len(KINDS) else []
         flags += [("--limit", str(plan.limit))] if plan.limit else []
         flags += [("--seed", str(plan.seed))] if plan.seed else []
+        flags += [("--threads", str(plan.threads))] if plan.threads > 1 else []
         flags += [("--baseline", baseline)] if baseline else []
         words = (
             [word for pair in flags for word in pair] + ["--share"] * plan.share + ["--memory"] * plan.measure_memory

@@ -6,7 +6,6 @@ killed, and the run notices when a worker is.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -78,7 +77,7 @@ def crew_rows(plan: RunPlan, out: Path, jobs: Sequence[Job]) -> Iterator[Row]:
 def _hire(plan: RunPlan, out: Path, members: dict[Connection, _Member]) -> None:
     context = get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, plan, out, _threads(plan.workers)), daemon=True)
+    process = context.Process(target=_work, args=(theirs, plan, out), daemon=True)
     process.start()
     theirs.close()
     members[ours] = _Member(process)
@@ -122,12 +121,7 @@ def _lost(member: _Member) -> Iterator[Row]:
             yield Row(item.id, item.kind, name, error=reason)
 
 
-def _threads(workers: int) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // workers)
-
-
-def _work(connection: Connection, plan: RunPlan, out: Path, threads: int) -> None:
+def _work(connection: Connection, plan: RunPlan, out: Path) -> None:
     """Be a worker: ask for jobs until the pipe ends. Ctrl-C is the run's affair."""
     import signal
     import warnings
@@ -136,7 +130,7 @@ def _work(connection: Connection, plan: RunPlan, out: Path, threads: int) -> Non
     warnings.simplefilter("ignore")  # what libraries tell their developers
     import torch
 
-    torch.set_num_threads(min(threads, torch.get_num_threads()))
+    torch.set_num_threads(plan.threads)
     from wordbrush.evaluation.worker import Worker
 
     try:

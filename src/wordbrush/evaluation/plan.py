@@ -39,6 +39,8 @@ class RunPlan:
         limit: at most this many items a kind.
         seed: of every task.
         workers: processes.
+        threads: of torch in each process. The order of a sum depends on it, so that results may differ in their last
+            bits; with one thread, and so by default, they are the same for any number of workers.
         share: one session an item serves all variants of our own methods, so that contrast and trajectory are computed
             once; their seconds are then null.
         measure_memory: watch the memory of the process while a method runs.
@@ -55,6 +57,7 @@ class RunPlan:
     limit: int | None = None
     seed: int = 0
     workers: int = 1
+    threads: int = 1
     share: bool = False
     measure_memory: bool = False
 
@@ -63,8 +66,9 @@ class RunPlan:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice or not names:
             raise SettingsError(f"variant {twice[0]!r} is there twice" if twice else "a run needs at least one variant")
-        if self.workers < 1:
-            raise SettingsError(f"workers {self.workers} must be at least 1")
+        for name in ("workers", "threads"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name} {getattr(self, name)} must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -178,6 +182,7 @@ def fingerprint(
         "seed": plan.seed,
         "share": plan.share,
         "measure_memory": plan.measure_memory,
+        **({"threads": plan.threads} if plan.threads > 1 else {}),
         "variants": [_variant_facts(variant) for variant in plan.variants],
     }
 

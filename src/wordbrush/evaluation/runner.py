@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+import torch
 
 from wordbrush.errors import InputError, OutputError
 from wordbrush.evaluation.crew import Job, crew_rows
@@ -102,8 +105,20 @@ def _rows(plan: RunPlan, out: Path, jobs: Sequence[Job], editor: Editor) -> Iter
         yield from crew_rows(plan, out, jobs)
     elif jobs:
         worker = Worker(plan, out, editor)
-        for job in jobs:
-            yield from worker.rows(job.item, job.names)
+        with _threads(plan.threads):
+            for job in jobs:
+                yield from worker.rows(job.item, job.names)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let torch compute in so many threads, and in as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _row(value: dict[str, Any]) -> Row:
