@@ -109,5 +109,5 @@ def _placed(session: Session, mask: Mask, edges: str, how: Literal["linear", "an
 
 
 def _to_pixels(session: Session, cells: Mask, edges: str) -> Mask:
-    canvas = cells.resize(session.fit.canvas, "linear" if edges == "smooth" else "nearest")
+    canvas = cells.resize(session.fit.canvas, "nearest" if edges == "cells" else "linear")
     return Mask.from_array(np.clip(session.fit.inverse(canvas.values, "linear"), 0.0, 1.0))

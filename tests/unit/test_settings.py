@@ -115,7 +115,7 @@ def test_presets_are_valid_and_switches_win_over_them(preset: str) -> None:
     assert Settings.from_preset(preset, maps=7, rule="area").subset("maps", "rule") == (7, "area")
 
 
-def test_the_paper_is_followed_by_default() -> None:
+def test_the_preset_paper_is_the_paper() -> None:
     names = (
         "maps",
         "strength",
@@ -129,7 +129,21 @@ def test_the_paper_is_followed_by_default() -> None:
         "eta",
     )
     expected = (10, 0.5, "absolute", "mean", "fixed", 50, 0.8, "empty", 1.0, 0.0)
-    assert Settings().subset(*names) == expected
+    assert Settings.from_preset("paper").subset(*names) == expected
+    assert Settings.from_preset("paper").subset("threshold", "solver", "edges") == (0.5, "ddim", "smooth")
+
+
+def test_fast_costs_at_most_a_third_of_the_paper() -> None:
+    """Rows at the guidance that pocket advises, counted by the plan."""
+    from wordbrush.editor import Editor
+
+    editor = Editor.from_pretrained("pocket", device="cpu")
+    cost = {
+        name: sum(editor.plan((128, 128), settings=Settings.from_preset(name)).evaluations.values())
+        for name in ("paper", "fast")
+    }
+    assert cost["paper"] == 140
+    assert cost["fast"] <= 140 / 3
 
 
 def test_the_preset_diffusers_is_its_choices() -> None:
