@@ -37,7 +37,7 @@ def edit(editor: Editor, source: Any, query: str = HALF, reference: str = DARK, 
 
 def test_finds_and_repaints_just_the_half_that_the_words_change() -> None:
     source = picture()
-    result = edit(toy.editor(), source, edges="cells", ratio=0.8)
+    result = edit(toy.editor(), source, edges="cells", ratio=0.8, steps=50)
     expected = np.zeros((32, 32), np.float32)
     expected[:, 16:] = 1.0
     np.testing.assert_array_equal(result.mask.values, expected)
