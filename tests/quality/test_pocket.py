@@ -81,7 +81,7 @@ def test_encode_and_decode_lead_back(editor: Editor, measured: list[str]) -> Non
         "target": session.reconstruction(settings=told),
         "target, 2 evaluations more": session.reconstruction(settings=replace(told, fixed_point=2)),
     }
-    measured.append("reconstruction RMS at r .8: " + "  ".join(f"{k} {v:.4f}" for k, v in errors.items()))
+    measured.append("reconstruction RMS at the default ratio: " + "  ".join(f"{k} {v:.4f}" for k, v in errors.items()))
     assert errors["target, 2 evaluations more"] < errors["source"]
     assert torch.isfinite(torch.tensor(list(errors.values()))).all()
 
