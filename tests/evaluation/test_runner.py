@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -285,7 +286,7 @@ def test_a_run_that_was_stopped_goes_on(
 ) -> None:
     words = [
         *("eval", "truth", "--model", str(folders[0]), "--judge", str(folders[1]), "--bench", str(BENCH)),
-        *("--kind", "object", "--limit", "3", "--set", "steps=150", "--set", "maps=2", "--set", "threshold=0.4"),
+        *("--kind", "object", "--limit", "3", "--set", "steps=30", "--set", "maps=2", "--set", "threshold=0.4"),
     ]
     command = [sys.executable, "-m", "wordbrush", *words, "--out", str(tmp_path / "out")]
     with subprocess.Popen(
@@ -293,12 +294,14 @@ def test_a_run_that_was_stopped_goes_on(
     ) as child:
         while child.poll() is None and not rows_on_disk(tmp_path / "out"):
             time.sleep(0.002)
+        family = psutil.Process(child.pid).children(recursive=True)
         if sign == signal.SIGINT:
             os.killpg(child.pid, sign)  # as a terminal does: the workers hear it too
         else:
             os.kill(child.pid, sign)
         _, errors = child.communicate(timeout=300)
     assert child.returncode == code, errors
+    assert not psutil.wait_procs(family, timeout=60)[1], "a worker outlived its run"
     if sign == signal.SIGINT:
         assert errors.decode().splitlines()[-1] == "wordbrush: stopped"
         assert "Traceback" not in errors.decode()
