@@ -95,7 +95,6 @@ _TRADE: Final = (
 TABLES: Final[dict[str, tuple[str, Callable[[Result], str]]]] = {
     "shipped": ("shipped", lambda r: by_kind(r, next(iter(r["summary"])))),
     "oracle": ("shipped", lambda r: against(r, *list(r["summary"])[:2])),
-    "presets": ("presets", lambda r: by_variant(r, _EDIT)),
     "peers": ("peers", lambda r: by_variant(r, (*_EDIT, ("seconds", 2), ("peak_memory", 0)))),
     "tradeoff": ("tradeoff", lambda r: by_variant(r, _TRADE)),
     "ablations": ("ablations", lambda r: by_switch(r, (("success", 3), ("kept", 3), ("joint", 3)))),

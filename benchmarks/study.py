@@ -20,18 +20,18 @@ from typing import Any, Final
 
 from wordbrush.evaluation.items import KINDS, Split, Variant
 from wordbrush.evaluation.plan import PANELS, RunPlan
-from wordbrush.settings import DEFAULT_PRESET, PRESETS, Settings
+from wordbrush.settings import DEFAULT_PRESET, Settings
 
 HERE: Final = Path(__file__).parent
 GRID: Final = 25
-"""Steps of the full grid in trade-offs and ablations: half of the paper's; the ablation of steps shows the loss."""
+"""Steps of the full grid in trade-offs and ablations: the default, half of the paper's."""
 METHODS: Final = (
     "sdedit", "encode_decode", "mask_without_encode", "blend_x0", "ilvr", "diffedit", "oracle_mask"
 )  # fmt: skip
 RATIOS: Final = (0.3, 0.5, 0.7, 0.8, 0.9, 1.0)
 
 MASK_SWITCHES: Final[Mapping[str, tuple[Any, ...]]] = {
-    "threshold": (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 0.75),
+    "threshold": (0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 0.75),
     "edges": ("cells", "smooth", "guided"),
     "strength": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
     "strengths": (1, 3),
@@ -91,17 +91,12 @@ def shipped() -> list[Variant]:
     ]
 
 
-def presets() -> list[Variant]:
-    """Return every preset."""
-    return [Variant(name, preset=name) for name in PRESETS]
-
-
 def peers() -> list[Variant]:
     """Return ours and every peer."""
     from wordbrush.evaluation.peers import PEERS
 
     keep = {PANELS: 1}
-    ours = [Variant(name, preset=name, tags=keep) for name in (DEFAULT_PRESET, "fast", "paper")]
+    ours = [Variant(name, preset=name, tags=keep) for name in (DEFAULT_PRESET, "fast", "best", "paper")]
     return [*ours, *(Variant(name, name, Settings(), tags=keep) for name in PEERS)]
 
 
@@ -138,10 +133,9 @@ def masks() -> list[Variant]:
 
 STUDIES: Final[Mapping[str, Study]] = {
     "shipped": Study(shipped, "test", None),
-    "presets": Study(presets, "test", 20),
-    "peers": Study(peers, "test", 8, share=False, measure_memory=True),
-    "tradeoff": Study(tradeoff, "dev", 8, dtype="bfloat16"),
-    "ablations": Study(ablations, "dev", 5, dtype="bfloat16"),
+    "peers": Study(peers, "test", 10, share=False, measure_memory=True),
+    "tradeoff": Study(tradeoff, "dev", 10, dtype="bfloat16"),
+    "ablations": Study(ablations, "dev", 10, dtype="bfloat16"),
     "masks": Study(masks, "dev", 20),
 }
 
