@@ -91,12 +91,20 @@ def shipped() -> list[Variant]:
     ]
 
 
-def peers() -> list[Variant]:
-    """Return ours and every peer."""
-    from wordbrush.evaluation.peers import PEERS
+PEERS: Final = (
+    "diffusers_diffedit",
+    "diffusers_diffedit_paper",
+    "leditspp",
+    "diffusers_img2img_tuned",
+    "diffusers_inpaint_our_mask_pasted",
+)
+"""One setting of each peer: the table in `wordbrush.evaluation.peers` has them all."""
 
+
+def peers() -> list[Variant]:
+    """Return ours and the peers."""
     keep = {PANELS: 1}
-    ours = [Variant(name, preset=name, tags=keep) for name in (DEFAULT_PRESET, "fast", "best", "paper")]
+    ours = [Variant(name, preset=name, tags=keep) for name in (DEFAULT_PRESET, "fast", "paper")]
     return [*ours, *(Variant(name, name, Settings(), tags=keep) for name in PEERS)]
 
 
@@ -170,6 +178,7 @@ def run_study(name: str, out: Path, *, workers: int, limit: int | None, force: b
 
     rows = run(plan, out / name, tell, force=force)
     result = write_report(rows, out / name, command=f"python -m benchmarks.study {name}")
+    (out / name / "plots").mkdir(exist_ok=True)
     for number, (title, svg) in enumerate(figures(rows, summarise(rows))):
         slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
         write_atomic(out / name / "plots" / f"{number:02d}-{slug}.svg", svg.encode(), force=True)
