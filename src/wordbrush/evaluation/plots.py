@@ -226,7 +226,8 @@ def _finish(figure: Figure, axes: Axes, title: str, *, legend: bool) -> str:
         axes.set_title(title, loc="left")
     if legend and axes.get_legend_handles_labels()[0]:
         handles, names = axes.get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower left", ncols=min(4, len(names)))
+        room = figure.get_figwidth() * 72 / (40 + 5.5 * max(map(len, names)))  # columns, at 5.5 points a letter
+        figure.legend(handles, names, loc="outside lower left", ncols=max(1, min(4, int(room))))
     target = io.BytesIO()
     figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return target.getvalue().decode()
