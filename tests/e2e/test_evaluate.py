@@ -57,7 +57,20 @@ def test_a_run_prints_a_table_and_writes_its_files(wordbrush: Command, truth: li
 def test_json_is_the_result_and_tells_a_command_without_folders(
     wordbrush: Command, truth: list[str], tmp_path: Path
 ) -> None:
-    words = [*truth, "--method", "copy", "--phrasing", "phrases", "--phrasing", "empty", "--seed", "3", "--quiet"]
+    words = [
+        *truth,
+        "--method",
+        "copy",
+        "--phrasing",
+        "phrases",
+        "--phrasing",
+        "empty",
+        "--seed",
+        "3",
+        "--dtype",
+        "float32",
+        "-q",
+    ]
     done = wordbrush(*words, "--out", tmp_path / "out", "--json")
     assert done.code == 0
     assert done.err == ""
@@ -66,8 +79,8 @@ def test_json_is_the_result_and_tells_a_command_without_folders(
     assert [v["phrasing"] for v in done.json["variants"]] == ["phrases", "empty"]
     assert done.json["seed"] == 3
     assert done.json["words"] == (
-        "wordbrush eval truth --model tiny --method copy --phrasing phrases --phrasing empty --split dev --kind object "
-        "--limit 1 --seed 3 --out FOLDER"
+        "wordbrush eval truth --model tiny --dtype float32 --method copy --phrasing phrases --phrasing empty "
+        "--split dev --kind object --limit 1 --seed 3 --out FOLDER"
     )
     assert str(tmp_path) not in (tmp_path / "out" / "result.json").read_text()
     assert str(tmp_path) not in (tmp_path / "out" / "report.html").read_text()

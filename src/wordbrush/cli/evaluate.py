@@ -145,6 +145,7 @@ class _What:
             if plan.model != "pocket"
             else []
         )
+        flags += [(f"--{name}", str(plan.load[name])) for name in ("revision", "dtype") if plan.load.get(name)]
         flags += [("--preset", name) for name in self.presets]
         flags += [("--peer" if is_peer(name) else "--method", name) for name in self.methods]
         flags += [("--phrasing", name) for name in self.phrasings]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from wordbrush.errors import ModelError
 from wordbrush.evaluation.examples import keep_example
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from wordbrush.session import Session
 
 __all__ = ["Worker", "load_editor", "open_lpips", "told"]
+
+FREE: Final = Costs(0.0, 0.0, 0.0, 0.0)
+"""What a method costs that runs no network; nothing need be counted for it."""
 
 
 def load_editor(plan: RunPlan) -> Editor:
@@ -68,8 +71,8 @@ class Worker:
             variant = self.variants[name]
             try:
                 outcome = self._outcome(item, variant, shared)
-                tools = replace(self.tools, costs=self._cost(item, settings_of(variant).resolution))
-                found = score(item, outcome, tools)
+                costs = self._cost(item, settings_of(variant).resolution) if outcome.evaluations else FREE
+                found = score(item, outcome, replace(self.tools, costs=costs))
                 if variant.tags.get(PANELS):
                     keep_example(self.out, name, item.id, outcome)
                 yield Row(item.id, item.kind, name, found)
