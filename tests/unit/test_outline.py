@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.support.heldout import iou
 from wordbrush.outline import guided
 
 
-def disc(side: int, radius: float) -> np.ndarray:
+def disc(side: int, radius: float) -> NDArray[np.bool_]:
     y, x = np.mgrid[0:side, 0:side] + 0.5
-    return np.hypot(x - side / 2, y - side / 2) < radius
+    inside: NDArray[np.bool_] = np.hypot(x - side / 2, y - side / 2) < radius
+    return inside
 
 
 def test_an_even_picture_only_smooths() -> None:
