@@ -129,13 +129,19 @@ def test_a_stop_is_130(
     wordbrush("edit", picture, *TEXTS, "-o", tmp_path / "out.png").failed(130, "stopped")
 
 
+def heed_control_c() -> None:
+    """A shell's background jobs ignore Ctrl-C, and so would what they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
 def test_control_c_leaves_nothing_behind(picture: Path, tiny_folder: Path, tmp_path: Path) -> None:
     words = ["edit", str(picture), *TEXTS, "-o", str(tmp_path / "out.png"), "--model", str(tiny_folder)]
     command = [sys.executable, "-m", "wordbrush", *words, "--steps", "1000", "--maps", "64"]
     shown = {**os.environ, "FORCE_COLOR": "1"}  # bars, as on a terminal, tell when it is at work
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=shown) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stderr=pipe, stdout=pipe, env=shown, preexec_fn=heed_control_c) as process:
         assert process.stderr is not None
         seen = b""
         while b"invert into the noise" not in seen:

@@ -244,6 +244,11 @@ def test_what_cannot_run_is_told_before_anything_runs(plan: RunPlan, tmp_path: P
         run(plan, tmp_path / "file" / "out")
 
 
+def heed_control_c() -> None:
+    """A shell's background jobs ignore Ctrl-C, and so would what they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)], ids=["kill", "ctrl-c"])
 def test_a_run_that_was_stopped_goes_on(
@@ -255,7 +260,11 @@ def test_a_run_that_was_stopped_goes_on(
     ]
     command = [sys.executable, "-m", "wordbrush", *words, "--out", str(tmp_path / "out")]
     with subprocess.Popen(
-        [*command, "--workers", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        [*command, "--workers", "2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=heed_control_c,
     ) as child:
         while child.poll() is None and not rows_on_disk(tmp_path / "out"):
             time.sleep(0.002)
