@@ -103,6 +103,10 @@ TABLES: Final[dict[str, tuple[str, Callable[[Result], str]]]] = {
 """Each block: the study it comes from, and how it is written."""
 
 
+PLOTS_OF: Final = {"tradeoff": "success-against", "ablations": "joint-", "masks": "mask-iou"}
+"""Which plots of a study the page shows: those whose file names hold the words."""
+
+
 def filled(page: str, block: str, table: str) -> str:
     """Return the page with one block replaced; raises `ValueError` where the page has no such block."""
     before, start, rest = page.partition(f"<!-- table {block} -->\n")
@@ -122,6 +126,16 @@ def publish(runs: Path) -> None:
             continue
         result = json.loads(source.read_text(encoding="utf-8"))
         page = filled(page, block, write(result))
+    for study, wanted in PLOTS_OF.items():
+        page = filled(page, f"plots-{study}", kept_plots(runs / study / "plots", study, wanted))
     PAGE.write_text(page, encoding="utf-8")
-    for plot in sorted(runs.glob("*/plots/*.svg")):
-        shutil.copyfile(plot, PLOTS / f"{plot.parents[1].name}-{plot.name}")
+
+
+def kept_plots(folder: Path, study: str, wanted: str) -> str:
+    """Copy a study's plots whose names hold `wanted`; return the lines that show them."""
+    lines = []
+    for plot in sorted(folder.glob(f"*{wanted}*.svg")):
+        words = plot.stem.split("-", 1)[1]  # the number in front orders them
+        shutil.copyfile(plot, PLOTS / f"{study}-{words}.svg")
+        lines.append(f"![{words.replace('-', ' ')}]({PLOTS.name}/{study}-{words}.svg)")
+    return "\n".join(lines)
