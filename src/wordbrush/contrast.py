@@ -25,7 +25,7 @@ from wordbrush.mask import Mask
 from wordbrush.schedule import Level
 from wordbrush.settings import check_threshold
 
-__all__ = ["Contrast", "Rescale", "Rule", "differences", "disagreement", "otsu", "rescale"]
+__all__ = ["DEFAULT_VALUES", "Contrast", "Rescale", "Rule", "differences", "disagreement", "otsu", "rescale"]
 
 Sign = Literal["absolute", "signed"]
 Norm = Literal["mean", "l2"]
@@ -38,7 +38,8 @@ FLAT = 1e-6
 TIE = 1e-4
 """Cells this near to the cut may fall on the other side on other hardware."""
 
-_DEFAULT_VALUE = {"fixed": 0.24, "otsu": 0.0, "quantile": 0.8, "area": 0.25, "ratio": 1.5}
+DEFAULT_VALUES = {"fixed": 0.24, "otsu": 0.0, "quantile": 0.8, "area": 0.25, "ratio": 1.5}
+"""The number of each threshold rule where none is given."""
 
 
 def differences(
@@ -194,7 +195,7 @@ class Contrast:
         """
         if rule not in get_args(Rule):
             raise SettingsError(f"unknown threshold rule {rule!r}: known are {', '.join(get_args(Rule))}")
-        number = _DEFAULT_VALUE[rule] if value is None else float(value)
+        number = DEFAULT_VALUES[rule] if value is None else float(value)
         check_threshold(rule, number)
         if rule == "ratio":
             return self.raw, number * float(self.raw.mean())

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
 import torch
@@ -25,7 +25,7 @@ from wordbrush.report import Ledger, Plan
 from wordbrush.result import EditRequest, EditResult, MaskLike, Queries, as_mask
 from wordbrush.session import Session, pixels_of
 from wordbrush.settings import Settings, resolve
-from wordbrush.walks import batch_size, batches, extend, repaint
+from wordbrush.walks import batch_size, batches, extend, repaint, reusable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -117,9 +117,10 @@ def _find_region(session: Session, request: EditRequest, callback: Callback | No
     reused = ["latent"] if "latent" in kept else []
     if contrast is not None and not contrast.is_flat and ledger.evaluations.get("contrast", 0) == before:
         reused.append("contrast")
-    if len(session.kept_trajectory(request.reference, settings)) >= max(2, len(session.engine.levels(settings))):
-        reused.append("trajectory")
-    return Job(request, session, settings, masks, contrast, region_of(session, found, settings, **masks), tuple(reused))
+    region = region_of(session, found, settings, **masks)
+    job = Job(request, session, settings, masks, contrast, region, tuple(reused))
+    path = reusable(session, request.reference, settings, walks=job.changes)
+    return job if path is None else replace(job, reused=(*reused, path))
 
 
 def _compose(engine: Engine, job: Job, ledger: Ledger) -> Any:
@@ -214,7 +215,8 @@ class Editor:
             query: what the picture should show; several give several results.
             reference: what it shows now; may be empty.
             negative: what the repainting is guided away from.
-            seed: of the contrast's noises; several give several results, for each query.
+            seed: of the contrast's noises (see `contrast_seed`), and of the decode's with eta above 0; several give
+                several results, for each query.
             mask: use this mask (1 or white = edit, any size) instead of finding one.
             include: always edit here, too.
             exclude: never edit here; wins over the rest.
@@ -267,8 +269,6 @@ class Editor:
         Returns:
             One result a request, in order.
         """
-        from dataclasses import replace
-
         common, name = resolve(preset, settings, switches)
         sessions: dict[tuple[int, int | None], Session] = {}
         pairs = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -44,16 +45,18 @@ class Engine:
         self.denoiser = Counted(self.chunked)
         self.codec = model.codec
         self._prompts: OrderedDict[tuple[str, int], Prompt] = OrderedDict()
+        self._prompts_lock = threading.Lock()
 
     def prompt(self, text: str, settings: Settings) -> Prompt:
-        """Encode a text, or take it from the cache."""
+        """Encode a text, or take it from the cache. Threads take turns."""
         key = (text, settings.clip_skip)
-        if key not in self._prompts:
-            self._prompts[key] = self.model.text.encode([text], clip_skip=settings.clip_skip)[0]
-            if len(self._prompts) > PROMPTS_KEPT:
-                self._prompts.popitem(last=False)
-        self._prompts.move_to_end(key)
-        return self._prompts[key]
+        with self._prompts_lock:  # held while encoding: a tokenizer serves one thread at a time
+            if key not in self._prompts:
+                self._prompts[key] = self.model.text.encode([text], clip_skip=settings.clip_skip)[0]
+                if len(self._prompts) > PROMPTS_KEPT:
+                    self._prompts.popitem(last=False)
+            self._prompts.move_to_end(key)
+            return self._prompts[key]
 
     def take_notes(self) -> tuple[str, ...]:
         """Return what had to be done differently since the last call: smaller chunks, tiles, another precision."""

@@ -34,7 +34,8 @@ def _warnings(engine: Engine, job: Job) -> tuple[str, ...]:
             near = f"; near words: {', '.join(word.near)}" if word.near else ""
             found.append(f"{name}: the model does not know {word.word!r}{near}")
     if job.region.pixels.is_empty:
-        found.append("the mask is empty: nothing was changed; lower the threshold, or give a mask")
+        advice = "move the threshold" if settings.invert else "lower the threshold"
+        found.append(f"the mask is empty: nothing was changed; {advice}, or give a mask")
     return tuple(found)
 
 

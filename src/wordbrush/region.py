@@ -36,20 +36,25 @@ def found_cells(contrast: Contrast, settings: Settings) -> Mask:
 
 
 def found_mask(session: Session, contrast: Contrast, settings: Settings) -> Mask:
-    """Cut a contrast and clean the mask up, at the fineness that `edges` asks for.
+    """Cut a contrast and clean the mask up, at the fineness that `edges` asks for; turn it inside out with `invert`.
 
     Returns:
         A mask of latent cells; with `edges` guided one at the picture's size, whose outline follows the picture's own
-        edges (`outline.guided`) and whose cells are those it touches. The cut is the same number either way.
+        edges (`outline.guided`) and whose cells are those it touches. The cut is the same number either way. Where
+        nothing was found in the picture (a flat contrast, or no cell above the cut) it is empty, with `invert`, too:
+        nothing found must not mean that everything is edited.
     """
     if settings.edges != "guided":
-        return found_cells(contrast, settings)
+        cells = found_cells(contrast, settings)
+        return cells if not settings.invert or _to_pixels(session, cells, settings.edges).is_empty else ~cells
     if contrast.is_flat:
         return Mask.empty(session.picture.size)
     values, cut = contrast.cut(settings.threshold, settings.rule)
     cell = session.engine.codec.factor
     canvas = _cleaned(Mask.from_array(session.outlined(values) > cut), settings, cell)
-    return Mask.from_array(np.clip(session.fit.inverse(canvas.values, "linear"), 0.0, 1.0))
+    found = _uncovered(session, canvas)
+    # Turned on the canvas, where it is black and white: an inside rounded to almost 1 must become exactly 0.
+    return found if not settings.invert or found.is_empty else _uncovered(session, ~canvas)
 
 
 def _cleaned(mask: Mask, settings: Settings, cell: int) -> Mask:
@@ -109,5 +114,9 @@ def _placed(session: Session, mask: Mask, edges: str, how: Literal["linear", "an
 
 
 def _to_pixels(session: Session, cells: Mask, edges: str) -> Mask:
-    canvas = cells.resize(session.fit.canvas, "nearest" if edges == "cells" else "linear")
+    return _uncovered(session, cells.resize(session.fit.canvas, "nearest" if edges == "cells" else "linear"))
+
+
+def _uncovered(session: Session, canvas: Mask) -> Mask:
+    """Bring a mask on the canvas to the picture's size, without what lies in the padding."""
     return Mask.from_array(np.clip(session.fit.inverse(canvas.values, "linear"), 0.0, 1.0))

@@ -24,7 +24,8 @@ class Report:
         mask_area: share of the picture inside the mask, [0, 1].
         near_threshold: latent cells so near to the cut that other hardware may decide them otherwise.
         reconstruction_error: root mean square between the latent and its way up and down again, if measured.
-        reused: what was taken from the session instead of being computed: `latent`, `contrast`, `trajectory`.
+        reused: what was taken from the session instead of being computed: `latent`, `contrast`, and `trajectory`, or
+            `part of the trajectory` where a kept one was carried further.
         warnings: what the user should know: words cut off, words unknown, an empty mask.
     """
 

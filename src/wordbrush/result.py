@@ -51,7 +51,8 @@ class EditRequest:
         query: what the picture should show.
         reference: what it shows now; may be empty.
         negative: what the decode is guided away from.
-        seed: of the contrast's noises (and of the decode's, with eta above 0).
+        seed: of the contrast's noises, unless the settings have a `contrast_seed` (and of the decode's, with eta
+            above 0).
         mask: use this mask, any size; no contrast is computed.
         include: always edit here, too.
         exclude: never edit here; wins over the rest.

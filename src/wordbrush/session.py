@@ -52,6 +52,10 @@ def pixels_of(decoded: Tensor) -> NDArray[np.uint8]:
 class Session:
     """One picture with one model; opened by `Editor.open`.
 
+    While one thread edits, others may cut known maps again: `mask` and `contrast` of texts that were contrasted before
+    (`known_contrast` never runs the network), and `region_of`. Two edits at once on one engine, be it in two sessions,
+    are for the caller to prevent.
+
     Args:
         engine: the model and how it is run.
         picture: the picture.
@@ -114,7 +118,7 @@ class Session:
         Args:
             query: what the picture should show.
             reference: what it shows now; may be empty.
-            seed: of the noises.
+            seed: of the item, and of the noises where `contrast_seed` is not set.
             preset: which set of switches to start from, unless `settings` is given.
             settings: all switches.
             callback: called after each map.
@@ -122,13 +126,26 @@ class Session:
             switches: single switches, see `Settings`.
         """
         chosen = self.check(resolve(preset, settings, switches)[0])
-        key = (query, reference, seed, *chosen.subset(*CONTRAST_KEYS))
-        key += (chosen.steps,) if chosen.strength_axis == "grid" else ()
+        key = self._contrast_key(query, reference, seed, chosen)
         raw = self.cache.get("contrast", key)
         if raw is None:
             raw = self._raw_contrast(query, reference, seed, chosen, callback, ledger or Ledger())
             self.cache.put("contrast", key, raw, raw.nbytes)
         return Contrast(raw, rescale(raw, chosen.rescale, clip=chosen.clip))
+
+    def known_contrast(
+        self, query: str, reference: str = "", *, seed: int = 0, settings: Settings | None = None
+    ) -> Contrast | None:
+        """Return what `contrast` would, if the session still holds it; else None. Runs no network."""
+        chosen = self.check(settings or Settings())
+        raw = self.cache.get("contrast", self._contrast_key(query, reference, seed, chosen))
+        return None if raw is None else Contrast(raw, rescale(raw, chosen.rescale, clip=chosen.clip))
+
+    @staticmethod
+    def _contrast_key(query: str, reference: str, seed: int, settings: Settings) -> tuple[Any, ...]:
+        """Return what determines a raw contrast map."""
+        key = (query, reference, settings.seed_of_contrast(seed), *settings.subset(*CONTRAST_KEYS))
+        return (*key, settings.steps) if settings.strength_axis == "grid" else key
 
     def _raw_contrast(
         self, query: str, reference: str, seed: int, settings: Settings, callback: Callback | None, ledger: Ledger
@@ -145,7 +162,8 @@ class Session:
                 callback(Event("contrast", done, steps))
 
         with ledger.stage("contrast"), torch.no_grad():
-            raw = self.engine.raw_contrast(z0, query, reference, seed, settings, on_map)
+            noises = settings.seed_of_contrast(seed)
+            raw = self.engine.raw_contrast(z0, query, reference, noises, settings, on_map)
         ledger.count("contrast", counted.rows - before)
         return raw.float().cpu().numpy()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from wordbrush.errors import SettingsError
+from wordbrush.seeds import MAX_SEED
 
 __all__ = ["DEFAULT_PRESET", "PRESETS", "Settings", "check_threshold", "resolve"]
 
@@ -22,6 +23,8 @@ def _switch(default: Any, help_: str, low: float | None = None, high: float | No
 class Settings:
     """The switches of one edit; the defaults are the preset `balanced`, `metadata` carries help and range of each.
 
+    A number of a switch that takes fractions is kept as a float, so that equal settings make equal records.
+
     Raises:
         SettingsError: a value is of the wrong kind or out of its range.
     """
@@ -32,6 +35,7 @@ class Settings:
     strengths: int = _switch(1, "noise strengths pooled, spread .1 apart around the strength", 1, 5)
     strength_axis: Literal["time", "grid"] = _switch("time", "strength counts model time, or steps of the grid")
     antithetic: bool = _switch(False, "draw the noises in pairs of opposite sign")
+    contrast_seed: int | None = _switch(None, "seed of the contrast's noises; by default the item's own", 0, MAX_SEED)
     sign: Literal["absolute", "signed"] = _switch("absolute", "average sizes of differences, or differences")
     norm: Literal["mean", "l2"] = _switch("mean", "size of a difference over the channels")
     rescale: Literal["percentile", "iqr", "minmax", "ratio"] = _switch("percentile", "how outliers are tamed")
@@ -45,6 +49,7 @@ class Settings:
     edges: Literal["guided", "smooth", "cells"] = _switch(
         "guided", "outline at picture size: along the picture's edges, blended over one latent cell, or hard cells"
     )
+    invert: bool = _switch(False, "edit what lies outside the region found; where none is found, nothing")
     feather: float = _switch(0.0, "blend outwards over this many latent cells", 0.0, 16.0)
     soft: Literal["strength", "blend"] = _switch("strength", "what a grey of your mask means: how long, or how much")
     # The walks, up and down.
@@ -76,6 +81,8 @@ class Settings:
                 continue
             if (low is not None and value < low) or (high is not None and value > high):
                 raise SettingsError(f"{item.name} {value} is outside {low} ... {high}")
+            if float in (get_args(hints[item.name]) or (hints[item.name],)):
+                object.__setattr__(self, item.name, _as_float(item.name, value))
         if self.threshold is not None:
             check_threshold(self.rule, self.threshold)
         if self.fixed_point and self.solver != "ddim":
@@ -97,6 +104,10 @@ class Settings:
         if "rule" in switches:
             chosen.pop("threshold", None)  # a number means something else under another rule
         return cls(**{**chosen, **switches})
+
+    def seed_of_contrast(self, seed: int) -> int:
+        """Return the seed of the contrast's noises for an item of seed `seed`."""
+        return seed if self.contrast_seed is None else self.contrast_seed
 
     def changed(self, **switches: Any) -> Settings:
         """Return a copy with some switches set otherwise."""
@@ -144,6 +155,13 @@ def _check_kind(name: str, value: Any, hint: Any) -> None:
     if not good:
         wanted = " or ".join(k.__name__ for k in kinds if k is not type(None))
         raise SettingsError(f"{name} {value!r} is not a {wanted}")
+
+
+def _as_float(name: str, value: float) -> float:
+    try:
+        return float(value) + 0.0  # minus zero becomes zero, its equal
+    except OverflowError as error:
+        raise SettingsError(f"the number of {name} is too large") from error
 
 
 _PAPER: Final[Mapping[str, Any]] = {"strength": 0.5, "steps": 50, "ratio": 0.8}

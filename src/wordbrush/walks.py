@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from wordbrush.session import Session
     from wordbrush.settings import Settings
 
-__all__ = ["batches", "extend", "repaint"]
+__all__ = ["batches", "extend", "repaint", "reusable"]
 
 T = TypeVar("T")
 
@@ -76,6 +76,22 @@ def extend(
 
     for batch in batches(due.values(), alike, batch_size(engine, rows_each)):
         _invert_batch(engine, batch, settings, callback, ledger)
+
+
+def reusable(session: Session, reference: str, settings: Settings, *, walks: bool) -> str | None:
+    """Say what `extend` will take from the session: `trajectory`, `part of the trajectory`, or None.
+
+    Args:
+        session: of the picture.
+        reference: what it shows.
+        settings: of the inversion.
+        walks: whether the edit will carry the picture further; one that changes nothing does not.
+    """
+    kept, wanted = len(session.kept_trajectory(reference, settings)), len(session.engine.levels(settings))
+    if kept >= max(2, wanted):
+        return "trajectory"
+    # A solver that looks back starts anew, see `_invert_batch`.
+    return "part of the trajectory" if walks and kept > 1 and session.engine.solver(settings).order == 1 else None
 
 
 def _invert_batch(

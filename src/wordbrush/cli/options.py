@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from wordbrush.errors import SettingsError
+from wordbrush.seeds import MAX_SEED
 from wordbrush.settings import DEFAULT_PRESET, PRESETS
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Seeds",
     "StripMetadata",
     "UserMask",
+    "bound",
     "parse_loras",
     "with_settings",
 ]
@@ -198,7 +200,7 @@ def _flag(field: dataclasses.Field[Any], hint: Any) -> Any:
     kind = _plain(hint)
     low, high = field.metadata["range"]
     facts = [", ".join(typing.get_args(kind))] if typing.get_origin(kind) is Literal else []
-    facts += [f"{low:g} to {high:g}"] if low is not None else []
+    facts += [f"{bound(low)} to {bound(high)}"] if low is not None else []
     facts += [f"default {_shown(field.default)}"] if field.default is not None else []
     text = field.metadata["help"]
     name = "--" + field.name.replace("_", "-")
@@ -210,6 +212,11 @@ def _flag(field: dataclasses.Field[Any], hint: Any) -> Any:
         rich_help_panel=ALGORITHM_PANEL,
     )
     return Annotated[kind | None, option]
+
+
+def bound(value: float) -> str:
+    """Write the end of a range for people."""
+    return "2^63 - 1" if value == MAX_SEED else f"{value:g}"
 
 
 def _plain(hint: Any) -> Any:

@@ -1,0 +1,144 @@
+"""Jobs: work that runs networks, in the device's one thread, told of step by step and stopped between two steps."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from wordbrush.errors import Cancelled
+from wordbrush.web.pictures import png
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from wordbrush.events import Event
+
+__all__ = ["Done", "Job", "run_job"]
+
+T = TypeVar("T")
+
+LABELS = {
+    "encode": "Encode the picture",
+    "contrast": "Contrast the texts",
+    "invert": "Invert into the noise",
+    "check": "Check the inversion",
+    "decode": "Paint under the new text",
+    "compose": "Compose the pixels",
+}
+PREVIEW_SHARE = 8
+"""A preview is decoded when this many times its own cost went by since the last one."""
+
+
+@dataclass(frozen=True)
+class Done(Generic[T]):
+    """The last thing `run_job` yields: what the work returned."""
+
+    value: T
+
+
+@dataclass(eq=False)
+class Job:
+    """What running work tells: a title, how far each stage is, and a look at the picture that grows.
+
+    Attributes:
+        put: takes each state, from any thread.
+        stop: set to stop the work.
+        previews: whether to decode looks at the picture on the way.
+    """
+
+    put: Callable[[dict[str, Any]], None]
+    stop: threading.Event = field(default_factory=threading.Event)
+    previews: bool = True
+    title: str = ""
+    stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    preview: str | None = None
+    _due: float = 0.0
+
+    def start(self, title: str) -> None:
+        """Begin a new round of stages, such as another seed.
+
+        Raises:
+            Cancelled: it was stopped.
+        """
+        self.check()
+        self.title, self.stages = title, {}
+        self.tell()
+
+    def check(self) -> None:
+        """Raise Cancelled where the work was stopped."""
+        if self.stop.is_set():
+            raise Cancelled("stopped")
+
+    def on_event(self, event: Event) -> None:
+        """Take an event of the core; this is the callback of an edit.
+
+        Raises:
+            Cancelled: it was stopped.
+        """
+        self.check()
+        self.stages[event.stage] = {"label": LABELS[event.stage], "done": event.step, "total": event.steps}
+        if event.stage == "decode" and self.previews and event.preview is not None and time.monotonic() >= self._due:
+            begin = time.monotonic()
+            image = event.preview()
+            image.thumbnail((256, 256))
+            self.preview = "data:image/png;base64," + base64.b64encode(png(image)).decode()
+            end = time.monotonic()
+            self._due = end + PREVIEW_SHARE * (end - begin)
+        self.tell()
+
+    def tell(self) -> None:
+        """Put the present state."""
+        stages = [dict(stage) for stage in self.stages.values()]
+        self.put({"title": self.title, "stages": stages, "preview": self.preview, "note": "", "state": "running"})
+
+
+async def run_job(
+    device: Executor, work: Callable[[Job], T], stops: set[threading.Event], *, previews: bool = True
+) -> AsyncIterator[dict[str, Any] | Done[T]]:
+    """Run work in the device's thread; yields its newest state now and then, and last what it returned.
+
+    Closing the iterator stops the work at its next step.
+
+    Args:
+        device: runs one thing at a time.
+        work: takes the job.
+        stops: where the event that stops it is kept while the work is on.
+        previews: see `Job`.
+
+    Raises:
+        WordbrushError: whatever the work raised; `Cancelled` where it was stopped.
+    """
+    loop, updates = asyncio.get_running_loop(), asyncio.Queue[dict[str, Any] | None]()
+
+    def put(state: dict[str, Any] | None) -> None:
+        loop.call_soon_threadsafe(updates.put_nowait, state)
+
+    job = Job(put, previews=previews)
+
+    def task() -> T:
+        try:
+            job.check()
+            return work(job)
+        finally:
+            put(None)
+
+    stops.add(job.stop)
+    future = loop.run_in_executor(device, task)
+    future.add_done_callback(lambda _: stops.discard(job.stop))
+    try:
+        while (state := await updates.get()) is not None:
+            while not updates.empty() and (newer := updates.get_nowait()) is not None:
+                state = newer
+            yield state
+            if future.done() and updates.empty():
+                break
+            await asyncio.sleep(0.05)
+        yield Done(await future)
+    finally:
+        job.stop.set()
+        future.cancel()

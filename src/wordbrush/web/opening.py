@@ -1,0 +1,81 @@
+"""Opening pictures: on loading the page, by upload, or from the samples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from wordbrush.errors import WordbrushError
+from wordbrush.web import views
+from wordbrush.web.controls import CONTROLS
+from wordbrush.web.desk import Desk, Value, skips
+from wordbrush.web.orders import Order
+from wordbrush.web.pictures import Opened, Strokes
+
+__all__ = ["Opening"]
+
+
+class Opening(Desk):
+    """Handlers that open a picture."""
+
+    def load(self, request: gr.Request, stage: Value) -> list[Any]:
+        """Show a visitor who comes back what was there: the last picture, its controls, the history."""
+        try:
+            visitor = self.visitor_of(request)
+            newest = next(reversed(visitor.versions), None)
+            history = self.history_of(visitor, None, newest)
+            opened = next(reversed(visitor.pictures.values()), None)
+            if opened is None:
+                return [stage, *skips(len(CONTROLS) + 1), views.idle(), *history]
+            order = opened.last
+            if order is None:
+                return [views.stage_view(stage, opened, None, None), *skips(len(CONTROLS) + 1), views.idle(), *history]
+            seen = self.stage_of(stage, opened, order, opened.strokes, fresh=True)
+            return [seen, *self.laid(order), self.unknown(order), views.idle(), *history]
+        except WordbrushError as error:
+            return [*skips(len(CONTROLS) + 2), views.problem(str(error)), *skips(4)]
+
+    def opened(self, request: gr.Request, stage: Value, *controls: Any) -> list[Any]:
+        """Take an uploaded picture; one that this program made brings its settings along."""
+        try:
+            visitor = self.visitor_of(request)
+            opened = self.picture_of(visitor, stage)
+            record = opened.record()
+            if record is None or not record.replayable:
+                return self._plain(stage, opened)
+            resolutions = {name: self.bench.models.editor(name).model.resolution for name in self.bench.models.names}
+            order = Order.of_record(record, self.bench.models.names, resolutions)
+            strokes, given = Strokes.of_record(record)
+            origin = self.bench.origin(visitor, opened)
+            note = "The settings in this file are restored"
+            if origin is None:
+                name = record.input["name"] or "another picture"
+                note += f". It was made from {name}: drop that one to do the same again; now you edit the result."
+            else:
+                note += f", and so is the picture it was made from, {origin.name}."
+            opened = origin or opened
+            opened.given = given
+            seen = self.stage_of(stage, opened, order, strokes, fresh=True)
+            done = views.idle(note, "done", "Settings restored")
+            return [seen, *self.laid(order), self.unknown(order), done]
+        except WordbrushError as error:
+            return [*skips(len(CONTROLS) + 2), views.problem(str(error))]
+
+    def _plain(self, stage: Value, opened: Opened) -> list[Any]:
+        note = " ".join(opened.picture.notes)
+        seen = views.stage_view(stage, opened, None, None, Strokes())
+        return [seen, *skips(len(CONTROLS) + 1), views.idle(note, "done" if note else "idle", note and "Note")]
+
+    def sample(self, request: gr.Request, event: gr.EventData, stage: Value, *controls: Any) -> list[Any]:
+        """Open a sample with its texts."""
+        try:
+            visitor = self.visitor_of(request)
+            opened, sample = self.bench.open_sample(visitor, int(event.index))
+            values = dict(zip(CONTROLS, controls, strict=True))
+            values |= {"query": sample.query, "reference": sample.reference, "negative": ""}
+            order = self.order_of(tuple(values[name] for name in CONTROLS))
+            seen = views.stage_view(stage, opened, None, None, Strokes())
+            return [seen, *self.laid(order), self.unknown(order), views.idle()]
+        except (WordbrushError, ValueError) as error:
+            return [*skips(len(CONTROLS) + 2), views.problem(str(error))]

@@ -1,0 +1,72 @@
+"""What the operator of a workbench decides: where it listens, which models it has, and how much a visitor may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from wordbrush.picture import MAX_BYTES, MAX_PIXELS
+
+__all__ = ["Limits", "Options"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How much one visitor, and all of them, may take.
+
+    Attributes:
+        file_bytes: largest picture or mask file, checked before it is read whole.
+        pixels: most pixels (width x height) of a picture, checked before it is decoded.
+        queue: most jobs running or waiting; the next one is told that the server is busy.
+        in_flight: most jobs of one visitor running or waiting.
+        visitors: most visitors kept; the one idle longest goes first.
+        idle_seconds: a visitor not seen for this long is dropped with all pictures and versions.
+        pictures: most pictures a visitor has open; the one used longest ago is closed.
+        session_bytes: what the caches of one open picture may take.
+        versions: most versions kept for a visitor; the oldest goes first.
+        version_bytes: what a visitor's versions may take together.
+        seeds: most seeds of one order.
+    """
+
+    file_bytes: int = MAX_BYTES
+    pixels: int = MAX_PIXELS
+    queue: int = 20
+    in_flight: int = 3
+    visitors: int = 64
+    idle_seconds: float = 30 * 60
+    pictures: int = 3
+    session_bytes: int = 128 << 20
+    versions: int = 60
+    version_bytes: int = 256 << 20
+    seeds: int = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the operator decides; everything that opens the workbench to others is off by default.
+
+    Attributes:
+        host: address to listen on; the default is reached from this machine only.
+        port: 0 takes any free one.
+        models: names as for `Editor.from_pretrained`, the first one is chosen at start; nothing else can be loaded.
+        auth: (user, password) asked for by HTTP Basic before anything is served, or None.
+        device: as for `load_model`.
+        dtype: as for `load_model`.
+        allow_download: hub ids among `models` may be downloaded.
+        mcp: serve the API as MCP tools, too.
+        embedded: the page is shown inside another site's frame over HTTPS, as on a hosting page.
+        hosts: names the page is called by (the Host header); () accepts loopback names while `host` is a loopback
+            address, and any name otherwise.
+        limits: see `Limits`.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 7860
+    models: tuple[str, ...] = ("pocket",)
+    auth: tuple[str, str] | None = field(default=None, repr=False)
+    device: str | None = None
+    dtype: str | None = None
+    allow_download: bool = False
+    mcp: bool = False
+    embedded: bool = False
+    hosts: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)

@@ -1,0 +1,208 @@
+"""The page: controls and pictures laid out, and which of them does what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from wordbrush.settings import DEFAULT_PRESET, PRESETS
+from wordbrush.web import components
+from wordbrush.web.controls import CONTROLS, EDGES, RULES
+from wordbrush.web.cutting import Cutting
+from wordbrush.web.history import History
+from wordbrush.web.opening import Opening
+from wordbrush.web.orders import VARIATION, shown
+from wordbrush.web.queueing import DEVICE
+from wordbrush.web.views import empty_stage
+from wordbrush.web.working import Working
+
+if TYPE_CHECKING:
+    from wordbrush.web.bench import Bench
+
+__all__ = ["build_page"]
+
+RECUT = ("threshold", "grow", "feather", "fill_holes", "drop_specks", "edges", "invert")
+
+BLURB = (
+    "Say what a picture shows and what it should show instead. **Find the region** shows where the words disagree; "
+    "correct it with threshold and brush; **Paint** repaints that region and leaves every other pixel as it was."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The components of the page that handlers read or write.
+
+    Attributes:
+        controls: by the names of `CONTROLS`.
+        stage: the picture.
+        words: words the model does not know.
+        progress: how far the work is, and messages.
+        versions: the history.
+        compare: two pictures under a slider.
+        facts: the drawer's tables.
+        command: the drawer's command.
+        find: the button; `paint` and `stop` are the others.
+    """
+
+    controls: dict[str, Any]
+    stage: gr.HTML
+    words: gr.HTML
+    progress: gr.HTML
+    versions: gr.HTML
+    compare: gr.HTML
+    facts: gr.HTML
+    command: gr.Code
+    find: gr.Button
+    paint: gr.Button
+    stop: gr.Button
+
+
+def build_page(bench: Bench) -> gr.Blocks:
+    """Return the page, with everything it does."""
+    from wordbrush.web.api import add_api
+
+    with gr.Blocks(title="wordbrush", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+        gr.Markdown(f"# wordbrush\n{BLURB}", elem_id="blurb")
+        with gr.Row():
+            with gr.Column(scale=3, min_width=320):
+                stage = components.stage(value=empty_stage(bench.samples))
+                progress = components.progress()
+            with gr.Column(scale=2, min_width=320):
+                controls, words, buttons = _controls(bench)
+        compare, versions = components.compare(), components.versions()
+        with gr.Accordion("How it got there", open=False, elem_id="drawer"):
+            command = gr.Code(
+                label="The command that makes the very same file", language="shell", interactive=False, lines=2,
+                elem_id="command", buttons=["copy"],
+            )  # fmt: skip
+            facts = gr.HTML("<p>Nothing was painted yet.</p>", elem_id="facts")
+        parts = Parts(controls, stage, words, progress, versions, compare, facts, command, *buttons)
+        _wire(page, parts, bench)
+        add_api(bench)
+    page.queue(max_size=bench.options.limits.queue, default_concurrency_limit=16, api_open=False)
+    return page
+
+
+def _controls(bench: Bench) -> tuple[dict[str, Any], gr.HTML, tuple[gr.Button, gr.Button, gr.Button]]:
+    c: dict[str, Any] = {}
+    c["reference"] = gr.Textbox(label="from: what the picture shows (may stay empty)", max_length=2000, elem_id="from")
+    c["query"] = gr.Textbox(label="to: what it should show", max_length=2000, elem_id="to")
+    words = components.words()
+    names = list(bench.models.names)
+    c["model"] = gr.Dropdown(names, value=names[0], label="Model", visible=len(names) > 1, elem_id="model")
+    rest = shown(DEFAULT_PRESET, bench.models.editor(names[0]).model.guidance)
+    with gr.Group():
+        find = gr.Button("Find the region", variant="secondary", elem_id="find")
+        c |= _region_controls(rest)
+    with gr.Group():
+        with gr.Row():
+            paint = gr.Button("Paint", variant="primary", elem_id="paint", scale=3)
+            stop = gr.Button("Stop", variant="stop", elem_id="stop", scale=1, min_width=80)
+        c |= _paint_controls(rest)
+    return c, words, (find, paint, stop)
+
+
+def _slider(name: str, label: str, value: Any, low: float, high: float, step: float, info: str | None = None) -> Any:
+    return gr.Slider(low, high, value=value, step=step, label=label, info=info, elem_id=name.replace("_", "-"))
+
+
+def _region_controls(rest: dict[str, Any]) -> dict[str, Any]:
+    c: dict[str, Any] = {}
+    label, low, high, step = RULES[rest["rule"]]
+    c["threshold"] = _slider("threshold", label, rest["threshold"], low, high, step)
+    with gr.Accordion("Refine the region", open=False, elem_id="refine"):
+        c["rule"] = gr.Dropdown(list(RULES), value=rest["rule"], label="Threshold rule", elem_id="rule")
+        with gr.Row():
+            c["grow"] = _slider("grow", "Grow or shrink", rest["grow"], -8, 8, 1, "in latent cells")
+            c["feather"] = _slider("feather", "Feather", rest["feather"], 0, 8, 0.5, "in latent cells")
+        with gr.Row():
+            c["fill_holes"] = gr.Checkbox(rest["fill_holes"], label="Fill holes", elem_id="fill-holes")
+            c["invert"] = gr.Checkbox(rest["invert"], label="Invert: edit the rest", elem_id="invert")
+        c["drop_specks"] = _slider(
+            "drop_specks", "Drop specks", rest["drop_specks"], 0, 32, 1, "smaller than so many latent cells"
+        )
+        c["edges"] = gr.Dropdown(list(EDGES), value=rest["edges"], label="Outline", elem_id="edges")
+        c["contrast_seed"] = gr.Textbox("0", label="Seed of the contrast", max_lines=1, elem_id="contrast-seed")
+    return c
+
+
+def _paint_controls(rest: dict[str, Any]) -> dict[str, Any]:
+    c: dict[str, Any] = {}
+    with gr.Row():
+        c["seeds"] = gr.Textbox("0", label="Seeds", info="several: 1,2,5-8", max_lines=1, elem_id="seeds")
+        c["preset"] = gr.Dropdown(list(PRESETS), value=DEFAULT_PRESET, label="Preset", elem_id="preset")
+    c["ratio"] = _slider(
+        "ratio", "Ratio", rest["ratio"], 0, 1, 0.01, "how far into the noise: low keeps shapes, high frees them"
+    )
+    with gr.Accordion("More", open=False, elem_id="more"):
+        c["guidance"] = _slider("guidance", "Guidance", rest["guidance"], 1, 20, 0.1, "how firmly the text is followed")
+        c["steps"] = _slider("steps", "Steps", rest["steps"], 1, 100, 1)
+        c["eta"] = _slider("eta", "Variation", VARIATION, 0, 1, 0.05, "how much seeds differ; 0: not at all")
+        c["negative"] = gr.Textbox(label="What the result should not show", max_length=2000, elem_id="negative")
+        c["flags"] = gr.Textbox(
+            label="Further switches", info="as on the command line: --maps 4 --antithetic", max_length=500,
+            elem_id="flags",
+        )  # fmt: skip
+        c["check_inversion"] = gr.Checkbox(label="Measure the reconstruction error", elem_id="check-inversion")
+    return c
+
+
+def _wire(page: gr.Blocks, parts: Parts, bench: Bench) -> None:
+    opening, cutting = Opening(bench), Cutting(bench)
+    c = [parts.controls[name] for name in CONTROLS]
+    quick: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    latest: dict[str, Any] = {**quick, "trigger_mode": "always_last"}
+    everything = [parts.stage, *c, parts.words, parts.progress]
+    history = [parts.versions, parts.compare, parts.facts, parts.command]
+
+    page.load(opening.load, [parts.stage], [*everything, *history], **quick)
+    parts.stage.opened(opening.opened, [parts.stage, *c], everything, **quick)
+    parts.stage.sample(opening.sample, [parts.stage, *c], everything, **quick)
+    for name in ("stroke", "masked"):
+        getattr(parts.stage, name)(cutting.cut, [parts.stage, *c], [parts.stage, parts.progress], **latest)
+    for name in RECUT:
+        control = parts.controls[name]
+        control.input(cutting.cut, [parts.stage, *c], [parts.stage, parts.progress], **latest)
+    parts.controls["rule"].input(
+        cutting.rule, [parts.stage, *c], [parts.controls["threshold"], parts.stage, parts.progress], **quick
+    )
+    parts.controls["preset"].input(cutting.preset, [parts.stage, *c], everything, **quick)
+    parts.controls["model"].input(cutting.cut, [parts.stage, *c], [parts.stage, parts.progress], **quick)
+    texts = [parts.controls[name] for name in ("query", "reference", "negative")]
+    for text in texts:
+        text.blur(cutting.words, [parts.controls["model"], *texts], [parts.words], **latest)
+    parts.words.choose(cutting.choose_word, [parts.controls["model"], *texts], [*texts, parts.words], **quick)
+    _wire_work(parts, Working(bench), c, history)
+    _wire_history(parts, History(bench), everything, history, quick)
+
+
+def _wire_work(parts: Parts, do: Working, c: list[Any], history: list[Any]) -> None:
+    device: dict[str, Any] = {
+        "concurrency_id": DEVICE, "concurrency_limit": 1, "show_progress": "full",
+        "show_progress_on": parts.progress, "api_visibility": "private",
+    }  # fmt: skip
+    seen = [parts.stage, parts.words, parts.progress]
+    find = [
+        parts.find.click(do.find, [parts.stage, *c], seen, **device),
+        parts.controls["query"].submit(do.find, [parts.stage, *c], seen, **device),
+        parts.controls["reference"].submit(do.find, [parts.stage, *c], seen, **device),
+    ]
+    paint = parts.paint.click(do.paint, [parts.stage, parts.versions, *c], [*seen, *history], **device)
+    parts.stop.click(
+        do.stop, [parts.versions], [parts.progress, *history], cancels=[*find, paint],
+        queue=False, show_progress="hidden", api_visibility="private",
+    )  # fmt: skip
+
+
+def _wire_history(
+    parts: Parts, do: History, everything: list[Any], history: list[Any], quick: dict[str, Any]
+) -> None:
+    c = [parts.controls[name] for name in CONTROLS]
+    given = [parts.stage, parts.versions]
+    parts.versions.restore(do.restore, given, [*everything, *history], **quick)
+    parts.versions.reuse(do.reuse, [*given, *c], everything, **quick)
+    parts.versions.remove(do.remove, [parts.versions], history, **quick)
+    parts.versions.pick(do.pick, [parts.versions], history, **quick)

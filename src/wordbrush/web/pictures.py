@@ -1,0 +1,232 @@
+"""Opened pictures: what the workbench holds of one picture a visitor works on, and the region as it stands."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from wordbrush.errors import MaskError, ProvenanceError
+from wordbrush.mask import Mask
+from wordbrush.picture import Picture
+from wordbrush.provenance import Provenance, read_provenance
+from wordbrush.region import Region, found_mask, region_of
+from wordbrush.web.visitors import new_key
+
+if TYPE_CHECKING:
+    from wordbrush.contrast import Contrast
+    from wordbrush.editor import Editor
+    from wordbrush.session import Session
+    from wordbrush.settings import Settings
+    from wordbrush.web.options import Limits
+    from wordbrush.web.orders import Order
+
+__all__ = ["Cut", "Opened", "Strokes", "clean_name"]
+
+PROXY_SIDE = 1024
+"""Longest side of the copy on which the outline is drawn while sliders move; painting cuts the picture itself."""
+
+_DATA_URL = "data:image/png;base64,"
+
+
+@dataclass(frozen=True, eq=False)
+class Strokes:
+    """What was painted by hand on the region found, each any size and stretched over the picture; None where empty."""
+
+    include: Mask | None = None
+    exclude: Mask | None = None
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any] | None) -> Strokes:
+        """Read the strokes of the page: PNG data addresses, or None.
+
+        Raises:
+            MaskError: not such a thing.
+        """
+        parts = {name: (value or {}).get(name) for name in ("include", "exclude")}
+        return cls(**{name: None if text is None else _mask_of(text) for name, text in parts.items()})
+
+    @classmethod
+    def of_record(cls, record: Provenance) -> tuple[Strokes, Mask | None]:
+        """Return the strokes and the given mask that a record carries; those too large to be carried are left out.
+
+        Raises:
+            MaskError: the record holds something that is not a mask.
+        """
+        masks = {name: _recorded(record.mask.get(f"given_{name}")) for name in ("include", "exclude", "mask")}
+        return cls(masks["include"], masks["exclude"]), masks["mask"]
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """The region as it stands.
+
+    Attributes:
+        contrast: what was cut, or None while nothing was found under these texts.
+        region: what is edited, or None while there is neither a contrast nor a mask nor a stroke.
+        area: share of the picture that is edited, in [0, 1].
+    """
+
+    contrast: Contrast | None
+    region: Region | None
+
+    @property
+    def area(self) -> float:
+        """Share of the picture inside the region."""
+        return 0.0 if self.region is None else self.region.pixels.area
+
+
+@dataclass(eq=False)
+class Opened:
+    """One picture a visitor opened.
+
+    Attributes:
+        picture: as it was read.
+        data: the file's bytes, to open it again.
+        id: unguessable.
+        given: a mask from a file, in place of one found.
+        last: the order it was last cut by, and `strokes` those of then.
+        lock: held while sessions are made.
+    """
+
+    picture: Picture
+    data: bytes = field(repr=False)
+    id: str = field(default_factory=new_key)
+    given: Mask | None = None
+    last: Order | None = None
+    strokes: Strokes = field(default_factory=Strokes)
+    lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    _sessions: dict[tuple[str, int | None, bool], Session] = field(default_factory=dict, repr=False)
+    _display: bytes | None = field(default=None, repr=False)
+
+    @classmethod
+    def read(cls, data: bytes, name: str, limits: Limits) -> Opened:
+        """Open the bytes of a picture file under the name the visitor knows it by.
+
+        Raises:
+            PictureError: too large, or not a picture this program reads.
+        """
+        picture = Picture.open(data, max_pixels=limits.pixels, max_bytes=limits.file_bytes)
+        return cls(dataclasses.replace(picture, name=clean_name(name)), data)
+
+    @property
+    def name(self) -> str:
+        """Name of the file."""
+        return self.picture.name or "picture.png"
+
+    def record(self) -> Provenance | None:
+        """Return the record in the file if this program made it, else None."""
+        try:
+            return read_provenance(self.data)
+        except ProvenanceError:
+            return None
+
+    def session(self, editor: Editor, model: str, resolution: int | None, limits: Limits) -> Session:
+        """Return the session of this picture with a model, the same one each time."""
+        with self.lock:
+            key = (model, resolution, False)
+            if key not in self._sessions:
+                self._sessions[key] = editor.open(
+                    self.picture, resolution=resolution, memory_limit=limits.session_bytes
+                )
+            return self._sessions[key]
+
+    def given_for(self, settings: Settings) -> Mask | None:
+        """Return the mask from a file as the settings want it: `invert` turns it, too, as the page has one control."""
+        return None if self.given is None else ~self.given if settings.invert else self.given
+
+    def cut(self, editor: Editor, order: Order, strokes: Strokes, limits: Limits, *, exact: bool) -> Cut:
+        """Cut the region from what is known; no network runs.
+
+        Args:
+            editor: of the order's model.
+            order: texts and switches.
+            strokes: by hand.
+            limits: for the session's caches.
+            exact: at the picture's own size; else on a copy of at most 1,024 pixels a side, for the eye.
+        """
+        settings = order.settings
+        self.last, self.strokes = order, strokes
+        session = self.session(editor, order.model, settings.resolution, limits)
+        contrast = None
+        if order.query and self.given is None:
+            contrast = session.known_contrast(
+                order.query, order.reference, seed=order.contrast_seed, settings=settings
+            )
+        shown = session if exact else self._proxy(session, editor, order.model, settings)
+        given = self.given_for(settings)
+        if contrast is None and given is None and strokes.include is None:
+            return Cut(None, None)
+        found = None if contrast is None else found_mask(shown, contrast, settings)
+        region = region_of(shown, found, settings, mask=given, include=strokes.include, exclude=strokes.exclude)
+        return Cut(contrast, region)
+
+    def _proxy(self, session: Session, editor: Editor, model: str, settings: Settings) -> Session:
+        width, height = self.picture.size
+        scale = PROXY_SIDE / max(width, height)
+        if scale >= 1:
+            return session
+        with self.lock:
+            key = (model, settings.resolution, True)
+            if key not in self._sessions:
+                size = (max(1, round(width * scale)), max(1, round(height * scale)))
+                small = Image.fromarray(self.picture.srgb).resize(size, Image.Resampling.BOX)
+                proxy = editor.open(small, resolution=settings.resolution, memory_limit=16 << 20)
+                # Rounding its sides can move a slim picture to another grid; then the picture itself is cut.
+                self._sessions[key] = proxy if proxy.latent_size == session.latent_size else session
+            return self._sessions[key]
+
+    def display(self) -> bytes:
+        """Return a PNG to look at, longest side at most 1,600 pixels."""
+        if self._display is None:
+            pixels = self.picture.srgb
+            if self.picture.alpha is not None:
+                pixels = np.dstack((pixels, self.picture.alpha))
+            image = Image.fromarray(pixels)
+            image.thumbnail((1600, 1600), Image.Resampling.BOX)
+            self._display = png(image)
+        return self._display
+
+
+def png(image: Image.Image) -> bytes:
+    """Return the image as PNG, quickly."""
+    import io
+
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=3)
+    return buffer.getvalue()
+
+
+def clean_name(name: str) -> str:
+    """Return the bare file name, without folders and control characters, at most 200 characters."""
+    bare = PurePosixPath(name.replace("\\", "/")).name.lstrip(".")
+    kept = "".join(c for c in bare if c.isprintable()).strip()
+    return kept[-200:] or "picture.png"
+
+
+def _mask_of(text: Any) -> Mask:
+    if not isinstance(text, str) or not text.startswith(_DATA_URL):
+        raise MaskError("the strokes are not PNG data")
+    return _decoded(text.removeprefix(_DATA_URL))
+
+
+def _recorded(entry: Any) -> Mask | None:
+    if not isinstance(entry, dict) or not isinstance(entry.get("png"), str):
+        return None
+    return _decoded(entry["png"])
+
+
+def _decoded(text: str) -> Mask:
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise MaskError("the mask is not base64") from error
+    return Mask.open(data).rounded()

@@ -1,0 +1,49 @@
+"""Fairness in the queue: nobody may fill it alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from wordbrush.web.visitors import COOKIE
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+    from wordbrush.web.options import Limits
+
+__all__ = ["DEVICE", "limit_each_visitor"]
+
+DEVICE = "device"
+"""The queue of all work that runs a network."""
+
+
+def limit_each_visitor(page: gr.Blocks, limits: Limits) -> None:
+    """Refuse a job of a visitor who has `limits.in_flight` running or waiting, in the way a full queue does.
+
+    Gradio has one bound for all visitors together; what this adds stands between it and the queue's own `push`.
+    """
+    queue = page._queue
+    push = queue.push
+
+    async def fair_push(body: Any, request: Any, username: Any) -> Any:
+        wanted = page.fns.get(body.fn_index)
+        if wanted is not None and wanted.concurrency_id == DEVICE:
+            mine = sum(_owner(event.request) == _owner(request) for event in _events(queue))
+            if mine >= limits.in_flight:
+                return False, f"You have {mine} jobs running or waiting already.", "queue_full"
+        return await push(body, request, username)
+
+    queue.push = fair_push
+
+
+def _events(queue: Any) -> list[Any]:
+    """Return the events that run or wait for the device."""
+    running = [event for job in queue.active_jobs if job for event in job]
+    waiting = [event for line in queue.event_queue_per_concurrency_id.values() for event in line.queue]
+    return [event for event in (*running, *waiting) if event.concurrency_id == DEVICE]
+
+
+def _owner(request: Any) -> str:
+    """Return whose request it is: the cookie's key, else the client's address."""
+    client = getattr(request, "client", None)
+    return request.cookies.get(COOKIE) or (client.host if client else "")

@@ -1,0 +1,222 @@
+"""Views: what the page shows, as the values of its components. Texts of visitors are escaped where they become HTML."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from wordbrush.mask import Mask
+from wordbrush.panel import heat_colours
+from wordbrush.web.jobs import LABELS
+from wordbrush.web.pictures import Opened, Strokes, png
+from wordbrush.web.routes import picture_facts
+
+if TYPE_CHECKING:
+    from wordbrush.cli.samples import Sample
+    from wordbrush.fit import FitPlan
+    from wordbrush.models.base import Model, UnknownWord
+    from wordbrush.web.pictures import Cut
+    from wordbrush.web.versions import Version
+    from wordbrush.web.visitors import Visitor
+
+__all__ = [
+    "compare_view", "drawer", "empty_stage", "idle", "problem", "reused_line", "stage_view", "versions_view",
+    "words_view",
+]  # fmt: skip
+
+HEAT_SIDE = 256
+MASK_SIDE = 768
+
+
+def _data_url(image: Image.Image) -> str:
+    return "data:image/png;base64," + base64.b64encode(png(image)).decode()
+
+
+def _mask_url(mask: Mask | None) -> str | None:
+    return None if mask is None else "data:image/png;base64," + base64.b64encode(mask.png_bytes()).decode()
+
+
+def _smaller(size: tuple[int, int], side: int) -> tuple[int, int]:
+    scale = min(1.0, side / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def heat_picture(soft: np.ndarray[Any, Any], fit: FitPlan, size: tuple[int, int]) -> Image.Image:
+    """Colour a contrast (row, column) in [0, 1] for a picture of `size`; alpha is stronger where it is high."""
+    canvas = Mask.from_array(soft).resize(fit.canvas, "linear")
+    laid = Mask.from_array(np.clip(fit.inverse(canvas.values, "linear"), 0.0, 1.0))
+    share = laid.resize(_smaller(size, HEAT_SIDE), "linear").values
+    alpha = np.rint((0.35 + 0.5 * share) * 255).astype(np.uint8)
+    return Image.fromarray(np.dstack((heat_colours(share), alpha)))
+
+
+def mask_picture(mask: Mask) -> Image.Image:
+    """Return a mask as alpha, at most 768 pixels a side."""
+    alpha = mask.resize(_smaller(mask.size, MASK_SIDE), "linear").to_image()
+    image = Image.new("L", alpha.size, 255)
+    image.putalpha(alpha)
+    return image
+
+
+def empty_stage(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Return a stage with no picture: what to do, and the samples."""
+    shown = [
+        {"index": i, "url": f"/wordbrush/sample/{i}", "from": s.reference, "to": s.query} for i, s in enumerate(samples)
+    ]
+    strokes = {"include": None, "exclude": None}
+    return {
+        "picture": None,
+        "heat": None,
+        "mask": None,
+        "strokes": strokes,
+        "strokes_key": 0,
+        "samples": shown,
+        "busy": False,
+    }
+
+
+def stage_view(
+    stage: dict[str, Any], opened: Opened, cut: Cut | None, fit: FitPlan | None, strokes: Strokes | None = None
+) -> dict[str, Any]:
+    """Return the stage with a picture and its region as it stands.
+
+    Args:
+        stage: as the page sent it; its strokes stay unless others are given.
+        opened: the picture.
+        cut: the region, or None where there is none yet.
+        fit: how the picture lies on the model's canvas; None where `cut` is.
+        strokes: take the place of those on the page.
+    """
+    view = {**stage, "picture": picture_facts(opened), "heat": None, "mask": None, "busy": False}
+    if cut is not None and cut.contrast is not None and fit is not None:
+        view["heat"] = _data_url(heat_picture(cut.contrast.soft, fit, opened.picture.size))
+    if cut is not None and cut.region is not None:
+        view["mask"] = _data_url(mask_picture(cut.region.pixels))
+    if strokes is not None:
+        view["strokes"] = {"include": _mask_url(strokes.include), "exclude": _mask_url(strokes.exclude)}
+        view["strokes_key"] = int(stage.get("strokes_key") or 0) + 1
+    return view
+
+
+def versions_view(visitor: Visitor, left: str | None, right: str | None, current: str | None) -> dict[str, Any]:
+    """Return the history, newest first; `left` and `right` are being compared, `current` was restored or painted."""
+    with visitor.lock:
+        kept = list(visitor.versions.values())
+    cards = [
+        {
+            "id": version.id,
+            "title": f"{version.number}. {version.order.query}",
+            "detail": _detail(version),
+            "thumb": f"/wordbrush/thumb/{version.id}",
+            "url": f"/wordbrush/version/{version.id}/{version.name}",
+            "name": version.name,
+            "seed": version.seed,
+            "current": version.id == current,
+        }
+        for version in reversed(kept)
+    ]
+    known = {version.id for version in kept}
+    return {
+        "versions": cards,
+        "left": left if left in known else None,
+        "right": right if right in known else None,
+    }
+
+
+def _detail(version: Version) -> str:
+    settings = version.order.settings
+    return f"seed {version.seed} · ratio {settings.ratio:g} · region {version.report.mask_area:.1%}"
+
+
+def compare_view(visitor: Visitor, left: str | None, right: str | None) -> dict[str, Any]:
+    """Return the two pictures of the slider: two versions, or the input and a version."""
+    versions = visitor.versions
+    first, second = versions.get(left or ""), versions.get(right or "")
+    if second is None:
+        return {"left": None, "right": None}
+    before = _side(first) if first is not None else _input_side(visitor, second)
+    return {"left": before, "right": _side(second)}
+
+
+def _side(version: Version) -> dict[str, str]:
+    url = f"/wordbrush/version/{version.id}/{version.name}"
+    return {"url": url, "label": f"{version.number}. {version.order.query}"}
+
+
+def _input_side(visitor: Visitor, version: Version) -> dict[str, str] | None:
+    if version.picture not in visitor.pictures:
+        return None
+    return {"url": f"/wordbrush/picture/{version.picture}", "label": f"input: {version.source_name}"}
+
+
+def words_view(found: dict[str, tuple[UnknownWord, ...]]) -> dict[str, Any]:
+    """Return the words the model does not know, by field."""
+    return {
+        "words": [
+            {"field": field, "word": word.word, "near": list(word.near)}
+            for field, words in found.items()
+            for word in words
+        ]
+    }
+
+
+def idle(note: str = "", state: str = "idle", title: str = "") -> dict[str, Any]:
+    """Return the progress box at rest, perhaps with something to say."""
+    return {"title": title, "stages": [], "preview": None, "note": note, "state": state}
+
+
+def problem(message: str) -> dict[str, Any]:
+    """Return the progress box telling of what could not be done."""
+    return idle(message, "failed", "That did not work")
+
+
+def reused_line(version: Version) -> str:
+    """Say what painting took over from before, and what it had to run."""
+    report = version.report
+    names = {"latent": "the encoded picture", "contrast": "the contrast", "trajectory": "the inversion"}
+    kept = [names.get(name, name) for name in report.reused]
+    ran = [f"{LABELS.get(k, k).lower()} {v}" for k, v in report.evaluations.items() if v]
+    first = f"Reused: {', '.join(kept)}. " if kept else ""
+    return f"{first}Network evaluations: {', '.join(ran) if ran else 'none'}."
+
+
+def drawer(version: Version, model: Model) -> str:
+    """Return the drawer's HTML: time and evaluations by stage, errors, mask area, and who the model is."""
+    report = version.report
+    stages = sorted(set(report.timings) | set(report.evaluations), key=list(LABELS).index)
+    rows = "".join(
+        f"<tr><td>{escape(LABELS[stage])}</td><td>{report.timings.get(stage, 0.0):.2f} s</td>"
+        f"<td>{report.evaluations.get(stage, 0)}</td></tr>"
+        for stage in stages
+    )
+    total = f"{sum(report.timings.values()):.2f} s</td><td>{sum(report.evaluations.values())}"
+    error = "not measured" if report.reconstruction_error is None else f"{report.reconstruction_error:.4f}"
+    facts = {
+        "Version": f"{version.number}, seed {version.seed}",
+        "Reused": ", ".join(report.reused) or "nothing",
+        "Region": f"{report.mask_area:.2%} of the picture",
+        "Cells near the threshold": str(report.near_threshold),
+        "Reconstruction error": error,
+        "Warnings": "; ".join(report.warnings) or "none",
+        **model_facts(model),
+    }
+    lines = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in facts.items())
+    return (
+        "<table class='costs'><thead><tr><th>Stage</th><th>Time</th><th>Network evaluations</th></tr></thead>"
+        f"<tbody>{rows}<tr><td>In all</td><td>{total}</td></tr></tbody></table>"
+        f"<table class='facts'><tbody>{lines}</tbody></table>"
+    )
+
+
+def model_facts(model: Model) -> dict[str, str]:
+    """Return who a model is, and what its card says in short."""
+    who = model.identity
+    facts = {"Model": f"{who.name} ({who.family}, {who.parametrisation}) on {who.device}, {who.dtype}"}
+    if who.sha256:
+        facts["Weights"] = f"sha256 {who.sha256[:16]}…"
+    return facts | {f"Card: {name}": str(value) for name, value in model.card.items()}

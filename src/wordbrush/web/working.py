@@ -1,0 +1,95 @@
+"""Work that runs networks: finding the region, painting, and stopping either."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import gradio as gr
+
+from wordbrush.errors import Cancelled, WordbrushError
+from wordbrush.web import views
+from wordbrush.web.desk import Desk, Value, skips
+from wordbrush.web.jobs import Done, run_job
+from wordbrush.web.pictures import Strokes
+from wordbrush.web.versions import Version
+from wordbrush.web.visitors import Visitor
+
+__all__ = ["Working"]
+
+
+class Working(Desk):
+    """Handlers that queue for the device."""
+
+    async def find(self, request: gr.Request, stage: Value, *controls: Any) -> AsyncIterator[list[Any]]:
+        """Contrast the texts and show the region."""
+        try:
+            visitor = self.visitor_of(request)
+            opened, order = self.picture_of(visitor, stage), self.order_of(controls)
+            strokes = Strokes.of((stage or {}).get("strokes"))
+            found = run_job(
+                self.bench.models.device, lambda job: self.bench.find(opened, order, job), _stops(visitor, request)
+            )
+            async for state in found:
+                if not isinstance(state, Done):
+                    yield [gr.skip(), gr.skip(), state]
+            cut, fit = self.cut_of(opened, order, strokes)
+            note = f"{cut.area:.1%} of the picture. Correct it with the threshold or the brush, then paint."
+            if cut.area == 0:
+                note = "The region is empty: lower the threshold, or draw it with the brush."
+            seen = views.stage_view(stage, opened, cut, fit)
+            yield [seen, self.unknown(order), views.idle(note, "done", "Region found")]
+        except Cancelled:
+            yield [gr.skip(), gr.skip(), views.idle("", "stopped", "Stopped")]
+        except WordbrushError as error:
+            yield [gr.skip(), gr.skip(), views.problem(str(error))]
+
+    async def paint(self, request: gr.Request, stage: Value, listed: Value, *controls: Any) -> AsyncIterator[list[Any]]:
+        """Repaint the region once a seed, and keep the versions."""
+        left = (listed or {}).get("left")
+        try:
+            visitor = self.visitor_of(request)
+            opened, order = self.picture_of(visitor, stage), self.order_of(controls)
+            strokes, made = Strokes.of((stage or {}).get("strokes")), list[Version]()
+            work = run_job(
+                self.bench.models.device,
+                lambda job: self.bench.paint(visitor, opened, order, strokes, job, made.append),
+                _stops(visitor, request),
+            )
+            told = 0
+            async for state in work:
+                if isinstance(state, Done):
+                    break
+                history = skips(4)
+                if len(made) > told:
+                    told, history = len(made), self.history_of(visitor, left, made[-1].id)
+                yield [gr.skip(), gr.skip(), state, *history]
+            seen = self.stage_of(stage, opened, order, strokes)
+            history = self.history_of(visitor, left, made[-1].id)
+            yield [seen, self.unknown(order), _finished(made), *history]
+        except Cancelled:
+            yield [gr.skip(), gr.skip(), views.idle("", "stopped", "Stopped"), *skips(4)]
+        except WordbrushError as error:
+            yield [gr.skip(), gr.skip(), views.problem(str(error)), *skips(4)]
+
+    def stop(self, request: gr.Request, listed: Value) -> list[Any]:
+        """Stop this tab's jobs at their next step; what was painted before stays."""
+        try:
+            visitor = self.visitor_of(request)
+            visitor.stop(request.session_hash or "")
+            right = next(reversed(visitor.versions), None)
+            history = self.history_of(visitor, (listed or {}).get("left"), right)
+            return [views.idle("What was painted before stays.", "stopped", "Stopped"), *history]
+        except WordbrushError as error:
+            return [views.problem(str(error)), *skips(4)]
+
+
+def _stops(visitor: Visitor, request: gr.Request) -> set[threading.Event]:
+    return visitor.stops_of(request.session_hash or "")
+
+
+def _finished(made: list[Version]) -> Value:
+    last = made[-1]
+    warnings = " ".join(f"{warning}." for warning in last.report.warnings)
+    return views.idle(f"{views.reused_line(last)} {warnings}".strip(), "done", f"Painted {last.name}")

@@ -1,0 +1,309 @@
+"""The workbench in a real browser, from the first upload to the downloaded file.
+
+One visit is told in order, as a person would make it; each test goes on where the one before stopped, and leaves a
+screenshot of its state in `tests/e2e/screenshots` (not kept in the repository).
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.browser import Watched, browser_pages
+from tests.support.workbench import Running, running
+from wordbrush.cli import main
+from wordbrush.cli.samples import samples_folder
+
+FOX = samples_folder() / "fox.png"
+SHOTS = Path(__file__).parent / "screenshots"
+SLOW = 60_000
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Running]:
+    with running() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def visit(server: Running) -> Iterator[Watched]:
+    with browser_pages() as pages:
+        watched = pages.open(server.address, width=1280, height=1000)
+        watched.page.wait_for_selector("#stage [data-part=samples] button")
+        yield watched
+        assert watched.complaints == []
+
+
+class Bench:
+    """What a person sees and does on the page."""
+
+    def __init__(self, watched: Watched) -> None:
+        self.page = watched.page
+        self.stage = self.page.locator("#stage .stage")
+
+    def shot(self, name: str) -> None:
+        """Keep a picture of the page."""
+        SHOTS.mkdir(exist_ok=True)
+        self.page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+
+    def write(self, field: str, text: str) -> None:
+        """Fill a text field and leave it."""
+        box = self.page.locator(f"#{field} textarea, #{field} input").first
+        box.fill(text)
+        box.blur()
+
+    def slide(self, name: str, value: float) -> None:
+        """Type a number beside a slider."""
+        box = self.page.locator(f"#{name} input[type=number]")
+        box.fill(str(value))
+        box.blur()
+
+    def attribute(self, name: str) -> str:
+        """Read a fact of the stage."""
+        return self.stage.get_attribute(f"data-{name}") or ""
+
+    def until(self, told: str) -> None:
+        """Wait until the progress box says so."""
+        self.page.locator("#progress").get_by_text(told).first.wait_for(timeout=SLOW)
+
+    def changed(self, name: str, before: str) -> str:
+        """Wait until a fact of the stage is another one; return it."""
+        self.page.wait_for_function(
+            "([name, before]) => document.querySelector('#stage .stage').dataset[name] !== before",
+            arg=[name, before],
+            timeout=SLOW,
+        )
+        return self.attribute(name)
+
+    @property
+    def cards(self) -> Any:
+        """The cards of the history."""
+        return self.page.locator("#versions [data-version]")
+
+    def command(self) -> list[str]:
+        """The words of the shown command."""
+        drawer = self.page.locator("#drawer")
+        if not self.page.locator("#command").is_visible():
+            drawer.locator("button").first.click()
+        text = self.page.locator("#command .cm-content").inner_text()
+        return shlex.split(text.replace("\n", " "))
+
+    def download(self, locator: Any) -> Path:
+        """Click what downloads, and return the file."""
+        with self.page.expect_download() as found:
+            locator.click()
+        return Path(found.value.path())
+
+
+@pytest.fixture
+def bench(visit: Watched) -> Bench:
+    return Bench(visit)
+
+
+def test_the_empty_page_teaches_in_a_line(bench: Bench) -> None:
+    assert "Drop a picture here" in bench.page.locator("#stage .lesson").inner_text()
+    assert bench.page.locator("#stage [data-part=samples] button").count() == 12
+    bench.shot("1-empty")
+
+
+def test_upload_and_unknown_words(bench: Bench) -> None:
+    bench.page.set_input_files("#stage [data-part=file]", FOX)
+    bench.changed("picture", "")
+    bench.write("from", "a fox on snow")
+    bench.write("to", "a pengiun on snow")
+    bench.page.locator("#words").get_by_role("button", name="penguin", exact=True).click()
+    bench.page.wait_for_function("document.querySelector('#to textarea').value === 'a penguin on snow'")
+    bench.page.locator("#words").get_by_text("pengiun").wait_for(state="hidden")
+
+
+def test_finding_the_region_shows_heat_and_outline(bench: Bench, server: Running) -> None:
+    before = server.rows
+    bench.page.click("#find")
+    bench.until("Region found")
+    assert server.rows - before == 20
+    bench.changed("outline", "")
+    assert bench.attribute("heat") == "on"
+    bench.shot("2-region")
+
+
+def test_moving_the_threshold_changes_the_outline_and_runs_no_network(bench: Bench, server: Running) -> None:
+    outline, rows = bench.attribute("outline"), server.rows
+    bench.slide("threshold", 0.5)
+    higher = bench.changed("outline", outline)
+    bench.slide("threshold", 0.24)
+    bench.changed("outline", higher)
+    assert bench.attribute("outline") == outline
+    assert server.rows == rows
+
+
+def test_strokes_change_the_region_survive_the_threshold_and_can_be_undone(bench: Bench, server: Running) -> None:
+    outline, rows = bench.attribute("outline"), server.rows
+    _stroke(bench, "add", (0.08, 0.1), (0.25, 0.1))
+    added = bench.changed("outline", outline)
+    _stroke(bench, "remove", (0.5, 0.55), (0.6, 0.6))
+    removed = bench.changed("outline", added)
+    assert bench.attribute("strokes") == "2"
+    bench.slide("threshold", 0.4)
+    moved = bench.changed("outline", removed)
+    assert bench.attribute("strokes") == "2"
+    bench.shot("3-strokes")
+    bench.slide("threshold", 0.24)
+    bench.changed("outline", moved)
+    bench.page.click("#stage [data-part=undo]")
+    bench.changed("outline", removed)
+    assert bench.attribute("outline") == added
+    assert server.rows == rows
+
+
+def _stroke(bench: Bench, tool: str, start: tuple[float, float], end: tuple[float, float]) -> None:
+    bench.page.click(f"#stage [data-tool={tool}]")
+    box = bench.page.locator("#stage [data-part=view]").bounding_box()
+    assert box is not None
+    mouse = bench.page.mouse
+    mouse.move(box["x"] + start[0] * box["width"], box["y"] + start[1] * box["height"])
+    mouse.down()
+    mouse.move(box["x"] + end[0] * box["width"], box["y"] + end[1] * box["height"], steps=5)
+    mouse.up()
+
+
+def test_painting_tells_its_stages_and_keeps_a_version(bench: Bench) -> None:
+    bench.page.click("#paint")
+    bench.page.locator("#progress progress").first.wait_for(timeout=SLOW)
+    bench.until("Painted fox-1.png")
+    assert "contrast" in bench.page.locator("#progress").inner_text()
+    assert bench.cards.count() == 1
+    bench.shot("4-painted")
+
+
+def test_a_second_seed_costs_only_its_decode(bench: Bench, server: Running) -> None:
+    rows = server.rows
+    bench.write("seeds", "1")
+    bench.page.click("#paint")
+    bench.until("Painted fox-2.png")
+    assert server.rows - rows == 2 * 22
+    told = bench.page.locator("#progress").inner_text()
+    assert "the contrast" in told
+    assert "the inversion" in told
+
+
+def test_the_download_is_the_file_that_the_shown_command_writes(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = bench.command()
+    got = bench.download(bench.cards.first.get_by_role("link", name=re.compile("Download")))
+    archive = bench.download(bench.page.locator("#versions a[href*='versions.zip']"))
+    monkeypatch.chdir(tmp_path)
+    Path("fox.png").write_bytes(FOX.read_bytes())
+    with zipfile.ZipFile(archive) as packed:
+        Path("include.png").write_bytes(packed.read("fox-2/include.png"))
+        assert packed.read("fox-2.png") == got.read_bytes()
+        assert set(packed.namelist()) >= {"fox-1.png", "fox-2.png", "commands.txt"}
+    assert words[:3] == ["wordbrush", "edit", "fox.png"]
+    assert main(words[1:]) == 0
+    assert Path("fox-2.png").read_bytes() == got.read_bytes()
+
+
+def test_stopping_works_within_a_step(bench: Bench, server: Running) -> None:
+    bench.page.locator("#more button").first.click()
+    bench.slide("steps", 100)
+    bench.page.click("#paint")
+    bench.page.locator("#progress").get_by_text("Paint under the new text").first.wait_for(timeout=SLOW)
+    bench.page.click("#stop")
+    bench.until("Stopped")
+    bench.page.wait_for_timeout(500)
+    rows = server.rows
+    bench.page.wait_for_timeout(1500)
+    assert server.rows == rows
+    assert bench.cards.count() == 2
+    bench.shot("5-stopped")
+
+
+def test_several_seeds_at_once(bench: Bench) -> None:
+    bench.page.locator("#preset input").click()
+    bench.page.get_by_role("option", name="fast").click()
+    bench.page.wait_for_function("document.querySelector('#steps input[type=number]').value === '12'")
+    bench.write("seeds", "3-5")
+    bench.page.click("#paint")
+    bench.until("Painted fox-5.png")
+    assert bench.cards.count() == 5
+    bench.shot("6-seeds")
+
+
+def test_a_version_is_restored_with_its_settings_and_strokes(bench: Bench) -> None:
+    bench.page.click("#stage [data-part=clear]")
+    bench.write("to", "a cat on snow")
+    card = bench.page.locator("#versions [data-version]").filter(has_text="1. a penguin").first
+    card.get_by_role("button", name=re.compile("Restore")).click()
+    bench.until("Version restored")
+    page = bench.page
+    assert page.input_value("#to textarea") == "a penguin on snow"
+    assert page.input_value("#steps input[type=number]") == "25"
+    assert page.input_value("#seeds input, #seeds textarea") == "0"
+    assert bench.attribute("strokes") == "1"
+
+
+def test_two_versions_are_compared_and_the_slider_moves_by_keyboard(bench: Bench) -> None:
+    compare = bench.page.locator("#compare")
+    assert "input: fox.png" in compare.inner_text()
+    bench.cards.nth(1).get_by_role("button", name=re.compile("left|A", re.IGNORECASE)).first.click()
+    bench.page.locator("#compare").get_by_text("4. a penguin").wait_for()
+    slider = compare.locator("input[type=range]")
+    before = slider.input_value()
+    slider.focus()
+    bench.page.keyboard.press("ArrowRight")
+    assert slider.input_value() != before
+    bench.shot("7-compared")
+
+
+def test_reloading_loses_nothing(bench: Bench) -> None:
+    bench.page.reload()
+    bench.changed("picture", "")
+    assert bench.cards.count() == 5
+    assert bench.page.input_value("#to textarea") == "a penguin on snow"
+
+
+def test_a_result_becomes_the_next_input(bench: Bench) -> None:
+    bench.cards.last.get_by_role("button", name=re.compile("[Uu]se")).click()
+    bench.until("New input")
+    assert bench.page.input_value("#from textarea") == "a penguin on snow"
+    assert "fox-1.png" in bench.page.locator("#stage [data-part=name]").inner_text()
+
+
+def test_dropping_a_result_brings_its_settings_and_its_picture_back(bench: Bench, tmp_path: Path) -> None:
+    got = bench.download(bench.cards.last.get_by_role("link", name=re.compile("Download")))
+    result = tmp_path / "dropped.png"
+    result.write_bytes(got.read_bytes())
+    bench.page.set_input_files("#stage [data-part=file]", result)
+    bench.until("Settings restored")
+    assert bench.page.input_value("#to textarea") == "a penguin on snow"
+    assert "fox.png" in bench.page.locator("#stage [data-part=name]").inner_text()
+    bench.shot("8-restored")
+
+
+def test_what_is_not_a_picture_is_refused_in_place(bench: Bench, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_text("no picture")
+    bench.page.set_input_files("#stage [data-part=file]", bad)
+    bench.page.locator("#stage [data-part=alert]").get_by_text(re.compile("not a picture|cannot")).wait_for()
+
+
+def test_the_page_works_at_phone_width_and_in_the_dark(server: Running) -> None:
+    with browser_pages() as pages:
+        watched = pages.open(server.address + "/?__theme=dark", width=360, height=760)
+        page = watched.page
+        page.locator("#stage [data-part=samples] button").first.click()
+        page.wait_for_function("document.querySelector('#to textarea').value !== ''")
+        bench = Bench(watched)
+        page.click("#find")
+        bench.until("Region found")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        bench.shot("9-phone-dark")
+        assert watched.complaints == []

@@ -1,0 +1,120 @@
+"""Orders: what the controls say, as settings; and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from wordbrush.errors import SettingsError
+from wordbrush.settings import PRESETS, Settings
+from wordbrush.web.controls import CONTROLS, EDGES, RULES
+from wordbrush.web.orders import SWITCHES, Order, flags_of, parse_flags, shown
+
+GUIDANCE = 4.0
+
+
+def values(preset: str = "balanced", **changes: Any) -> dict[str, Any]:
+    """The controls as a preset puts them, some set otherwise."""
+    rest: dict[str, Any] = dict.fromkeys(CONTROLS, "")
+    rest |= {"query": "a zebra", "reference": "a horse", "model": "pocket", "preset": preset, "seeds": "0"}
+    rest |= {"contrast_seed": "0", "check_inversion": False, **shown(preset, GUIDANCE)}
+    return rest | changes
+
+
+def order(preset: str = "balanced", **changes: Any) -> Order:
+    return Order.of(values(preset, **changes), GUIDANCE, 8)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_controls_at_rest_are_the_preset_and_nothing_else(preset: str) -> None:
+    resting = order(preset)
+    assert resting.switches == {}
+    assert resting.settings == Settings.from_preset(preset)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("rule", RULES)
+def test_another_rule_starts_at_its_own_number(preset: str, rule: str) -> None:
+    at_rest = shown(preset, GUIDANCE, rule=rule)
+    chosen = order(preset, rule=rule, threshold=at_rest["threshold"])
+    plain = Settings.from_preset(preset)
+    assert chosen.settings == (plain if rule == plain.rule else Settings.from_preset(preset, rule=rule))
+
+
+def test_a_moved_control_is_one_switch() -> None:
+    assert order(threshold=0.4).switches == {"threshold": 0.4}
+    assert order(grow=2.0).switches == {"grow": 2}
+    assert order(guidance=GUIDANCE).switches == {}
+    assert order(guidance=6.5).settings.guidance == 6.5
+    assert order(steps=12.0).settings.steps == 12  # a slider gives floats, the settings want whole numbers
+
+
+def test_what_controls_show_gives_the_same_order_again() -> None:
+    first = order("paper", threshold=0.3, grow=-1, eta=0.6, ratio=0.7, flags="--maps 4 --antithetic", seeds="3,5-6")
+    again = Order.of(first.controls(GUIDANCE), GUIDANCE, 8)
+    assert again.settings == first.settings
+    assert again == first
+    assert again.seeds == (3, 5, 6)
+
+
+def test_a_seed_that_found_the_region_needs_no_word_about_it() -> None:
+    chosen = order(seeds="0,7", contrast_seed="7", eta=0.5)
+    assert chosen.settings_for(0).contrast_seed == 7
+    assert chosen.settings_for(7).contrast_seed is None
+
+
+def test_flags_are_read_as_on_the_command_line() -> None:
+    assert parse_flags("--maps 4 --strength=0.5 --antithetic") == {"maps": 4, "strength": 0.5, "antithetic": True}
+    assert parse_flags("--no-antithetic --solver dpm2m") == {"antithetic": False, "solver": "dpm2m"}
+    assert parse_flags("") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("--wrong 1", "'--wrong' is not one"),
+        ("maps 4", "'maps' is not one"),
+        ("--maps", "needs a value"),
+        ("--maps many", "not a number"),
+        ("--threshold 0.3", "control of its own"),
+        ("--contrast-seed 3", "control of its own"),
+        ("--maps '4", "further switches"),
+    ],
+)
+def test_flags_that_cannot_be_read_are_named(text: str, part: str) -> None:
+    with pytest.raises(SettingsError, match="further switches") as caught:
+        parse_flags(text)
+    assert part in str(caught.value)
+
+
+def test_flags_of_leave_out_what_has_a_control() -> None:
+    settings = Settings.from_preset("fast", threshold=0.5, maps=6, antithetic=True, contrast_seed=3)
+    assert parse_flags(flags_of("fast", settings)) == {"maps": 6, "antithetic": True}
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"query": " "}, "write what"),
+        ({"query": "a horse"}, "both texts are the same"),
+        ({"seeds": "1,2", "eta": 0}, "variation 0"),
+    ],
+)
+def test_orders_that_cannot_be_carried_out_are_refused(changes: dict[str, Any], part: str) -> None:
+    with pytest.raises(SettingsError, match=part):
+        order(**changes).check()
+
+
+def test_orders_out_of_range_are_refused_when_read() -> None:
+    with pytest.raises(SettingsError, match="at most 8"):
+        order(seeds="1-9", eta=0.5)
+    with pytest.raises(SettingsError, match="is not a seed"):
+        order(seeds="one")
+    with pytest.raises(SettingsError, match="outside"):
+        _ = order(ratio=1.5).settings
+
+
+def test_every_switch_has_a_control_and_the_edges_are_those_of_the_settings() -> None:
+    assert set(SWITCHES) <= set(CONTROLS)
+    assert EDGES == ("guided", "smooth", "cells")
