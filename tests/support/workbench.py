@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +13,8 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
-import uvicorn
 
+from tests.support.browser import served
 from wordbrush.web.bench import Bench
 from wordbrush.web.controls import CONTROLS
 from wordbrush.web.options import Limits, Options
@@ -49,25 +48,9 @@ def free_port() -> int:
 @contextmanager
 def running(limits: Limits | None = None, **options: Any) -> Iterator[Running]:
     """Serve a workbench on a free loopback port while the block runs."""
-    port = free_port()
-    app = build_app(Options(port=port, limits=limits or Limits(), **options))
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", lifespan="on"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        _wait(lambda: server.started, 60)
-        yield Running(f"http://127.0.0.1:{port}", app.state.bench)
-    finally:
-        server.should_exit = True
-        thread.join(20)
-        assert not thread.is_alive(), "the server does not stop"
-
-
-def _wait(ready: Any, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < end, "not ready in time"
-        time.sleep(0.02)
+    app = build_app(Options(limits=limits or Limits(), **options))
+    with served(app) as address:
+        yield Running(address, app.state.bench)
 
 
 @dataclass
@@ -114,11 +97,9 @@ class Visit:
 
     def call(self, target: str, event: str, data: list[Any], event_data: Any = None) -> list[Any]:
         """Trigger an event of a component, by its element id, and return the last output."""
-        found = None
-        for found in self.stream(target, event, data, event_data):
-            pass
-        assert found is not None, "the event gave nothing"
-        return found
+        found = list(self.stream(target, event, data, event_data))
+        assert found, "the event gave nothing"
+        return found[-1]
 
     def stream(self, target: str, event: str, data: list[Any], event_data: Any = None) -> Iterator[list[Any]]:
         """Trigger an event and yield its outputs as they come.

@@ -71,9 +71,8 @@ class History(Desk):
         try:
             visitor = self.visitor_of(request)
             sides = {side: (listed or {}).get(side) for side in ("left", "right")}
-            version = self.version_of(visitor, event)
             if event.side in sides:
-                sides[event.side] = None if sides[event.side] == version.id and event.side == "left" else version.id
+                sides[event.side] = None if event.id is None else self.version_of(visitor, event).id
             return self.history_of(visitor, sides["left"], sides["right"])
         except WordbrushError:
             return skips(4)

@@ -54,7 +54,7 @@ class Parts:
     versions: gr.HTML
     compare: gr.HTML
     facts: gr.HTML
-    command: gr.Code
+    command: gr.Textbox
     find: gr.Button
     paint: gr.Button
     stop: gr.Button
@@ -74,9 +74,9 @@ def build_page(bench: Bench) -> gr.Blocks:
                 controls, words, buttons = _controls(bench)
         compare, versions = components.compare(), components.versions()
         with gr.Accordion("How it got there", open=False, elem_id="drawer"):
-            command = gr.Code(
-                label="The command that makes the very same file", language="shell", interactive=False, lines=2,
-                elem_id="command", buttons=["copy"],
+            command = gr.Textbox(
+                label="The command that makes the very same file", interactive=False, lines=2, buttons=["copy"],
+                elem_id="command",
             )  # fmt: skip
             facts = gr.HTML("<p>Nothing was painted yet.</p>", elem_id="facts")
         parts = Parts(controls, stage, words, progress, versions, compare, facts, command, *buttons)

@@ -45,7 +45,7 @@ class Uploads:
 
     Attributes:
         folder: it.
-        most: largest file in bytes; looked at before anything is read.
+        most: largest file in bytes.
     """
 
     folder: Path
@@ -66,8 +66,6 @@ class Uploads:
             there = None
         if there is None or not stat.S_ISREG(there.st_mode):
             raise InputError("there is no such upload, or it was dropped; upload the file and give what that answered")
-        if there.st_size > self.most:
-            raise InputError(f"the file has {there.st_size / 1e6:.1f} MB; the limit is {self.most / 1e6:.1f} MB")
         return path
 
     def read(self, text: str, name: str | None = None) -> Upload:
@@ -83,9 +81,11 @@ class Uploads:
         path = self.place(text)
         try:
             with path.open("rb") as file:
-                data = file.read(self.most)
+                data = file.read(self.most + 1)
         except OSError as error:
             raise InputError("the upload was dropped while it was read; upload it again") from error
+        if len(data) > self.most:
+            raise InputError(f"{path.name}: more than {self.most / 1e6:.1f} MB; save it smaller")
         return Upload(data, clean_name(name or path.name))
 
     def decode(self, text: str) -> Upload:
