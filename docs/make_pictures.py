@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from wordbrush import Editor
+from wordbrush.cli.options import bound
 from wordbrush.cli.samples import Sample, load_samples
 from wordbrush.files import write_atomic
 from wordbrush.panel import make_panel, make_sheet
@@ -43,7 +44,7 @@ def flag_table() -> str:
             takes = ", ".join(f"`{kind}`" for kind in kinds)
         else:
             takes = (
-                f"{low:g} ... {high:g}"
+                f"{bound(low)} ... {bound(high)}"
                 if low is not None
                 else {bool: "on, off", int: "whole number"}.get(kinds[0], "number")
             )

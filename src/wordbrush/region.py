@@ -52,9 +52,8 @@ def found_mask(session: Session, contrast: Contrast, settings: Settings) -> Mask
     values, cut = contrast.cut(settings.threshold, settings.rule)
     cell = session.engine.codec.factor
     canvas = _cleaned(Mask.from_array(session.outlined(values) > cut), settings, cell)
-    found = _uncovered(session, canvas)
-    # Turned on the canvas, where it is black and white: an inside rounded to almost 1 must become exactly 0.
-    return found if not settings.invert or found.is_empty else _uncovered(session, ~canvas)
+    found = Mask.from_array(np.clip(session.fit.inverse(canvas.values, "linear"), 0.0, 1.0))
+    return found if not settings.invert or found.is_empty else ~found
 
 
 def _cleaned(mask: Mask, settings: Settings, cell: int) -> Mask:
@@ -114,9 +113,5 @@ def _placed(session: Session, mask: Mask, edges: str, how: Literal["linear", "an
 
 
 def _to_pixels(session: Session, cells: Mask, edges: str) -> Mask:
-    return _uncovered(session, cells.resize(session.fit.canvas, "nearest" if edges == "cells" else "linear"))
-
-
-def _uncovered(session: Session, canvas: Mask) -> Mask:
-    """Bring a mask on the canvas to the picture's size, without what lies in the padding."""
+    canvas = cells.resize(session.fit.canvas, "nearest" if edges == "cells" else "linear")
     return Mask.from_array(np.clip(session.fit.inverse(canvas.values, "linear"), 0.0, 1.0))

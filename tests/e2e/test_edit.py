@@ -11,8 +11,11 @@ import torch
 from PIL import Image
 
 from tests.support.command import Command, mask_file, picture_file
+from wordbrush.commands import edit_command
+from wordbrush.editor import Editor
 from wordbrush.errors import ProvenanceError
-from wordbrush.provenance import read_provenance
+from wordbrush.provenance import encode_image, read_provenance
+from wordbrush.settings import Settings
 
 TEXTS = ("--from", "a horse on grass", "--to", "a zebra on grass")
 
@@ -204,6 +207,62 @@ def test_mask_writes_what_edit_would_use(wordbrush: Command, picture: Path, quic
     assert 0 <= soft.min() <= soft.max() <= 1
     wordbrush("mask", picture, *TEXTS, *quick, "-o", tmp_path / "m.png", "--seed", "1,2").failed(2, "one")
     wordbrush("mask", picture, *TEXTS, *quick, "-o", tmp_path / "m.jpg").failed(2, ".png")
+
+
+def test_the_seed_of_the_contrast_keeps_the_mask(
+    wordbrush: Command, picture: Path, quick: list[str], tmp_path: Path
+) -> None:
+    seed, out = str(2**40), tmp_path / "out.png"
+    flags = (*TEXTS, *quick, "--edges", "cells")
+    assert wordbrush("mask", picture, *flags, "--seed", seed, "-o", tmp_path / "seed.png").code == 0
+    assert wordbrush("mask", picture, *flags, "--contrast-seed", seed, "-o", tmp_path / "own.png").code == 0
+    assert wordbrush("mask", picture, *flags, "-o", tmp_path / "other.png").code == 0
+    done = wordbrush(
+        "edit", picture, *flags, "--contrast-seed", seed, "--seed", "1,2", "--eta", "1",
+        "-o", out, "--save-mask", tmp_path / "used.png", "--json",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    wanted = pixels(tmp_path / "seed.png")
+    assert (pixels(tmp_path / "other.png") != wanted).any()
+    for name in ("own", "used-s1", "used-s2"):
+        assert np.array_equal(pixels(tmp_path / f"{name}.png"), wanted), name
+    assert "contrast" in done.json["results"][1]["reused"]
+    assert (pixels(tmp_path / "out-s1.png") != pixels(tmp_path / "out-s2.png")).any()
+    wordbrush("edit", picture, *flags, "--contrast-seed", str(2**63), "-o", out).failed(2, "contrast_seed")
+
+
+def test_inverted_the_rest_is_edited(wordbrush: Command, picture: Path, quick: list[str], tmp_path: Path) -> None:
+    names = [tmp_path / name for name in ("found.png", "turned.png", "used.png", "none.png")]
+    flags = (*TEXTS, *quick)
+    assert wordbrush("mask", picture, *flags, "-o", names[0]).code == 0
+    assert wordbrush("mask", picture, *flags, "--invert", "-o", names[1]).code == 0
+    done = wordbrush("edit", picture, *flags, "--invert", "-o", tmp_path / "out.png", "--save-mask", names[2])
+    assert done.code == 0, done.err
+    assert np.array_equal(pixels(names[1]), 255 - pixels(names[0]))
+    assert np.array_equal(pixels(names[1]), pixels(names[2]))
+    kept = pixels(names[1])[..., 0] == 0
+    assert np.array_equal(pixels(tmp_path / "out.png")[kept], pixels(picture)[kept])
+    done = wordbrush("mask", picture, *flags, "--invert", "--threshold", "1", "-o", names[3], "--json")
+    assert done.json["mask_area"] == 0
+
+
+def test_the_command_of_an_edit_gives_its_bytes(
+    wordbrush: Command, picture: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    """Whole numbers, as sliders give them, too: the record of a command has 3.0 where it says 3."""
+    settings = Settings.from_preset(
+        "paper", steps=5, maps=2, rule="area", guidance=3, invert=True, contrast_seed=2**40, eta=1, grow=-1
+    )
+    editor = Editor.from_pretrained(str(tiny_folder), local_files_only=True)
+    texts = {"query": "a zebra,\nsaid -it", "reference": "it's a horse", "negative": "--to"}
+    result = editor.edit(picture, **texts, seed=7, preset="paper", settings=settings)
+    words = edit_command(
+        picture=str(picture), **texts, seed=7, preset="paper", settings=settings, model=str(tiny_folder),
+        output=str(tmp_path / "out.png"),
+    )  # fmt: skip
+    done = wordbrush(*words[1:])
+    assert done.code == 0, done.err
+    assert (tmp_path / "out.png").read_bytes() == encode_image(result.image, ".png", result.provenance)
 
 
 def test_quiet_says_nothing(wordbrush: Command, picture: Path, quick: list[str], tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from tests.support import tiny
 from tests.support.command import Command, mask_file, picture_file
-from wordbrush.provenance import read_provenance
+from wordbrush.provenance import encode_image, read_provenance
 
 TEXTS = ("--from", "a horse", "--to", "a zebra")
 
@@ -67,6 +68,28 @@ def test_replay_after_the_preset_only_was_named(
     out = tmp_path / "out.png"
     flags = ("--model", tiny_folder, "--preset", "fast", "--steps", "4", "--resolution", "48")
     assert wordbrush("edit", picture, *TEXTS, *flags, "-o", out).code == 0
+    assert wordbrush("replay", out).text == "identical\n"
+
+
+def test_replay_of_a_record_from_before_some_switches(
+    wordbrush: Command, picture: Path, quick: list[str], tmp_path: Path
+) -> None:
+    out, old = tmp_path / "out.png", tmp_path / "old.png"
+    assert wordbrush("edit", picture, *TEXTS, *quick, "-o", out).code == 0
+    record = read_provenance(out)
+    settings = {name: value for name, value in record.settings.items() if name not in {"contrast_seed", "invert"}}
+    assert len(settings) == len(record.settings) - 2
+    with Image.open(out) as image:
+        old.write_bytes(encode_image(image, ".png", dataclasses.replace(record, settings=settings)))
+    assert wordbrush("replay", old).text == "same pixels\n"  # the new record tells those switches, too
+
+
+def test_replay_honours_the_seed_of_the_contrast_and_the_inversion(
+    wordbrush: Command, picture: Path, quick: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out.png"
+    flags = ("--contrast-seed", str(2**40), "--invert", "--eta", "0.5", "--seed", "3")
+    assert wordbrush("edit", picture, *TEXTS, *quick, *flags, "-o", out).code == 0
     assert wordbrush("replay", out).text == "identical\n"
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import Field, FrozenInstanceError, fields, replace
+from dataclasses import Field, FrozenInstanceError, asdict, fields, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
@@ -156,6 +157,22 @@ def test_the_preset_diffusers_is_its_choices() -> None:
 def test_unknown_names_are_told_with_the_known_ones(preset: str, switches: dict[str, Any], named: str) -> None:
     with pytest.raises(SettingsError, match=f"'{named}'.*known are .*(fast|steps)"):
         Settings.from_preset(preset, **switches)
+
+
+def test_equal_settings_make_equal_records() -> None:
+    """3, 3.0 and minus zero for zero are equal, but JSON writes each in its own way."""
+    whole = Settings(ratio=1, guidance=3, rule="otsu", threshold=-0.0, contrast_seed=2**63 - 1)
+    same = Settings(ratio=1.0, guidance=3.0, rule="otsu", threshold=0.0, contrast_seed=2**63 - 1)
+    assert whole == same
+    assert json.dumps(asdict(whole)) == json.dumps(asdict(same))
+    assert type(whole.maps) is type(whole.contrast_seed) is int
+    with pytest.raises(SettingsError, match="threshold"):
+        Settings(rule="otsu", threshold=10**400)
+
+
+def test_records_from_before_a_switch_was_there_can_be_used() -> None:
+    old = {name: value for name, value in asdict(Settings()).items() if name not in {"contrast_seed", "invert"}}
+    assert Settings(**old) == Settings()
 
 
 def test_settings_do_not_change_and_copies_are_checked() -> None:

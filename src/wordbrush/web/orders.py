@@ -9,7 +9,7 @@ import dataclasses
 import shlex
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -199,8 +199,12 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def parse_flags(text: str) -> dict[str, Any]:
+def parse_flags(text: str, elsewhere: Collection[str] = (*SWITCHES, "contrast_seed")) -> dict[str, Any]:
     """Read further switches as they stand on the command line: `--maps 4 --solver dpm2m --antithetic`.
+
+    Args:
+        text: the words.
+        elsewhere: switches that are refused because they have a control of their own.
 
     Raises:
         SettingsError: an unknown flag, one that has a control of its own, or a value that cannot be read.
@@ -212,7 +216,7 @@ def parse_flags(text: str) -> dict[str, Any]:
     switches: dict[str, Any] = {}
     while words:
         name, equals, value = words.pop(0).partition("=")
-        key, kind = _named(name)
+        key, kind = _named(name, elsewhere)
         if kind is bool:
             switches[key] = not name.startswith("--no-")
         else:
@@ -222,14 +226,14 @@ def parse_flags(text: str) -> dict[str, Any]:
     return switches
 
 
-def _named(name: str) -> tuple[str, Any]:
+def _named(name: str, elsewhere: Collection[str]) -> tuple[str, Any]:
     kinds = {item.name: _kind(item.name) for item in dataclasses.fields(Settings)}
     key = name.removeprefix("--").replace("-", "_")
     if kinds.get(key.removeprefix("no_")) is bool:
         key = key.removeprefix("no_")
     if not name.startswith("--") or key not in kinds:
         raise SettingsError(f"further switches: {name[:40]!r} is not one; `wordbrush edit --help` lists them")
-    if key in SWITCHES or key == "contrast_seed":
+    if key in elsewhere:
         raise SettingsError(f"further switches: {name} has a control of its own on this page")
     return key, kinds[key]
 

@@ -1,0 +1,275 @@
+"""The server: bench, page, API, own routes and guard put together, in a private folder that goes when it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from wordbrush.errors import InputError
+
+if TYPE_CHECKING:
+    import gradio as gr
+    from fastapi import FastAPI
+
+    from wordbrush.web.bench import Bench
+    from wordbrush.web.options import Options
+
+T = TypeVar("T")
+
+__all__ = ["address_of", "build_app", "serve", "sweep"]
+
+SWEEP_SECONDS = 60.0
+"""How often idle visitors and old files are looked for."""
+
+FILE_SECONDS = 3600.0
+"""Files of the private folder older than this are deleted."""
+
+STOP_SECONDS = 5
+"""How long open connections are waited for when the server stops."""
+
+CONNECTIONS = 1024
+"""Most connections at one time; the next one is answered by 503."""
+
+
+def build_app(options: Options) -> FastAPI:
+    """Return the whole workbench as an ASGI application; the first model is loaded here.
+
+    Makes a private folder (mode 0700) for uploads and results, which is removed when the application stops. Its bench
+    is `app.state.bench`.
+
+    Args:
+        options: what the operator decided.
+
+    Raises:
+        ModelError: the first model is not there or cannot be used.
+    """
+    files = Path(tempfile.mkdtemp(prefix="wordbrush-")).resolve()
+    discard = weakref.finalize(options, shutil.rmtree, files, ignore_errors=True)  # if it is never started, at exit
+    before = _settle(files)
+    try:
+        app, bench = _within_a_loop(lambda: _assemble(options, files))
+    except BaseException:
+        _restore(before)
+        discard()
+        raise
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
+        sweeping = asyncio.create_task(_keep_sweeping(bench, files))
+        try:
+            async with inner(app) as state:
+                yield state
+        finally:
+            sweeping.cancel()
+            bench.visitors.clear()
+            bench.models.device.shutdown(wait=False, cancel_futures=True)
+            _restore(before)
+            discard()
+
+    inner = app.router.lifespan_context
+    app.router.lifespan_context = lifespan
+    return app
+
+
+def _settle(files: Path) -> dict[str, str | None]:
+    """Tell Gradio, which reads its environment when it is imported, where files go and that nobody is to be called.
+
+    Returns:
+        What the variables were.
+    """
+    ours = {
+        "GRADIO_TEMP_DIR": str(files),
+        "GRADIO_EXAMPLES_CACHE": str(files / "examples"),
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    return before
+
+
+def _restore(before: dict[str, str | None]) -> None:
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def _within_a_loop(work: Callable[[], T]) -> T:
+    """Run plain work while an event loop runs: Gradio makes and forgets one for each of its locks where none does."""
+
+    async def later() -> T:
+        return work()
+
+    if asyncio._get_running_loop() is not None:
+        return work()
+
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(later())
+    finally:
+        loop.close()
+
+
+def _assemble(options: Options, files: Path) -> tuple[FastAPI, Bench]:
+    import gradio as gr
+    from fastapi import FastAPI
+
+    from wordbrush.web.bench import Bench
+    from wordbrush.web.components import theme_css
+    from wordbrush.web.guard import HEALTH, Guard
+    from wordbrush.web.page import build_page
+    from wordbrush.web.routes import routes
+
+    bench = Bench(options, files)
+
+    class Workbench(FastAPI):
+        """The application; its guard stands before everything, its own error page too."""
+
+        def build_middleware_stack(self) -> Any:
+            inner: Any = super().build_middleware_stack()
+            return Guard(inner, options=options, visitors=bench.visitors, files=files)
+
+    app = Workbench(docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.bench = bench
+
+    @app.api_route(HEALTH, methods=["GET", "HEAD"])
+    def health() -> dict[str, bool]:
+        return {"ok": True}
+
+    app.include_router(routes(bench))
+    page = build_page(bench)
+    gr.mount_gradio_app(
+        app, page, "/", server_name=options.host, server_port=options.port, footer_links=[], run_history=False,
+        allowed_paths=[], show_error=True, max_file_size=options.limits.file_bytes, ssr_mode=False,
+        enable_monitoring=False, pwa=False, mcp_server=options.mcp, css=theme_css(),
+    )  # fmt: skip
+    _close_gaps(page)
+    return app, bench
+
+
+def _close_gaps(page: gr.Blocks) -> None:
+    """Close what Gradio leaves open in a page that is mounted instead of launched, and what it would fetch.
+
+    A mounted page counts as not running: then an input may name any file of the server, which is copied into the cache,
+    and a waiting connection gets no sign of life. An input that is a web address is fetched by the server either way.
+    """
+    from gradio import Error, processing_utils
+
+    async def refuse(url: str, *_: Any, **__: Any) -> Any:
+        raise Error("no URL inputs; upload the file", print_exception=False)
+
+    processing_utils.async_ssrf_protected_download = refuse
+    processing_utils.async_ssrf_protected_get = refuse
+    page.has_launched = page.is_running = True
+
+
+async def _keep_sweeping(bench: Bench, files: Path) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS)
+        bench.visitors.of(None)  # looking somebody up drops who is idle too long
+        await asyncio.to_thread(sweep, files, time.time() - FILE_SECONDS)
+
+
+def sweep(folder: Path, before: float) -> None:
+    """Delete the files below a folder that were last written before a time, and the folders that are empty then.
+
+    Args:
+        folder: it stays.
+        before: seconds since the epoch.
+    """
+    for place, folders, names in os.walk(folder, topdown=False):
+        for path in (Path(place, name) for name in names):
+            with contextlib.suppress(OSError):
+                if path.lstat().st_mtime < before:
+                    path.unlink()
+        for path in (Path(place, name) for name in folders):
+            with contextlib.suppress(OSError):
+                if path.lstat().st_mtime < before:
+                    path.rmdir()  # only when it is empty
+
+
+def address_of(host: str, port: int) -> str:
+    """Return the address people open: of this machine where the server listens on every one it has."""
+    shown = "localhost" if host in {"0.0.0.0", "::", ""} else host  # noqa: S104 - compared, not bound
+    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+
+
+@contextlib.contextmanager
+def _bound(host: str, port: int) -> Iterator[socket.socket]:
+    """Take the port before anything is loaded, so that a port in use is told at once.
+
+    Raises:
+        InputError: the address is in use, or not of this machine.
+    """
+    place = f"{host} port {port}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        taken = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise InputError(f"cannot listen on {place}: {error.strerror or error}") from error
+    with taken:
+        try:
+            if os.name == "posix":
+                taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            taken.bind(address)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise InputError(f"cannot listen on {place}: {reason}; --port takes another") from error
+        yield taken
+
+
+def serve(options: Options, *, open_browser: bool = False) -> None:
+    """Serve the workbench until it is interrupted; says on standard error where it is once it listens.
+
+    Args:
+        options: what the operator decided.
+        open_browser: open the page in the browser of this machine.
+
+    Raises:
+        InputError: the port is in use, or the address is not of this machine.
+        ModelError: the first model is not there or cannot be used.
+    """
+    import uvicorn
+
+    with _bound(options.host, options.port) as taken:
+        options = dataclasses.replace(options, port=taken.getsockname()[1])
+        app = build_app(options)
+        address = address_of(options.host, options.port)
+
+        class Server(uvicorn.Server):
+            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+                await super().startup(sockets)
+                if self.started:
+                    print(f"wordbrush is at {address} (Ctrl-C stops it)", file=sys.stderr, flush=True)
+                    if open_browser:
+                        threading.Thread(target=_show, args=(address,), daemon=True).start()
+
+            async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+                app.state.bench.visitors.clear()  # stops their jobs, so that nothing is waited for in vain
+                await super().shutdown(sockets)
+
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, proxy_headers=False, server_header=False, ws="none",
+            lifespan="on", limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=STOP_SECONDS,
+        )  # fmt: skip
+        Server(config).run(sockets=[taken])
+
+
+def _show(address: str) -> None:
+    import webbrowser
+
+    webbrowser.open(address)

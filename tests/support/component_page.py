@@ -1,0 +1,171 @@
+"""A small page with the workbench's components and nothing behind them: what they send is kept, what they show is given."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+from PIL import Image
+
+from tests.support.pictures import encode, scene
+from wordbrush.web import components
+
+NAMES = ("stage", "versions", "compare", "words", "progress")
+EVENTS = {
+    "stage": ("stroke", "opened", "sample", "masked", "problem"),
+    "versions": ("restore", "reuse", "remove", "pick"),
+    "words": ("choose",),
+}
+LIMIT = 2_000_000
+SIZE = (300, 200)
+
+
+def data_url(image: Image.Image) -> str:
+    return "data:image/png;base64," + base64.b64encode(encode(image)).decode()
+
+
+def stroke_pixels(url: str) -> np.ndarray[Any, Any]:
+    """Decode a sheet of strokes (row, column); it must be opaque and grey."""
+    with Image.open(BytesIO(base64.b64decode(url.removeprefix("data:image/png;base64,")))) as image:
+        pixels = np.asarray(image.convert("RGBA"))
+    assert np.all(pixels[..., 3] == 255)
+    assert np.ptp(pixels[..., :3].astype(int), axis=-1).max() == 0
+    return pixels[..., 0]
+
+
+def disc_mask(x: float, y: float, radius: float, size: tuple[int, int] = SIZE) -> str:
+    """Return a mask as the page gets it (alpha), a disc at (x, y), all in shares of the width and height."""
+    rows, columns = np.mgrid[: size[1], : size[0]]
+    inside = np.hypot((columns + 0.5) / size[0] - x, (rows + 0.5) / size[1] - y) < radius
+    image = Image.new("L", size, 255)
+    image.putalpha(Image.fromarray((inside * 255).astype(np.uint8)))
+    return data_url(image)
+
+
+def heat_map() -> str:
+    """Return a heat map as the page gets it: red to the right, translucent."""
+    ramp = np.zeros((32, 48, 4), np.uint8)
+    ramp[..., 0] = np.linspace(0, 255, 48)
+    ramp[..., 3] = 150
+    return data_url(Image.fromarray(ramp))
+
+
+def sheet_url(box: tuple[int, int, int, int], size: tuple[int, int] = SIZE) -> str:
+    """Return strokes as the server gives them: a white box (left, top, right, bottom) on black."""
+    image = Image.new("L", size, 0)
+    image.paste(255, box)
+    return data_url(image)
+
+
+def facts(id_: str = "p1", name: str = "horse.png") -> dict[str, Any]:
+    return {"id": id_, "url": f"/wordbrush/picture/{id_}", "name": name, "width": SIZE[0], "height": SIZE[1]}
+
+
+def stage_value(**changes: Any) -> dict[str, Any]:
+    strokes = {"include": None, "exclude": None}
+    value = {"picture": facts(), "heat": None, "mask": None, "strokes": strokes, "strokes_key": 1}
+    return {**value, "samples": [], "busy": False, **changes}
+
+
+@dataclass
+class Desk:
+    """What came from the page, and what goes to it.
+
+    Attributes:
+        seen: (event, its data, the component's value).
+        given: values by component, taken by the page when its button is pressed.
+        answer: what the handler of `stroke` returns for the stage, or None to leave it.
+        uploads: (route, decoded name, bytes) of files sent.
+        refusal: (status, JSON) to answer the next uploads with.
+    """
+
+    seen: list[tuple[str, dict[str, Any], Any]] = field(default_factory=list)
+    given: dict[str, Any] = field(default_factory=dict)
+    answer: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    uploads: list[tuple[str, str, bytes]] = field(default_factory=list)
+    refusal: tuple[int, dict[str, Any]] | None = None
+
+    def wait(self, event: str, count: int = 1) -> tuple[dict[str, Any], Any]:
+        """Return data and value of the `count`th event of this name, once it is there."""
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            found = [(data, value) for name, data, value in self.seen if name == event]
+            if len(found) >= count:
+                return found[count - 1]
+            time.sleep(0.02)
+        raise AssertionError(f"no event {event} number {count}; seen {[name for name, _, _ in self.seen]}")
+
+    def count(self, event: str) -> int:
+        """Return how often an event came."""
+        return sum(name == event for name, _, _ in self.seen)
+
+
+def component_app(desk: Desk) -> Any:
+    """Return the application: the page at "/", and the few routes that components ask for."""
+    import gradio as gr
+    from fastapi import FastAPI
+
+    app = FastAPI()
+    _add_routes(app, desk)
+    with gr.Blocks(title="components", analytics_enabled=False) as page:
+        gr.Markdown("# wordbrush\nSay what a picture shows and what it should show instead.", elem_id="blurb")
+        with gr.Row():
+            with gr.Column(scale=3, min_width=320):
+                parts: dict[str, Any] = {"stage": components.stage(limit=LIMIT), "progress": components.progress()}
+            with gr.Column(scale=2, min_width=320):
+                gr.Textbox(label="to: what it should show", elem_id="to")
+                parts["words"] = components.words()
+                give = gr.Button("Give", elem_id="give")
+        parts |= {"compare": components.compare(), "versions": components.versions()}
+        give.click(
+            lambda: [desk.given.get(name, gr.skip()) for name in NAMES], None, [parts[name] for name in NAMES],
+            queue=False, show_progress="hidden",
+        )  # fmt: skip
+        for name, events in EVENTS.items():
+            for event in events:
+                _keep(desk, parts[name], event)
+    return gr.mount_gradio_app(app, page, path="/", css=components.theme_css(), footer_links=[], ssr_mode=False)
+
+
+def _keep(desk: Desk, component: Any, event: str) -> None:
+    import gradio as gr
+
+    def keep(value: Any, data: gr.EventData) -> Any:
+        desk.seen.append((event, dict(data._data or {}), value))
+        return desk.answer(value) if event == "stroke" and desk.answer else gr.skip()
+
+    # The name, as Gradio finds `data` by its type.
+    keep.__annotations__["data"] = gr.EventData
+    getattr(component, event)(
+        keep, [component], [component], queue=False, show_progress="hidden", trigger_mode="always_last"
+    )
+
+
+def _add_routes(app: Any, desk: Desk) -> None:
+    from fastapi import Request
+    from fastapi.responses import JSONResponse, Response
+
+    async def upload(request: Request) -> JSONResponse:
+        body = await request.body()
+        desk.uploads.append((request.url.path, unquote(request.headers["x-wordbrush-name"]), body))
+        if desk.refusal:
+            return JSONResponse(desk.refusal[1], desk.refusal[0])
+        if "/mask/" in request.url.path:
+            return JSONResponse({"area": 0.25})
+        name = desk.uploads[-1][1]
+        return JSONResponse({**facts(f"up{len(desk.uploads)}", name), "restored": False, "notes": []})
+
+    def picture(_: Request) -> Response:
+        return Response(encode(Image.fromarray(scene(*SIZE))), media_type="image/png")
+
+    # As plain routes: annotations of functions made here are not found by their names.
+    for path in ("/wordbrush/picture", "/wordbrush/mask/{id}"):
+        app.add_route(path, upload, methods=["POST"])
+    for path in ("picture/{id}", "sample/{id}", "thumb/{id}", "version/{id}/{name}"):
+        app.add_route(f"/wordbrush/{path}", picture, methods=["GET"])
