@@ -5,12 +5,13 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint types bench pocket pictures clean
+.PHONY: help demo ui browser test test-fast lint types bench pocket pictures clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
 
-# Two stamps: running needs less than developing. Each is renewed when its inputs change.
+# Three stamps: running needs less than the workbench, and that less than developing. Each is renewed when its inputs
+# change.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "wordbrush needs Python 3.11 or newer; say PYTHON=python3.11 make ...")'
@@ -18,14 +19,28 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PIP) -e ".[lora]"
 	@touch $@
 
+$(VENV)/.workbench: $(VENV)/.installed
+	@$(PIP) -e ".[lora,web]"
+	@touch $@
+
 $(VENV)/.developer: $(VENV)/.installed
-	@$(PIP) -e ".[lora,eval,dev]"
+	@$(PIP) -e ".[lora,eval,web,mcp,dev]"
 	@touch $@
 
 demo: $(VENV)/.installed  ## edit the shipped sample picture with the pocket model; prints the path of the panel
 	@$(PY) -m wordbrush demo --out demo-output --force
 
-test: $(VENV)/.developer  ## run every test
+ui: $(VENV)/.workbench  ## run the workbench, a page in the browser
+	@$(PY) -m wordbrush ui
+
+# The tests drive the system's browser and fetch none of their own. Without one they are skipped, never silently.
+browser:  ## install Chromium for the browser tests, where it is absent, as root on Debian
+	@command -v chromium >/dev/null || { command -v apt-get >/dev/null && test "$$(id -u)" = 0 \
+	  && echo "installing Chromium for the tests of the workbench" >&2 && apt-get -qq update \
+	  && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium fonts-dejavu-core >/dev/null; } \
+	  || echo "*** NO CHROMIUM: THE BROWSER TESTS WILL BE SKIPPED. As root, apt-get install chromium. ***" >&2
+
+test: $(VENV)/.developer browser  ## run every test
 	@$(PY) -m pytest
 
 test-fast: $(VENV)/.developer  ## run the tests that are not marked slow

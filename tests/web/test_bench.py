@@ -262,6 +262,7 @@ def test_words_the_model_does_not_know_are_named_with_near_ones(bench: Bench) ->
         ("a\x00b\n.png", "ab.png"),
         ("", "picture.png"),
         ("..", "picture.png"),
+        ("-", "picture.png"),
         ("x" * 300 + ".png", "x" * 196 + ".png"),
     ],
 )

@@ -15,6 +15,7 @@ from wordbrush.cli.evaluate_protocols import coco, imagenet, pie, prompts
 from wordbrush.cli.mask import mask
 from wordbrush.cli.models import models
 from wordbrush.cli.records import inspect, replay
+from wordbrush.cli.ui import ui
 
 __all__ = ["app"]
 
@@ -58,4 +59,5 @@ for _protocol in (imagenet, coco, prompts, pie):
 app.add_typer(evaluate, name="eval")
 app.command()(inspect)
 app.command()(replay)
+app.command()(ui)
 app.command()(doctor)

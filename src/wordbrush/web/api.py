@@ -11,7 +11,7 @@ import inspect
 import logging
 import secrets
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,8 @@ from gradio.context import LocalContext
 from gradio.data_classes import FileData
 
 from wordbrush.errors import WordbrushError
-from wordbrush.web.calls import CALLS, Asked
+from wordbrush.web.asked import Asked
+from wordbrush.web.calls import CALLS
 from wordbrush.web.jobs import Done, run_job
 from wordbrush.web.queueing import DEVICE
 from wordbrush.web.uploads import Upload, Uploads, fence
@@ -35,6 +36,17 @@ __all__ = ["SORRY", "add_api", "keep", "perform"]
 SORRY = "something went wrong on the server; its log says what"
 LOOK_SECONDS = 0.5
 """How often a running call looks whether whoever asked is still there."""
+
+META = {"_type": "gradio.FileData"}
+FILE_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "path": {"type": "string", "description": "what the upload answered"},
+        "orig_name": {"type": "string", "description": "the file's name, as records tell it"},
+        "meta": {"type": "object", "properties": {"_type": {"const": META["_type"]}}, "required": ["_type"]},
+    },
+    "required": ["path", "meta"],
+}
 
 _LOG = logging.getLogger(__name__)
 
@@ -57,9 +69,9 @@ async def perform(
     call: Call,
     bench: Bench,
     values: dict[str, Any],
-    read: Callable[[str], Upload],
+    read: Callable[[Any], Upload],
     stops: set[threading.Event],
-) -> AsyncIterator[dict[str, Any] | Done[Answer]]:
+) -> AsyncGenerator[dict[str, Any] | Done[Answer], None]:
     """Carry a call out in the device's thread; yields states as `run_job` does, and last the answer.
 
     Args:
@@ -72,9 +84,9 @@ async def perform(
     Raises:
         WordbrushError: whatever is wrong with the inputs, before the device is asked; or whatever stops the work.
     """
-    asked = await asyncio.to_thread(Asked.of, call, values, bench, read)
-    work = run_job(bench.models.device, lambda job: call.carry_out(bench, asked, job), stops, previews=False)
-    async with contextlib.aclosing(work):
+    asked = await asyncio.to_thread(Asked.of, call.inputs(bench), values, bench, read)
+    work: Any = run_job(bench.models.device, lambda job: call.carry_out(bench, asked, job), stops, previews=False)
+    async with contextlib.aclosing(work):  # closing stops the work at its next step
         async for state in work:
             yield state
 
@@ -91,21 +103,24 @@ def keep(bench: Bench, answer: Answer) -> list[str]:
 def _handler(call: Call, bench: Bench, uploads: Uploads) -> Callable[..., Any]:
     """Return what Gradio runs: a function with the inputs as parameters, told by signature and docstring."""
     fields = call.inputs(bench)
-    names = {}
 
-    def read(text: str) -> Upload:
-        return uploads.read(text, names.get(text))
+    def read(file: FileData) -> Upload:
+        return uploads.read(file.path, file.orig_name)
 
     async def run(*given: Any) -> list[Any]:
-        *values, progress = given
+        *inputs, progress = given
+        values, stops = dict(zip((f.name for f in fields), inputs, strict=True)), set[threading.Event]()
+        watch = asyncio.create_task(_stop_when_alone(stops))
         try:
-            answer = await _watched(call, bench, dict(zip((f.name for f in fields), values, strict=True)), progress)
+            answer = await _last(perform(call, bench, values, read, stops), progress)
             return [*await asyncio.to_thread(keep, bench, answer), *answer.values.values()]
         except WordbrushError as error:
             raise gr.Error(str(error), print_exception=False) from error
         except Exception as error:
             _LOG.exception("the call %s failed", call.name)
             raise gr.Error(SORRY, print_exception=False) from error
+        finally:
+            watch.cancel()
 
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     empty = inspect.Parameter.empty
@@ -115,3 +130,68 @@ def _handler(call: Call, bench: Bench, uploads: Uploads) -> Callable[..., Any]:
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__doc__ = "\n".join([call.help, "", "Args:", *(f"    {f.name}: {f.help}" for f in fields)])
     return run
+
+
+async def _last(states: AsyncGenerator[dict[str, Any] | Done[Answer], None], progress: Any) -> Answer:
+    """Tell the states as progress; return the answer."""
+    async with contextlib.aclosing(states):
+        async for state in states:
+            if isinstance(state, Done):
+                return state.value
+            if state["stages"]:
+                stage = state["stages"][-1]
+                progress((stage["done"], stage["total"]), desc=stage["label"])
+    raise RuntimeError("the work gave no answer")
+
+
+async def _stop_when_alone(stops: set[threading.Event]) -> None:
+    """Stop the work when whoever asked has gone. Gradio marks such a call, but lets it run to its end."""
+    page, id_ = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
+    if page is None or id_ is None:
+        return
+    while all(event.alive for job in page._queue.active_jobs if job for event in job if event._id == id_):
+        await asyncio.sleep(LOOK_SECONDS)
+    for stop in list(stops):
+        stop.set()
+
+
+# ---- components: they carry types; what comes in is checked by `fields`, not by them
+
+
+def _input(one: Field, uploads: Uploads) -> Any:
+    part: Any
+    value = None if one.required else one.default
+    if one.kind == "file":
+        part = gr.File(label=one.name)
+        fence(part, uploads)
+        schema = {**FILE_SCHEMA, "description": one.help}
+    else:
+        if one.choices:
+            part = gr.Dropdown(list(one.choices), value=value, label=one.name)
+        elif one.kind == "string":
+            part = gr.Textbox(value, label=one.name)
+        elif one.kind == "boolean":
+            part = gr.Checkbox(bool(value), label=one.name)
+        else:
+            part = gr.Number(value, label=one.name)
+        schema = one.schema()
+    schema["additional_description"] = one.help  # what `view_api` of gradio_client shows
+    part.api_info = lambda: schema
+    part.preprocess = lambda payload: payload
+    example = one.default if one.example is None else one.example
+    part.example_payload = lambda: {"path": example, "meta": META} if one.kind == "file" and example else example
+    return part
+
+
+def _file(name: str, text: str, uploads: Uploads) -> Any:
+    part: Any = gr.File(label=Path(name).stem)
+    fence(part, uploads)
+    part.api_info = lambda: {**FILE_SCHEMA, "description": text}
+    part.postprocess = lambda place: FileData(path=place, orig_name=name, size=Path(place).stat().st_size)
+    return part
+
+
+def _value(name: str, schema: dict[str, Any]) -> Any:
+    part: Any = gr.JSON(label=name)
+    part.api_info = lambda: schema
+    return part

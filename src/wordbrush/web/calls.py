@@ -1,119 +1,34 @@
 """The calls of the API, whoever brings them: a picture and words go in, files and a report come out; nothing is kept.
 
-Reading what came in (`Asked.of`) refuses whatever can be refused before the device is asked; `carry_out` runs the model.
+What came in is read by `asked`; `carry_out` runs the model.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from wordbrush.commands import edit_command, shell
-from wordbrush.errors import InputError, MaskError, PictureError, SettingsError
 from wordbrush.mask import Mask
-from wordbrush.picture import Picture
 from wordbrush.provenance import encode_image
-from wordbrush.settings import Settings
-from wordbrush.web.fields import MOST_STEPS, Field, fields_of
-from wordbrush.web.orders import parse_flags
+from wordbrush.web.asked import MASKS, SWITCHED
+from wordbrush.web.fields import Field, fields_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wordbrush.result import EditResult
+    from wordbrush.web.asked import Asked
     from wordbrush.web.bench import Bench
     from wordbrush.web.jobs import Job
-    from wordbrush.web.uploads import Upload
 
-__all__ = ["CALLS", "Answer", "Asked", "Call"]
+__all__ = ["CALLS", "Answer", "Call"]
 
 REGION = ("picture", "query", "reference", "seed", "model", "preset")
-SWITCHED = ("ratio", "guidance", "steps", "threshold")
-MASKS = ("mask", "include", "exclude")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What one call asks for, read and checked.
-
-    Attributes:
-        picture: under the name the sender gave it.
-        query: what it should show.
-        reference: what it shows now.
-        negative: what the result should not show.
-        seed: of the noises.
-        model: one of the operator's names.
-        preset: the set of switches it started from.
-        settings: all switches.
-        masks: by `MASKS`, those that were given; and `mask_names`, what the sender calls them.
-        check_inversion: measure the reconstruction error, too.
-    """
-
-    picture: Picture
-    query: str
-    reference: str
-    negative: str
-    seed: int
-    model: str
-    preset: str
-    settings: Settings
-    masks: Mapping[str, Mask]
-    mask_names: Mapping[str, str]
-    check_inversion: bool
-
-    @classmethod
-    def of(cls, call: Call, values: Mapping[str, Any], bench: Bench, read: Callable[[str], Upload]) -> Asked:
-        """Read the inputs of a call.
-
-        Args:
-            call: which.
-            values: by name of the input, as they came in.
-            bench: for the models there are, and the limits.
-            read: gives the file that an input names.
-
-        Raises:
-            InputError: a file that is not there, or is refused.
-            SettingsError: anything else that is missing, out of range, or unknown.
-        """
-        known = fields_of(bench.models.names)
-        rest = {name: one.default for name, one in known.items()}
-        given = {one.name: one.read(values.get(one.name)) for one in call.inputs(bench)}
-        asked = {**rest, **given}
-        settings = _settings(asked)
-        files = {name: read(asked[name]) for name in ("picture", *MASKS) if asked[name] is not None}
-        return cls(
-            picture=_picture(files.pop("picture"), bench),
-            settings=settings,
-            masks={name: _mask(name, file) for name, file in files.items()},
-            mask_names={name: file.name for name, file in files.items()},
-            **{name: asked[name] for name in (*REGION[1:], "negative", "check_inversion")},
-        )
-
-    def run(self, bench: Bench, job: Job, **changes: Any) -> EditResult:
-        """Edit, with some settings set otherwise. Runs in the device's thread.
-
-        Raises:
-            WordbrushError: whatever stops it.
-        """
-        editor = bench.models.editor(self.model)
-        limit = bench.options.limits.session_bytes
-        session = editor.open(self.picture, resolution=self.settings.resolution, memory_limit=limit)
-        return session.edit(
-            self.query,
-            self.reference,
-            negative=self.negative,
-            seed=self.seed,
-            settings=self.settings.changed(**changes),
-            preset=self.preset,
-            check_inversion=self.check_inversion,
-            callback=job.on_event,
-            **self.masks,
-        )
 
 
 @dataclass(frozen=True)
@@ -164,35 +79,6 @@ class Call:
         return self.work(bench, asked, job)
 
 
-def _settings(asked: Mapping[str, Any]) -> Settings:
-    switches = parse_flags(asked["switches"], ())
-    for name in SWITCHED:
-        if asked[name] is not None:
-            if name in switches:
-                raise SettingsError(f"{name} is given twice: as an input, and in the further switches")
-            switches[name] = asked[name]
-    settings = Settings.from_preset(asked["preset"], **switches)
-    if settings.steps > MOST_STEPS:
-        raise SettingsError(f"steps {settings.steps}: at most {MOST_STEPS} here")
-    return settings
-
-
-def _picture(file: Upload, bench: Bench) -> Picture:
-    limits = bench.options.limits
-    try:
-        opened = Picture.open(file.data, max_pixels=limits.pixels, max_bytes=limits.file_bytes)
-    except PictureError as error:
-        raise PictureError(f"{file.name}: {error}") from error
-    return dataclasses.replace(opened, name=file.name)
-
-
-def _mask(name: str, file: Upload) -> Mask:
-    try:
-        return Mask.open(file.data).rounded()
-    except InputError as error:
-        raise MaskError(f"{name}: {error}") from error
-
-
 # ---- what each call does
 
 
@@ -205,34 +91,36 @@ def _edit(bench: Bench, asked: Asked, job: Job) -> Answer:
         "command": _command(asked),
         "provenance": json.loads(result.provenance.to_json()),
     }
-    return Answer({"edit.png": data, "mask.png": result.mask.png_bytes()}, {"report": report})
+    return Answer({"edit.png": data, "mask.png": _grey(result.mask)}, {"report": report})
 
 
 def _find(bench: Bench, asked: Asked, job: Job) -> Answer:
     result = asked.run(bench, job, ratio=0.0)  # nothing is repainted
     report = {**result.report.as_dict(), "mask_sha256": result.mask.digest()}
-    return Answer({"mask.png": result.mask.png_bytes()}, {"report": report})
+    return Answer({"mask.png": _grey(result.mask)}, {"report": report})
 
 
 def _contrast(bench: Bench, asked: Asked, job: Job) -> Answer:
     result = asked.run(bench, job, ratio=0.0)
-    cells = result.contrast_map
-    assert cells is not None and result.contrast is not None, "no mask is an input of this call"  # noqa: S101, PT018
+    cells, spread = result.contrast_map, result.contrast
+    if cells is None or spread is None:
+        raise RuntimeError("there is no contrast, although no mask was given")
     soft = [[round(float(cell), 6) for cell in row] for row in cells.soft]
-    return Answer({"contrast.png": _grey(result.contrast)}, {"cells": soft, "report": result.report.as_dict()})
+    picture = encode_image(Mask(spread).to_image(), ".png", None)
+    return Answer({"contrast.png": picture}, {"cells": soft, "report": result.report.as_dict()})
 
 
-def _grey(values: Any) -> bytes:
-    import numpy as np
-    from PIL import Image
-
-    image = Image.fromarray(np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8))
-    return encode_image(image, ".png", None)
+def _grey(mask: Mask) -> bytes:
+    """Return the file that `Mask.save` writes."""
+    buffer = io.BytesIO()
+    mask.to_image().save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()
 
 
 def _command(asked: Asked) -> str:
+    name = asked.picture.name or "picture.png"
     words = edit_command(
-        picture=asked.picture.name or "picture.png",
+        picture=name,
         query=asked.query,
         reference=asked.reference,
         negative=asked.negative,
@@ -240,7 +128,7 @@ def _command(asked: Asked) -> str:
         preset=asked.preset,
         settings=asked.settings,
         model=asked.model,
-        output="edit.png",
+        output=f"{PurePosixPath(name).stem}-edit.png",
         **asked.mask_names,
     )
     return shell(words)
@@ -271,10 +159,13 @@ _DIGEST = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 CALLS = (
     Call(
         "edit",
-        "Repaint the part of a picture that two texts disagree about, and leave every other pixel as it was. The result "
-        "has the very bytes that the command in the report writes, with the record of what was done inside.",
+        "Repaint the part of a picture that two texts disagree about, and leave every other pixel as it was. The "
+        "result has the very bytes that the command in the report writes, with the record of what was done inside.",
         (*REGION, "negative", *SWITCHED, *MASKS, "switches", "check_inversion"),
-        {"edit.png": "The edited picture, a PNG with its record.", "mask.png": "What was edited: a grey PNG, white = edited."},
+        {
+            "edit.png": "The edited picture, a PNG with its record.",
+            "mask.png": "What was edited: a grey PNG, white = edited.",
+        },
         {
             "report": _report(
                 "What the edit cost, found, and is made by.",

@@ -1,4 +1,4 @@
-"""Inputs of the API: each has a name, a kind, a range, a default and one sentence; JSON schema and checks come from them.
+"""Inputs of the API: name, kind, range, default and one sentence each; JSON schema and checks come from them.
 
 What a switch means and which values it takes is asked of `Settings`, so the API cannot fall behind it.
 """
@@ -38,6 +38,7 @@ class Field:
         low: smallest number, or None.
         high: largest number, or most characters of a text, or None.
         choices: the only texts there are; empty for any.
+        example: of a value, where the default shows too little.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Field:
     low: float | None = None
     high: float | None = None
     choices: Sequence[str] = ()
+    example: Any = None
 
     def schema(self) -> dict[str, Any]:
         """Return its JSON schema; of a file as a string."""
@@ -63,7 +65,7 @@ class Field:
         return schema
 
     def read(self, value: Any) -> Any:
-        """Check a value that came in as JSON; a file's name is left to who opens it.
+        """Check a value that came in as JSON; what names a file is left to whoever opens it.
 
         Raises:
             SettingsError: missing, of the wrong kind, or out of range.
@@ -76,37 +78,42 @@ class Field:
             if not isinstance(value, bool):
                 raise self._wrong("true or false")
             return value
-        return self._text(value) if self.kind in {"string", "file"} else self._number(value)
+        if self.kind == "file":
+            return value
+        return self._text(value) if self.kind == "string" else self._number(value)
 
     def _text(self, value: Any) -> str:
         if not isinstance(value, str) or any("\ud800" <= c <= "\udfff" for c in value):
             raise self._wrong("a text")
-        if self.kind == "string" and self.high is not None and len(value) > self.high:
+        if self.high is not None and len(value) > self.high:
             raise SettingsError(f"{self.name} has {len(value):,} characters; at most {int(self.high):,} here")
         if self.choices and value not in self.choices:
             raise SettingsError(f"{self.name} {value[:40]!r} is unknown: known are {', '.join(self.choices)}")
         return value
 
-    def _number(self, value: Any) -> int | float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    def _number(self, value: Any) -> float:
+        finite = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+        if isinstance(value, bool) or not finite:
             raise self._wrong("a number")
+        number: int | float = value
         if self.kind == "integer":
-            if value != int(value):
+            if number != int(number):
                 raise self._wrong("a whole number")
-            value = int(value)
-        if (self.low is not None and value < self.low) or (self.high is not None and value > self.high):
-            raise SettingsError(f"{self.name} {value} is outside {self.low:g} ... {self.high:g}")
-        return value
+            number = int(number)
+        if not (self.low is None or number >= self.low) or not (self.high is None or number <= self.high):
+            raise SettingsError(f"{self.name} {number} is outside {self.low} ... {self.high}")
+        return number
 
     def _wrong(self, wanted: str) -> SettingsError:
         return SettingsError(f"{self.name} is not {wanted}: {self.help}")
 
 
-def _switch(name: str, kind: Literal["number", "integer"], *, high: float | None = None, help_: str = "") -> Field:
+def _switch(name: str, kind: Literal["number", "integer"], *, high: float | None = None) -> Field:
     """Return the input of a switch; left out, it stands where the preset puts it."""
     item = next(item for item in dataclasses.fields(Settings) if item.name == name)
     low, top = item.metadata["range"]
-    text = f"{help_ or item.metadata['help'].capitalize()}; left out, as the preset has it."
+    said = item.metadata["help"]
+    text = f"{said[0].upper()}{said[1:]}; left out, as the preset has it."
     return Field(name=name, kind=kind, help=text, low=low, high=high or top)
 
 
@@ -118,9 +125,12 @@ def fields_of(models: Sequence[str]) -> dict[str, Field]:
     """
     mask = "any size, stretched over the picture"
     found = [
-        Field(name="picture", kind="file", required=True, help="The picture: PNG, JPEG, WebP, TIFF, BMP or AVIF."),
-        _text("query", "What the picture should show.", required=True),
-        _text("reference", "What it shows now; may stay empty."),
+        Field(
+            name="picture", kind="file", required=True, example="fox.png",
+            help="The picture: PNG, JPEG, WebP, TIFF, BMP or AVIF.",
+        ),
+        _text("query", "What the picture should show.", required=True, example="a penguin on snow"),
+        _text("reference", "What it shows now; may stay empty.", example="a fox on snow"),
         _text("negative", "What the result should not show."),
         Field(name="seed", kind="integer", help="Seed of the noises.", default=0, low=0, high=MAX_SEED),
         Field(name="model", kind="string", help="Which model.", default=models[0], choices=tuple(models)),
@@ -131,11 +141,11 @@ def fields_of(models: Sequence[str]) -> dict[str, Field]:
         _switch("ratio", "number"),
         _switch("guidance", "number"),
         _switch("steps", "integer", high=MOST_STEPS),
-        _switch("threshold", "number", help_="Number of the threshold rule: fixed .24, quantile .8, area .25, ratio 1.5, otsu +0"),
+        _switch("threshold", "number"),
         Field(name="mask", kind="file", help=f"A mask instead of one found, white = edit; {mask}."),
         Field(name="include", kind="file", help=f"A mask that is always edited, white = edit; {mask}."),
         Field(name="exclude", kind="file", help=f"A mask that is never edited, white = keep; {mask}."),
-        _text("switches", "Further switches as on the command line: --maps 4 --rule otsu --grow 1.", longest=500),
+        _text("switches", "Further switches as on the command line: --maps 4 --rule otsu --grow 1.", most=500),
         Field(
             name="check_inversion", kind="boolean", default=False,
             help="Measure how well the inversion leads back; costs as many steps.",
@@ -144,6 +154,10 @@ def fields_of(models: Sequence[str]) -> dict[str, Field]:
     return {one.name: one for one in found}
 
 
-def _text(name: str, help_: str, *, required: bool = False, longest: int = LONGEST_TEXT) -> Field:
+def _text(
+    name: str, help_: str, *, required: bool = False, most: int = LONGEST_TEXT, example: str | None = None
+) -> Field:
     default = None if required else ""
-    return Field(name=name, kind="string", help=help_, required=required, default=default, high=longest)
+    return Field(
+        name=name, kind="string", help=help_, required=required, default=default, high=most, example=example
+    )

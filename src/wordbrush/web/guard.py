@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from wordbrush.web.allowed import UPLOADS, Allowed, is_unsafe
 from wordbrush.web.bodies import Bodies, Gone, Patience, Receive, Refusal, replay
-from wordbrush.web.rules import Asked, Newcomers, host_rule, login_rule, names_of, origin_rule
+from wordbrush.web.rules import Head, Newcomers, host_rule, login_rule, names_of, origin_rule
 from wordbrush.web.visitors import COOKIE
 
 if TYPE_CHECKING:
@@ -74,71 +74,71 @@ class Guard:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
-            await self._http(Asked(scope), receive, send)
+            await self._http(Head(scope), receive, send)
         else:  # nothing here speaks over web sockets
             await receive()
             await send({"type": "websocket.close", "code": 1008})
 
-    async def _http(self, asked: Asked, receive: Receive, send: Send) -> None:
-        if asked.path == HEALTH and asked.method in {"GET", "HEAD"}:
-            await self.app(asked.scope, receive, self._dressed(asked, send))
+    async def _http(self, head: Head, receive: Receive, send: Send) -> None:
+        if head.path == HEALTH and head.method in {"GET", "HEAD"}:
+            await self.app(head.scope, receive, self._dressed(head, send))
             return
         for rule in (self.host, self.login, self.origin, self.route):
-            refusal = rule(asked)
+            refusal = rule(head)
             if refusal is not None:
-                await self._refuse(asked, refusal, receive, send)
+                await self._refuse(head, refusal, receive, send)
                 return
-        if asked.method in _WITH_BODY:
+        if head.method in _WITH_BODY:
             try:
-                body = await self.bodies.take(receive, asked.header("content-length"), self.limit(asked))
+                body = await self.bodies.take(receive, head.header("content-length"), self.limit(head))
             except Gone:
                 return
             if isinstance(body, Refusal):
-                await self._refuse(asked, body, receive, send)
+                await self._refuse(head, body, receive, send)
                 return
             receive = replay(body, receive)
-        elif asked.path == "/" and asked.method == "GET":
-            cookie = self.welcome(asked)
+        elif head.path == "/" and head.method == "GET":
+            cookie = self.welcome(head)
             if isinstance(cookie, Refusal):
-                await self._refuse(asked, cookie, receive, send)
+                await self._refuse(head, cookie, receive, send)
                 return
             send = _with_headers(send, cookie)
-        await self.app(asked.scope, receive, self._dressed(asked, send))
+        await self.app(head.scope, receive, self._dressed(head, send))
 
     # ---- the rules, in order
 
-    def host(self, asked: Asked) -> Refusal | None:
+    def host(self, head: Head) -> Refusal | None:
         """See `host_rule`."""
-        return host_rule(asked, self.names)
+        return host_rule(head, self.names)
 
-    def login(self, asked: Asked) -> Refusal | None:
+    def login(self, head: Head) -> Refusal | None:
         """See `login_rule`."""
-        return login_rule(asked, self.options.auth)
+        return login_rule(head, self.options.auth)
 
-    def origin(self, asked: Asked) -> Refusal | None:
+    def origin(self, head: Head) -> Refusal | None:
         """See `origin_rule`."""
-        return origin_rule(asked, embedded=self.options.embedded)
+        return origin_rule(head, embedded=self.options.embedded)
 
-    def route(self, asked: Asked) -> Refusal | None:
+    def route(self, head: Head) -> Refusal | None:
         """Answers path traversal and everything that Gradio serves but nobody here needs; see `allowed`."""
-        if not is_unsafe(asked.path, asked.raw) and self.allowed.route(asked.method, asked.path):
+        if not is_unsafe(head.path, head.raw) and self.allowed.route(head.method, head.path):
             return None
         return Refusal(404, "there is no such thing, or it is not yours, or it was dropped")
 
-    def limit(self, asked: Asked) -> int:
+    def limit(self, head: Head) -> int:
         """Return the most bytes this request's body may have; answers files that fill memory or disk."""
-        return self.uploads if UPLOADS.fullmatch(asked.path) else OTHER_BODY
+        return self.uploads if UPLOADS.fullmatch(head.path) else OTHER_BODY
 
-    def welcome(self, asked: Asked) -> Refusal | list[tuple[bytes, bytes]]:
+    def welcome(self, head: Head) -> Refusal | list[tuple[bytes, bytes]]:
         """Return the headers that give whoever opens the page a visitor's cookie, or none where they have one.
 
         Answers reading what others made: scripts cannot read the cookie, other sites' requests do not carry it, and a
         key that is not ours is never taken over. As a link on another site hides the cookie once, the page then asks
         the browser to come again by itself; else every such link would cost the visitor all work so far.
         """
-        if self.visitors.of(asked.visitor_key) is not None:
+        if self.visitors.of(head.visitor_key) is not None:
             return []
-        if asked.from_elsewhere and not self.options.embedded:
+        if head.from_elsewhere and not self.options.embedded:
             return Refusal(200, "")
         if not self.newcomers.admit():
             busy = "too many visitors came within a minute; try again in a minute"
@@ -147,29 +147,29 @@ class Guard:
         if self.options.embedded:
             parts += ["SameSite=None", "Secure", "Partitioned"]
         else:
-            parts += ["SameSite=Strict", *(["Secure"] if asked.encrypted else [])]
+            parts += ["SameSite=Strict", *(["Secure"] if head.encrypted else [])]
         return [(b"set-cookie", "; ".join(parts).encode())]
 
     # ---- answers
 
-    def _dressed(self, asked: Asked, send: Send) -> Send:
+    def _dressed(self, head: Head, send: Send) -> Send:
         """Put our headers on an answer, in the place of its own; those that share it with other sites are left out."""
-        fixed = asked.path.startswith(("/assets/", "/static/"))  # programs and fonts: the same for everybody
+        fixed = head.path.startswith(("/assets/", "/static/"))  # programs and fonts: the same for everybody
         ours = self.dress if fixed else [*self.dress, (b"cache-control", b"no-store")]
         return _with_headers(send, ours)
 
-    async def _refuse(self, asked: Asked, refusal: Refusal, receive: Receive, send: Send) -> None:
+    async def _refuse(self, head: Head, refusal: Refusal, receive: Receive, send: Send) -> None:
         """Answer by a refusal, and read what the client still sends for a little while."""
         kind, body = b"application/json", json.dumps({"error": refusal.message}).encode()
         if refusal.status == 200:
             kind, body = b"text/html; charset=utf-8", _BOUNCE
         headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *refusal.headers]
-        waits = asked.method not in {"GET", "HEAD"} and asked.header("expect") is None
+        waits = head.method not in {"GET", "HEAD"} and head.header("expect") is None
         if waits:
             headers.append((b"connection", b"close"))
-        send = self._dressed(asked, send)
+        send = self._dressed(head, send)
         await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if asked.method == "HEAD" else body, "more_body": waits})
+        await send({"type": "http.response.body", "body": b"" if head.method == "HEAD" else body, "more_body": waits})
         if waits:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(_drain(receive, 2 * self.uploads), DRAIN_SECONDS)

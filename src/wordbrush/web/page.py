@@ -161,40 +161,32 @@ def _wire(page: gr.Blocks, parts: Parts, bench: Bench) -> None:
     page.load(opening.load, [parts.stage], [*everything, *history], **quick)
     parts.stage.opened(opening.opened, [parts.stage, *c], everything, **quick)
     parts.stage.sample(opening.sample, [parts.stage, *c], everything, **quick)
-    for name in ("stroke", "masked"):
-        getattr(parts.stage, name)(cutting.cut, [parts.stage, *c], [parts.stage, parts.progress], **latest)
-    for name in RECUT:
-        control = parts.controls[name]
-        control.input(cutting.cut, [parts.stage, *c], [parts.stage, parts.progress], **latest)
+    # One dependency for all controls that cut again: answers cannot overtake one another, the last state counts.
+    cut: dict[str, Any] = {"fn": cutting.cut, "inputs": [parts.stage, *c], "outputs": [parts.stage, parts.progress]}
+    gr.on([parts.controls[name].input for name in (*RECUT, "model")], **cut, **latest)
+    parts.stage.stroke(**cut, **latest)
+    parts.stage.masked(**cut, **latest)
     parts.controls["rule"].input(
         cutting.rule, [parts.stage, *c], [parts.controls["threshold"], parts.stage, parts.progress], **quick
     )
     parts.controls["preset"].input(cutting.preset, [parts.stage, *c], everything, **quick)
-    parts.controls["model"].input(cutting.cut, [parts.stage, *c], [parts.stage, parts.progress], **quick)
     texts = [parts.controls[name] for name in ("query", "reference", "negative")]
-    for text in texts:
-        text.blur(cutting.words, [parts.controls["model"], *texts], [parts.words], **latest)
+    gr.on([text.blur for text in texts], cutting.words, [parts.controls["model"], *texts], [parts.words], **latest)
     parts.words.choose(cutting.choose_word, [parts.controls["model"], *texts], [*texts, parts.words], **quick)
-    _wire_work(parts, Working(bench), c, history)
+    _wire_work(parts, Working(bench, page), c, history, quick)
     _wire_history(parts, History(bench), everything, history, quick)
 
 
-def _wire_work(parts: Parts, do: Working, c: list[Any], history: list[Any]) -> None:
+def _wire_work(parts: Parts, do: Working, c: list[Any], history: list[Any], quick: dict[str, Any]) -> None:
     device: dict[str, Any] = {
         "concurrency_id": DEVICE, "concurrency_limit": 1, "show_progress": "full",
         "show_progress_on": parts.progress, "api_visibility": "private",
     }  # fmt: skip
     seen = [parts.stage, parts.words, parts.progress]
-    find = [
-        parts.find.click(do.find, [parts.stage, *c], seen, **device),
-        parts.controls["query"].submit(do.find, [parts.stage, *c], seen, **device),
-        parts.controls["reference"].submit(do.find, [parts.stage, *c], seen, **device),
-    ]
-    paint = parts.paint.click(do.paint, [parts.stage, parts.versions, *c], [*seen, *history], **device)
-    parts.stop.click(
-        do.stop, [parts.versions], [parts.progress, *history], cancels=[*find, paint],
-        queue=False, show_progress="hidden", api_visibility="private",
-    )  # fmt: skip
+    for trigger in (parts.find.click, parts.controls["query"].submit, parts.controls["reference"].submit):
+        trigger(do.find, [parts.stage, *c], seen, **device)
+    parts.paint.click(do.paint, [parts.stage, parts.versions, *c], [*seen, *history], **device)
+    parts.stop.click(do.stop, None, parts.progress, **quick)
 
 
 def _wire_history(

@@ -207,7 +207,7 @@ def png(image: Image.Image) -> bytes:
 
 def clean_name(name: str) -> str:
     """Return the bare file name, without folders and control characters, at most 200 characters."""
-    bare = PurePosixPath(name.replace("\\", "/")).name.lstrip(".")
+    bare = PurePosixPath(name.replace("\\", "/")).name.lstrip(".-")
     kept = "".join(c for c in bare if c.isprintable()).strip()
     return kept[-200:] or "picture.png"
 

@@ -1,4 +1,4 @@
-"""Fairness in the queue: nobody may fill it alone."""
+"""The queue: nobody may fill it alone, and who stops leaves it at once. What Gradio's own queue lacks is added here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from wordbrush.web.options import Limits
 
-__all__ = ["DEVICE", "limit_each_visitor"]
+__all__ = ["DEVICE", "leave_queue", "limit_each_visitor"]
 
 DEVICE = "device"
 """The queue of all work that runs a network."""
@@ -33,7 +33,29 @@ def limit_each_visitor(page: gr.Blocks, limits: Limits) -> None:
                 return False, f"You have {mine} jobs running or waiting already.", "queue_full"
         return await push(body, request, username)
 
-    queue.push = fair_push
+    queue.push = fair_push  # type: ignore[method-assign]
+
+
+async def leave_queue(page: gr.Blocks, tab: str) -> int:
+    """Take the waiting jobs of a tab out of the queue, as if they had ended with nothing to show.
+
+    Args:
+        page: whose queue.
+        tab: a session hash.
+
+    Returns:
+        How many there were.
+    """
+    from gradio.server_messages import ProcessCompletedMessage
+
+    queue, left = page._queue, 0
+    for line in list(queue.event_queue_per_concurrency_id.values()):
+        for event in [event for event in line.queue if event.session_hash == tab and event.concurrency_id == DEVICE]:
+            await queue.remove_from_queue(event._id)
+            unchanged = [{"__type__": "update"} for _ in event.fn.outputs]
+            queue.send_message(event, ProcessCompletedMessage(output={"data": unchanged}, success=True))
+            left += 1
+    return left
 
 
 def _events(queue: Any) -> list[Any]:

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from wordbrush.web.options import Options
 
-__all__ = ["Asked", "Newcomers", "host_rule", "is_loopback", "login_rule", "names_of", "origin_rule"]
+__all__ = ["Head", "Newcomers", "host_rule", "is_loopback", "login_rule", "names_of", "origin_rule"]
 
 
-class Asked:
+class Head:
     """One request: what the rules look at."""
 
     def __init__(self, scope: MutableMapping[str, Any]) -> None:
@@ -55,7 +55,7 @@ class Asked:
 
     @property
     def from_elsewhere(self) -> bool:
-        """Whether the browser says that a page of another origin asked."""
+        """Whether the browser says that a page of another origin head."""
         return self.header("sec-fetch-site") in {"cross-site", "same-site"}
 
 
@@ -81,21 +81,21 @@ class Newcomers:
         return True
 
 
-def host_rule(asked: Asked, names: frozenset[str] | None) -> Refusal | None:
+def host_rule(head: Head, names: frozenset[str] | None) -> Refusal | None:
     """Answers DNS rebinding: another site's name that is made to point here, whose scripts could then read all.
 
     Such a request carries that name in its Host header.
     """
-    if names is None or _name_of(asked.header("host") or "") in names:
+    if names is None or _name_of(head.header("host") or "") in names:
         return None
     return Refusal(421, "this server does not go by that name; its operator can allow it with --allow-host")
 
 
-def login_rule(asked: Asked, auth: tuple[str, str] | None) -> Refusal | None:
+def login_rule(head: Head, auth: tuple[str, str] | None) -> Refusal | None:
     """Answers strangers: nothing is served without the user and password, compared in constant time."""
     if auth is None:
         return None
-    kind, _, coded = (asked.header("authorization") or "").partition(" ")
+    kind, _, coded = (head.header("authorization") or "").partition(" ")
     with contextlib.suppress(ValueError, binascii.Error):
         given = base64.b64decode(coded.strip(), validate=True)
         # Digests are of one length, so that the time tells nothing of the secret's.
@@ -106,25 +106,25 @@ def login_rule(asked: Asked, auth: tuple[str, str] | None) -> Refusal | None:
     return Refusal(401, "a user and a password are needed", (challenge,))
 
 
-def origin_rule(asked: Asked, *, embedded: bool) -> Refusal | None:
+def origin_rule(head: Head, *, embedded: bool) -> Refusal | None:
     """Answers cross-site requests: another site's page in the visitor's browser that acts or reads here.
 
     Only following a link to the page itself is open to other sites, and framing it where that is allowed. Nothing is
     shared across origins, so preflights are refused, too.
     """
     refusal = Refusal(403, "requests from other sites are not answered")
-    if asked.method == "OPTIONS":
+    if head.method == "OPTIONS":
         return refusal
-    origin = asked.header("origin")
+    origin = head.header("origin")
     if origin is not None:
         place = urlsplit(origin).netloc.lower()
-        if not place or place != (asked.header("host") or "").lower():
+        if not place or place != (head.header("host") or "").lower():
             return refusal
-    if not asked.from_elsewhere:
+    if not head.from_elsewhere:
         return None
     ways = {None, "document", "iframe"} if embedded else {None, "document"}
-    visits = asked.path == "/" and asked.method in {"GET", "HEAD"}
-    return None if visits and asked.header("sec-fetch-dest") in ways else refusal
+    visits = head.path == "/" and head.method in {"GET", "HEAD"}
+    return None if visits and head.header("sec-fetch-dest") in ways else refusal
 
 
 def names_of(options: Options) -> frozenset[str] | None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Upload", "Uploads", "fence"]
 
+NO_UPLOAD = "there is no such upload, or it was dropped; upload the file and give what the upload answered"
+
 _DATA = re.compile(r"data:image/[\w.+-]+;base64,", re.ASCII)
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 
@@ -65,7 +67,7 @@ class Uploads:
         except (OSError, ValueError):
             there = None
         if there is None or not stat.S_ISREG(there.st_mode):
-            raise InputError("there is no such upload, or it was dropped; upload the file and give what that answered")
+            raise InputError(NO_UPLOAD)
         return path
 
     def read(self, text: str, name: str | None = None) -> Upload:
@@ -110,10 +112,9 @@ class Uploads:
 
 def fence(block: gr.blocks.Block, uploads: Uploads) -> None:
     """Let a component of Gradio name files of the private folder only, in and out; there they stay where they are."""
+    import gradio as gr
 
     async def keep(path: str | Path | None) -> str | None:
-        import gradio as gr
-
         if path is None:
             return None
         try:
@@ -125,3 +126,24 @@ def fence(block: gr.blocks.Block, uploads: Uploads) -> None:
 
     part: Any = block
     part.async_move_resource_to_block_cache = keep
+    _speak_plainly()
+
+
+def _speak_plainly() -> None:
+    """Let Gradio's own check of paths, which comes first, refuse in our words: its own tell of the server's folders."""
+    import gradio as gr
+    from gradio import processing_utils
+    from gradio.exceptions import InvalidPathError
+
+    check = processing_utils._check_allowed
+    if getattr(check, "plain", False):
+        return
+
+    def plainly(path: str | Path, check_in_upload_folder: bool) -> None:
+        try:
+            check(path, check_in_upload_folder)
+        except (InvalidPathError, OSError, ValueError) as error:
+            raise gr.Error(NO_UPLOAD, print_exception=False) from error
+
+    plainly.plain = True  # type: ignore[attr-defined]
+    processing_utils._check_allowed = plainly

@@ -179,6 +179,7 @@ def reused_line(version: Version) -> str:
     """Say what painting took over from before, and what it had to run."""
     report = version.report
     names = {"latent": "the encoded picture", "contrast": "the contrast", "trajectory": "the inversion"}
+    names["part of the trajectory"] = "the inversion as far as it went"
     kept = [names.get(name, name) for name in report.reused]
     ran = [f"{LABELS.get(k, k).lower()} {v}" for k, v in report.evaluations.items() if v]
     first = f"Reused: {', '.join(kept)}. " if kept else ""

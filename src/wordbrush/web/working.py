@@ -10,9 +10,11 @@ import gradio as gr
 
 from wordbrush.errors import Cancelled, WordbrushError
 from wordbrush.web import views
+from wordbrush.web.bench import Bench
 from wordbrush.web.desk import Desk, Value, skips
 from wordbrush.web.jobs import Done, run_job
 from wordbrush.web.pictures import Strokes
+from wordbrush.web.queueing import leave_queue
 from wordbrush.web.versions import Version
 from wordbrush.web.visitors import Visitor
 
@@ -20,7 +22,16 @@ __all__ = ["Working"]
 
 
 class Working(Desk):
-    """Handlers that queue for the device."""
+    """Handlers that queue for the device.
+
+    Args:
+        bench: does the work.
+        page: whose queue it is.
+    """
+
+    def __init__(self, bench: Bench, page: gr.Blocks) -> None:
+        super().__init__(bench)
+        self.page = page
 
     async def find(self, request: gr.Request, stage: Value, *controls: Any) -> AsyncIterator[list[Any]]:
         """Contrast the texts and show the region."""
@@ -69,20 +80,19 @@ class Working(Desk):
             history = self.history_of(visitor, left, made[-1].id)
             yield [seen, self.unknown(order), _finished(made), *history]
         except Cancelled:
-            yield [gr.skip(), gr.skip(), views.idle("", "stopped", "Stopped"), *skips(4)]
+            yield [gr.skip(), gr.skip(), views.idle("What was painted before stays.", "stopped", "Stopped"), *skips(4)]
         except WordbrushError as error:
             yield [gr.skip(), gr.skip(), views.problem(str(error)), *skips(4)]
 
-    def stop(self, request: gr.Request, listed: Value) -> list[Any]:
-        """Stop this tab's jobs at their next step; what was painted before stays."""
+    async def stop(self, request: gr.Request) -> Any:
+        """Stop this tab's jobs: those that wait leave the queue, one that runs ends at its next step and says so."""
         try:
-            visitor = self.visitor_of(request)
-            visitor.stop(request.session_hash or "")
-            right = next(reversed(visitor.versions), None)
-            history = self.history_of(visitor, (listed or {}).get("left"), right)
-            return [views.idle("What was painted before stays.", "stopped", "Stopped"), *history]
+            tab = request.session_hash or ""
+            self.visitor_of(request).stop(tab)
+            left = await leave_queue(self.page, tab)
+            return views.idle("It had not begun yet.", "stopped", "Stopped") if left else gr.skip()
         except WordbrushError as error:
-            return [views.problem(str(error)), *skips(4)]
+            return views.problem(str(error))
 
 
 def _stops(visitor: Visitor, request: gr.Request) -> set[threading.Event]:

@@ -200,9 +200,13 @@ function masked({ area }) {
   trigger('masked', { id: props.value.picture.id });
 }
 
-/** True where a value is a late answer about the picture before the one just uploaded; puts the present one back. */
+/**
+ * True where a value is a late answer about the picture before the one just uploaded; puts the present one back. Fresh
+ * strokes mean that the server chose another picture on purpose: the one a dropped result was made from.
+ */
 function late(value) {
-  if (!awaited || awaited.picture.id === value.picture?.id || Date.now() > awaited.until) {
+  const fresh = known && known.key !== value.strokes_key;
+  if (!awaited || fresh || awaited.picture.id === value.picture?.id || Date.now() > awaited.until) {
     awaited = null;
     return false;
   }
