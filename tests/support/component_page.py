@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import numpy as np
 from PIL import Image
 
+from tests.support.browser import launched, served
 from tests.support.pictures import encode, scene
 from wordbrush.web import components
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+    from tests.support.browser import Launched
 
 NAMES = ("stage", "versions", "compare", "words", "progress")
 EVENTS = {
@@ -83,6 +90,7 @@ class Desk:
         answer: what the handler of `stroke` returns for the stage, or None to leave it.
         uploads: (route, decoded name, bytes) of files sent.
         refusal: (status, JSON) to answer the next uploads with.
+        taken: how often values were taken.
     """
 
     seen: list[tuple[str, dict[str, Any], Any]] = field(default_factory=list)
@@ -90,6 +98,14 @@ class Desk:
     answer: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     uploads: list[tuple[str, str, bytes]] = field(default_factory=list)
     refusal: tuple[int, dict[str, Any]] | None = None
+    taken: int = 0
+
+    def take(self) -> list[Any]:
+        """Return what each component is given, in the order of `NAMES`."""
+        import gradio as gr
+
+        self.taken += 1
+        return [self.given.get(name, gr.skip()) for name in NAMES]
 
     def wait(self, event: str, count: int = 1) -> tuple[dict[str, Any], Any]:
         """Return data and value of the `count`th event of this name, once it is there."""
@@ -104,6 +120,52 @@ class Desk:
     def count(self, event: str) -> int:
         """Return how often an event came."""
         return sum(name == event for name, _, _ in self.seen)
+
+
+@dataclass
+class Shown:
+    """A browser with the page of components before it."""
+
+    desk: Desk
+    address: str
+    chrome: Launched
+
+    @contextmanager
+    def page(self, *, theme: str = "light", width: int = 1200, **options: Any) -> Iterator[Page]:
+        """Open the page in a context of its own; afterwards it must not have complained of anything."""
+        self.desk.__init__()  # type: ignore[misc]
+        self.chrome.errors.lines.clear()
+        context = self.chrome.context(viewport={"width": width, "height": 900}, **options)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        try:
+            page.goto(f"{self.address}/?__theme={theme}")
+            page.wait_for_selector("#stage .stage[data-ready=true]")
+            page.wait_for_selector("#give")
+            page.wait_for_load_state("networkidle")
+            yield page
+        finally:
+            context.close()
+        assert self.chrome.errors.lines == []
+
+    def give(self, page: Page, **values: Any) -> None:
+        """Set components as the server does, and wait until the stage has drawn."""
+        self.desk.given = values
+        mark = self.desk.taken
+        page.evaluate("document.querySelector('#give').click()")
+        deadline = time.monotonic() + 10
+        while self.desk.taken == mark and time.monotonic() < deadline:
+            page.wait_for_timeout(10)
+        page.wait_for_timeout(150)
+        page.wait_for_selector("#stage .stage[data-ready=true]")
+
+
+@contextmanager
+def components_shown() -> Iterator[Shown]:
+    """Serve the page and run a browser, or skip or fail as `launched` does."""
+    desk = Desk()
+    with launched() as chrome, served(component_app(desk)) as address:
+        yield Shown(desk, address, chrome)
 
 
 def component_app(desk: Desk) -> Any:
@@ -124,9 +186,8 @@ def component_app(desk: Desk) -> Any:
                 give = gr.Button("Give", elem_id="give")
         parts |= {"compare": components.compare(), "versions": components.versions()}
         give.click(
-            lambda: [desk.given.get(name, gr.skip()) for name in NAMES], None, [parts[name] for name in NAMES],
-            queue=False, show_progress="hidden",
-        )  # fmt: skip
+            desk.take, None, [parts[name] for name in NAMES], queue=False, show_progress="hidden"
+        )
         for name, events in EVENTS.items():
             for event in events:
                 _keep(desk, parts[name], event)

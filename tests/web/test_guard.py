@@ -172,7 +172,7 @@ def test_mcp_is_open_where_the_operator_says_so(files: Path) -> None:
     with client(files, mcp=True) as http:
         for method in ("GET", "POST", "DELETE"):
             assert http.request(method, "/gradio_api/mcp/").status_code == 200
-        assert http.get("/gradio_api/mcp/schema").status_code == 200
+        assert http.get("/gradio_api/mcp/schema").status_code == 404
         assert http.delete("/wordbrush/picture").status_code == 404
 
 

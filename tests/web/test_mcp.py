@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Iterator
@@ -162,12 +163,10 @@ def test_progress_is_told_to_who_asks(served: Running) -> None:
 
 
 def test_a_full_line_says_busy_at_once(served: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wordbrush.web.options.Limits.queue", 0, raising=True)
-    object.__setattr__(served.bench.options.limits, "queue", 0)
-    try:
-        result = use(served, "mask", picture=DATA, **TEXTS)
-    finally:
-        object.__setattr__(served.bench.options.limits, "queue", 20)
+    options = served.bench.options
+    full = dataclasses.replace(options, limits=dataclasses.replace(options.limits, queue=0))
+    monkeypatch.setattr(served.bench, "options", full)
+    result = use(served, "mask", picture=DATA, **TEXTS)
     assert result.isError
     assert "busy" in words(result)
 

@@ -16,7 +16,7 @@ from wordbrush.errors import SettingsError
 if TYPE_CHECKING:
     from wordbrush.models.base import Model
 
-__all__ = ["cached_models", "models"]
+__all__ = ["cached_models", "card_text", "models"]
 
 models = typer.Typer(help="List, show and fetch models.", no_args_is_help=True)
 
@@ -73,7 +73,7 @@ def show(
     from wordbrush.models.sources import locate
 
     model = load_editor(ModelChoice(name=name, revision=revision), Terminal()).model
-    card = _card(locate(name, revision=revision, local_files_only=True).path)
+    card = card_text(locate(name, revision=revision, local_files_only=True).path)
     if json:
         print_json({"schema": 1, "command": "models show", **_facts(model), "card_text": card})
         return
@@ -99,7 +99,7 @@ def _facts(model: Model) -> dict[str, Any]:
     }
 
 
-def _card(path: Path) -> str:
+def card_text(path: Path) -> str:
     """Return the model card, the README.md of a model's folder, or "" where there is none."""
     file = path / "README.md"
     if not file.is_file():

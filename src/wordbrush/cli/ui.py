@@ -52,7 +52,7 @@ NoPocket = Annotated[
 Auth = Annotated[
     str | None,
     typer.Option(
-        "--auth", help="Ask for this user and password; others on this machine can read a command line, not a variable.",
+        "--auth", help="Ask for this user and password; others here can read a command line, not a variable.",
         envvar="WORDBRUSH_AUTH", metavar="USER:PASSWORD", rich_help_panel=ACCESS_PANEL,
     ),
 ]  # fmt: skip

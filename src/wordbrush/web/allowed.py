@@ -28,7 +28,7 @@ _WRITE = (
     r"/gradio_api/(?:queue/join|run/predict|upload|cancel|reset)"
     rf"|/gradio_api/call/(?:v2/)?{_NAME}|/wordbrush/.+"
 )
-_MCP = r"|/gradio_api/mcp(?:/.*)?"
+_MCP = r"|/gradio_api/mcp/?"
 _ENCODED = re.compile(rb"%(?:2e|2f|5c|00)|%25(?:25|2e|2f|5c|00)", re.IGNORECASE)
 _SEPARATOR = "/" if os.sep == "/" else r"[/\\]"
 

@@ -149,10 +149,11 @@ async def _stop_when_alone(stops: set[threading.Event]) -> None:
     page, id_ = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
     if page is None or id_ is None:
         return
-    while all(event.alive for job in page._queue.active_jobs if job for event in job if event._id == id_):
+    while True:  # until it is cancelled: the work may begin after they have gone
         await asyncio.sleep(LOOK_SECONDS)
-    for stop in list(stops):
-        stop.set()
+        if not all(event.alive for job in page._queue.active_jobs if job for event in job if event._id == id_):
+            for stop in list(stops):
+                stop.set()
 
 
 # ---- components: they carry types; what comes in is checked by `fields`, not by them

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from wordbrush.cli.samples import Sample, load_samples
-from wordbrush.errors import InputError
+from wordbrush.errors import InputError, WordbrushError
 from wordbrush.web.models import Models
 from wordbrush.web.pictures import Cut, Opened, Strokes
 from wordbrush.web.versions import Version
@@ -130,6 +130,16 @@ class Bench:
         """Return the words of a text that the model was never taught; models that do not say know every word."""
         encoder = self.models.editor(model).model.text
         return encoder.encode([text])[0].unknown if text and getattr(encoder, "words", None) else ()
+
+    def card(self, model: str) -> str:
+        """Return what a model's folder says of it, or "" where it says nothing or is not a folder."""
+        from wordbrush.cli.models import card_text
+        from wordbrush.models.sources import locate
+
+        try:
+            return card_text(locate(model, local_files_only=True).path)
+        except WordbrushError:
+            return ""
 
     # ---- painting
 

@@ -22,8 +22,12 @@ class Cutting(Desk):
     def cut(self, request: gr.Request, stage: Value, *controls: Any) -> list[Any]:
         """Cut the region again from what is known."""
         try:
-            opened = self.picture_of(self.visitor_of(request), stage)
-            return [self.stage_of(stage, opened, self.order_of(controls), Strokes.of(stage.get("strokes"))), gr.skip()]
+            visitor = self.visitor_of(request)
+            opened, order = self.picture_of(visitor, stage), self.order_of(controls)
+            cut, fit = self.cut_of(opened, order, Strokes.of(stage.get("strokes")))
+            seen = views.stage_view(stage, opened, cut, fit)
+            known = cut.region is not None and not visitor.busy  # what runs keeps the box to itself
+            return [seen, views.idle(f"{cut.area:.1%} of the picture.", "done", "Region") if known else gr.skip()]
         except WordbrushError as error:
             return [gr.skip(), views.problem(str(error))]
 

@@ -115,8 +115,9 @@ class Desk:
         compared = views.compare_view(visitor, left, right)
         if version is None:
             return [listed, compared, "<p>Nothing was painted yet.</p>", ""]
-        editor = self.bench.models.editor(version.order.model)
-        return [listed, compared, views.drawer(version, editor.model), version.command]
+        name = version.order.model
+        told = views.drawer(version, self.bench.models.editor(name).model, self.bench.card(name))
+        return [listed, compared, told, version.command]
 
     def version_of(self, visitor: Visitor, event: gr.EventData) -> Version:
         """Return the version an event is about.

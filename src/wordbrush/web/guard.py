@@ -213,13 +213,13 @@ def content_policy(*, embedded: bool) -> str:
         "script-src": "'self' 'unsafe-inline' 'unsafe-eval'",
         "style-src": "'self' 'unsafe-inline'",
         "img-src": "'self' data: blob:",
-        "font-src": "'self' data:",
+        "font-src": "'self'",
         "connect-src": "'self'",
-        "worker-src": "'self' blob:",
+        "worker-src": "'none'",
         "frame-src": "'none'",
         "object-src": "'none'",
         "base-uri": "'self'",  # the page has a base element
-        "form-action": "'self'",
+        "form-action": "'none'",
         "frame-ancestors": "https:" if embedded else "'none'",
     }
     return "; ".join(f"{name} {value}" for name, value in rules.items())

@@ -14,7 +14,7 @@ from wordbrush.web.cutting import Cutting
 from wordbrush.web.history import History
 from wordbrush.web.opening import Opening
 from wordbrush.web.orders import VARIATION, shown
-from wordbrush.web.queueing import DEVICE
+from wordbrush.web.queueing import DEVICE, limit_queue
 from wordbrush.web.views import empty_stage
 from wordbrush.web.working import Working
 
@@ -64,7 +64,8 @@ def build_page(bench: Bench) -> gr.Blocks:
     """Return the page, with everything it does."""
     from wordbrush.web.api import add_api
 
-    with gr.Blocks(title="wordbrush", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+    page: gr.Blocks
+    with gr.Blocks(title="wordbrush", analytics_enabled=False) as page:
         gr.Markdown(f"# wordbrush\n{BLURB}", elem_id="blurb")
         with gr.Row():
             with gr.Column(scale=3, min_width=320):
@@ -82,7 +83,8 @@ def build_page(bench: Bench) -> gr.Blocks:
         parts = Parts(controls, stage, words, progress, versions, compare, facts, command, *buttons)
         _wire(page, parts, bench)
         add_api(bench)
-    page.queue(max_size=bench.options.limits.queue, default_concurrency_limit=16, api_open=False)
+    page.queue(default_concurrency_limit=16, api_open=False)
+    limit_queue(page, bench.options.limits)
     return page
 
 

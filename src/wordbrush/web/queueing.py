@@ -11,16 +11,20 @@ if TYPE_CHECKING:
 
     from wordbrush.web.options import Limits
 
-__all__ = ["DEVICE", "leave_queue", "limit_each_visitor"]
+__all__ = ["DEVICE", "leave_queue", "limit_queue"]
 
 DEVICE = "device"
 """The queue of all work that runs a network."""
 
 
-def limit_each_visitor(page: gr.Blocks, limits: Limits) -> None:
-    """Refuse a job of a visitor who has `limits.in_flight` running or waiting, in the way a full queue does.
+def limit_queue(page: gr.Blocks, limits: Limits) -> None:
+    """Refuse a job at once where too many run or wait: all together, or of one visitor.
 
-    Gradio has one bound for all visitors together; what this adds stands between it and the queue's own `push`.
+    Gradio bounds what waits, for all visitors together; what this adds stands between it and the queue's own `push`.
+
+    Args:
+        page: whose queue.
+        limits: `queue` and `in_flight` of them.
     """
     queue = page._queue
     push = queue.push
@@ -28,9 +32,12 @@ def limit_each_visitor(page: gr.Blocks, limits: Limits) -> None:
     async def fair_push(body: Any, request: Any, username: Any) -> Any:
         wanted = page.fns.get(body.fn_index)
         if wanted is not None and wanted.concurrency_id == DEVICE:
-            mine = sum(_owner(event.request) == _owner(request) for event in _events(queue))
+            present = _events(queue)
+            if len(present) >= limits.queue:
+                return False, f"Busy: {len(present)} jobs run or wait. Try again in a minute.", "queue_full"
+            mine = sum(_owner(event.request) == _owner(request) for event in present)
             if mine >= limits.in_flight:
-                return False, f"You have {mine} jobs running or waiting already.", "queue_full"
+                return False, f"Busy: {mine} of your own jobs run or wait.", "queue_full"
         return await push(body, request, username)
 
     queue.push = fair_push  # type: ignore[method-assign]

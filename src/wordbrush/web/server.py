@@ -151,11 +151,15 @@ def _assemble(options: Options, files: Path) -> tuple[FastAPI, Bench]:
         return {"ok": True}
 
     app.include_router(routes(bench))
+    if options.mcp:
+        from wordbrush.web.tools import add_tools
+
+        add_tools(app, bench)
     page = build_page(bench)
     gr.mount_gradio_app(
         app, page, "/", server_name=options.host, server_port=options.port, footer_links=[], run_history=False,
         allowed_paths=[], show_error=True, max_file_size=options.limits.file_bytes, ssr_mode=False,
-        enable_monitoring=False, pwa=False, mcp_server=options.mcp, css=theme_css(),
+        enable_monitoring=False, pwa=False, mcp_server=False, css=theme_css(),
     )  # fmt: skip
     _close_gaps(page)
     return app, bench

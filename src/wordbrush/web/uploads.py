@@ -101,7 +101,7 @@ class Uploads:
         start = _DATA.match(text)
         if start is None:
             raise InputError("the data address does not start with data:image/png;base64, or alike")
-        if (len(text) - start.end()) * 3 // 4 > self.most + 2:
+        if (len(text) - start.end()) // 4 * 3 > self.most + 2:
             raise InputError(f"the file is larger than the limit of {self.most / 1e6:.1f} MB")
         try:
             data = base64.b64decode(text[start.end() :], validate=True)

@@ -186,7 +186,7 @@ def reused_line(version: Version) -> str:
     return f"{first}Network evaluations: {', '.join(ran) if ran else 'none'}."
 
 
-def drawer(version: Version, model: Model) -> str:
+def drawer(version: Version, model: Model, card: str) -> str:
     """Return the drawer's HTML: time and evaluations by stage, errors, mask area, and who the model is."""
     report = version.report
     stages = sorted(set(report.timings) | set(report.evaluations), key=list(LABELS).index)
@@ -211,6 +211,7 @@ def drawer(version: Version, model: Model) -> str:
         "<table class='costs'><thead><tr><th>Stage</th><th>Time</th><th>Network evaluations</th></tr></thead>"
         f"<tbody>{rows}<tr><td>In all</td><td>{total}</td></tr></tbody></table>"
         f"<table class='facts'><tbody>{lines}</tbody></table>"
+        + (f"<details><summary>The model's card</summary><pre>{escape(card)}</pre></details>" if card else "")
     )
 
 

@@ -25,7 +25,8 @@ function fill(node, { label, done, total }) {
 function render() {
   const { title = '', stages = [], preview = null, note = '', state = 'idle' } = props.value || {};
   part('progress').dataset.state = state;
-  put(part('progress'), 'hidden', state === 'idle' && !title && !note);
+  // Never `hidden`: what is hidden when it changes is not read out.
+  part('progress').dataset.shown = String(state !== 'idle' || Boolean(title || note));
   put(part('title'), 'textContent', title);
   put(part('note'), 'textContent', note);
   put(part('run'), 'hidden', stages.length === 0 && !preview);
