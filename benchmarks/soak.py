@@ -1,7 +1,7 @@
 """Soak of the workbench: visitors who open, find, move sliders, paint, look and leave, for minutes, on one server.
 
-`python -m benchmarks.soak --visitors 8 --minutes 10 --out soak.json` starts a server of its own, watches its memory, and
-reports latency percentiles of every kind of request. It fails (exit 1) on any error, and where memory of the last
+`python -m benchmarks.soak --visitors 8 --minutes 10 --out soak.json` starts a server of its own, watches its memory,
+and reports latency percentiles of every kind of request. It fails (exit 1) on any error, and where memory of the last
 fifth lies more than 10 % above that of the second fifth: the first is for warming up.
 """
 
@@ -82,7 +82,8 @@ def one_edit(me: Visit, chance: random.Random, sample: Any, log: Log) -> None:
     listed: Any = {"versions": [], "left": None, "right": None}
     for seed in chance.sample(range(100), 2):
         order = me.controls(**texts, seeds=str(seed))
-        painted = log.timed("paint", lambda order=order: me.call("paint", "click", [me.stage, listed, *order]))
+        data = [me.stage, listed, *order]
+        painted = log.timed("paint", lambda data=data: me.call("paint", "click", data))
         _told("paint", painted, 2, log)
         if painted:
             listed = painted[3]
@@ -137,7 +138,7 @@ def main() -> int:
     chosen = parser.parse_args()
     port = free_port()
     command = [sys.executable, "-m", "wordbrush", "ui", "--port", str(port)]
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - our own command
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     complaints: list[str] = []
     threading.Thread(target=lambda: complaints.extend(server.stderr or ()), daemon=True).start()
     try:

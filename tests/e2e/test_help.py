@@ -25,6 +25,8 @@ HEAVY = (
     "safetensors",
     "matplotlib",
     "torchmetrics",
+    "gradio",
+    "fastapi",
 )
 COMMANDS = (
     ["edit"],
@@ -44,6 +46,7 @@ COMMANDS = (
     ["inspect"],
     ["replay"],
     ["doctor"],
+    ["ui"],
 )
 
 

@@ -18,6 +18,7 @@ from tests.support.browser import served
 from wordbrush.web.bench import Bench
 from wordbrush.web.controls import CONTROLS
 from wordbrush.web.options import Limits, Options
+from wordbrush.web.queueing import device_jobs
 from wordbrush.web.server import build_app
 from wordbrush.web.visitors import COOKIE
 
@@ -30,6 +31,12 @@ class Running:
 
     address: str
     bench: Bench
+    page: Any = field(repr=False)
+
+    @property
+    def jobs(self) -> int:
+        """Jobs that run on the device or wait for it."""
+        return len(device_jobs(self.page))
 
     @property
     def rows(self) -> int:
@@ -50,7 +57,7 @@ def running(limits: Limits | None = None, **options: Any) -> Iterator[Running]:
     """Serve a workbench on a free loopback port while the block runs."""
     app = build_app(Options(limits=limits or Limits(), **options))
     with served(app) as address:
-        yield Running(address, app.state.bench)
+        yield Running(address, app.state.bench, app.state.page)
 
 
 @dataclass

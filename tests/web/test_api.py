@@ -26,11 +26,6 @@ from tests.support.workbench import Running, running
 from wordbrush.cli import main
 from wordbrush.web.api import perform
 
-pytestmark = [  # Gradio's queue, through pandas
-    pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting'"),
-    pytest.mark.filterwarnings("ignore:The copy keyword is deprecated"),
-]
-
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Running]:

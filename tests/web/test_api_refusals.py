@@ -22,11 +22,6 @@ from wordbrush.errors import SettingsError
 from wordbrush.web.api import SORRY
 from wordbrush.web.fields import Field, fields_of
 
-pytestmark = [  # Gradio's queue, through pandas
-    pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting'"),
-    pytest.mark.filterwarnings("ignore:The copy keyword is deprecated"),
-]
-
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Running]:

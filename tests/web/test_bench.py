@@ -239,7 +239,7 @@ def test_large_pictures_are_cut_on_a_copy_for_the_eye_and_whole_for_the_file(ben
 
 
 def test_refused_pictures_leave_nothing_behind(bench: Bench, visitor: Visitor) -> None:
-    with pytest.raises(PictureError, match="not a picture|cannot be"):
+    with pytest.raises(PictureError, match=r"not a picture|cannot be"):
         bench.open(visitor, b"no picture", "x.png")
     assert not visitor.pictures
     small = Bench(Options(limits=Limits(pixels=100)), bench.files)

@@ -10,7 +10,16 @@ import pytest
 from PIL import Image
 
 from tests.support.component_page import (
-    LIMIT, SIZE, Shown, components_shown, disc_mask, facts, heat_map, sheet_url, stage_value, stroke_pixels,
+    LIMIT,
+    SIZE,
+    Shown,
+    components_shown,
+    disc_mask,
+    facts,
+    heat_map,
+    sheet_url,
+    stage_value,
+    stroke_pixels,
 )  # fmt: skip
 from tests.support.pictures import encode, scene
 

@@ -9,7 +9,14 @@ import pytest
 from PIL import Image
 
 from tests.support.component_page import (
-    Shown, components_shown, data_url, disc_mask, facts, heat_map, sheet_url, stage_value,
+    Shown,
+    components_shown,
+    data_url,
+    disc_mask,
+    facts,
+    heat_map,
+    sheet_url,
+    stage_value,
 )  # fmt: skip
 from tests.support.pictures import scene
 

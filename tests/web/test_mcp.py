@@ -23,11 +23,6 @@ from wordbrush.provenance import read_provenance
 from wordbrush.web.api import SORRY
 from wordbrush.web.tools import PLACE
 
-pytestmark = [  # Gradio's queue, through pandas
-    pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting'"),
-    pytest.mark.filterwarnings("ignore:The copy keyword is deprecated"),
-]
-
 DATA = "data:image/png;base64," + base64.b64encode(FOX.read_bytes()).decode()
 
 

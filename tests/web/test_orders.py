@@ -9,6 +9,7 @@ import pytest
 from wordbrush.errors import SettingsError
 from wordbrush.settings import PRESETS, Settings
 from wordbrush.web.controls import CONTROLS, EDGES, RULES
+from wordbrush.web.options import Limits
 from wordbrush.web.orders import SWITCHES, Order, flags_of, parse_flags, shown
 
 GUIDANCE = 4.0
@@ -23,7 +24,7 @@ def values(preset: str = "balanced", **changes: Any) -> dict[str, Any]:
 
 
 def order(preset: str = "balanced", **changes: Any) -> Order:
-    return Order.of(values(preset, **changes), GUIDANCE, 8)
+    return Order.of(values(preset, **changes), GUIDANCE, Limits())
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -52,7 +53,7 @@ def test_a_moved_control_is_one_switch() -> None:
 
 def test_what_controls_show_gives_the_same_order_again() -> None:
     first = order("paper", threshold=0.3, grow=-1, eta=0.6, ratio=0.7, flags="--maps 4 --antithetic", seeds="3,5-6")
-    again = Order.of(first.controls(GUIDANCE), GUIDANCE, 8)
+    again = Order.of(first.controls(GUIDANCE), GUIDANCE, Limits())
     assert again.settings == first.settings
     assert again == first
     assert again.seeds == (3, 5, 6)
@@ -112,7 +113,11 @@ def test_orders_out_of_range_are_refused_when_read() -> None:
     with pytest.raises(SettingsError, match="is not a seed"):
         order(seeds="one")
     with pytest.raises(SettingsError, match="outside"):
-        _ = order(ratio=1.5).settings
+        order(ratio=1.5)
+    with pytest.raises(SettingsError, match="at most 200"):
+        order(steps=201)
+    with pytest.raises(SettingsError, match="at most 1536"):
+        order(flags="--resolution 4096")
 
 
 def test_every_switch_has_a_control_and_the_edges_are_those_of_the_settings() -> None:

@@ -15,7 +15,7 @@ from wordbrush.web.options import Limits
 from wordbrush.web.orders import Order
 from wordbrush.web.pictures import Opened, Strokes
 from wordbrush.web.versions import Version
-from wordbrush.web.visitors import Visitor, Visitors, new_key
+from wordbrush.web.visitors import TabStops, Visitor, Visitors, new_key
 
 
 class Clock:
@@ -97,11 +97,11 @@ def test_the_idle_are_dropped_with_all_they_had(clock: Clock) -> None:
 def test_who_has_a_job_is_not_idle(clock: Clock) -> None:
     visitors = Visitors(Limits(idle_seconds=60), clock)
     busy, stop = visitors.welcome(None), threading.Event()
-    busy.stops_of("tab").add(stop)
+    TabStops(busy, "tab").add(stop)
     clock.now += 1000
     visitors.of(None)
     assert len(visitors) == 1
-    busy.stops_of("tab").discard(stop)
+    TabStops(busy, "tab").discard(stop)
     visitors.of(None)
     assert len(visitors) == 0
 
@@ -109,11 +109,11 @@ def test_who_has_a_job_is_not_idle(clock: Clock) -> None:
 def test_dropping_somebody_stops_their_jobs() -> None:
     visitors, stop = Visitors(Limits(visitors=1)), threading.Event()
     first = visitors.welcome(None)
-    first.stops_of("tab").add(stop)
+    TabStops(first, "tab").add(stop)
     visitors.welcome(None)
     assert stop.is_set()
     second_stop = threading.Event()
-    visitors.welcome(None).stops_of("tab").add(second_stop)
+    TabStops(visitors.welcome(None), "tab").add(second_stop)
     visitors.clear()
     assert second_stop.is_set()
     assert len(visitors) == 0
@@ -121,8 +121,8 @@ def test_dropping_somebody_stops_their_jobs() -> None:
 
 def test_stopping_a_tab_leaves_the_others() -> None:
     mine, here, there = visitor(), threading.Event(), threading.Event()
-    mine.stops_of("here").add(here)
-    mine.stops_of("there").add(there)
+    TabStops(mine, "here").add(here)
+    TabStops(mine, "there").add(there)
     mine.stop("here")
     assert (here.is_set(), there.is_set()) == (True, False)
     mine.stop("nowhere")
@@ -182,3 +182,27 @@ def test_two_visitors_share_nothing() -> None:
     mine.keep(made)
     assert yours.picture(picture.id) is None
     assert made.id not in yours.versions
+
+
+def test_newcomers_push_out_who_has_nothing_before_who_has_something() -> None:
+    visitors = Visitors(Limits(visitors=3))
+    working, waiting = visitors.welcome(None), visitors.welcome(None)
+    working.open(opened())
+    TabStops(waiting, "tab").add(threading.Event())
+    for _ in range(10):
+        newest = visitors.welcome(None)
+    assert visitors.of(working.key) is working
+    assert visitors.of(waiting.key) is waiting
+    assert visitors.of(newest.key) is newest
+    assert len(visitors) == 3
+
+
+def test_all_visitors_together_are_bounded_in_bytes() -> None:
+    visitors = Visitors(Limits(total_bytes=1000))
+    some = [visitors.welcome(None) for _ in range(3)]
+    for one in some:
+        one.keep(version(400, b""))
+    TabStops(some[0], "tab").add(threading.Event())
+    visitors.trim()
+    assert [visitors.of(one.key) is one for one in some] == [True, False, True]  # who has a job stays
+    assert not some[1].versions

@@ -83,4 +83,4 @@ def _at_picture_size(session: Session, found: Contrast) -> NDArray[np.float32]:
     from wordbrush.mask import Mask as Cells
 
     canvas = Cells.from_array(found.soft).resize(session.fit.canvas, "linear")
-    return np.clip(session.fit.inverse(canvas.values), 0.0, 1.0).astype(np.float32)  # cubic filters overshoot
+    return np.clip(session.fit.inverse(canvas.values, "linear"), 0.0, 1.0).astype(np.float32)

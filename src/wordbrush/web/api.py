@@ -85,7 +85,7 @@ async def perform(
         WordbrushError: whatever is wrong with the inputs, before the device is asked; or whatever stops the work.
     """
     asked = await asyncio.to_thread(Asked.of, call.inputs(bench), values, bench, read)
-    work: Any = run_job(bench.models.device, lambda job: call.carry_out(bench, asked, job), stops, previews=False)
+    work = run_job(bench.models.device, lambda job: call.carry_out(bench, asked, job), stops, previews=False)
     async with contextlib.aclosing(work):  # closing stops the work at its next step
         async for state in work:
             yield state

@@ -11,13 +11,14 @@ from wordbrush.errors import InputError, MaskError, PictureError, SettingsError
 from wordbrush.mask import Mask
 from wordbrush.picture import Picture
 from wordbrush.settings import Settings
-from wordbrush.web.fields import MOST_STEPS, Field, fields_of
-from wordbrush.web.orders import parse_flags
+from wordbrush.web.fields import Field, fields_of
+from wordbrush.web.orders import check_limits, parse_flags
 
 if TYPE_CHECKING:
     from wordbrush.result import EditResult
     from wordbrush.web.bench import Bench
     from wordbrush.web.jobs import Job
+    from wordbrush.web.options import Limits
     from wordbrush.web.uploads import Upload
 
 __all__ = ["MASKS", "SWITCHED", "Asked"]
@@ -80,7 +81,7 @@ class Asked:
         rest = {name: one.default for name, one in fields_of(bench.models.names).items()}
         given = {one.name: one.read(values.get(one.name)) for one in fields}
         asked = {**rest, **given}
-        settings = _settings(asked)
+        settings = _settings(asked, bench.options.limits)
         files = {name: read(asked[name]) for name in ("picture", *MASKS) if asked[name] is not None}
         return cls(
             picture=_picture(files.pop("picture"), bench),
@@ -112,7 +113,7 @@ class Asked:
         )
 
 
-def _settings(asked: Mapping[str, Any]) -> Settings:
+def _settings(asked: Mapping[str, Any], limits: Limits) -> Settings:
     switches = parse_flags(asked["switches"], ())
     for name in SWITCHED:
         if asked[name] is not None:
@@ -120,8 +121,7 @@ def _settings(asked: Mapping[str, Any]) -> Settings:
                 raise SettingsError(f"{name} is given twice: as an input, and in the further switches")
             switches[name] = asked[name]
     settings = Settings.from_preset(asked["preset"], **switches)
-    if settings.steps > MOST_STEPS:
-        raise SettingsError(f"steps {settings.steps}: at most {MOST_STEPS} here")
+    check_limits(settings, limits)
     return settings
 
 

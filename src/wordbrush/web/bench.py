@@ -51,6 +51,7 @@ class Bench:
         """
         opened = Opened.read(data, name, self.options.limits)
         visitor.open(opened)
+        self.visitors.trim()
         return opened
 
     def origin(self, visitor: Visitor, opened: Opened) -> Opened | None:
@@ -189,6 +190,7 @@ class Bench:
                 number = visitor.made
             version = Version.of(result, opened, order, strokes, number, seed)
             visitor.keep(version)
+            self.visitors.trim()
             made.append(version)
             on_version(version)
         return made

@@ -81,7 +81,7 @@ class Desk:
             SettingsError: see `Order.of`.
         """
         values = dict(zip(CONTROLS, controls, strict=True))
-        return Order.of(values, self.guidance(values["model"]), self.bench.options.limits.seeds)
+        return Order.of(values, self.guidance(values["model"]), self.bench.options.limits)
 
     def stage_of(self, stage: Value, opened: Opened, order: Order, strokes: Strokes, *, fresh: bool = False) -> Value:
         """Return the stage with the region as it stands; `fresh` lays these strokes on the page, too."""
@@ -98,9 +98,9 @@ class Desk:
     def laid(self, order: Order) -> list[Any]:
         """Return what the controls hold for an order, in their order."""
         values = order.controls(self.guidance(order.model))
-        rule = values["rule"]
-        label, low, high, step = RULES[rule]
-        laid = {**values, "threshold": gr.Slider(low, high, values["threshold"], step=step, label=label)}
+        (label, low, high, step), number = RULES[values["rule"]], values["threshold"]
+        slider = gr.Slider(min(low, number), max(high, number), number, step=step, label=label)
+        laid = {**values, "threshold": slider}
         return [laid[name] for name in CONTROLS]
 
     def unknown(self, order: Order) -> Value:

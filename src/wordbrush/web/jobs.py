@@ -6,9 +6,9 @@ import asyncio
 import base64
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from wordbrush.errors import Cancelled
 from wordbrush.web.pictures import png
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from wordbrush.events import Event
 
-__all__ = ["Done", "Job", "run_job"]
+__all__ = ["Done", "Job", "Stops", "run_job"]
 
 T = TypeVar("T")
 
@@ -32,6 +32,16 @@ LABELS = {
 }
 PREVIEW_SHARE = 8
 """A preview is decoded when this many times its own cost went by since the last one."""
+
+
+class Stops(Protocol):
+    """Where the events that stop running and waiting jobs are kept; a set of them is one."""
+
+    def add(self, event: threading.Event, /) -> None:
+        """Keep the event of a job that begins."""
+
+    def discard(self, event: threading.Event, /) -> None:
+        """Forget the event of a job that ended."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +108,8 @@ class Job:
 
 
 async def run_job(
-    device: Executor, work: Callable[[Job], T], stops: set[threading.Event], *, previews: bool = True
-) -> AsyncIterator[dict[str, Any] | Done[T]]:
+    device: Executor, work: Callable[[Job], T], stops: Stops, *, previews: bool = True
+) -> AsyncGenerator[dict[str, Any] | Done[T], None]:
     """Run work in the device's thread; yields its newest state now and then, and last what it returned.
 
     Closing the iterator stops the work at its next step.

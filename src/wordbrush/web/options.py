@@ -24,7 +24,10 @@ class Limits:
         session_bytes: what the caches of one open picture may take.
         versions: most versions kept for a visitor; the oldest goes first.
         version_bytes: what a visitor's versions may take together.
+        total_bytes: what pictures, caches and versions of all visitors may take; beyond it who is idle longest goes.
         seeds: most seeds of one order.
+        steps: most steps of the grid.
+        resolution: largest working size, the side of the square of equal area.
     """
 
     file_bytes: int = MAX_BYTES
@@ -37,7 +40,10 @@ class Limits:
     session_bytes: int = 128 << 20
     versions: int = 60
     version_bytes: int = 256 << 20
+    total_bytes: int = 4 << 30
     seeds: int = 8
+    steps: int = 200
+    resolution: int = 1536
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,9 @@ from wordbrush.settings import DEFAULT_PRESET, PRESETS, Settings
 
 if TYPE_CHECKING:
     from wordbrush.provenance import Provenance
+    from wordbrush.web.options import Limits
 
-__all__ = ["SWITCHES", "VARIATION", "Order", "flags_of", "parse_flags", "shown"]
+__all__ = ["SWITCHES", "VARIATION", "Order", "check_limits", "flags_of", "parse_flags", "shown"]
 
 SWITCHES = (
     "rule", "threshold", "grow", "feather", "fill_holes", "drop_specks", "edges", "invert", "ratio", "guidance",
@@ -61,17 +62,17 @@ class Order:
     check_inversion: bool = False
 
     @classmethod
-    def of(cls, values: Mapping[str, Any], guidance: float, most_seeds: int) -> Order:
+    def of(cls, values: Mapping[str, Any], guidance: float, limits: Limits) -> Order:
         """Read the controls.
 
         Args:
             values: by name: those of `SWITCHES`, and query, reference, negative, model, preset, seeds (as people write
                 them: `1,2,5-8`), contrast_seed, flags (further switches as on the command line), check_inversion.
             guidance: the model's own guidance scale, where the control of guidance stands by default.
-            most_seeds: most seeds in one order.
+            limits: most seeds and steps, largest working size.
 
         Raises:
-            SettingsError: a value is out of range, or there are too many seeds; the message says which.
+            SettingsError: a value is out of range; the message says which.
         """
         preset = values["preset"] or DEFAULT_PRESET
         more = parse_flags(values["flags"] or "")
@@ -79,9 +80,9 @@ class Order:
         own = {name: _plain(values[name]) for name in SWITCHES}
         switches = more | {name: value for name, value in own.items() if value != at_rest[name]}
         seeds = parse_seeds(str(values["seeds"] or "0"))
-        if len(seeds) > most_seeds:
-            raise SettingsError(f"{len(seeds)} seeds at once; at most {most_seeds} here")
-        return cls(
+        if len(seeds) > limits.seeds:
+            raise SettingsError(f"{len(seeds)} seeds at once; at most {limits.seeds} here")
+        order = cls(
             query=(values["query"] or "").strip(),
             reference=(values["reference"] or "").strip(),
             negative=(values["negative"] or "").strip(),
@@ -92,6 +93,8 @@ class Order:
             contrast_seed=parse_one_seed(str(_plain(values["contrast_seed"] or 0))),
             check_inversion=bool(values["check_inversion"]),
         )
+        check_limits(order.settings, limits)
+        return order
 
     @classmethod
     def of_record(cls, record: Provenance, models: Sequence[str], resolutions: Mapping[str, int]) -> Order:
@@ -168,6 +171,18 @@ class Order:
             raise SettingsError("both texts are the same, so there is no region they disagree about")
         if len(self.seeds) > 1 and self.settings.eta == 0:
             raise SettingsError("with variation 0 every seed paints the same picture: raise it, or give one seed")
+
+
+def check_limits(settings: Settings, limits: Limits) -> None:
+    """Refuse settings that would take a shared server too long or too much memory.
+
+    Raises:
+        SettingsError: more steps, or a larger working size, than the operator allows.
+    """
+    if settings.steps > limits.steps:
+        raise SettingsError(f"{settings.steps} steps; at most {limits.steps} here")
+    if (settings.resolution or 0) > limits.resolution:
+        raise SettingsError(f"resolution {settings.resolution}; at most {limits.resolution} here")
 
 
 def shown(preset: str, guidance: float, rule: str | None = None) -> dict[str, Any]:

@@ -83,6 +83,7 @@ def build_page(bench: Bench) -> gr.Blocks:
         parts = Parts(controls, stage, words, progress, versions, compare, facts, command, *buttons)
         _wire(page, parts, bench)
         add_api(bench)
+    page.state_session_capacity = 4 * bench.options.limits.visitors  # Gradio's own would be ten thousand
     page.queue(default_concurrency_limit=16, api_open=False)
     limit_queue(page, bench.options.limits)
     return page
@@ -108,7 +109,10 @@ def _controls(bench: Bench) -> tuple[dict[str, Any], gr.HTML, tuple[gr.Button, g
 
 
 def _slider(name: str, label: str, value: Any, low: float, high: float, step: float, info: str | None = None) -> Any:
-    return gr.Slider(low, high, value=value, step=step, label=label, info=info, elem_id=name.replace("_", "-"))
+    slider = gr.Slider(low, high, value=value, step=step, label=label, info=info, elem_id=name.replace("_", "-"))
+    # A record may hold more than a slider reaches; what is possible at all, the settings say, and say better.
+    slider.preprocess = lambda payload: payload  # type: ignore[method-assign]
+    return slider
 
 
 def _region_controls(rest: dict[str, Any]) -> dict[str, Any]:

@@ -122,6 +122,14 @@ class Opened:
         """Name of the file."""
         return self.picture.name or "picture.png"
 
+    def held(self) -> int:
+        """Return the bytes this picture and its sessions' caches take, about."""
+        with self.lock:
+            sessions = {id(session): session for session in self._sessions.values()}
+        pixels = 2 * self.picture.pixels.nbytes  # its own colours, and as sRGB
+        caches = sum(session.memory.held for session in sessions.values())
+        return pixels + len(self.data) + len(self._display or b"") + caches
+
     def record(self) -> Provenance | None:
         """Return the record in the file if this program made it, else None."""
         try:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from wordbrush.web.options import Limits
 
-__all__ = ["DEVICE", "leave_queue", "limit_queue"]
+__all__ = ["DEVICE", "device_jobs", "leave_queue", "limit_queue"]
 
 DEVICE = "device"
 """The queue of all work that runs a network."""
@@ -32,7 +32,7 @@ def limit_queue(page: gr.Blocks, limits: Limits) -> None:
     async def fair_push(body: Any, request: Any, username: Any) -> Any:
         wanted = page.fns.get(body.fn_index)
         if wanted is not None and wanted.concurrency_id == DEVICE:
-            present = _events(queue)
+            present = device_jobs(page)
             if len(present) >= limits.queue:
                 return False, f"Busy: {len(present)} jobs run or wait. Try again in a minute.", "queue_full"
             mine = sum(_owner(event.request) == _owner(request) for event in present)
@@ -65,10 +65,10 @@ async def leave_queue(page: gr.Blocks, tab: str) -> int:
     return left
 
 
-def _events(queue: Any) -> list[Any]:
-    """Return the events that run or wait for the device."""
-    running = [event for job in queue.active_jobs if job for event in job]
-    waiting = [event for line in queue.event_queue_per_concurrency_id.values() for event in line.queue]
+def device_jobs(page: gr.Blocks) -> list[Any]:
+    """Return the events of the page that run on the device or wait for it."""
+    running = [event for job in page._queue.active_jobs if job for event in job]
+    waiting = [event for line in page._queue.event_queue_per_concurrency_id.values() for event in line.queue]
     return [event for event in (*running, *waiting) if event.concurrency_id == DEVICE]
 
 

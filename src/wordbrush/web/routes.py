@@ -126,7 +126,7 @@ def _add_pictures(router: APIRouter, bench: Bench) -> None:
         }.get(kind)
         if found is None:
             raise _GONE
-        return _file(found.png_bytes(), f"{PurePosixPath(opened.name).stem}-{kind}.png", download=bool(download))
+        return _file(png(found.to_image()), f"{PurePosixPath(opened.name).stem}-{kind}.png", download=bool(download))
 
     @router.get("/sample/{index}")
     def sample(index: int) -> Response:

@@ -47,7 +47,7 @@ def build_app(options: Options) -> FastAPI:
     """Return the whole workbench as an ASGI application; the first model is loaded here.
 
     Makes a private folder (mode 0700) for uploads and results, which is removed when the application stops. Its bench
-    is `app.state.bench`.
+    is `app.state.bench`, its page `app.state.page`.
 
     Args:
         options: what the operator decided.
@@ -158,10 +158,11 @@ def _assemble(options: Options, files: Path) -> tuple[FastAPI, Bench]:
     page = build_page(bench)
     gr.mount_gradio_app(
         app, page, "/", server_name=options.host, server_port=options.port, footer_links=[], run_history=False,
-        allowed_paths=[], show_error=True, max_file_size=options.limits.file_bytes, ssr_mode=False,
+        allowed_paths=[], show_error=False, max_file_size=options.limits.file_bytes, ssr_mode=False,
         enable_monitoring=False, pwa=False, mcp_server=False, css=theme_css(),
     )  # fmt: skip
     _close_gaps(page)
+    app.state.page = page
     return app, bench
 
 

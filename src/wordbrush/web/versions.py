@@ -97,7 +97,7 @@ class Version:
             picture=opened.id,
             strokes=strokes,
             given=given,
-            mask=result.mask.png_bytes(),
+            mask=png(result.mask.to_image()),
             report=result.report,
             command=shell(words),
         )
@@ -110,7 +110,7 @@ class Version:
     def masks(self) -> dict[str, bytes]:
         """Return the files that the command names besides the picture: name to PNG bytes."""
         files = {"mask.png": self.given, "include.png": self.strokes.include, "exclude.png": self.strokes.exclude}
-        return {name: mask.png_bytes() for name, mask in files.items() if mask is not None}
+        return {name: png(mask.to_image()) for name, mask in files.items() if mask is not None}
 
 
 def zip_of(versions: Iterable[Version]) -> bytes:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from wordbrush.web.pictures import Opened
     from wordbrush.web.versions import Version
 
-__all__ = ["COOKIE", "Visitor", "Visitors", "new_key"]
+__all__ = ["COOKIE", "TabStops", "Visitor", "Visitors", "new_key"]
 
 COOKIE = "wordbrush_visitor"
 """Name of the cookie that holds a visitor's key."""
@@ -35,7 +35,7 @@ class Visitor:
         limits: how much it may have.
         pictures: open pictures by id, the one used last at the end.
         versions: what was painted, by id, oldest first.
-        stops: for each tab, one event for each running or waiting job, set to stop it.
+        running: for each running or waiting job the event that stops it, and its tab.
         made: how many versions were ever made, also those that are gone.
         seen: when it was last here, on the registry's clock.
         lock: held while any of these change.
@@ -47,7 +47,7 @@ class Visitor:
     pictures: OrderedDict[str, Opened] = field(default_factory=OrderedDict)
     versions: OrderedDict[str, Version] = field(default_factory=OrderedDict)
     made: int = 0
-    stops: dict[str, set[threading.Event]] = field(default_factory=dict)
+    running: dict[threading.Event, str] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def open(self, opened: Opened) -> None:
@@ -79,23 +79,40 @@ class Visitor:
         sources = {id(version.source): len(version.source) for version in self.versions.values()}
         return sum(version.size for version in self.versions.values()) + sum(sources.values())
 
-    def stops_of(self, tab: str) -> set[threading.Event]:
-        """Return where the jobs of one tab keep the events that stop them."""
-        with self.lock:
-            return self.stops.setdefault(tab, set())
-
     @property
     def busy(self) -> bool:
         """Whether a job of this visitor runs or waits for the device."""
-        return any(self.stops.values())
+        return bool(self.running)
 
     def stop(self, tab: str | None = None) -> None:
         """Ask the jobs of one tab, or of all, to stop at their next step."""
         with self.lock:
-            for name, events in self.stops.items():
+            for event, name in self.running.items():
                 if tab in {None, name}:
-                    for event in list(events):
-                        event.set()
+                    event.set()
+
+    def held(self) -> int:
+        """Return the bytes that pictures, their caches and versions take."""
+        with self.lock:
+            return self._held() + sum(opened.held() for opened in self.pictures.values())
+
+
+@dataclass(frozen=True)
+class TabStops:
+    """Where the jobs of one tab keep the events that stop them; see `jobs.Stops`."""
+
+    visitor: Visitor
+    tab: str
+
+    def add(self, event: threading.Event) -> None:
+        """Keep the event of a job that begins."""
+        with self.visitor.lock:
+            self.visitor.running[event] = self.tab
+
+    def discard(self, event: threading.Event) -> None:
+        """Forget the event of a job that ended."""
+        with self.visitor.lock:
+            self.visitor.running.pop(event, None)
 
 
 class Visitors:
@@ -133,14 +150,39 @@ class Visitors:
             visitor = Visitor(new_key(), self.limits, self._clock())
             self._visitors[visitor.key] = visitor
             while len(self._visitors) > self.limits.visitors:
-                self._drop(next(iter(self._visitors)))
+                self._drop(self._dispensable())
             return visitor
+
+    def trim(self) -> None:
+        """Drop visitors, the one idle longest first, until all together hold no more than `limits.total_bytes`.
+
+        Whoever has a job is kept, and so is who came last.
+        """
+        with self._lock:
+            held = {key: visitor.held() for key, visitor in self._visitors.items()}
+            total = sum(held.values())
+            for key in list(self._visitors)[:-1]:
+                if total <= self.limits.total_bytes:
+                    return
+                if held[key] and not self._visitors[key].busy:
+                    self._drop(key)
+                    total -= held[key]
 
     def clear(self) -> None:
         """Drop everybody."""
         with self._lock:
             for key in list(self._visitors):
                 self._drop(key)
+
+    def _dispensable(self) -> str:
+        """Return the key of the visitor to go: the one idle longest, those first who hold nothing and wait for nothing.
+
+        So whoever opens the page over and over costs nobody else their work.
+        """
+        *known, _ = self._visitors.values()
+        empty = (v for v in known if not (v.busy or v.pictures or v.versions))
+        idle = (v for v in known if not v.busy)
+        return next(empty, next(idle, known[0])).key
 
     def _sweep(self) -> None:
         oldest = self._clock() - self.limits.idle_seconds

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,7 +15,7 @@ from wordbrush.web.jobs import Done, run_job
 from wordbrush.web.pictures import Strokes
 from wordbrush.web.queueing import leave_queue
 from wordbrush.web.versions import Version
-from wordbrush.web.visitors import Visitor
+from wordbrush.web.visitors import TabStops, Visitor
 
 __all__ = ["Working"]
 
@@ -95,8 +94,8 @@ class Working(Desk):
             return views.problem(str(error))
 
 
-def _stops(visitor: Visitor, request: gr.Request) -> set[threading.Event]:
-    return visitor.stops_of(request.session_hash or "")
+def _stops(visitor: Visitor, request: gr.Request) -> TabStops:
+    return TabStops(visitor, request.session_hash or "")
 
 
 def _finished(made: list[Version]) -> Value:
