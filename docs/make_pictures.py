@@ -1,6 +1,8 @@
 """Make the pictures of README.md and docs/ with the shipped model and samples, and the table of flags in docs/cli.md.
 
 make pictures
+
+Those of the workbench are taken from what its browser test left in `tests/e2e/screenshots`, if it ran.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from wordbrush import Editor
 from wordbrush.cli.options import bound
@@ -71,6 +74,18 @@ def write_pictures(folder: Path = DOCS / "images") -> None:
     write_atomic(folder / "samples.png", encode_image(sheet, ".png", None), force=True)
 
 
+def write_screenshots(
+    taken: Path = DOCS.parent / "tests" / "e2e" / "screenshots", folder: Path = DOCS / "images"
+) -> None:
+    """Take over two screenshots of the workbench, smaller and in 256 colours."""
+    for name, shot in {"workbench-region": "3-strokes", "workbench-versions": "6-seeds"}.items():
+        if (taken / f"{shot}.png").is_file():
+            with Image.open(taken / f"{shot}.png") as image:
+                small = image.convert("RGB").resize((1000, round(1000 * image.height / image.width)))
+            small.quantize(256).save(folder / f"{name}.png", optimize=True)
+
+
 if __name__ == "__main__":
     write_flags()
     write_pictures()
+    write_screenshots()

@@ -59,10 +59,13 @@ class Bench:
         self.page = page
         self.stage = self.page.locator("#stage .stage")
 
-    def shot(self, name: str) -> None:
-        """Keep a picture of the page."""
+    def shot(self, name: str, at: str | None = None) -> None:
+        """Keep a picture of the page: of all of it, or of what is seen with an element at the top."""
         SHOTS.mkdir(exist_ok=True)
-        self.page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+        if at is not None:
+            self.page.evaluate("(at) => document.querySelector(at).scrollIntoView()", at)
+        self.page.wait_for_timeout(400)  # pictures fade in
+        self.page.screenshot(path=SHOTS / f"{name}.png", full_page=at is None)
 
     def write(self, field: str, text: str) -> None:
         """Fill a text field and leave it."""
@@ -243,7 +246,7 @@ def test_several_seeds_at_once(bench: Bench) -> None:
     bench.page.click("#paint")
     bench.until("Painted fox-5.png")
     assert bench.cards.count() == 5
-    bench.shot("6-seeds")
+    bench.shot("6-seeds", at="#compare")
 
 
 def test_a_version_is_restored_with_its_settings_and_strokes(bench: Bench) -> None:

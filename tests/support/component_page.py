@@ -1,4 +1,4 @@
-"""A small page with the workbench's components and nothing behind them: what they send is kept, what they show is given."""
+"""A small page with the workbench's components and nothing behind them: what they send is kept, what they show given."""
 
 from __future__ import annotations
 
@@ -38,9 +38,10 @@ def data_url(image: Image.Image) -> str:
 
 
 def stroke_pixels(url: str) -> np.ndarray[Any, Any]:
-    """Decode a sheet of strokes (row, column); it must be opaque and grey."""
+    """Decode a sheet of strokes (row, column); it must be opaque, and black or white."""
     with Image.open(BytesIO(base64.b64decode(url.removeprefix("data:image/png;base64,")))) as image:
         pixels = np.asarray(image.convert("RGBA"))
+    assert set(np.unique(pixels)) <= {0, 255}
     assert np.all(pixels[..., 3] == 255)
     assert np.ptp(pixels[..., :3].astype(int), axis=-1).max() == 0
     return pixels[..., 0]
@@ -158,6 +159,44 @@ class Shown:
             page.wait_for_timeout(10)
         page.wait_for_timeout(150)
         page.wait_for_selector("#stage .stage[data-ready=true]")
+
+
+def drag(page: Page, *places: tuple[float, float]) -> None:
+    """Draw a line through places given in shares of the picture."""
+    box = page.locator("#stage canvas.view").bounding_box()
+    assert box is not None
+    points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in places]
+    page.mouse.move(*points[0])
+    page.mouse.down()
+    for point in points[1:]:
+        page.mouse.move(*point, steps=4)
+    page.mouse.up()
+
+
+def look(page: Page) -> np.ndarray[Any, Any]:
+    """Return the board's pixels as they are drawn (row, column, RGB)."""
+    page.wait_for_timeout(60)
+    url = page.evaluate("document.querySelector('#stage canvas.view').toDataURL()")
+    with Image.open(BytesIO(base64.b64decode(url.partition(",")[2]))) as image:
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+def hand_over(page: Page, target: str, way: str, text: str | None = None) -> None:
+    """Drop or paste a small picture; `text` comes with it."""
+    page.evaluate(
+        """async ([target, way, text]) => {
+          const canvas = new OffscreenCanvas(8, 6);
+          canvas.getContext('2d').fillRect(0, 0, 8, 6);
+          const carried = new DataTransfer();
+          carried.items.add(new File([await canvas.convertToBlob()], 'thing.png', { type: 'image/png' }));
+          if (text) carried.setData('text/plain', text);
+          const options = { bubbles: true, cancelable: true };
+          document.querySelector(target).dispatchEvent(way === 'drop'
+            ? new DragEvent('drop', { ...options, dataTransfer: carried })
+            : new ClipboardEvent('paste', { ...options, clipboardData: carried }));
+        }""",
+        [target, way, text],
+    )
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from tests.support.component_page import (
 from tests.support.pictures import encode, scene
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import FilePayload, Page
 
 ROOT = "#stage .stage"
 VIEW = "#stage canvas.view"
@@ -43,7 +43,7 @@ def page(shown: Shown) -> Iterator[Page]:
         yield page
 
 
-def png_file(name: str = "grün & blau.png") -> dict[str, Any]:
+def png_file(name: str = "grün & blau.png") -> FilePayload:
     return {"name": name, "mimeType": "image/png", "buffer": encode(Image.fromarray(scene(60, 40)))}
 
 
@@ -53,32 +53,6 @@ def told(page: Page, name: str) -> str | None:
 
 def tool(page: Page, name: str) -> None:
     page.click(f"#stage button[data-tool={name}]")
-
-
-def drag(page: Page, *places: tuple[float, float]) -> None:
-    """Draw a line through places given in shares of the picture."""
-    box = page.locator(VIEW).bounding_box()
-    assert box is not None
-    points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in places]
-    page.mouse.move(*points[0])
-    page.mouse.down()
-    for point in points[1:]:
-        page.mouse.move(*point, steps=4)
-    page.mouse.up()
-
-
-def look(page: Page) -> np.ndarray[Any, Any]:
-    """Return the board's pixels as they are drawn (row, column, RGB)."""
-    page.wait_for_timeout(60)
-    return stroke_free(page.evaluate(f"document.querySelector('{VIEW}').toDataURL()"))
-
-
-def stroke_free(url: str) -> np.ndarray[Any, Any]:
-    import base64
-    from io import BytesIO
-
-    with Image.open(BytesIO(base64.b64decode(url.partition(",")[2]))) as image:
-        return np.asarray(image.convert("RGB")).astype(int)
 
 
 def at(pixels: np.ndarray[Any, Any], x: float, y: float) -> Any:
@@ -103,7 +77,7 @@ def test_picture_can_be_chosen_dropped_and_pasted(shown: Shown, way: str) -> Non
         if way == "choose":
             with page.expect_file_chooser() as chooser:
                 page.click("#stage [data-part=choose]")
-            chooser.value.set_files([png_file()])  # type: ignore[list-item]
+            chooser.value.set_files([png_file()])
         else:
             hand_over(page, ROOT if way == "drop" else "body", way)
         assert shown.desk.wait("opened")[0] == {"id": "up1"}
@@ -118,24 +92,6 @@ def test_picture_can_be_chosen_dropped_and_pasted(shown: Shown, way: str) -> Non
         page.wait_for_selector(f"{ROOT}[data-picture=up2][data-ready=true]")
 
 
-def hand_over(page: Page, target: str, way: str, text: str | None = None) -> None:
-    """Drop or paste a small picture; `text` comes with it."""
-    page.evaluate(
-        """async ([target, way, text]) => {
-          const canvas = new OffscreenCanvas(8, 6);
-          canvas.getContext('2d').fillRect(0, 0, 8, 6);
-          const carried = new DataTransfer();
-          carried.items.add(new File([await canvas.convertToBlob()], 'thing.png', { type: 'image/png' }));
-          if (text) carried.setData('text/plain', text);
-          const options = { bubbles: true, cancelable: true };
-          document.querySelector(target).dispatchEvent(way === 'drop'
-            ? new DragEvent('drop', { ...options, dataTransfer: carried })
-            : new ClipboardEvent('paste', { ...options, clipboardData: carried }));
-        }""",
-        [target, way, text],
-    )
-
-
 def test_text_pasted_into_a_field_stays_text(shown: Shown, page: Page) -> None:
     hand_over(page, "#to textarea, #to input", "paste", "a zebra")
     page.wait_for_timeout(300)
@@ -143,8 +99,8 @@ def test_text_pasted_into_a_field_stays_text(shown: Shown, page: Page) -> None:
 
 
 def test_files_refused_here_and_there_are_told_of_in_place(shown: Shown, page: Page) -> None:
-    big = {"name": "big.png", "mimeType": "image/png", "buffer": bytes(LIMIT + 1)}
-    page.set_input_files("#stage [data-part=file]", [big])  # type: ignore[list-item]
+    big: FilePayload = {"name": "big.png", "mimeType": "image/png", "buffer": bytes(LIMIT + 1)}
+    page.set_input_files("#stage [data-part=file]", [big])
     message = page.inner_text("#stage [role=alert]")
     assert message.startswith("“big.png” has 2 MB; at most 2 MB")
     assert shown.desk.wait("problem")[0] == {"message": message}
@@ -156,7 +112,7 @@ def test_files_refused_here_and_there_are_told_of_in_place(shown: Shown, page: P
 def test_refusal_by_the_server_is_told_of_in_place(shown: Shown, key: str) -> None:
     with shown.page() as page:
         shown.desk.refusal = (422, {key: "<b>not</b> a picture"})
-        page.set_input_files("#stage [data-part=file]", [png_file()])  # type: ignore[list-item]
+        page.set_input_files("#stage [data-part=file]", [png_file()])
         shown.desk.wait("problem")
         assert page.inner_text("#stage [role=alert]") == "<b>not</b> a picture"
         assert told(page, "picture") == ""
@@ -308,7 +264,7 @@ def test_heat_outline_strokes_and_dimming_are_seen_and_can_be_hidden(shown: Show
 
 def test_mask_file_is_sent_and_the_mask_can_be_fetched(shown: Shown, page: Page) -> None:
     assert page.is_hidden("#stage [data-part=mask-link]")
-    page.set_input_files("#stage [data-part=mask-file]", [png_file("mask.png")])  # type: ignore[list-item]
+    page.set_input_files("#stage [data-part=mask-file]", [png_file("mask.png")])
     assert shown.desk.wait("masked")[0] == {"id": "p1"}
     assert shown.desk.uploads[0][0] == "/wordbrush/mask/p1"
     shown.give(page, stage=stage_value(mask=disc_mask(0.5, 0.5, 0.3)))

@@ -1,4 +1,4 @@
-"""Versions, compare, words and progress in a real browser; texts of visitors, phone width, contrast in light and dark."""
+"""Versions, compare, words and progress in a real browser; visitors' texts, phone width, contrast in light and dark."""
 
 from __future__ import annotations
 
@@ -140,12 +140,13 @@ def test_progress_shows_bars_and_preview_without_a_jump(shown: Shown) -> None:
         shown.give(page, progress=state | {"preview": None})
         before = page.locator("#progress .progress").bounding_box()
         assert page.locator("#progress .step").all_inner_texts() == ["Painting\n3 of 8", "Decode\n0 of 8"]
-        assert page.locator("#progress progress").evaluate_all("(bars) => bars.map((b) => b.value / b.max)") == [0.375, 0]
+        shares = page.locator("#progress progress").evaluate_all("(bars) => bars.map((b) => b.value / b.max)")
+        assert shares == [0.375, 0]
         shown.give(page, progress=state)
         assert page.locator("#progress .progress").bounding_box() == before
         assert page.is_visible("#progress img")
         assert page.locator("#progress [aria-live] progress").count() == 0
-        idle = {"title": "", "stages": [], "preview": None, "note": "", "state": "idle"}
+        idle: dict[str, Any] = {"title": "", "stages": [], "preview": None, "note": "", "state": "idle"}
         shown.give(page, progress=idle)
         assert page.is_hidden("#progress .progress")
         shown.give(page, progress=idle | {"note": "The picture was restored."})

@@ -1,8 +1,8 @@
 """Custom components of the page: the stage with its brush, versions, compare, words, progress; and the page's look.
 
-Each is a `gr.HTML` of a fixed template, a style sheet and a script under `static/`; what it shows is its JSON value, and
-what a visitor does comes back as events. Templates hold no value, so nothing a visitor wrote is ever read as markup; the
-scripts set it as text.
+Each is a `gr.HTML` of a fixed template, a style sheet and scripts under `static/`; what it shows is its JSON value,
+and what a visitor does comes back as events. Templates hold no value, so nothing a visitor wrote is ever read as
+markup; the scripts set it as text.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["compare", "progress", "stage", "theme_css", "versions", "words"]
 
-_STAGE_SCRIPTS = ("stage_contour.js", "stage_strokes.js", "stage_board.js", "stage_brush.js", "stage_upload.js", "stage.js")
+_STAGE_SCRIPTS = tuple(f"stage_{name}.js" for name in ("contour", "strokes", "board", "brush", "upload")) + ("stage.js",)
 
 _NO_STROKES = {"include": None, "exclude": None}
 
@@ -43,34 +43,34 @@ def _component(name: str, value: dict[str, Any], scripts: tuple[str, ...] = (), 
 def stage(*, value: dict[str, Any] | None = None, limit: int = MAX_BYTES, **kw: Any) -> gr.HTML:
     """Return the stage: picture, heat map, outline of the region, and strokes by hand.
 
-    Its root (`#stage .stage`) tells what is drawn: `data-picture` (id or ""), `data-outline` (changes with the mask image,
-    "" without one), `data-heat` ("on" where the heat map is seen), `data-strokes` (how many count), and `data-ready`
-    ("true" once everything of the present value is drawn).
+    Its root (`#stage .stage`) tells what is drawn: `data-picture` (id or ""), `data-outline` (changes with the mask
+    image, "" without one), `data-heat` ("on" where the heat map is seen), `data-strokes` (how many count), and
+    `data-ready` ("true" once everything of the present value is drawn).
 
     Args:
         value: {"picture": None or {"id", "url", "name", "width", "height"}, "heat", "mask": PNG data address or None,
-            "strokes": {"include", "exclude"} (the same), "strokes_key": when it differs from the one the page knows, the
-            strokes of the value take the place of those on the page, "samples": [{"index", "url", "from", "to"}],
-            "busy"}. Comes back with the strokes as they are on the page: opaque grey PNGs, white = stroke, the longest
-            side at most 1,024, None where there is none. Strokes go when another picture comes.
+            "strokes": {"include", "exclude"} (the same), "strokes_key": when it differs from the one the page knows,
+            the strokes of the value take the place of those on the page, "samples": [{"index", "url", "from", "to"}],
+            "busy"}. Comes back with the strokes as they are on the page: opaque PNGs, white (stroke) on black, at most
+            1,024 pixels a side, None where there is none. Strokes go when another picture comes under the same key.
         limit: most bytes of a file; larger ones are refused before they are sent.
         kw: for `gr.HTML`.
 
     Returns:
-        A component with the events `stroke`; `opened` and `masked` {"id"} after an upload of a picture or a mask; `sample`
-        {"index"}; `problem` {"message"}, which is shown in place, too.
+        A component with the events `stroke`; `opened` and `masked` {"id"} after an upload of a picture or a mask;
+        `sample` {"index"}; `problem` {"message"}, which is shown in place, too.
     """
     empty = {"picture": None, "heat": None, "mask": None, "strokes": _NO_STROKES, "strokes_key": 0}
-    rest = {**empty, "samples": [], "busy": False}
+    rest: dict[str, Any] = {**empty, "samples": [], "busy": False}
     return _component("stage", {**rest, **(value or {})}, _STAGE_SCRIPTS, limit=limit, **kw)
 
 
 def versions(**kw: Any) -> gr.HTML:
     """Return the history: a card for each version, in the order of the value.
 
-    Its value is {"versions": [{"id", "title", "detail", "thumb", "url", "name", "seed", "current"}], "left", "right": id
-    or None}. Events: `restore`, `reuse`, `remove` {"id"}; `pick` {"side": "left" or "right", "id"}, where the id is None
-    when a side is given free. `kw` is for `gr.HTML`.
+    Its value is {"versions": [{"id", "title", "detail", "thumb", "url", "name", "seed", "current"}], "left", "right":
+    id or None}. Events: `restore`, `reuse`, `remove` {"id"}; `pick` {"side": "left" or "right", "id"}, where the id is
+    None when a side is given free. `kw` is for `gr.HTML`.
     """
     return _component("versions", {"versions": [], "left": None, "right": None}, **kw)
 
@@ -95,8 +95,8 @@ def words(**kw: Any) -> gr.HTML:
 def progress(**kw: Any) -> gr.HTML:
     """Return the progress box; hidden while idle with nothing to say.
 
-    Its value is {"title", "stages": [{"label", "done", "total"}], "preview": image data address or None, "note", "state":
-    "idle", "running", "done", "stopped" or "failed"}. A total of 0 means unknown. `kw` is for `gr.HTML`.
+    Its value is {"title", "stages": [{"label", "done", "total"}], "preview": image data address or None, "note",
+    "state": "idle", "running", "done", "stopped" or "failed"}. A total of 0 means unknown. `kw` is for `gr.HTML`.
     """
     return _component("progress", {"title": "", "stages": [], "preview": None, "note": "", "state": "idle"}, **kw)
 

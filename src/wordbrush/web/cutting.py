@@ -42,6 +42,17 @@ class Cutting(Desk):
             return [slider, gr.skip(), gr.skip()]
         return [slider, *self.cut(request, stage, *(values[name] for name in CONTROLS))]
 
+    def model(self, request: gr.Request, stage: Value, *controls: Any) -> list[Any]:
+        """Another model: it is loaded, guidance stands where it likes it, and its own contrast is cut if it is known."""
+        values = dict(zip(CONTROLS, controls, strict=True))
+        try:
+            values["guidance"] = self.guidance(values["model"])
+        except WordbrushError as error:
+            return [gr.skip(), gr.skip(), views.problem(str(error))]
+        if not (stage or {}).get("picture"):
+            return [values["guidance"], gr.skip(), gr.skip()]
+        return [values["guidance"], *self.cut(request, stage, *(values[name] for name in CONTROLS))]
+
     def preset(self, request: gr.Request, stage: Value, *controls: Any) -> list[Any]:
         """Put the controls where a preset has them; texts, seeds and variation stay."""
         values = dict(zip(CONTROLS, controls, strict=True))

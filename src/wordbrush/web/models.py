@@ -41,6 +41,9 @@ class Models:
         """
         if name not in self.names:
             raise ModelError(f"this workbench has {', '.join(self.names)}; other models are for its operator to allow")
+        loaded = self._editors.get(name)  # without waiting for another model that is just being loaded
+        if loaded is not None:
+            return loaded
         with self._loading:
             if name not in self._editors:
                 self._editors[name] = self._load(name)

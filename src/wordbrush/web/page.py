@@ -169,11 +169,14 @@ def _wire(page: gr.Blocks, parts: Parts, bench: Bench) -> None:
     parts.stage.sample(opening.sample, [parts.stage, *c], everything, **quick)
     # One dependency for all controls that cut again: answers cannot overtake one another, the last state counts.
     cut: dict[str, Any] = {"fn": cutting.cut, "inputs": [parts.stage, *c], "outputs": [parts.stage, parts.progress]}
-    gr.on([parts.controls[name].input for name in (*RECUT, "model")], **cut, **latest)
+    gr.on([parts.controls[name].input for name in RECUT], **cut, **latest)
     parts.stage.stroke(**cut, **latest)
     parts.stage.masked(**cut, **latest)
     parts.controls["rule"].input(
         cutting.rule, [parts.stage, *c], [parts.controls["threshold"], parts.stage, parts.progress], **quick
+    )
+    parts.controls["model"].input(
+        cutting.model, [parts.stage, *c], [parts.controls["guidance"], parts.stage, parts.progress], **quick
     )
     parts.controls["preset"].input(cutting.preset, [parts.stage, *c], everything, **quick)
     texts = [parts.controls[name] for name in ("query", "reference", "negative")]

@@ -1,0 +1,176 @@
+"""The page over plain HTTP: what its events answer, with two models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import tiny
+from tests.support.workbench import Running, Visit, running
+from wordbrush.cli.samples import samples_folder
+from wordbrush.web.controls import CONTROLS, RULES
+
+FOX = samples_folder() / "fox.png"
+TEXTS = {"query": "a penguin on snow", "reference": "a fox on snow", "flags": "--maps 1", "steps": 4}
+EMPTY: dict[str, Any] = {"versions": [], "left": None, "right": None}
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    tiny.write_folder(folder, "sd1")
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def server(tiny_model: str) -> Iterator[Running]:
+    with running(models=("pocket", tiny_model)) as found:
+        yield found
+
+
+@pytest.fixture
+def me(server: Running) -> Iterator[Visit]:
+    with Visit.to(server.address) as visit:
+        visit.upload(FOX)
+        yield visit
+
+
+def test_finding_and_cutting_by_every_rule(me: Visit, server: Running) -> None:
+    stage, _, told = me.call("find", "click", [me.stage, *me.controls(**TEXTS)])
+    assert told["title"] == "Region found"
+    assert stage["heat"].startswith("data:image/png;base64,")
+    rows = server.rows
+    masks = set()
+    for rule in RULES:
+        slider, cut, _ = me.call("rule", "input", [stage, *me.controls(**TEXTS, rule=rule)])
+        assert slider["minimum"] <= slider["value"] <= slider["maximum"]
+        assert slider["label"] == RULES[rule][0]
+        masks.add(cut["mask"])
+    assert len(masks) > 1
+    assert server.rows == rows
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("grow", 2), ("grow", -1), ("invert", True), ("edges", "cells"), ("feather", 2), ("threshold", 0.5)],
+)
+def test_every_control_of_the_region_changes_the_mask(me: Visit, name: str, value: Any) -> None:
+    stage = me.call("find", "click", [me.stage, *me.controls(**TEXTS)])[0]
+    cut = me.call(name, "input", [stage, *me.controls(**{**TEXTS, name: value})])[0]
+    assert cut["mask"] != stage["mask"]
+
+
+def test_a_preset_moves_the_controls_and_leaves_texts_and_seeds(me: Visit) -> None:
+    order = me.controls(**{**TEXTS, "seeds": "7", "preset": "paper"})
+    outputs = me.call("preset", "input", [me.stage, *order])
+    laid = dict(zip(CONTROLS, outputs[1 : 1 + len(CONTROLS)], strict=True))
+    assert (laid["steps"], laid["ratio"], laid["threshold"]["value"], laid["edges"]) == (50, 0.8, 0.5, "smooth")
+    assert (laid["seeds"], laid["query"], laid["eta"], laid["flags"]) == ("7", TEXTS["query"], 0.6, "")
+
+
+def test_another_model_brings_its_own_guidance_and_paints(me: Visit, tiny_model: str) -> None:
+    guidance, _, told = me.call("model", "input", [me.stage, *me.controls(**TEXTS, model=tiny_model)])
+    assert guidance == 7.5
+    order = me.controls(**{**TEXTS, "model": tiny_model, "guidance": guidance, "threshold": 0.1})
+    painted = me.call("paint", "click", [me.stage, EMPTY, *order])
+    assert painted[2]["state"] == "done", painted[2]
+    assert f"--model {tiny_model}" in painted[6]
+    assert "--guidance" not in painted[6]
+    assert Path(tiny_model).name in painted[5]
+
+
+def test_a_model_that_was_not_allowed_is_not_loaded(me: Visit, tmp_path: Path) -> None:
+    tiny.write_folder(tmp_path / "other", "sd1")
+    with pytest.raises(RuntimeError):  # Gradio's own check of the choices
+        me.call("paint", "click", [me.stage, EMPTY, *me.controls(**TEXTS, model=str(tmp_path / "other"))])
+
+
+def test_words_are_named_and_replaced(me: Visit) -> None:
+    (named,) = me.call("to", "blur", ["pocket", "a pengiun on snow", "a fxo", ""])
+    assert [(word["field"], word["word"], word["near"][0]) for word in named["words"]] == [
+        ("to", "pengiun", "penguin"),
+        ("from", "fxo", "fox"),
+    ]
+    choice = {"field": "to", "word": "pengiun", "near": "penguin"}
+    query, reference, _, left = me.call("words", "choose", ["pocket", "a pengiun on snow", "a fxo", ""], choice)
+    assert (query, reference) == ("a penguin on snow", "a fxo")
+    assert [word["word"] for word in left["words"]] == ["fxo"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"query": ""}, "write what the picture should show"),
+        ({"query": "a fox on snow"}, "both texts are the same"),
+        ({"seeds": "1-9"}, "at most 8"),
+        ({"seeds": "1,2", "eta": 0}, "variation 0"),
+        ({"flags": "--wrong"}, "is not one"),
+        ({"steps": 500}, "at most 200"),
+        ({"ratio": 2}, "outside"),
+        ({"contrast_seed": "x"}, "not a seed"),
+    ],
+)
+def test_orders_that_cannot_be_carried_out_are_told_in_a_sentence(
+    me: Visit, changes: dict[str, Any], part: str
+) -> None:
+    told = me.call("paint", "click", [me.stage, EMPTY, *me.controls(**{**TEXTS, **changes})])[2]
+    assert told["state"] == "failed"
+    assert part in told["note"]
+    assert "\n" not in told["note"]
+
+
+@pytest.mark.parametrize(
+    "strokes",
+    [
+        {"include": "data:image/png;base64,AAAA", "exclude": None},
+        {"include": "no data", "exclude": None},
+        {"include": {"path": "x"}, "exclude": None},
+        {"include": "data:image/png;base64,%%%", "exclude": 7},
+    ],
+)
+def test_strokes_that_are_none_are_refused(me: Visit, strokes: dict[str, Any]) -> None:
+    stage = {**me.stage, "strokes": strokes}
+    told = me.call("threshold", "input", [stage, *me.controls(**TEXTS)])[1]
+    assert told["state"] == "failed"
+
+
+def test_a_mask_from_a_file_is_used_and_served_back(me: Visit, tmp_path: Path, server: Running) -> None:
+    from tests.support.command import mask_file
+
+    file = mask_file(tmp_path / "m.png", (128, 128), (0, 0, 64, 128))
+    id_ = me.stage["picture"]["id"]
+    answer = me.client.post(f"/wordbrush/mask/{id_}", content=file.read_bytes())
+    assert answer.json() == {"area": 0.5}
+    rows = server.rows
+    cut, told = me.call("stage", "masked", [me.stage, *me.controls(**TEXTS)])
+    assert cut["mask"] is not None
+    assert told["note"] == "50.0% of the picture."
+    assert server.rows == rows
+    got = me.client.get(f"/wordbrush/mask/{id_}/mask.png?download=1")
+    assert got.headers["content-disposition"].startswith("attachment")
+    assert got.headers["content-type"] == "image/png"
+    bad = me.client.post(f"/wordbrush/mask/{id_}", content=b"no mask")
+    assert bad.status_code == 422
+    painted = me.call("paint", "click", [me.stage, EMPTY, *me.controls(**TEXTS)])
+    assert "--mask mask.png" in painted[6]
+
+
+def test_versions_can_be_restored_used_compared_and_removed(me: Visit) -> None:
+    first = me.call("paint", "click", [me.stage, EMPTY, *me.controls(**TEXTS)])
+    second = me.call("paint", "click", [me.stage, first[3], *me.controls(**{**TEXTS, "seeds": "5"})])
+    newest, oldest = second[3]["versions"]
+    assert (newest["seed"], oldest["seed"]) == (5, 0)
+    assert second[4]["left"]["label"] == "input: fox.png"
+    picked = me.call("versions", "pick", [second[3]], {"side": "left", "id": oldest["id"]})
+    assert picked[1]["left"]["label"].startswith("1. ")
+    restored = me.call("versions", "restore", [me.stage, second[3]], {"id": oldest["id"]})
+    assert dict(zip(CONTROLS, restored[1 : 1 + len(CONTROLS)], strict=True))["seeds"] == "0"
+    reused = me.call("versions", "reuse", [me.stage, second[3], *me.controls(**TEXTS)], {"id": newest["id"]})
+    assert reused[0]["picture"]["name"] == newest["name"]
+    assert dict(zip(CONTROLS, reused[1 : 1 + len(CONTROLS)], strict=True))["reference"] == TEXTS["query"]
+    removed = me.call("versions", "remove", [picked[0]], {"id": newest["id"]})
+    assert [card["id"] for card in removed[0]["versions"]] == [oldest["id"]]
+    assert me.client.get(newest["url"]).status_code == 404
