@@ -77,12 +77,12 @@ def write_pictures(folder: Path = DOCS / "images") -> None:
 def write_screenshots(
     taken: Path = DOCS.parent / "tests" / "e2e" / "screenshots", folder: Path = DOCS / "images"
 ) -> None:
-    """Take over two screenshots of the workbench, smaller and in 256 colours."""
+    """Take over two screenshots of the workbench, smaller."""
     for name, shot in {"workbench-region": "3-strokes", "workbench-versions": "6-seeds"}.items():
         if (taken / f"{shot}.png").is_file():
             with Image.open(taken / f"{shot}.png") as image:
                 small = image.convert("RGB").resize((1000, round(1000 * image.height / image.width)))
-            small.quantize(256).save(folder / f"{name}.png", optimize=True)
+            small.save(folder / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":

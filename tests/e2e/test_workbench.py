@@ -19,6 +19,7 @@ from tests.support.browser import Launched, launched
 from tests.support.workbench import Running, running
 from wordbrush.cli import main
 from wordbrush.cli.samples import samples_folder
+from wordbrush.web.options import Limits
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -189,6 +190,7 @@ def _stroke(bench: Bench, tool: str, start: tuple[float, float], end: tuple[floa
 def test_painting_tells_its_stages_and_keeps_a_version(bench: Bench) -> None:
     bench.page.click("#paint")
     bench.page.locator("#progress progress").first.wait_for(timeout=SLOW)
+    bench.page.locator("#progress img[data-part=preview]").wait_for(timeout=SLOW)
     bench.until("Painted fox-1.png")
     assert "contrast" in bench.page.locator("#progress").inner_text()
     assert bench.cards.count() == 1
@@ -316,3 +318,52 @@ def test_the_page_works_at_phone_width_and_in_the_dark(server: Running, browser:
     bench.until("Region found")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     bench.shot("9-phone-dark")
+
+
+def test_two_visitors_wait_for_one_another_and_see_nothing_of_each_other(server: Running, browser: Launched) -> None:
+    first, second = (browser.context(viewport={"width": 1000, "height": 900}).new_page() for _ in range(2))
+    for page in (first, second):
+        page.goto(server.address)
+        page.locator("#stage [data-part=samples] button").first.click()
+        page.wait_for_function("document.querySelector('#to textarea').value !== ''")
+    busy, waiting = Bench(first), Bench(second)
+    first.locator("#more button").first.click()
+    busy.slide("steps", 100)
+    first.click("#paint")
+    first.locator("#progress").get_by_text("Invert into the noise").first.wait_for(timeout=SLOW)
+    second.click("#paint")
+    second.get_by_text(re.compile(r"queue: 1/1")).first.wait_for()
+    waiting.shot("10-queue")
+    # Whoever waits can leave the queue at once, while the other goes on.
+    second.click("#stop")
+    waiting.until("It had not begun yet")
+    first.click("#stop")
+    busy.until("Stopped")
+    theirs = f"/wordbrush/picture/{busy.attribute('picture')}"
+    status = "async (address) => (await fetch(address)).status"
+    assert first.evaluate(status, theirs) == 200
+    browser.errors.lines.clear()
+    assert second.evaluate(status, theirs) == 404
+    assert len(browser.errors.lines) == 1  # that the picture was not to be had
+    browser.errors.lines.clear()
+    assert waiting.cards.count() == 0
+
+
+def test_a_full_queue_is_told_on_the_page(browser: Launched) -> None:
+    with running(Limits(queue=1)) as server:
+        pages = [browser.context(viewport={"width": 1000, "height": 900}).new_page() for _ in range(2)]
+        for page in pages:
+            page.goto(server.address)
+            page.locator("#stage [data-part=samples] button").first.click()
+            page.wait_for_function("document.querySelector('#to textarea').value !== ''")
+        pages[0].locator("#more button").first.click()
+        Bench(pages[0]).slide("steps", 100)
+        pages[0].click("#paint")
+        pages[0].locator("#progress progress").first.wait_for(timeout=SLOW)
+        pages[1].click("#paint")
+        pages[1].get_by_text(re.compile("busy", re.IGNORECASE)).first.wait_for(timeout=3000)
+        Bench(pages[1]).shot("11-busy")
+        pages[0].click("#stop")
+        Bench(pages[0]).until("Stopped")
+        assert all("503" in line for line in browser.errors.lines)
+        browser.errors.lines.clear()

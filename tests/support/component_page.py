@@ -1,4 +1,4 @@
-"""A small page with the workbench's components and nothing behind them: what they send is kept, what they show given."""
+"""A page with the workbench's components and nothing behind them: what they send is kept, what they show is given."""
 
 from __future__ import annotations
 

@@ -15,12 +15,15 @@ from tests.support.component_page import (
     Shown,
     components_shown,
     disc_mask,
+    drag,
     facts,
+    hand_over,
     heat_map,
+    look,
     sheet_url,
     stage_value,
     stroke_pixels,
-)  # fmt: skip
+)
 from tests.support.pictures import encode, scene
 
 if TYPE_CHECKING:

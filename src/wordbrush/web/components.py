@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["compare", "progress", "stage", "theme_css", "versions", "words"]
 
-_STAGE_SCRIPTS = tuple(f"stage_{name}.js" for name in ("contour", "strokes", "board", "brush", "upload")) + ("stage.js",)
+_STAGE_PARTS = ("contour", "strokes", "board", "brush", "upload")
+
+_STAGE_SCRIPTS = (*(f"stage_{name}.js" for name in _STAGE_PARTS), "stage.js")
 
 _NO_STROKES = {"include": None, "exclude": None}
 

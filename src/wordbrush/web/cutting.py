@@ -43,7 +43,7 @@ class Cutting(Desk):
         return [slider, *self.cut(request, stage, *(values[name] for name in CONTROLS))]
 
     def model(self, request: gr.Request, stage: Value, *controls: Any) -> list[Any]:
-        """Another model: it is loaded, guidance stands where it likes it, and its own contrast is cut if it is known."""
+        """Another model: it is loaded, guidance stands where it likes it, and its contrast is cut if known."""
         values = dict(zip(CONTROLS, controls, strict=True))
         try:
             values["guidance"] = self.guidance(values["model"])
