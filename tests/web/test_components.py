@@ -237,6 +237,25 @@ def test_strokes_of_another_picture_do_not_stay(shown: Shown, page: Page) -> Non
     assert (told(page, "picture"), told(page, "strokes")) == ("p2", "0")
 
 
+def test_late_answers_take_nothing_back(shown: Shown, page: Page) -> None:
+    page.set_input_files("#stage [data-part=file]", [png_file()])
+    shown.desk.wait("opened")
+    mask = disc_mask(0.5, 0.5, 0.3)
+    # About the picture before, from work begun before the upload.
+    shown.give(page, stage=stage_value(mask=mask))
+    assert (told(page, "picture"), told(page, "outline")) == ("up1", "")
+    # The server may answer with another picture than the one sent: the one that it was made from.
+    strokes = {"include": sheet_url((30, 20, 90, 80)), "exclude": None}
+    shown.give(page, stage=stage_value(strokes=strokes, strokes_key=2))
+    assert (told(page, "picture"), told(page, "strokes")) == ("p1", "1")
+    # Older work about this picture: its region is shown, its strokes are not.
+    shown.give(page, stage=stage_value(mask=mask, strokes_key=1))
+    assert told(page, "outline") != ""
+    assert told(page, "strokes") == "1"
+    shown.give(page, stage=stage_value(picture=facts("p0"), strokes_key=1))
+    assert told(page, "picture") == "p1"
+
+
 def test_heat_outline_strokes_and_dimming_are_seen_and_can_be_hidden(shown: Shown, page: Page) -> None:
     plain = look(page)
     strokes = {"include": sheet_url((30, 150, 60, 180)), "exclude": sheet_url((240, 20, 270, 50))}

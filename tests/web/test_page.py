@@ -66,13 +66,13 @@ def test_every_control_of_the_region_changes_the_mask(me: Visit, name: str, valu
 def test_a_preset_moves_the_controls_and_leaves_texts_and_seeds(me: Visit) -> None:
     order = me.controls(**{**TEXTS, "seeds": "7", "preset": "paper"})
     outputs = me.call("preset", "input", [me.stage, *order])
-    laid = dict(zip(CONTROLS, outputs[1 : 1 + len(CONTROLS)], strict=True))
+    laid: dict[str, Any] = dict(zip(CONTROLS, outputs[1 : 1 + len(CONTROLS)], strict=True))
     assert (laid["steps"], laid["ratio"], laid["threshold"]["value"], laid["edges"]) == (50, 0.8, 0.5, "smooth")
     assert (laid["seeds"], laid["query"], laid["eta"], laid["flags"]) == ("7", TEXTS["query"], 0.6, "")
 
 
 def test_another_model_brings_its_own_guidance_and_paints(me: Visit, tiny_model: str) -> None:
-    guidance, _, told = me.call("model", "input", [me.stage, *me.controls(**TEXTS, model=tiny_model)])
+    guidance, *_ = me.call("model", "input", [me.stage, *me.controls(**TEXTS, model=tiny_model)])
     assert guidance == 7.5
     order = me.controls(**{**TEXTS, "model": tiny_model, "guidance": guidance, "threshold": 0.1})
     painted = me.call("paint", "click", [me.stage, EMPTY, *order])

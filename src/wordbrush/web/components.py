@@ -51,10 +51,11 @@ def stage(*, value: dict[str, Any] | None = None, limit: int = MAX_BYTES, **kw: 
 
     Args:
         value: {"picture": None or {"id", "url", "name", "width", "height"}, "heat", "mask": PNG data address or None,
-            "strokes": {"include", "exclude"} (the same), "strokes_key": when it differs from the one the page knows,
-            the strokes of the value take the place of those on the page, "samples": [{"index", "url", "from", "to"}],
-            "busy"}. Comes back with the strokes as they are on the page: opaque PNGs, white (stroke) on black, at most
-            1,024 pixels a side, None where there is none. Strokes go when another picture comes under the same key.
+            "strokes": {"include", "exclude"} (the same), "strokes_key": a number that only grows: under a larger one
+            the strokes of the value take the place of those on the page; under a smaller one, which comes from work
+            begun earlier, strokes and picture stay, "samples": [{"index", "url", "from", "to"}], "busy"}. Comes back
+            with the strokes as they are on the page: opaque PNGs, white (stroke) on black, at most 1,024 pixels a
+            side, None where there is none. Strokes go when another picture comes under the same key.
         limit: most bytes of a file; larger ones are refused before they are sent.
         kw: for `gr.HTML`.
 

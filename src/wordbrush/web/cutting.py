@@ -24,8 +24,8 @@ class Cutting(Desk):
         try:
             visitor = self.visitor_of(request)
             opened, order = self.picture_of(visitor, stage), self.order_of(controls)
-            cut, fit = self.cut_of(opened, order, Strokes.of(stage.get("strokes")))
-            seen = views.stage_view(stage, opened, cut, fit)
+            cut = self.bench.cut(opened, order, Strokes.of(stage.get("strokes")))
+            seen = views.stage_view(stage, opened, cut)
             known = cut.region is not None and not visitor.busy  # what runs keeps the box to itself
             return [seen, views.idle(f"{cut.area:.1%} of the picture.", "done", "Region") if known else gr.skip()]
         except WordbrushError as error:

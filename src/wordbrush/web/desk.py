@@ -12,12 +12,11 @@ from typing import Any
 import gradio as gr
 
 from wordbrush.errors import InputError
-from wordbrush.fit import FitPlan
 from wordbrush.web import views
 from wordbrush.web.bench import Bench
 from wordbrush.web.controls import CONTROLS, RULES
 from wordbrush.web.orders import Order
-from wordbrush.web.pictures import Cut, Opened, Strokes
+from wordbrush.web.pictures import Opened, Strokes
 from wordbrush.web.versions import Version
 from wordbrush.web.visitors import COOKIE, Visitor
 
@@ -85,15 +84,8 @@ class Desk:
 
     def stage_of(self, stage: Value, opened: Opened, order: Order, strokes: Strokes, *, fresh: bool = False) -> Value:
         """Return the stage with the region as it stands; `fresh` lays these strokes on the page, too."""
-        cut, fit = self.cut_of(opened, order, strokes)
-        return views.stage_view(stage, opened, cut, fit, strokes if fresh else None)
-
-    def cut_of(self, opened: Opened, order: Order, strokes: Strokes) -> tuple[Cut, FitPlan]:
-        """Cut the region from what is known; returns how the picture lies on the canvas, too."""
         cut = self.bench.cut(opened, order, strokes)
-        editor = self.bench.models.editor(order.model)
-        session = opened.session(editor, order.model, order.settings.resolution, self.bench.options.limits)
-        return cut, session.fit
+        return views.stage_view(stage, opened, cut, strokes if fresh else None)
 
     def laid(self, order: Order) -> list[Any]:
         """Return what the controls hold for an order, in their order."""

@@ -47,7 +47,7 @@ class History(Desk):
             values = dict(zip(CONTROLS, controls, strict=True))
             values |= {"reference": version.order.query, "query": ""}
             order = self.order_of(tuple(values[name] for name in CONTROLS))
-            seen = views.stage_view(stage, opened, None, None, Strokes())
+            seen = views.stage_view(stage, opened, None, Strokes())
             done = views.idle(f"Now write what {version.name} should show next.", "done", "New input")
             return [seen, *self.laid(order), self.unknown(order), done]
         except WordbrushError as error:

@@ -30,7 +30,7 @@ class Opening(Desk):
                 return [stage, *skips(len(CONTROLS) + 1), views.idle(), *history]
             order = opened.last
             if order is None:
-                return [views.stage_view(stage, opened, None, None), *skips(len(CONTROLS) + 1), views.idle(), *history]
+                return [views.stage_view(stage, opened, None), *skips(len(CONTROLS) + 1), views.idle(), *history]
             seen = self.stage_of(stage, opened, order, opened.strokes, fresh=True)
             return [seen, *self.laid(order), self.unknown(order), views.idle(), *history]
         except WordbrushError as error:
@@ -64,7 +64,7 @@ class Opening(Desk):
 
     def _plain(self, stage: Value, opened: Opened) -> list[Any]:
         note = " ".join(opened.picture.notes)
-        seen = views.stage_view(stage, opened, None, None, Strokes())
+        seen = views.stage_view(stage, opened, None, Strokes())
         return [seen, *skips(len(CONTROLS) + 1), views.idle(note, "done" if note else "idle", note and "Note")]
 
     def sample(self, request: gr.Request, event: gr.EventData, stage: Value, *controls: Any) -> list[Any]:
@@ -75,7 +75,7 @@ class Opening(Desk):
             values = dict(zip(CONTROLS, controls, strict=True))
             values |= {"query": sample.query, "reference": sample.reference, "negative": ""}
             order = self.order_of(tuple(values[name] for name in CONTROLS))
-            seen = views.stage_view(stage, opened, None, None, Strokes())
+            seen = views.stage_view(stage, opened, None, Strokes())
             return [seen, *self.laid(order), self.unknown(order), views.idle()]
         except (WordbrushError, ValueError) as error:
             return [*skips(len(CONTROLS) + 2), views.problem(str(error))]

@@ -24,6 +24,7 @@ from wordbrush.web.visitors import new_key
 if TYPE_CHECKING:
     from wordbrush.contrast import Contrast
     from wordbrush.editor import Editor
+    from wordbrush.fit import FitPlan
     from wordbrush.session import Session
     from wordbrush.settings import Settings
     from wordbrush.web.options import Limits
@@ -72,11 +73,13 @@ class Cut:
     Attributes:
         contrast: what was cut, or None while nothing was found under these texts.
         region: what is edited, or None while there is neither a contrast nor a mask nor a stroke.
+        fit: how the picture, or the copy that was cut, lies on the model's canvas.
         area: share of the picture that is edited, in [0, 1].
     """
 
     contrast: Contrast | None
     region: Region | None
+    fit: FitPlan
 
     @property
     def area(self) -> float:
@@ -172,10 +175,10 @@ class Opened:
         shown = session if exact else self._proxy(session, editor, order.model, settings)
         given = self.given_for(settings)
         if contrast is None and given is None and strokes.include is None:
-            return Cut(None, None)
+            return Cut(None, None, shown.fit)
         found = None if contrast is None else found_mask(shown, contrast, settings)
         region = region_of(shown, found, settings, mask=given, include=strokes.include, exclude=strokes.exclude)
-        return Cut(contrast, region)
+        return Cut(contrast, region, shown.fit)
 
     def _proxy(self, session: Session, editor: Editor, model: str, settings: Settings) -> Session:
         width, height = self.picture.size

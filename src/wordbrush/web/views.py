@@ -46,11 +46,11 @@ def _smaller(size: tuple[int, int], side: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def heat_picture(soft: np.ndarray[Any, Any], fit: FitPlan, size: tuple[int, int]) -> Image.Image:
-    """Colour a contrast (row, column) in [0, 1] for a picture of `size`; alpha is stronger where it is high."""
+def heat_picture(soft: np.ndarray[Any, Any], fit: FitPlan) -> Image.Image:
+    """Colour a contrast (row, column) in [0, 1], at most 256 pixels a side; alpha is stronger where it is high."""
     canvas = Mask.from_array(soft).resize(fit.canvas, "linear")
     laid = Mask.from_array(np.clip(fit.inverse(canvas.values, "linear"), 0.0, 1.0))
-    share = laid.resize(_smaller(size, HEAT_SIDE), "linear").values
+    share = laid.resize(_smaller(laid.size, HEAT_SIDE), "linear").values
     alpha = np.rint((0.35 + 0.5 * share) * 255).astype(np.uint8)
     return Image.fromarray(np.dstack((heat_colours(share), alpha)))
 
@@ -81,7 +81,7 @@ def empty_stage(samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def stage_view(
-    stage: dict[str, Any], opened: Opened, cut: Cut | None, fit: FitPlan | None, strokes: Strokes | None = None
+    stage: dict[str, Any], opened: Opened, cut: Cut | None, strokes: Strokes | None = None
 ) -> dict[str, Any]:
     """Return the stage with a picture and its region as it stands.
 
@@ -89,12 +89,11 @@ def stage_view(
         stage: as the page sent it; its strokes stay unless others are given.
         opened: the picture.
         cut: the region, or None where there is none yet.
-        fit: how the picture lies on the model's canvas; None where `cut` is.
         strokes: take the place of those on the page.
     """
     view = {**stage, "picture": picture_facts(opened), "heat": None, "mask": None, "busy": False}
-    if cut is not None and cut.contrast is not None and fit is not None:
-        view["heat"] = _data_url(heat_picture(cut.contrast.soft, fit, opened.picture.size))
+    if cut is not None and cut.contrast is not None:
+        view["heat"] = _data_url(heat_picture(cut.contrast.soft, cut.fit))
     if cut is not None and cut.region is not None:
         view["mask"] = _data_url(mask_picture(cut.region.pixels))
     if strokes is not None:

@@ -44,11 +44,11 @@ class Working(Desk):
             async for state in found:
                 if not isinstance(state, Done):
                     yield [gr.skip(), gr.skip(), state]
-            cut, fit = self.cut_of(opened, order, strokes)
+            cut = self.bench.cut(opened, order, strokes)
             note = f"{cut.area:.1%} of the picture. Correct it with the threshold or the brush, then paint."
             if cut.area == 0:
                 note = "The region is empty: lower the threshold, or draw it with the brush."
-            seen = views.stage_view(stage, opened, cut, fit)
+            seen = views.stage_view(stage, opened, cut)
             yield [seen, self.unknown(order), views.idle(note, "done", "Region found")]
         except Cancelled:
             yield [gr.skip(), gr.skip(), views.idle("", "stopped", "Stopped")]

@@ -10,9 +10,16 @@ let known = null; // the strokes_key and picture that the strokes belong to
 let sent = { include: null, exclude: null }; // strokes as last written into the value
 let edition = 0; // counts changes of the strokes by hand
 let repeated = 0; // edition that was sent again because an answer was older
-let awaited = null; // a picture just uploaded, until an answer is about it
+let present = null; // the value as last taken or written here
+let replaced = null; // id of the picture before one just uploaded, until the server has answered
 let choosing = false; // the empty panel is shown although a picture is open
 let opening = 0; // timer while a sample is being opened
+
+/** Change the value; only the next event carries it to the server. */
+function write(changes) {
+  props.value = { ...props.value, ...changes };
+  present = props.value;
+}
 
 function say(text) {
   part('said').textContent = text;
@@ -94,8 +101,13 @@ function renew(value, include, exclude) {
 function resend(value) {
   const given = value.strokes ?? {};
   if ((given.include ?? null) === sent.include && (given.exclude ?? null) === sent.exclude) return;
-  props.value = { ...props.value, strokes: sent };
-  if (!value.picture || repeated === edition || strokes.open) return;
+  write({ strokes: sent });
+  repeatStroke();
+}
+
+/** Have the region cut once more with the strokes as they are. */
+function repeatStroke() {
+  if (!props.value.picture || repeated === edition || strokes.open) return;
   repeated = edition;
   trigger('stroke');
 }
@@ -104,7 +116,7 @@ function resend(value) {
 function painted() {
   edition += 1;
   sent = strokes.urls();
-  props.value = { ...props.value, strokes: sent };
+  write({ strokes: sent });
   board.later();
   refresh();
   trigger('stroke');
@@ -150,7 +162,6 @@ function arrangeSamples(samples) {
 function takeSample(index) {
   uploads.fail(null);
   uploads.abort();
-  awaited = null;
   clearTimeout(opening);
   // Until the answer, or for long enough that a lost one does not lock the panel.
   opening = setTimeout(() => { opening = 0; refresh(); }, 10000);
@@ -187,9 +198,9 @@ function opened({ id, url, name, width, height }) {
   const here = root.contains(document.activeElement);
   const picture = { id, url, name, width, height };
   choosing = false;
-  awaited = { picture, until: Date.now() + 10000 };
+  replaced = props.value.picture?.id ?? null;
   sent = { include: null, exclude: null };
-  props.value = { ...props.value, picture, heat: null, mask: null, strokes: sent };
+  write({ picture, heat: null, mask: null, strokes: sent });
   apply();
   trigger('opened', { id });
   if (here) part('view').focus({ preventScroll: true });
@@ -201,18 +212,23 @@ function masked({ area }) {
 }
 
 /**
- * True where a value is a late answer about the picture before the one just uploaded; puts the present one back. Fresh
- * strokes mean that the server chose another picture on purpose: the one a dropped result was made from.
+ * Take a value of the server. Work begun before another picture was opened or a version restored may answer after it:
+ * its key is an older one. About the present picture its region counts, but not its strokes; about another, nothing.
  */
-function late(value) {
-  const fresh = known && known.key !== value.strokes_key;
-  if (!awaited || fresh || awaited.picture.id === value.picture?.id || Date.now() > awaited.until) {
-    awaited = null;
-    return false;
+function take() {
+  const { value } = props;
+  const id = value.picture?.id ?? null;
+  const older = known !== null && value.strokes_key < known.key;
+  const before = replaced !== null && id === replaced && value.strokes_key === known?.key;
+  if (before || (older && id !== (present.picture?.id ?? null))) {
+    props.value = present;
+    return;
   }
-  const key = known?.key ?? value.strokes_key;
-  props.value = { ...value, picture: awaited.picture, heat: null, mask: null, strokes: sent, strokes_key: key };
-  return true;
+  if (older) props.value = { ...value, strokes: sent, strokes_key: known.key };
+  else replaced = null;
+  present = props.value;
+  apply();
+  if (older) repeatStroke();
 }
 
 function shortcut(event) {
@@ -282,10 +298,11 @@ function listen() {
 
 const uploads = new Uploads(props.limit, opened);
 const brush = new Brush(strokes, board, free, painted);
+present = props.value;
 listen();
 apply();
 watch('value', () => {
   clearTimeout(opening);
   opening = 0;
-  if (!late(props.value)) apply();
+  take();
 });
