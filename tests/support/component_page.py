@@ -161,6 +161,19 @@ class Shown:
         page.wait_for_selector("#stage .stage[data-ready=true]")
 
 
+def told(page: Page, name: str) -> str | None:
+    """Return what the stage's root tells, as its docstring says."""
+    return page.get_attribute("#stage .stage", f"data-{name}")
+
+
+def tool(page: Page, name: str) -> None:
+    page.click(f"#stage button[data-tool={name}]")
+
+
+def at(pixels: np.ndarray[Any, Any], x: float, y: float) -> Any:
+    return pixels[int(y * (pixels.shape[0] - 1)), int(x * (pixels.shape[1] - 1))]
+
+
 def drag(page: Page, *places: tuple[float, float]) -> None:
     """Draw a line through places given in shares of the picture."""
     box = page.locator("#stage canvas.view").bounding_box()

@@ -167,10 +167,10 @@ def test_a_result_brings_its_settings_and_its_picture_back(bench: Bench, visitor
     order = an_order(seeds=(4,), switches={**QUICK, "threshold": 0.3, "eta": 0.6}, contrast_seed=2)
     version = paint(bench, visitor, order, strokes, picture=opened)[0]
     dropped = bench.open(visitor, version.png, version.name)
-    assert bench.origin(visitor, dropped) is opened
     record = dropped.record()
     assert record is not None
-    restored = Order.of_record(record, ("pocket",), {"pocket": 128})
+    assert bench.origin(visitor, record) is opened
+    restored = Order.of_record(record, ("pocket",), lambda _: 128)
     assert restored == order
     again, given = Strokes.of_record(record)
     assert given is None
@@ -189,7 +189,11 @@ def test_a_closed_picture_is_opened_again_for_its_version(bench: Bench) -> None:
         bench.open(visitor, FOX.read_bytes(), "fox.png")
     assert visitor.picture(opened.id) is None
     assert bench.reopen(visitor, version).id == opened.id
-    assert bench.origin(visitor, bench.open(visitor, version.png, "x.png")) is not None
+    for _ in range(bench.options.limits.pictures):
+        bench.open(visitor, (samples_folder() / "apple.png").read_bytes(), "apple.png")
+    again = bench.origin(visitor, read_provenance(version.png))
+    assert again is not None
+    assert again.picture.sha256 == opened.picture.sha256
 
 
 def test_the_zip_holds_every_version_with_its_masks_and_commands(bench: Bench, visitor: Visitor) -> None:
@@ -268,3 +272,22 @@ def test_words_the_model_does_not_know_are_named_with_near_ones(bench: Bench) ->
 )
 def test_names_are_bare(given: str, kept: str) -> None:
     assert clean_name(given) == kept
+
+
+def test_the_input_opened_after_its_result_brings_the_record_into_force(bench: Bench) -> None:
+    first, second = bench.visitors.welcome(None), bench.visitors.welcome(None)
+    version = paint(bench, first, an_order(seeds=(3,)))[0]
+    dropped = bench.open(second, version.png, "result.png")
+    record = dropped.record()
+    assert record is not None
+    assert bench.origin(second, record) is None
+    assert bench.awaited(second, bench.open(second, FOX.read_bytes(), "fox.png")) == record
+    assert bench.awaited(second, bench.open(second, FOX.read_bytes(), "fox.png")) is None  # once is enough
+
+
+def test_sessions_of_one_picture_are_few_however_many_sizes_are_asked_for(bench: Bench, visitor: Visitor) -> None:
+    opened = bench.open(visitor, FOX.read_bytes(), "fox.png")
+    for size in range(64, 64 + 16 * 12, 16):
+        bench.cut(opened, an_order(switches={**QUICK, "resolution": size}), Strokes())
+    assert len(opened._sessions) <= 6
+    assert opened.held() > opened.picture.pixels.nbytes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from tests.support.component_page import (
     LIMIT,
     SIZE,
     Shown,
+    at,
     components_shown,
     disc_mask,
     drag,
@@ -23,6 +24,8 @@ from tests.support.component_page import (
     sheet_url,
     stage_value,
     stroke_pixels,
+    told,
+    tool,
 )
 from tests.support.pictures import encode, scene
 
@@ -48,18 +51,6 @@ def page(shown: Shown) -> Iterator[Page]:
 
 def png_file(name: str = "grün & blau.png") -> FilePayload:
     return {"name": name, "mimeType": "image/png", "buffer": encode(Image.fromarray(scene(60, 40)))}
-
-
-def told(page: Page, name: str) -> str | None:
-    return page.get_attribute(ROOT, f"data-{name}")
-
-
-def tool(page: Page, name: str) -> None:
-    page.click(f"#stage button[data-tool={name}]")
-
-
-def at(pixels: np.ndarray[Any, Any], x: float, y: float) -> Any:
-    return pixels[int(y * (pixels.shape[0] - 1)), int(x * (pixels.shape[1] - 1))]
 
 
 def test_empty_stage_teaches_in_one_line_and_offers_samples(shown: Shown) -> None:

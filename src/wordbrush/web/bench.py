@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING
 
 from wordbrush.cli.samples import Sample, load_samples
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from wordbrush.mask import Mask
     from wordbrush.models.base import UnknownWord
+    from wordbrush.provenance import Provenance
     from wordbrush.web.jobs import Job
     from wordbrush.web.options import Options
     from wordbrush.web.orders import Order
@@ -37,38 +40,39 @@ class Bench:
         self.models = Models(options)
         self.visitors = Visitors(options.limits)
         self.samples: list[Sample] = load_samples()
+        self._decoding = BoundedSemaphore(2)  # a large picture takes far more memory than its file
 
     # ---- pictures
 
     def open(self, visitor: Visitor, data: bytes, name: str) -> Opened:
         """Open an uploaded picture.
 
-        A file that this program made from a picture the visitor has open stands for that picture: what was done can
-        then be done again, or otherwise.
-
         Raises:
             PictureError: too large, or not a picture this program reads.
         """
-        opened = Opened.read(data, name, self.options.limits)
+        with self._decoding:
+            opened = Opened.read(data, name, self.options.limits)
         visitor.open(opened)
         self.visitors.trim()
         return opened
 
-    def origin(self, visitor: Visitor, opened: Opened) -> Opened | None:
-        """Return the picture that a dropped file was made from, if the visitor has it open or painted from it."""
-        record = opened.record()
-        if record is None:
-            return None
+    def origin(self, visitor: Visitor, record: Provenance) -> Opened | None:
+        """Return the picture that a record tells of, if the visitor has it open or painted from it."""
         wanted = record.input["sha256"]
         for known in reversed(visitor.pictures.values()):
             if known.picture.sha256 == wanted:
                 return known
         for version in reversed(visitor.versions.values()):
-            source = Opened.read(version.source, version.source_name, self.options.limits)
-            if source.picture.sha256 == wanted:
-                visitor.open(source)
-                return source
+            if hashlib.sha256(version.source).hexdigest() == wanted:
+                return self.reopen(visitor, version)
         return None
+
+    def awaited(self, visitor: Visitor, opened: Opened) -> Provenance | None:
+        """Return the record of the picture used just before, if it was made from this one: it was opened to go on."""
+        before = [known for known in visitor.pictures.values() if known is not opened][-1:]
+        record = before[0].record() if before else None
+        wanted = record is not None and record.replayable and record.input["sha256"] == opened.picture.sha256
+        return record if wanted else None
 
     def open_sample(self, visitor: Visitor, index: int) -> tuple[Opened, Sample]:
         """Open one of the shipped pictures.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["compare", "progress", "stage", "theme_css", "versions", "words"]
 
-_STAGE_PARTS = ("contour", "strokes", "board", "brush", "upload")
+_STAGE_PARTS = ("contour", "strokes", "board", "brush", "upload", "samples")
 
 _STAGE_SCRIPTS = (*(f"stage_{name}.js" for name in _STAGE_PARTS), "stage.js")
 

@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from wordbrush.errors import WordbrushError
+from wordbrush.provenance import Provenance
 from wordbrush.web import views
 from wordbrush.web.controls import CONTROLS
 from wordbrush.web.desk import Desk, Value, skips
@@ -37,30 +38,29 @@ class Opening(Desk):
             return [*skips(len(CONTROLS) + 2), views.problem(str(error)), *skips(4)]
 
     def opened(self, request: gr.Request, stage: Value, *controls: Any) -> list[Any]:
-        """Take an uploaded picture; one that this program made brings its settings along."""
+        """Take an uploaded picture; one that this program made brings its settings along, and so does its input."""
         try:
             visitor = self.visitor_of(request)
             opened = self.picture_of(visitor, stage)
             record = opened.record()
-            if record is None or not record.replayable:
-                return self._plain(stage, opened)
-            resolutions = {name: self.bench.models.editor(name).model.resolution for name in self.bench.models.names}
-            order = Order.of_record(record, self.bench.models.names, resolutions)
-            strokes, given = Strokes.of_record(record)
-            origin = self.bench.origin(visitor, opened)
-            note = "The settings in this file are restored"
-            if origin is None:
-                name = record.input["name"] or "another picture"
-                note += f". It was made from {name}: drop that one to do the same again; now you edit the result."
-            else:
-                note += f", and so is the picture it was made from, {origin.name}."
-            opened = origin or opened
-            opened.given = given
-            seen = self.stage_of(stage, opened, order, strokes, fresh=True)
-            done = views.idle(note, "done", "Settings restored")
-            return [seen, *self.laid(order), self.unknown(order), done]
+            if record is not None and record.replayable:
+                origin = self.bench.origin(visitor, record)
+                return self._restored(stage, origin or opened, record, at_origin=origin is not None)
+            record = self.bench.awaited(visitor, opened)
+            return self._plain(stage, opened) if record is None else self._restored(stage, opened, record)
         except WordbrushError as error:
             return [*skips(len(CONTROLS) + 2), views.problem(str(error))]
+
+    def _restored(self, stage: Value, opened: Opened, record: Provenance, *, at_origin: bool = True) -> list[Any]:
+        """Show a picture with the settings and strokes of a record; `at_origin`: it is the one the record tells of."""
+        models = self.bench.models
+        order = Order.of_record(record, models.names, lambda name: models.editor(name).model.resolution)
+        strokes, opened.given = Strokes.of_record(record)
+        name = record.input["name"] or "another picture"
+        note = f"The settings in this file are restored. It was made from {name}: "
+        note += "that one is open now." if at_origin else "open that one to do the same again; now you edit the result."
+        seen = self.stage_of(stage, opened, order, strokes, fresh=True)
+        return [seen, *self.laid(order), self.unknown(order), views.idle(note, "done", "Settings restored")]
 
     def _plain(self, stage: Value, opened: Opened) -> list[Any]:
         note = " ".join(opened.picture.notes)

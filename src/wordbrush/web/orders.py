@@ -9,7 +9,7 @@ import dataclasses
 import shlex
 import types
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -97,13 +97,13 @@ class Order:
         return order
 
     @classmethod
-    def of_record(cls, record: Provenance, models: Sequence[str], resolutions: Mapping[str, int]) -> Order:
+    def of_record(cls, record: Provenance, models: Sequence[str], resolution_of: Callable[[str], int]) -> Order:
         """Return the order that a record tells of.
 
         Args:
             record: found in a picture file.
             models: those there are; another one's place is taken by the first.
-            resolutions: own working size of each model that is loaded; a record always names one.
+            resolution_of: gives a model's own working size; a record always names one.
 
         Raises:
             SettingsError: its settings are not those of this program.
@@ -115,7 +115,7 @@ class Order:
         except TypeError as error:
             raise SettingsError(f"the record in this file has settings that are not known here: {error}") from error
         found_with = record.seed if settings.contrast_seed is None else settings.contrast_seed
-        if settings.resolution == resolutions.get(model):
+        if settings.resolution == resolution_of(model):
             settings = settings.changed(resolution=None)
         settings, plain = settings.changed(contrast_seed=None), Settings.from_preset(preset)
         names = [item.name for item in dataclasses.fields(Settings)]

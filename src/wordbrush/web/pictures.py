@@ -6,6 +6,7 @@ import base64
 import binascii
 import dataclasses
 import threading
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -34,6 +35,9 @@ __all__ = ["Cut", "Opened", "Strokes", "clean_name"]
 
 PROXY_SIDE = 1024
 """Longest side of the copy on which the outline is drawn while sliders move; painting cuts the picture itself."""
+
+SESSIONS = 6
+"""Most sessions of one picture: by model and working size, with the copies for the eye."""
 
 _DATA_URL = "data:image/png;base64,"
 
@@ -107,7 +111,7 @@ class Opened:
     last: Order | None = None
     strokes: Strokes = field(default_factory=Strokes)
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
-    _sessions: dict[tuple[str, int | None, bool], Session] = field(default_factory=dict, repr=False)
+    _sessions: OrderedDict[tuple[str, int | None, bool], Session] = field(default_factory=OrderedDict, repr=False)
     _display: bytes | None = field(default=None, repr=False)
 
     @classmethod
@@ -144,11 +148,18 @@ class Opened:
         """Return the session of this picture with a model, the same one each time."""
         with self.lock:
             key = (model, resolution, False)
-            if key not in self._sessions:
-                self._sessions[key] = editor.open(
-                    self.picture, resolution=resolution, memory_limit=limits.session_bytes
-                )
-            return self._sessions[key]
+            found = self._sessions.get(key)
+            if found is None:
+                found = editor.open(self.picture, resolution=resolution, memory_limit=limits.session_bytes)
+            return self._kept(key, found)
+
+    def _kept(self, key: tuple[str, int | None, bool], session: Session) -> Session:
+        """Keep a session as the one used last; beyond a few the one used longest ago goes."""
+        self._sessions[key] = session
+        self._sessions.move_to_end(key)
+        while len(self._sessions) > SESSIONS:
+            self._sessions.popitem(last=False)
+        return session
 
     def given_for(self, settings: Settings) -> Mask | None:
         """Return the mask from a file as the settings want it: `invert` turns it, too, as the page has one control."""
@@ -187,13 +198,14 @@ class Opened:
             return session
         with self.lock:
             key = (model, settings.resolution, True)
-            if key not in self._sessions:
+            found = self._sessions.get(key)
+            if found is None:
                 size = (max(1, round(width * scale)), max(1, round(height * scale)))
                 small = Image.fromarray(self.picture.srgb).resize(size, Image.Resampling.BOX)
                 proxy = editor.open(small, resolution=settings.resolution, memory_limit=16 << 20)
                 # Rounding its sides can move a slim picture to another grid; then the picture itself is cut.
-                self._sessions[key] = proxy if proxy.latent_size == session.latent_size else session
-            return self._sessions[key]
+                found = proxy if proxy.latent_size == session.latent_size else session
+            return self._kept(key, found)
 
     def display(self) -> bytes:
         """Return a PNG to look at, longest side at most 1,600 pixels."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -50,24 +51,21 @@ class Working(Desk):
                 note = "The region is empty: lower the threshold, or draw it with the brush."
             seen = views.stage_view(stage, opened, cut)
             yield [seen, self.unknown(order), views.idle(note, "done", "Region found")]
-        except Cancelled:
-            yield [gr.skip(), gr.skip(), views.idle("", "stopped", "Stopped")]
-        except WordbrushError as error:
-            yield [gr.skip(), gr.skip(), views.problem(str(error))]
+        except Exception as error:
+            yield [gr.skip(), gr.skip(), _ended(error)]
 
     async def paint(self, request: gr.Request, stage: Value, listed: Value, *controls: Any) -> AsyncIterator[list[Any]]:
         """Repaint the region once a seed, and keep the versions."""
-        left = (listed or {}).get("left")
+        left, made, told = (listed or {}).get("left"), list[Version](), 0
         try:
             visitor = self.visitor_of(request)
             opened, order = self.picture_of(visitor, stage), self.order_of(controls)
-            strokes, made = Strokes.of((stage or {}).get("strokes")), list[Version]()
+            strokes = Strokes.of((stage or {}).get("strokes"))
             work = run_job(
                 self.bench.models.device,
                 lambda job: self.bench.paint(visitor, opened, order, strokes, job, made.append),
                 _stops(visitor, request),
             )
-            told = 0
             async for state in work:
                 if isinstance(state, Done):
                     break
@@ -76,12 +74,11 @@ class Working(Desk):
                     told, history = len(made), self.history_of(visitor, left, made[-1].id)
                 yield [gr.skip(), gr.skip(), state, *history]
             seen = self.stage_of(stage, opened, order, strokes)
-            history = self.history_of(visitor, left, made[-1].id)
-            yield [seen, self.unknown(order), _finished(made), *history]
-        except Cancelled:
-            yield [gr.skip(), gr.skip(), views.idle("What was painted before stays.", "stopped", "Stopped"), *skips(4)]
-        except WordbrushError as error:
-            yield [gr.skip(), gr.skip(), views.problem(str(error)), *skips(4)]
+            yield [seen, self.unknown(order), _finished(made), *self.history_of(visitor, left, made[-1].id)]
+        except Exception as error:
+            # What was painted before it stays, and is shown.
+            history = self.history_of(visitor, left, made[-1].id) if len(made) > told else skips(4)
+            yield [gr.skip(), gr.skip(), _ended(error), *history]
 
     async def stop(self, request: gr.Request) -> Any:
         """Stop this tab's jobs: those that wait leave the queue, one that runs ends at its next step and says so."""
@@ -96,6 +93,16 @@ class Working(Desk):
 
 def _stops(visitor: Visitor, request: gr.Request) -> TabStops:
     return TabStops(visitor, request.session_hash or "")
+
+
+def _ended(error: Exception) -> Value:
+    """Tell how work ended otherwise than well; what is not an error of ours goes to the log."""
+    if isinstance(error, Cancelled):
+        return views.idle("What was painted before stays.", "stopped", "Stopped")
+    if isinstance(error, WordbrushError):
+        return views.problem(str(error))
+    logging.getLogger(__name__).error("work of the page failed", exc_info=error)
+    return views.problem("Something went wrong on the server; its log says what.")
 
 
 def _finished(made: list[Version]) -> Value:
