@@ -141,13 +141,17 @@ async def run_job(
     future = loop.run_in_executor(device, task)
     future.add_done_callback(lambda _: stops.discard(job.stop))
     try:
-        while (state := await updates.get()) is not None:
-            while not updates.empty() and (newer := updates.get_nowait()) is not None:
-                state = newer
-            yield state
-            if future.done() and updates.empty():
-                break
-            await asyncio.sleep(0.05)
+        ended = False
+        while not ended:
+            told = [await updates.get()]
+            while not updates.empty():
+                told.append(updates.get_nowait())
+            ended = told[-1] is None  # nothing comes after it
+            states = [state for state in told if state is not None]
+            if states:
+                yield states[-1]
+            if not ended:
+                await asyncio.sleep(0.05)
         yield Done(await future)
     finally:
         job.stop.set()

@@ -1,0 +1,109 @@
+"""Jobs: told of step by step, stopped between two steps, and never waited for in vain."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from wordbrush.errors import Cancelled, SettingsError
+from wordbrush.web.jobs import Done, Job, run_job
+
+
+@pytest.fixture
+def device() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+def all_of(device: ThreadPoolExecutor, work: Callable[[Job], Any], stops: set[threading.Event]) -> list[Any]:
+    async def gather() -> list[Any]:
+        return [state async for state in run_job(device, work, stops)]
+
+    async def bounded() -> list[Any]:
+        return await asyncio.wait_for(gather(), 20)
+
+    return asyncio.run(bounded())
+
+
+class Late(ThreadPoolExecutor):
+    """A device whose futures are done a moment after their work has told its last."""
+
+    def submit(self, function: Any, /, *args: Any, **keywords: Any) -> Any:
+        def late() -> Any:
+            value = function(*args, **keywords)
+            time.sleep(0.02)
+            return value
+
+        return super().submit(late)
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.001, 0.049, 0.051])
+def test_work_that_ends_right_after_telling_is_not_waited_for_in_vain(pause: float) -> None:
+    """The end may arrive together with the last state, and before the future is done."""
+
+    def work(job: Job) -> int:
+        job.start("first")
+        time.sleep(pause)
+        job.start("last")
+        return 7
+
+    with Late(1) as device:
+        for _ in range(5):
+            stops: set[threading.Event] = set()
+            *states, done = all_of(device, work, stops)
+            assert isinstance(done, Done)
+            assert done.value == 7
+            assert states[-1]["title"] == "last"
+            assert not stops
+
+
+def test_what_work_raises_is_raised(device: ThreadPoolExecutor) -> None:
+    def work(job: Job) -> None:
+        raise SettingsError("no")
+
+    with pytest.raises(SettingsError, match="no"):
+        all_of(device, work, set())
+
+
+def test_a_stopped_job_that_waits_never_begins(device: ThreadPoolExecutor) -> None:
+    begun = []
+
+    async def scene() -> None:
+        hold, stops = threading.Event(), set[threading.Event]()
+        device.submit(hold.wait, 20)
+        states = run_job(device, lambda job: begun.append(job), stops)
+        waiting = asyncio.ensure_future(anext(states))
+        await asyncio.sleep(0.1)
+        for stop in stops:
+            stop.set()
+        hold.set()
+        with pytest.raises(Cancelled):
+            await asyncio.wait_for(waiting, 20)
+
+    asyncio.run(scene())
+    assert begun == []
+
+
+def test_closing_stops_the_work_at_its_next_step(device: ThreadPoolExecutor) -> None:
+    steps = []
+
+    def work(job: Job) -> None:
+        for step in range(1000):
+            job.start(str(step))
+            steps.append(step)
+            time.sleep(0.01)
+
+    async def scene() -> None:
+        states = run_job(device, work, set())
+        await asyncio.wait_for(anext(states), 20)
+        await states.aclose()
+
+    asyncio.run(scene())
+    device.submit(int).result(20)  # what was begun has ended
+    assert len(steps) < 100
