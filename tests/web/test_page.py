@@ -174,3 +174,12 @@ def test_versions_can_be_restored_used_compared_and_removed(me: Visit) -> None:
     removed = me.call("versions", "remove", [picked[0]], {"id": newest["id"]})
     assert [card["id"] for card in removed[0]["versions"]] == [oldest["id"]]
     assert me.client.get(newest["url"]).status_code == 404
+
+
+def test_a_version_of_a_picture_with_any_name_can_be_fetched(me: Visit) -> None:
+    me.upload(FOX, name="a #b? 100%.png")
+    card = me.call("paint", "click", [me.stage, EMPTY, *me.controls(**TEXTS)])[3]["versions"][0]
+    assert card["name"].startswith("a #b? 100%-")
+    got = me.client.get(card["url"])
+    assert got.status_code == 200
+    assert got.content.startswith(b"\x89PNG")

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
@@ -102,6 +103,11 @@ def stage_view(
     return view
 
 
+def version_address(version: Version) -> str:
+    """Return where a version's file is served; its name comes from the visitor's file and may hold `#` or `?`."""
+    return f"/wordbrush/version/{version.id}/{quote(version.name, safe='')}"
+
+
 def versions_view(visitor: Visitor, left: str | None, right: str | None, current: str | None) -> dict[str, Any]:
     """Return the history, newest first; `left` and `right` are being compared, `current` was restored or painted."""
     with visitor.lock:
@@ -112,7 +118,7 @@ def versions_view(visitor: Visitor, left: str | None, right: str | None, current
             "title": f"{version.number}. {version.order.query}",
             "detail": _detail(version),
             "thumb": f"/wordbrush/thumb/{version.id}",
-            "url": f"/wordbrush/version/{version.id}/{version.name}",
+            "url": version_address(version),
             "name": version.name,
             "seed": version.seed,
             "current": version.id == current,
@@ -143,8 +149,7 @@ def compare_view(visitor: Visitor, left: str | None, right: str | None) -> dict[
 
 
 def _side(version: Version) -> dict[str, str]:
-    url = f"/wordbrush/version/{version.id}/{version.name}"
-    return {"url": url, "label": f"{version.number}. {version.order.query}"}
+    return {"url": version_address(version), "label": f"{version.number}. {version.order.query}"}
 
 
 def _input_side(visitor: Visitor, version: Version) -> dict[str, str] | None:
