@@ -111,7 +111,8 @@ def test_the_browser_complains_of_nothing(address: str) -> None:
         tab.goto(address)
         box = tab.locator("#text textarea, #text input").first
         box.wait_for()
-        box.press_sequentially("ab")
+        box.fill("a")
+        box.press("b")  # one key: of two, Gradio drops the second where the first still runs
         tab.wait_for_function(SHOWN, arg="AB")
         box.press("Enter")
         tab.wait_for_function(SHOWN, arg="ba")
