@@ -28,6 +28,9 @@ def edit_command(
     preset: str = DEFAULT_PRESET,
     settings: Settings,
     model: str = "pocket",
+    revision: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
     output: str,
     mask: str | None = None,
     include: str | None = None,
@@ -48,7 +51,10 @@ def edit_command(
         seed: of the item.
         preset: set of switches the command starts from.
         settings: all switches of the edit.
-        model: name, folder or file of the model.
+        model: name, folder, file or hub id of the model.
+        revision: commit, branch or tag of a hub id.
+        device: where the model ran, if it was told where.
+        dtype: of its weights, if it was told which.
         output: the result file; `-` is standard output.
         mask: file of the mask used in place of one found.
         include: file of the mask that is always edited.
@@ -71,6 +77,9 @@ def edit_command(
         "output": output,
         "seed": str(seed) if seed else None,
         "model": model if model != "pocket" else None,
+        "revision": revision,
+        "device": device,
+        "dtype": dtype,
         "mask": mask,
         "include": include,
         "exclude": exclude,

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from wordbrush.denoiser import Conditioning, Denoiser
 from wordbrush.errors import SettingsError
+from wordbrush.fit import FitPlan
 from wordbrush.mask import Mask
 from wordbrush.schedule import Level
 from wordbrush.settings import check_threshold
@@ -180,6 +181,18 @@ class Contrast:
     def is_flat(self) -> bool:
         """Whether the texts disagree nowhere in particular: every threshold then gives an empty mask."""
         return not bool(self.soft.any())
+
+    def on_picture(self, fit: FitPlan) -> NDArray[np.float32]:
+        """Stretch the soft map to the picture, where the mask lies, too.
+
+        Args:
+            fit: how the picture lies on the model's canvas.
+
+        Returns:
+            (height, width) of the picture, float32 in [0, 1].
+        """
+        canvas = Mask.from_array(self.soft).resize(fit.canvas, "linear")
+        return np.clip(fit.inverse(canvas.values, "linear"), 0.0, 1.0).astype(np.float32)
 
     def cut(self, value: float | None = None, rule: Rule = "fixed") -> tuple[NDArray[np.float32], float]:
         """Return the map a rule looks at and its cut; the mask is what lies above it.

@@ -134,10 +134,7 @@ class EditResult:
     @property
     def contrast(self) -> NDArray[np.float32] | None:
         """The soft map (height, width) in [0, 1] at the picture's size, or None where the user gave the mask."""
-        if self.contrast_map is None:
-            return None
-        canvas = Mask.from_array(self.contrast_map.soft).resize(self.fit.canvas, "linear")
-        return np.clip(np.asarray(self.fit.inverse(canvas.values, "linear"), np.float32), 0.0, 1.0)
+        return None if self.contrast_map is None else self.contrast_map.on_picture(self.fit)
 
     def panel(self, *, tile: int = 256) -> Image.Image:
         """Return input | contrast | mask | result side by side."""

@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.support.browser import Launched, launched
 from tests.support.workbench import Running, running
@@ -176,6 +178,34 @@ def test_strokes_change_the_region_survive_the_threshold_and_can_be_undone(bench
     assert server.rows == rows
 
 
+def test_the_mask_is_downloaded_edited_elsewhere_and_uploaded(bench: Bench, tmp_path: Path, server: Running) -> None:
+    rows, outline = server.rows, bench.attribute("outline")
+    with Image.open(bench.download(bench.page.locator("#stage [data-part=mask-link]"))) as got:
+        assert (got.mode, got.size) == ("L", (128, 128))
+        turned = np.asarray(got.rotate(180))
+    Image.fromarray(turned).save(tmp_path / "turned.png")
+    bench.page.set_input_files("#stage [data-part=mask-file]", tmp_path / "turned.png")
+    other = bench.changed("outline", outline)
+    with Image.open(bench.download(bench.page.locator("#stage [data-part=mask-link]"))) as got:
+        drawn = np.asarray(got) != turned
+    assert 0 < drawn.mean() < 0.1  # the stroke that is still on the page
+    bench.page.click("#find")
+    bench.until("Region found")
+    assert bench.changed("outline", other) == outline
+    assert server.rows == rows
+
+
+def test_other_words_take_the_region_off_and_bring_it_back(bench: Bench, server: Running) -> None:
+    rows, outline = server.rows, bench.attribute("outline")
+    bench.write("to", "a cat on snow")
+    stroke = bench.changed("outline", outline)  # what was painted by hand is all there is
+    assert bench.attribute("heat") == "off"
+    bench.write("to", "a penguin on snow")
+    assert bench.changed("outline", stroke) == outline
+    assert bench.attribute("heat") == "on"
+    assert server.rows == rows
+
+
 def _stroke(bench: Bench, tool: str, start: tuple[float, float], end: tuple[float, float]) -> None:
     bench.page.click(f"#stage [data-tool={tool}]")
     box = bench.page.locator("#stage [data-part=view]").bounding_box()
@@ -230,6 +260,16 @@ def test_stopping_works_within_a_step(bench: Bench, server: Running) -> None:
     bench.slide("steps", 100)
     bench.page.click("#paint")
     bench.page.locator("#progress").get_by_text("Paint under the new text").first.wait_for(timeout=SLOW)
+    preview = bench.page.locator("#progress img[data-part=preview]")
+    preview.wait_for(timeout=SLOW)
+    looks = {preview.get_attribute("src")}
+    while len(looks) < 4:  # it grows: another look every few steps
+        bench.page.wait_for_function(
+            "(seen) => !seen.includes(document.querySelector('#progress img[data-part=preview]').src)",
+            arg=list(looks),
+            timeout=SLOW,
+        )
+        looks.add(preview.get_attribute("src"))
     bench.page.click("#stop")
     bench.until("Stopped")
     bench.page.wait_for_timeout(500)
@@ -249,6 +289,22 @@ def test_several_seeds_at_once(bench: Bench) -> None:
     bench.until("Painted fox-5.png")
     assert bench.cards.count() == 5
     bench.shot("6-seeds", at="#compare")
+
+
+def test_what_is_moved_while_it_paints_is_what_is_seen_afterwards(bench: Bench) -> None:
+    outline = bench.attribute("outline")
+    bench.write("seeds", "6")
+    bench.page.click("#paint")
+    bench.page.locator("#progress progress").first.wait_for(timeout=SLOW)
+    bench.slide("threshold", 0.5)
+    moved = bench.changed("outline", outline)
+    bench.until("Painted fox-6.png")
+    bench.page.wait_for_timeout(1000)
+    assert bench.attribute("outline") == moved
+    bench.slide("threshold", 0.24)
+    assert bench.changed("outline", moved) == outline
+    bench.cards.first.locator("[data-act=remove]").click()
+    bench.page.wait_for_function("document.querySelectorAll('#versions [data-version]').length === 5")
 
 
 def test_a_version_is_restored_with_its_settings_and_strokes(bench: Bench) -> None:

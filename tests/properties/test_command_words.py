@@ -95,6 +95,7 @@ def _empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     preset=st.sampled_from(sorted(PRESETS)),
     texts=st.tuples(TEXTS, TEXTS, TEXTS, TEXTS.filter(bool)),
     files=st.tuples(FILES, FILES, FILES),
+    loading=st.tuples(FILES, FILES, FILES),
     seed=st.one_of(st.just(0), st.integers(0, MAX_SEED)),
     picture=TEXTS,
     output=OUTPUTS,
@@ -104,6 +105,7 @@ def test_the_command_reads_back_as_the_edit(
     preset: str,
     texts: tuple[str, str, str, str],
     files: tuple[str | None, str | None, str | None],
+    loading: tuple[str | None, str | None, str | None],
     seed: int,
     picture: str,
     output: str,
@@ -112,6 +114,7 @@ def test_the_command_reads_back_as_the_edit(
     words = edit_command(
         picture=picture, query=query, reference=reference, negative=negative, seed=seed, preset=preset,
         settings=settings, model=model, output=output, mask=files[0], include=files[1], exclude=files[2],
+        revision=loading[0], device=loading[1], dtype=loading[2],
     )  # fmt: skip
     order = read(words)
     assert order.settings == settings
@@ -119,6 +122,7 @@ def test_the_command_reads_back_as_the_edit(
     assert repr(order.settings) == repr(settings)
     assert (order.picture, order.queries, order.reference, order.negative) == (picture, (query,), reference, negative)
     assert (order.seeds, order.preset, order.model.name, order.output) == ((seed,), preset, model, output)
+    assert (order.model.revision, order.model.device, order.model.dtype) == loading
     assert (order.mask, order.include, order.exclude) == files
 
 

@@ -78,7 +78,7 @@ def facts(id_: str = "p1", name: str = "horse.png") -> dict[str, Any]:
 def stage_value(**changes: Any) -> dict[str, Any]:
     strokes = {"include": None, "exclude": None}
     value = {"picture": facts(), "heat": None, "mask": None, "strokes": strokes, "strokes_key": 1}
-    return {**value, "samples": [], "busy": False, **changes}
+    return {**value, "samples": [], **changes}
 
 
 @dataclass
@@ -237,9 +237,7 @@ def component_app(desk: Desk) -> Any:
                 parts["words"] = components.words()
                 give = gr.Button("Give", elem_id="give")
         parts |= {"compare": components.compare(), "versions": components.versions()}
-        give.click(
-            desk.take, None, [parts[name] for name in NAMES], queue=False, show_progress="hidden"
-        )
+        give.click(desk.take, None, [parts[name] for name in NAMES], queue=False, show_progress="hidden")
         for name, events in EVENTS.items():
             for event in events:
                 _keep(desk, parts[name], event)

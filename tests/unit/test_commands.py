@@ -44,6 +44,11 @@ def test_everything_else_is() -> None:
     )
 
 
+def test_how_the_model_was_loaded_is_said() -> None:
+    line = command(model="a/b", revision="v2", device="cpu", dtype="bfloat16")
+    assert line == "--to 'a zebra' --model a/b --revision v2 --device cpu --dtype bfloat16"
+
+
 def test_values_that_begin_with_a_dash_cannot_be_taken_for_flags() -> None:
     assert command(query="--from", reference="-") == "--from - --to=--from"
     words = edit_command(picture="-x.png", query="a", output="-y.png", settings=Settings())

@@ -284,14 +284,6 @@ def test_mask_file_is_sent_and_the_mask_can_be_fetched(shown: Shown, page: Page)
     assert page.get_attribute("#stage [data-part=mask-link]", "href") == "/wordbrush/mask/p1/mask.png?download=1"
 
 
-def test_busy_stage_takes_no_strokes(shown: Shown, page: Page) -> None:
-    tool(page, "add")
-    shown.give(page, stage=stage_value(busy=True))
-    assert page.is_disabled("#stage button[data-tool=add]")
-    drag(page, (0.2, 0.3), (0.7, 0.3))
-    assert told(page, "strokes") == "0"
-
-
 def test_new_picture_can_be_thought_better_of(shown: Shown, page: Page) -> None:
     page.click("#stage [data-part=new]")
     assert page.is_visible("#stage .lesson")

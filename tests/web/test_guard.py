@@ -104,7 +104,13 @@ def test_everything_asks_for_the_password(files: Path) -> None:
 def test_requests_of_other_sites_are_refused(http: httpx.Client) -> None:
     host = http.base_url.netloc.decode()
     assert http.post(JOIN, headers={"Origin": f"http://{host}"}).status_code == 200
-    for origin in ("http://evil.example", "null", f"http://{host}.evil.example", "http://127.0.0.1:1", "http://localhost"):
+    for origin in (
+        "http://evil.example",
+        "null",
+        f"http://{host}.evil.example",
+        "http://127.0.0.1:1",
+        "http://localhost",
+    ):
         for method, path in [("POST", JOIN), ("POST", PICTURE), ("GET", "/config"), ("GET", "/")]:
             answer = http.request(method, path, headers={"Origin": origin})
             assert answer.status_code == 403

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support import tiny
+from tests.support import hub, tiny
 from tests.support.workbench import Running, Visit, running
+from wordbrush.cli import main
 from wordbrush.cli.samples import samples_folder
 from wordbrush.web.controls import CONTROLS, RULES
 
@@ -183,3 +185,55 @@ def test_a_version_of_a_picture_with_any_name_can_be_fetched(me: Visit) -> None:
     got = me.client.get(card["url"])
     assert got.status_code == 200
     assert got.content.startswith(b"\x89PNG")
+
+
+def test_a_hub_model_is_fetched_where_the_operator_lets_it(
+    tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "someone/tiny-diffusion"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    with hub.serve(name, Path(tiny_model)) as remote:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", remote.url)
+        template = remote.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        for allowed in (False, True):
+            with running(models=("pocket", name), allow_download=allowed) as found, Visit.to(found.address) as visit:
+                visit.upload(FOX)
+                order = visit.controls(**TEXTS, model=name)
+                told = visit.call("model", "input", [visit.stage, *order])[2]
+                painted = visit.call("paint", "click", [visit.stage, EMPTY, *order])
+            if not allowed:
+                assert "not in the local hub cache" in told["note"]
+                assert painted[2]["state"] == "failed"
+                assert remote.requests == 0
+        assert painted[2]["state"] == "done", painted[2]
+        assert f"--model {name} --revision {hub.COMMIT}" in painted[6]
+        assert hub.COMMIT in painted[5]
+
+
+def test_words_that_were_changed_take_the_region_off_and_bring_it_back(me: Visit, server: Running) -> None:
+    found = me.call("find", "click", [me.stage, *me.controls(**TEXTS)])[0]
+    rows = server.rows
+    other = me.call("contrast-seed", "blur", [found, *me.controls(**{**TEXTS, "query": "a cat on snow"})])[0]
+    assert (other["heat"], other["mask"]) == (None, None)
+    back = me.call("contrast-seed", "blur", [other, *me.controls(**TEXTS)])[0]
+    assert back == found
+    for unchanged in (TEXTS, {**TEXTS, "flags": "--wrong"}):  # what is wrong is told when it is asked for
+        assert "mask" not in me.call("contrast-seed", "blur", [back, *me.controls(**unchanged)])[0]
+    assert server.rows == rows
+
+
+def test_the_command_says_how_the_model_was_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(dtype="bfloat16", device="cpu") as found, Visit.to(found.address) as visit:
+        visit.upload(FOX)
+        painted = visit.call("paint", "click", [visit.stage, EMPTY, *visit.controls(**TEXTS)])
+        data = visit.client.get(painted[3]["versions"][0]["url"]).content
+    monkeypatch.chdir(tmp_path)
+    Path("fox.png").write_bytes(FOX.read_bytes())
+    words = shlex.split(painted[6])
+    assert main(words[1:]) == 0
+    assert Path("fox-1.png").read_bytes() == data
+    plain = [word for word in words[1:] if word not in {"--device", "cpu", "--dtype", "bfloat16"}]
+    assert len(plain) == len(words) - 5
+    assert main([*plain, "--force"]) == 0
+    assert Path("fox-1.png").read_bytes() != data

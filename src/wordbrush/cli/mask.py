@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -11,13 +11,6 @@ from wordbrush.cli.loading import ModelChoice, load_editor, open_mask, open_pict
 from wordbrush.cli.outputs import CONTRAST_SUFFIXES, check_free, check_suffix, save_contrast
 from wordbrush.cli.terminal import Terminal, print_json
 from wordbrush.seeds import parse_one_seed
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from wordbrush.contrast import Contrast
-    from wordbrush.session import Session
 
 __all__ = ["mask"]
 
@@ -68,19 +61,9 @@ def mask(
     region = region_of(session, found_mask(session, found, settings), settings, **user).pixels
     region.save(output, force=force)
     if contrast is not None:
-        save_contrast(_at_picture_size(session, found), contrast, force=force)
+        save_contrast(found.on_picture(session.fit), contrast, force=force)
     terminal.note(f"{output}: {region.area:.1%} of the picture")
     if json:
         files = {"mask": output, **({"contrast": contrast} if contrast is not None else {})}
         record = {"schema": 1, "command": "mask", "query": to, "reference": reference, "seed": number}
         print_json({**record, "mask_area": region.area, "mask_sha256": region.digest(), "files": files})
-
-
-def _at_picture_size(session: Session, found: Contrast) -> NDArray[np.float32]:
-    """Stretch the soft map from latent cells to the picture, through the same fit as the mask."""
-    import numpy as np
-
-    from wordbrush.mask import Mask as Cells
-
-    canvas = Cells.from_array(found.soft).resize(session.fit.canvas, "linear")
-    return np.clip(session.fit.inverse(canvas.values, "linear"), 0.0, 1.0).astype(np.float32)

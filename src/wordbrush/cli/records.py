@@ -68,9 +68,7 @@ def replay(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where the reproduction goes; by default FILE-replay.")
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", help="The model, if it is not where the record says.")
-    ] = None,
+    model: Annotated[str | None, typer.Option("--model", help="The model, if it is not where the record says.")] = None,
     lora: opt.Lora = None,
     allow_download: opt.AllowDownload = False,
     device: opt.Device = None,

@@ -192,7 +192,7 @@ class Bench:
             with visitor.lock:
                 visitor.made += 1
                 number = visitor.made
-            version = Version.of(result, opened, order, strokes, number, seed)
+            version = Version.of(result, opened, order, strokes, number, seed, self.models.flags(order.model))
             visitor.keep(version)
             self.visitors.trim()
             made.append(version)

@@ -88,7 +88,7 @@ def _edit(bench: Bench, asked: Asked, job: Job) -> Answer:
     report = {
         **result.report.as_dict(),
         "sha256": hashlib.sha256(data).hexdigest(),
-        "command": _command(asked),
+        "command": _command(bench, asked),
         "provenance": json.loads(result.provenance.to_json()),
     }
     return Answer({"edit.png": data, "mask.png": _grey(result.mask)}, {"report": report})
@@ -117,7 +117,7 @@ def _grey(mask: Mask) -> bytes:
     return buffer.getvalue()
 
 
-def _command(asked: Asked) -> str:
+def _command(bench: Bench, asked: Asked) -> str:
     name = asked.picture.name or "picture.png"
     words = edit_command(
         picture=name,
@@ -127,7 +127,7 @@ def _command(asked: Asked) -> str:
         seed=asked.seed,
         preset=asked.preset,
         settings=asked.settings,
-        model=asked.model,
+        **bench.models.flags(asked.model),
         output=f"{PurePosixPath(name).stem}-edit.png",
         **asked.mask_names,
     )

@@ -53,7 +53,7 @@ def stage(*, value: dict[str, Any] | None = None, limit: int = MAX_BYTES, **kw: 
         value: {"picture": None or {"id", "url", "name", "width", "height"}, "heat", "mask": PNG data address or None,
             "strokes": {"include", "exclude"} (the same), "strokes_key": a number that only grows: under a larger one
             the strokes of the value take the place of those on the page; under a smaller one, which comes from work
-            begun earlier, strokes and picture stay, "samples": [{"index", "url", "from", "to"}], "busy"}. Comes back
+            begun earlier, strokes and picture stay, "samples": [{"index", "url", "from", "to"}]}. Comes back
             with the strokes as they are on the page: opaque PNGs, white (stroke) on black, at most 1,024 pixels a
             side, None where there is none. Strokes go when another picture comes under the same key.
         limit: most bytes of a file; larger ones are refused before they are sent.
@@ -64,7 +64,7 @@ def stage(*, value: dict[str, Any] | None = None, limit: int = MAX_BYTES, **kw: 
         `sample` {"index"}; `problem` {"message"}, which is shown in place, too.
     """
     empty = {"picture": None, "heat": None, "mask": None, "strokes": _NO_STROKES, "strokes_key": 0}
-    rest: dict[str, Any] = {**empty, "samples": [], "busy": False}
+    rest: dict[str, Any] = {**empty, "samples": []}
     return _component("stage", {**rest, **(value or {})}, _STAGE_SCRIPTS, limit=limit, **kw)
 
 

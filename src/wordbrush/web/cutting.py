@@ -31,6 +31,20 @@ class Cutting(Desk):
         except WordbrushError as error:
             return [gr.skip(), views.problem(str(error))]
 
+    def settle(self, request: gr.Request, stage: Value, *controls: Any) -> Any:
+        """Cut the region again where it is not the one of the present controls: texts changed, or work took its time.
+
+        A text under which nothing was found yet takes the region off the stage. Nothing is told: what cannot be
+        carried out is said when it is asked for.
+        """
+        try:
+            opened, order = self.picture_of(self.visitor_of(request), stage), self.order_of(controls)
+            if opened.last is None or opened.last.region_key == order.region_key:
+                return gr.skip()
+            return self.stage_of(stage, opened, order, Strokes.of(stage.get("strokes")))
+        except WordbrushError:
+            return gr.skip()
+
     def rule(self, request: gr.Request, stage: Value, *controls: Any) -> list[Any]:
         """Another threshold rule: its number starts at the rule's default."""
         values = dict(zip(CONTROLS, controls, strict=True))

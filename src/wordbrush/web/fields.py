@@ -158,6 +158,4 @@ def _text(
     name: str, help_: str, *, required: bool = False, most: int = LONGEST_TEXT, example: str | None = None
 ) -> Field:
     default = None if required else ""
-    return Field(
-        name=name, kind="string", help=help_, required=required, default=default, high=most, example=example
-    )
+    return Field(name=name, kind="string", help=help_, required=required, default=default, high=most, example=example)

@@ -36,9 +36,7 @@ class History(Desk):
         except WordbrushError as error:
             return [*skips(len(CONTROLS) + 2), views.problem(str(error)), *skips(4)]
 
-    def reuse(
-        self, request: gr.Request, event: gr.EventData, stage: Value, listed: Value, *controls: Any
-    ) -> list[Any]:
+    def reuse(self, request: gr.Request, event: gr.EventData, stage: Value, listed: Value, *controls: Any) -> list[Any]:
         """Make a version the new input: what it was to show is now what it shows."""
         try:
             visitor = self.visitor_of(request)

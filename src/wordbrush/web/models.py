@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import ModelError
 
@@ -48,6 +48,11 @@ class Models:
             if name not in self._editors:
                 self._editors[name] = self._load(name)
             return self._editors[name]
+
+    def flags(self, name: str) -> dict[str, Any]:
+        """Return what a command must say to load the same weights the same way, as `edit_command` takes it."""
+        revision = self.editor(name).model.identity.revision or None
+        return {"model": name, "revision": revision, "device": self._options.device, "dtype": self._options.dtype}
 
     def _load(self, name: str) -> Editor:
         from wordbrush.editor import Editor

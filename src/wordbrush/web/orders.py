@@ -146,6 +146,11 @@ class Order:
             "check_inversion": self.check_inversion,
         }
 
+    @property
+    def region_key(self) -> tuple[Any, ...]:
+        """What the region follows from, beside the picture and what was given by hand."""
+        return (self.query, self.reference, self.model, self.contrast_seed, self.settings)
+
     @cached_property
     def settings(self) -> Settings:
         """All switches, for finding the region.

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["build_page"]
 
 RECUT = ("threshold", "grow", "feather", "fill_holes", "drop_specks", "edges", "invert")
+"""Controls that cut the region again at once."""
+
+TYPED = ("query", "reference", "contrast_seed", "flags")
+"""Controls that are typed into, and cut the region again when they are left."""
 
 BLURB = (
     "Say what a picture shows and what it should show instead. **Find the region** shows where the words disagree; "
@@ -181,26 +185,29 @@ def _wire(page: gr.Blocks, parts: Parts, bench: Bench) -> None:
     parts.controls["preset"].input(cutting.preset, [parts.stage, *c], everything, **quick)
     texts = [parts.controls[name] for name in ("query", "reference", "negative")]
     gr.on([text.blur for text in texts], cutting.words, [parts.controls["model"], *texts], [parts.words], **latest)
-    parts.words.choose(cutting.choose_word, [parts.controls["model"], *texts], [*texts, parts.words], **quick)
-    _wire_work(parts, Working(bench, page), c, history, quick)
+    settle: dict[str, Any] = {"fn": cutting.settle, "inputs": [parts.stage, *c], "outputs": [parts.stage]}
+    gr.on([parts.controls[name].blur for name in TYPED], **settle, **latest)
+    chosen = parts.words.choose(cutting.choose_word, [parts.controls["model"], *texts], [*texts, parts.words], **quick)
+    for slow in (chosen, *_wire_work(parts, Working(bench, page), c, history, quick)):
+        slow.then(**settle, **quick)
     _wire_history(parts, History(bench), everything, history, quick)
 
 
-def _wire_work(parts: Parts, do: Working, c: list[Any], history: list[Any], quick: dict[str, Any]) -> None:
+def _wire_work(parts: Parts, do: Working, c: list[Any], history: list[Any], quick: dict[str, Any]) -> list[Any]:
+    """Wire the buttons, and return the events of those that run networks."""
     device: dict[str, Any] = {
         "concurrency_id": DEVICE, "concurrency_limit": 1, "show_progress": "full",
         "show_progress_on": parts.progress, "api_visibility": "private",
     }  # fmt: skip
     seen = [parts.stage, parts.words, parts.progress]
-    for trigger in (parts.find.click, parts.controls["query"].submit, parts.controls["reference"].submit):
-        trigger(do.find, [parts.stage, *c], seen, **device)
-    parts.paint.click(do.paint, [parts.stage, parts.versions, *c], [*seen, *history], **device)
+    starts = (parts.find.click, parts.controls["query"].submit, parts.controls["reference"].submit)
+    work = [start(do.find, [parts.stage, *c], seen, **device) for start in starts]
+    work.append(parts.paint.click(do.paint, [parts.stage, parts.versions, *c], [*seen, *history], **device))
     parts.stop.click(do.stop, None, parts.progress, **quick)
+    return work
 
 
-def _wire_history(
-    parts: Parts, do: History, everything: list[Any], history: list[Any], quick: dict[str, Any]
-) -> None:
+def _wire_history(parts: Parts, do: History, everything: list[Any], history: list[Any], quick: dict[str, Any]) -> None:
     c = [parts.controls[name] for name in CONTROLS]
     given = [parts.stage, parts.versions]
     parts.versions.restore(do.restore, given, [*everything, *history], **quick)

@@ -180,9 +180,7 @@ class Opened:
         session = self.session(editor, order.model, settings.resolution, limits)
         contrast = None
         if order.query and self.given is None:
-            contrast = session.known_contrast(
-                order.query, order.reference, seed=order.contrast_seed, settings=settings
-            )
+            contrast = session.known_contrast(order.query, order.reference, seed=order.contrast_seed, settings=settings)
         shown = session if exact else self._proxy(session, editor, order.model, settings)
         given = self.given_for(settings)
         if contrast is None and given is None and strokes.include is None:

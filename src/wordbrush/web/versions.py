@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -65,8 +65,17 @@ class Version:
     id: str = field(default_factory=new_key)
 
     @classmethod
-    def of(cls, result: EditResult, opened: Opened, order: Order, strokes: Strokes, number: int, seed: int) -> Version:
-        """Keep a result."""
+    def of(
+        cls,
+        result: EditResult,
+        opened: Opened,
+        order: Order,
+        strokes: Strokes,
+        number: int,
+        seed: int,
+        model: Mapping[str, Any],
+    ) -> Version:
+        """Keep a result; `model` is what its command says of the model, see `Models.flags`."""
         name = f"{PurePosixPath(opened.name).stem}-{number}.png"
         given = opened.given_for(order.settings)
         small = result.image.convert("RGB")
@@ -79,7 +88,7 @@ class Version:
             seed=seed,
             preset=order.preset,
             settings=order.settings_for(seed),
-            model=order.model,
+            **model,
             output=name,
             mask=None if given is None else "mask.png",
             include=None if strokes.include is None else "include.png",

@@ -19,6 +19,7 @@ from wordbrush.web.routes import picture_facts
 
 if TYPE_CHECKING:
     from wordbrush.cli.samples import Sample
+    from wordbrush.contrast import Contrast
     from wordbrush.fit import FitPlan
     from wordbrush.models.base import Model, UnknownWord
     from wordbrush.web.pictures import Cut
@@ -47,10 +48,9 @@ def _smaller(size: tuple[int, int], side: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def heat_picture(soft: np.ndarray[Any, Any], fit: FitPlan) -> Image.Image:
-    """Colour a contrast (row, column) in [0, 1], at most 256 pixels a side; alpha is stronger where it is high."""
-    canvas = Mask.from_array(soft).resize(fit.canvas, "linear")
-    laid = Mask.from_array(np.clip(fit.inverse(canvas.values, "linear"), 0.0, 1.0))
+def heat_picture(contrast: Contrast, fit: FitPlan) -> Image.Image:
+    """Colour a contrast, at most 256 pixels a side; alpha is stronger where it is high."""
+    laid = Mask.from_array(contrast.on_picture(fit))
     share = laid.resize(_smaller(laid.size, HEAT_SIDE), "linear").values
     alpha = np.rint((0.35 + 0.5 * share) * 255).astype(np.uint8)
     return Image.fromarray(np.dstack((heat_colours(share), alpha)))
@@ -77,7 +77,6 @@ def empty_stage(samples: Sequence[Sample]) -> dict[str, Any]:
         "strokes": strokes,
         "strokes_key": 0,
         "samples": shown,
-        "busy": False,
     }
 
 
@@ -92,9 +91,9 @@ def stage_view(
         cut: the region, or None where there is none yet.
         strokes: take the place of those on the page.
     """
-    view = {**stage, "picture": picture_facts(opened), "heat": None, "mask": None, "busy": False}
+    view = {**stage, "picture": picture_facts(opened), "heat": None, "mask": None}
     if cut is not None and cut.contrast is not None:
-        view["heat"] = _data_url(heat_picture(cut.contrast.soft, cut.fit))
+        view["heat"] = _data_url(heat_picture(cut.contrast, cut.fit))
     if cut is not None and cut.region is not None:
         view["mask"] = _data_url(mask_picture(cut.region.pixels))
     if strokes is not None:
@@ -223,6 +222,8 @@ def model_facts(model: Model) -> dict[str, str]:
     """Return who a model is, and what its card says in short."""
     who = model.identity
     facts = {"Model": f"{who.name} ({who.family}, {who.parametrisation}) on {who.device}, {who.dtype}"}
+    if who.revision:
+        facts["Revision"] = who.revision
     if who.sha256:
         facts["Weights"] = f"sha256 {who.sha256[:16]}…"
     return facts | {f"Card: {name}": str(value) for name, value in model.card.items()}

@@ -26,7 +26,7 @@ function say(text) {
 }
 
 function free() {
-  return Boolean(props.value.picture) && !props.value.busy && root.dataset.ready === 'true';
+  return Boolean(props.value.picture) && root.dataset.ready === 'true';
 }
 
 function hash(text) {
@@ -130,7 +130,6 @@ function arrange(value) {
   part('empty').hidden = shown;
   part('work').hidden = !shown;
   part('back').hidden = !picture;
-  root.setAttribute('aria-busy', String(Boolean(value.busy)));
   arrangeSamples(value.samples ?? []);
   if (picture) {
     const size = `${picture.width} × ${picture.height}`;
@@ -148,15 +147,12 @@ function arrange(value) {
 /** Buttons and attributes that follow from value, strokes and layers together. */
 function refresh() {
   const { value } = props;
-  const busy = Boolean(value.busy);
-  const still = busy || !value.picture;
+  const still = !value.picture;
   element.querySelectorAll('.work [data-tool], [data-part="size"]').forEach((node) => put(node, 'disabled', still));
   put(part('undo'), 'disabled', still || !strokes.done.length);
   put(part('redo'), 'disabled', still || !strokes.undone.length);
   put(part('clear'), 'disabled', still || !strokes.count);
-  element.querySelectorAll('[data-part="choose"], [data-part="new"], [data-part="mask-choose"]')
-    .forEach((node) => put(node, 'disabled', busy));
-  element.querySelectorAll('[data-sample]').forEach((node) => put(node, 'disabled', busy || opening !== 0));
+  element.querySelectorAll('[data-sample]').forEach((node) => put(node, 'disabled', opening !== 0));
   const there = { heat: value.heat, outline: value.mask, dim: value.mask, strokes: strokes.count };
   element.querySelectorAll('[data-layer]').forEach((button) => {
     const { layer } = button.dataset;
@@ -218,7 +214,6 @@ function shortcut(event) {
   } else {
     const tool = { b: 'add', e: 'remove', v: 'look', escape: 'look' }[key];
     if (!inside || !(tool || key === '[' || key === ']')) return;
-    if (props.value.busy) return;
     if (tool) brush.choose(tool);
     else brush.resize(key === '[' ? -1 : 1);
   }
