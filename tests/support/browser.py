@@ -86,12 +86,13 @@ def launched(*flags: str) -> Iterator[Launched]:
 
 
 @contextmanager
-def served(app: Any) -> Iterator[str]:
-    """Serve an ASGI application on a free loopback port in a thread, and give its address."""
+def served(app: Any, **options: Any) -> Iterator[str]:
+    """Serve an ASGI application on a free loopback port in a thread, and give its address; options as uvicorn's."""
     import uvicorn
 
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_level="error", lifespan="on", ws="none", timeout_graceful_shutdown=1)
+    usual: dict[str, Any] = {"log_level": "error", "lifespan": "on", "ws": "none", "timeout_graceful_shutdown": 1}
+    config = uvicorn.Config(app, **{**usual, **options})
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
@@ -101,7 +102,8 @@ def served(app: Any) -> Iterator[str]:
             raise RuntimeError("the server did not start")
         time.sleep(0.02)
     try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        scheme = "https" if "ssl_keyfile" in options else "http"
+        yield f"{scheme}://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join(10)

@@ -30,7 +30,7 @@ from tests.support.component_page import (
 from tests.support.pictures import encode, scene
 
 if TYPE_CHECKING:
-    from playwright.sync_api import FilePayload, Page
+    from playwright.sync_api import FilePayload, Page, Route
 
 ROOT = "#stage .stage"
 VIEW = "#stage canvas.view"
@@ -245,6 +245,35 @@ def test_late_answers_take_nothing_back(shown: Shown, page: Page) -> None:
     assert told(page, "strokes") == "1"
     shown.give(page, stage=stage_value(picture=facts("p0"), strokes_key=1))
     assert told(page, "picture") == "p1"
+
+
+def test_late_answers_take_nothing_back_while_a_picture_is_still_loading(shown: Shown, page: Page) -> None:
+    held: list[Route] = []
+    page.route("**/picture/slow", lambda route: held.append(route))
+    strokes = {"include": sheet_url((30, 20, 90, 80)), "exclude": None}
+    begun = [
+        stage_value(picture=facts("slow"), strokes=strokes, strokes_key=2),
+        stage_value(picture=None),
+        stage_value(picture=facts("slow"), mask=disc_mask(0.5, 0.5, 0.3)),
+    ]
+    for value in begun:
+        shown.desk.given = {"stage": value}
+        page.click("#give")
+        page.wait_for_timeout(200)
+    assert told(page, "ready") == "false"
+    (slow,) = held
+    slow.continue_()
+    page.wait_for_selector("#stage .stage[data-ready=true]")
+    assert (told(page, "picture"), told(page, "strokes")) == ("slow", "1")
+    assert told(page, "outline") != ""
+
+
+def test_the_first_upload_is_not_taken_back_by_what_came_before_it(shown: Shown) -> None:
+    with shown.page() as page:
+        page.set_input_files("#stage [data-part=file]", [png_file()])
+        shown.desk.wait("opened")
+        shown.give(page, stage=stage_value(picture=None, strokes_key=0))
+        assert told(page, "picture") == "up1"
 
 
 def test_heat_outline_strokes_and_dimming_are_seen_and_can_be_hidden(shown: Shown, page: Page) -> None:

@@ -52,7 +52,7 @@ class Desk:
         """
         visitor = self.bench.visitors.of(request.cookies.get(COOKIE))
         if visitor is None:
-            raise InputError("this page was left alone for too long, and what it held was dropped; reload it")
+            raise InputError("this page was left alone for too long and what it held was dropped, or its cookie is blocked; reload it")
         return visitor
 
     def picture_of(self, visitor: Visitor, stage: Value) -> Opened:

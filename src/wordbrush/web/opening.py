@@ -28,7 +28,7 @@ class Opening(Desk):
             history = self.history_of(visitor, None, newest)
             opened = next(reversed(visitor.pictures.values()), None)
             if opened is None:
-                return [stage, *skips(len(CONTROLS) + 1), views.idle(), *history]
+                return [*skips(len(CONTROLS) + 2), views.idle(), *history]
             order = opened.last
             if order is None:
                 return [views.stage_view(stage, opened, None), *skips(len(CONTROLS) + 1), views.idle(), *history]

@@ -49,7 +49,7 @@ def routes(bench: Bench) -> APIRouter:
 def _visitor(bench: Bench, request: Request) -> Visitor:
     visitor = bench.visitors.of(request.cookies.get(COOKIE))
     if visitor is None:
-        raise HTTPException(403, "this page was left alone for too long; reload it")
+        raise HTTPException(403, "this page was left alone for too long, or its cookie is blocked; reload it")
     return visitor
 
 

@@ -30,3 +30,21 @@ function put(node, name, value) {
 function local(address) {
   return typeof address === 'string' && /^\/(?!\/)/.test(address) ? address : '';
 }
+
+/**
+ * In another site's frame the browser downloads files, and opens tabs, without this page's cookie, and gets nothing: the
+ * page fetches the file itself and hands over its bytes.
+ */
+async function handOver(event) {
+  const link = event.target.closest('a[href]');
+  if (!link || window.self === window.top) return;
+  event.preventDefault();
+  const { href } = link;
+  const name = link.hasAttribute('download') ? link.download || new URL(href).pathname.split('/').pop() : null;
+  const answer = await fetch(href).catch(() => null);
+  const given = answer?.ok ? URL.createObjectURL(await answer.blob()) : href; // the browser says what is not there
+  make('a', { href: given, target: link.target || null, rel: 'noopener', download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(given), 60000);
+}
+
+element.addEventListener('click', handOver);

@@ -11,7 +11,7 @@ let sent = { include: null, exclude: null }; // strokes as last written into the
 let edition = 0; // counts changes of the strokes by hand
 let repeated = 0; // edition that was sent again because an answer was older
 let present = null; // the value as last taken or written here
-let replaced = null; // id of the picture before one just uploaded, until the server has answered
+let replaced; // id of the picture before one just uploaded (null: there was none), until the server has answered
 let choosing = false; // the empty panel is shown although a picture is open
 let opening = 0; // timer while a sample is being opened
 
@@ -189,14 +189,16 @@ function masked({ area }) {
 function take() {
   const { value } = props;
   const id = value.picture?.id ?? null;
-  const older = known !== null && value.strokes_key < known.key;
-  const before = replaced !== null && id === replaced && value.strokes_key === known?.key;
+  const older = value.strokes_key < present.strokes_key;
+  const before = replaced !== undefined && id === replaced && value.strokes_key === present.strokes_key;
   if (before || (older && id !== (present.picture?.id ?? null))) {
     props.value = present;
     return;
   }
-  if (older) props.value = { ...value, strokes: sent, strokes_key: known.key };
-  else replaced = null;
+  if (older) {
+    const drawn = known?.key === present.strokes_key; // else the strokes to draw still wait for their images
+    props.value = { ...value, strokes: drawn ? sent : present.strokes, strokes_key: present.strokes_key };
+  } else replaced = undefined;
   present = props.value;
   apply();
   if (older) repeatStroke();
