@@ -1,4 +1,4 @@
-"""The workbench as a Space: in another site's frame, over HTTPS, in a browser that blocks other sites' cookies."""
+"""The workbench as a Space: behind a proxy, in another site's frame over HTTPS, other sites' cookies blocked."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -45,6 +46,29 @@ def certificate(folder: Path) -> dict[str, str]:
     return {"ssl_keyfile": str(folder / "key.pem"), "ssl_certfile": str(folder / "certificate.pem")}
 
 
+def forwarding(address: str) -> Any:
+    """Return an application that passes everything on to the address, as a proxy does that speaks HTTPS for it."""
+    client = httpx.AsyncClient(base_url=address, trust_env=False, timeout=120)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        body, more = b"", True
+        while more:
+            part = await receive()
+            body, more = body + part.get("body", b""), part.get("more_body", False)
+        place = scope["raw_path"] + b"?" + scope["query_string"]
+        headers = [(n, v) for n, v in scope["headers"] if n != b"connection"] + [(b"x-forwarded-proto", b"https")]
+        request = client.build_request(scope["method"], httpx.URL(address).copy_with(raw_path=place), content=body)
+        request.headers = httpx.Headers(headers)
+        answer = await client.send(request, stream=True)
+        await send({"type": "http.response.start", "status": answer.status_code, "headers": answer.headers.raw})
+        async for piece in answer.aiter_raw():
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await answer.aclose()
+        await send({"type": "http.response.body", "body": b""})
+
+    return app
+
+
 def framing(address: str) -> Any:
     """Return an application with a page that frames the address."""
 
@@ -76,7 +100,8 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
     with ExitStack() as stack:
         # 127.0.0.1 and localhost are one machine, and two sites to a browser.
         app = build_app(space.options_of({}))
-        inside = stack.enter_context(served(app, **secure)).replace("127.0.0.1", "localhost")
+        proxy = forwarding(stack.enter_context(served(app)))
+        inside = stack.enter_context(served(proxy, lifespan="off", **secure)).replace("127.0.0.1", "localhost")
         host = stack.enter_context(served(framing(inside), lifespan="off", **secure))
         yield Places(inside, host, app.state.bench)
 

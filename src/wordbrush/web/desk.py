@@ -52,7 +52,9 @@ class Desk:
         """
         visitor = self.bench.visitors.of(request.cookies.get(COOKIE))
         if visitor is None:
-            raise InputError("this page was left alone for too long and what it held was dropped, or its cookie is blocked; reload it")
+            raise InputError(
+                "this page was left alone for too long and what it held was dropped, or its cookie blocked; reload it"
+            )
         return visitor
 
     def picture_of(self, visitor: Visitor, stage: Value) -> Opened:
