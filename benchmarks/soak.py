@@ -76,7 +76,7 @@ def one_edit(me: Visit, chance: random.Random, sample: Any, log: Log) -> None:
     log.timed("open", lambda: me.upload(sample.path))
     texts = {"query": sample.query, "reference": sample.reference}
     found = log.timed("find", lambda: me.call("find", "click", [me.stage, *me.controls(**texts)]))
-    _told("find", found, 2, log)
+    _told("find", found, 1, log)
     for _ in range(4):
         moved = me.controls(**texts, threshold=round(chance.uniform(0.1, 0.6), 2))
         cut = log.timed("cut", lambda moved=moved: me.call("threshold", "input", [me.stage, *moved]))
@@ -86,9 +86,9 @@ def one_edit(me: Visit, chance: random.Random, sample: Any, log: Log) -> None:
         order = me.controls(**texts, seeds=str(seed))
         data = [me.stage, listed, *order]
         painted = log.timed("paint", lambda data=data: me.call("paint", "click", data))
-        _told("paint", painted, 2, log)
+        _told("paint", painted, 1, log)
         if painted:
-            listed = painted[3]
+            listed = painted[2]
             card = listed["versions"][0]
             log.timed("download", lambda card=card: me.client.get(card["url"]).raise_for_status())
 

@@ -130,7 +130,18 @@ def test_unknown_words_are_named_and_near_ones_can_be_chosen(shown: Shown) -> No
         assert lines[0].startswith("The model does not know “pengiun”. Did you mean")
         assert lines[1] == "The model does not know “qwrt”."
         page.click("#words button")
-        assert shown.desk.wait("choose")[0] == {"field": "to", "word": "pengiun", "near": "penguin"}
+        choice, asked = shown.desk.wait("choose")
+        assert choice == {"field": "to", "word": "pengiun", "near": "penguin"}
+        assert asked["edition"] == 1
+        shown.give(page, words={"words": words[1:], "edition": 1})
+        assert page.locator("#words p").count() == 1
+        # Asked before the choice, answered after it.
+        shown.give(page, words={"words": words, "edition": 0})
+        assert page.locator("#words p").count() == 1
+        shown.give(page, words={"words": words})
+        assert page.locator("#words p").count() == 2
+        page.click("#words button")
+        assert shown.desk.wait("choose", 2)[1]["edition"] == 2
 
 
 def test_progress_shows_bars_and_preview_without_a_jump(shown: Shown) -> None:

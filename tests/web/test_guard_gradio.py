@@ -19,7 +19,7 @@ from wordbrush.web.guard import Guard
 from wordbrush.web.options import Limits, Options
 from wordbrush.web.visitors import COOKIE, Visitors, new_key
 
-SHOWN = "(text) => document.querySelector('#shown textarea, #shown input').value === text"
+SHOWN = "([id, text]) => document.querySelector(`#${id} textarea, #${id} input`).value === text"
 LINK = "(to) => { const a = document.createElement('a'); a.href = to; document.body.append(a); a.click(); }"
 FRAME = "(to) => { const f = document.createElement('iframe'); f.src = to; document.body.append(f); }"
 READ = "(to) => fetch(to, {mode: 'cors', credentials: 'include'}).then(() => 'read', () => 'refused')"
@@ -37,15 +37,16 @@ def page(files: Path) -> gr.Blocks:
 
     blocks: gr.Blocks = gr.Blocks(analytics_enabled=False, title="plain")
     with blocks:
-        text, shown = gr.Textbox(elem_id="text"), gr.Textbox(elem_id="shown")
+        text = gr.Textbox(elem_id="text")
+        upper, turned, picked = (gr.Textbox(elem_id=name) for name in ("upper", "turned", "picked"))
         own = gr.HTML(
             {"n": 0}, html_template="<b>own</b>", elem_id="own",
             js_on_load="element.addEventListener('click', () => { props.value = {n: 7}; trigger('pick', {n: 7}); });",
         )  # fmt: skip
         given, made = gr.File(visible=False), gr.File(visible=False)
-        text.submit(lambda value: value[::-1], [text], [shown])
-        text.input(lambda value: value.upper(), [text], [shown], queue=False, api_visibility="private")
-        own.pick(lambda value: f"picked {value['n']}", [own], [shown], api_visibility="private")
+        text.submit(lambda value: value[::-1], [text], [turned])
+        text.input(lambda value: value.upper(), [text], [upper], queue=False, api_visibility="private")
+        own.pick(lambda value: f"picked {value['n']}", [own], [picked], api_visibility="private")
         gr.Button("go").click(reversed_file, [given], [made], api_name="reverse")
     blocks.queue(api_open=False)
     return blocks
@@ -113,11 +114,11 @@ def test_the_browser_complains_of_nothing(address: str) -> None:
         box.wait_for()
         box.fill("a")
         box.press("b")  # one key: of two, Gradio drops the second where the first still runs
-        tab.wait_for_function(SHOWN, arg="AB")
+        tab.wait_for_function(SHOWN, arg=["upper", "AB"])
         box.press("Enter")
-        tab.wait_for_function(SHOWN, arg="ba")
+        tab.wait_for_function(SHOWN, arg=["turned", "ba"])
         tab.locator("#own b").click()
-        tab.wait_for_function(SHOWN, arg="picked 7")
+        tab.wait_for_function(SHOWN, arg=["picked", "picked 7"])
         elsewhere = tab.evaluate("() => fetch('http://example.com/').then(() => 'reached', () => 'refused')")
         assert elsewhere == "refused"
         assert [line for line in chromium.errors.lines if "example.com" not in line] == []

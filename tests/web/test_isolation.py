@@ -38,7 +38,7 @@ def painted(me: Visit, **changes: Any) -> list[Any]:
 def test_what_is_mine_is_served_to_me_alone(server: Running) -> None:
     with Visit.to(server.address) as me, Visit.to(server.address) as other, httpx.Client(trust_env=False) as nobody:
         facts = me.upload(FOX)
-        card = painted(me)[3]["versions"][0]
+        card = painted(me)[2]["versions"][0]
         mask = f"/wordbrush/mask/{facts['id']}/mask.png"
         addresses = [facts["url"], card["url"], card["thumb"], mask, "/wordbrush/versions.zip"]
         for address in addresses:
@@ -55,11 +55,11 @@ def test_what_is_mine_is_served_to_me_alone(server: Running) -> None:
 def test_events_reach_nothing_of_others(server: Running) -> None:
     with Visit.to(server.address) as me, Visit.to(server.address) as other:
         me.upload(FOX)
-        versions = painted(me)[3]
+        versions = painted(me)[2]
         theirs = versions["versions"][0]["id"]
         outputs = other.call("paint", "click", [me.stage, versions, *other.controls(**TEXTS)])
-        assert outputs[2]["state"] == "failed"
-        assert "closed" in outputs[2]["note"]
+        assert outputs[1]["state"] == "failed"
+        assert "closed" in outputs[1]["note"]
         restored = other.call("versions", "restore", [me.stage, versions], {"id": theirs})
         assert "dropped" in restored[-5]["note"]
         other.call("versions", "remove", [versions], {"id": theirs})
@@ -103,16 +103,16 @@ def test_texts_of_any_kind_are_texts(server: Running, text: str) -> None:
     with Visit.to(server.address) as me:
         me.upload(FOX, name=f"{text[:20]}.png")
         outputs = painted(me, query=text)
-        assert outputs[2]["state"] == "done"
-        assert text in outputs[3]["versions"][0]["title"]
-        assert "<script>" not in outputs[5]
-        assert "onerror=" not in outputs[5].replace("onerror=alert(1)&gt;", "")
+        assert outputs[1]["state"] == "done"
+        assert text in outputs[2]["versions"][0]["title"]
+        assert "<script>" not in outputs[4]
+        assert "onerror=" not in outputs[4].replace("onerror=alert(1)&gt;", "")
 
 
 def test_a_prompt_of_a_hundred_thousand_characters_is_refused_in_a_sentence(server: Running) -> None:
     with Visit.to(server.address) as me:
         me.upload(FOX)
-        told = painted(me, query="fox " * 25_000)[2]
+        told = painted(me, query="fox " * 25_000)[1]
         assert told["state"] == "failed"
         assert "2000" in told["note"].replace(",", "")
 
@@ -153,8 +153,8 @@ def test_nobody_fills_the_queue_alone() -> None:
             painted(me)
         assert "2 of your own jobs" in refused.value.response.text
         _until(lambda: _stopped(server, jobs), 60)
-        assert painted(me)[2]["state"] == "done"
-        assert painted(other)[2]["state"] == "done"
+        assert painted(me)[1]["state"] == "done"
+        assert painted(other)[1]["state"] == "done"
 
 
 def _stopped(server: Running, jobs: list[Any]) -> bool:

@@ -41,7 +41,7 @@ def me(server: Running) -> Iterator[Visit]:
 
 
 def test_finding_and_cutting_by_every_rule(me: Visit, server: Running) -> None:
-    stage, _, told = me.call("find", "click", [me.stage, *me.controls(**TEXTS)])
+    stage, told = me.call("find", "click", [me.stage, *me.controls(**TEXTS)])
     assert told["title"] == "Region found"
     assert stage["heat"].startswith("data:image/png;base64,")
     rows = server.rows
@@ -78,10 +78,10 @@ def test_another_model_brings_its_own_guidance_and_paints(me: Visit, tiny_model:
     assert guidance == 7.5
     order = me.controls(**{**TEXTS, "model": tiny_model, "guidance": guidance, "threshold": 0.1})
     painted = me.call("paint", "click", [me.stage, EMPTY, *order])
-    assert painted[2]["state"] == "done", painted[2]
-    assert f"--model {tiny_model}" in painted[6]
-    assert "--guidance" not in painted[6]
-    assert Path(tiny_model).name in painted[5]
+    assert painted[1]["state"] == "done", painted[1]
+    assert f"--model {tiny_model}" in painted[5]
+    assert "--guidance" not in painted[5]
+    assert Path(tiny_model).name in painted[4]
 
 
 def test_a_model_that_was_not_allowed_is_not_loaded(me: Visit, tmp_path: Path) -> None:
@@ -91,15 +91,16 @@ def test_a_model_that_was_not_allowed_is_not_loaded(me: Visit, tmp_path: Path) -
 
 
 def test_words_are_named_and_replaced(me: Visit) -> None:
-    (named,) = me.call("to", "blur", ["pocket", "a pengiun on snow", "a fxo", ""])
+    (named,) = me.call("to", "blur", [{"words": [], "edition": 3}, "pocket", "a pengiun on snow", "a fxo", ""])
     assert [(word["field"], word["word"], word["near"][0]) for word in named["words"]] == [
         ("to", "pengiun", "penguin"),
         ("from", "fxo", "fox"),
     ]
     choice = {"field": "to", "word": "pengiun", "near": "penguin"}
-    query, reference, _, left = me.call("words", "choose", ["pocket", "a pengiun on snow", "a fxo", ""], choice)
+    query, reference, _, left = me.call("words", "choose", [named, "pocket", "a pengiun on snow", "a fxo", ""], choice)
     assert (query, reference) == ("a penguin on snow", "a fxo")
     assert [word["word"] for word in left["words"]] == ["fxo"]
+    assert (named["edition"], left["edition"]) == (3, 3)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,7 @@ def test_words_are_named_and_replaced(me: Visit) -> None:
 def test_orders_that_cannot_be_carried_out_are_told_in_a_sentence(
     me: Visit, changes: dict[str, Any], part: str
 ) -> None:
-    told = me.call("paint", "click", [me.stage, EMPTY, *me.controls(**{**TEXTS, **changes})])[2]
+    told = me.call("paint", "click", [me.stage, EMPTY, *me.controls(**{**TEXTS, **changes})])[1]
     assert told["state"] == "failed"
     assert part in told["note"]
     assert "\n" not in told["note"]
@@ -157,20 +158,20 @@ def test_a_mask_from_a_file_is_used_and_served_back(me: Visit, tmp_path: Path, s
     bad = me.client.post(f"/wordbrush/mask/{id_}", content=b"no mask")
     assert bad.status_code == 422
     painted = me.call("paint", "click", [me.stage, EMPTY, *me.controls(**TEXTS)])
-    assert "--mask mask.png" in painted[6]
+    assert "--mask mask.png" in painted[5]
 
 
 def test_versions_can_be_restored_used_compared_and_removed(me: Visit) -> None:
     first = me.call("paint", "click", [me.stage, EMPTY, *me.controls(**TEXTS)])
-    second = me.call("paint", "click", [me.stage, first[3], *me.controls(**{**TEXTS, "seeds": "5"})])
-    newest, oldest = second[3]["versions"]
+    second = me.call("paint", "click", [me.stage, first[2], *me.controls(**{**TEXTS, "seeds": "5"})])
+    newest, oldest = second[2]["versions"]
     assert (newest["seed"], oldest["seed"]) == (5, 0)
-    assert second[4]["left"]["label"] == "input: fox.png"
-    picked = me.call("versions", "pick", [second[3]], {"side": "left", "id": oldest["id"]})
+    assert second[3]["left"]["label"] == "input: fox.png"
+    picked = me.call("versions", "pick", [second[2]], {"side": "left", "id": oldest["id"]})
     assert picked[1]["left"]["label"].startswith("1. ")
-    restored = me.call("versions", "restore", [me.stage, second[3]], {"id": oldest["id"]})
+    restored = me.call("versions", "restore", [me.stage, second[2]], {"id": oldest["id"]})
     assert dict(zip(CONTROLS, restored[1 : 1 + len(CONTROLS)], strict=True))["seeds"] == "0"
-    reused = me.call("versions", "reuse", [me.stage, second[3], *me.controls(**TEXTS)], {"id": newest["id"]})
+    reused = me.call("versions", "reuse", [me.stage, second[2], *me.controls(**TEXTS)], {"id": newest["id"]})
     assert reused[0]["picture"]["name"] == newest["name"]
     assert dict(zip(CONTROLS, reused[1 : 1 + len(CONTROLS)], strict=True))["reference"] == TEXTS["query"]
     removed = me.call("versions", "remove", [picked[0]], {"id": newest["id"]})
@@ -180,7 +181,7 @@ def test_versions_can_be_restored_used_compared_and_removed(me: Visit) -> None:
 
 def test_a_version_of_a_picture_with_any_name_can_be_fetched(me: Visit) -> None:
     me.upload(FOX, name="a #b? 100%.png")
-    card = me.call("paint", "click", [me.stage, EMPTY, *me.controls(**TEXTS)])[3]["versions"][0]
+    card = me.call("paint", "click", [me.stage, EMPTY, *me.controls(**TEXTS)])[2]["versions"][0]
     assert card["name"].startswith("a #b? 100%-")
     got = me.client.get(card["url"])
     assert got.status_code == 200
@@ -204,11 +205,11 @@ def test_a_hub_model_is_fetched_where_the_operator_lets_it(
                 painted = visit.call("paint", "click", [visit.stage, EMPTY, *order])
             if not allowed:
                 assert "not in the local hub cache" in told["note"]
-                assert painted[2]["state"] == "failed"
+                assert painted[1]["state"] == "failed"
                 assert remote.requests == 0
-        assert painted[2]["state"] == "done", painted[2]
-        assert f"--model {name} --revision {hub.COMMIT}" in painted[6]
-        assert hub.COMMIT in painted[5]
+        assert painted[1]["state"] == "done", painted[1]
+        assert f"--model {name} --revision {hub.COMMIT}" in painted[5]
+        assert hub.COMMIT in painted[4]
 
 
 def test_words_that_were_changed_take_the_region_off_and_bring_it_back(me: Visit, server: Running) -> None:
@@ -227,10 +228,10 @@ def test_the_command_says_how_the_model_was_loaded(tmp_path: Path, monkeypatch: 
     with running(dtype="bfloat16", device="cpu") as found, Visit.to(found.address) as visit:
         visit.upload(FOX)
         painted = visit.call("paint", "click", [visit.stage, EMPTY, *visit.controls(**TEXTS)])
-        data = visit.client.get(painted[3]["versions"][0]["url"]).content
+        data = visit.client.get(painted[2]["versions"][0]["url"]).content
     monkeypatch.chdir(tmp_path)
     Path("fox.png").write_bytes(FOX.read_bytes())
-    words = shlex.split(painted[6])
+    words = shlex.split(painted[5])
     assert main(words[1:]) == 0
     assert Path("fox-1.png").read_bytes() == data
     plain = [word for word in words[1:] if word not in {"--device", "cpu", "--dtype", "bfloat16"}]

@@ -89,10 +89,11 @@ def compare(**kw: Any) -> gr.HTML:
 def words(**kw: Any) -> gr.HTML:
     """Return the words the model does not know, with near ones as buttons; hidden while there is none.
 
-    Its value is {"words": [{"field", "word", "near": [str]}]}. Event: `choose` {"field", "word", "near"}. `kw` is for
-    `gr.HTML`.
+    Its value is {"words": [{"field", "word", "near": [str]}], "edition": int}. The edition grows with each `choose`
+    {"field", "word", "near"}; a value with a smaller one, as it answers an older question, is not taken, one without
+    always is. `kw` is for `gr.HTML`.
     """
-    return _component("words", {"words": []}, **kw)
+    return _component("words", {"words": [], "edition": 0}, **kw)
 
 
 def progress(**kw: Any) -> gr.HTML:

@@ -81,22 +81,25 @@ class Cutting(Desk):
         except WordbrushError as error:
             return [*skips(len(CONTROLS) + 2), views.problem(str(error))]
 
-    def words(self, request: gr.Request, model: str, *texts: str) -> Value:
-        """Name the words the model does not know."""
+    def words(self, request: gr.Request, listed: Value, model: str, *texts: str) -> Value:
+        """Name the words the model does not know; the answer carries the edition of the question."""
+        asked = {"edition": (listed or {}).get("edition", 0)}
         try:
             found = {
                 name: self.bench.unknown_words(model, text or "")
                 for name, text in zip(FIELDS.values(), texts, strict=True)
             }
         except WordbrushError:
-            return views.words_view({})  # finding or painting says what is wrong with the text
-        return views.words_view(found)
+            return views.words_view({}) | asked  # finding or painting says what is wrong with the text
+        return views.words_view(found) | asked
 
-    def choose_word(self, request: gr.Request, event: gr.EventData, model: str, *texts: str) -> list[Any]:
+    def choose_word(
+        self, request: gr.Request, event: gr.EventData, listed: Value, model: str, *texts: str
+    ) -> list[Any]:
         """Put a known word in an unknown one's place."""
         fields = dict(zip(FIELDS.values(), (text or "" for text in texts), strict=True))
         field, word, near = (str(getattr(event, name)) for name in ("field", "word", "near"))
         if field in fields and word:
             fields[field] = fields[field].replace(word, near)
         changed = tuple(fields.values())
-        return [*changed, self.words(request, model, *changed)]
+        return [*changed, self.words(request, listed, model, *changed)]

@@ -183,12 +183,15 @@ def _wire(page: gr.Blocks, parts: Parts, bench: Bench) -> None:
         cutting.model, [parts.stage, *c], [parts.controls["guidance"], parts.stage, parts.progress], **quick
     )
     parts.controls["preset"].input(cutting.preset, [parts.stage, *c], everything, **quick)
+    work = _wire_work(parts, Working(bench, page), c, history, quick)
     texts = [parts.controls[name] for name in ("query", "reference", "negative")]
-    gr.on([text.blur for text in texts], cutting.words, [parts.controls["model"], *texts], [parts.words], **latest)
+    asked = [parts.words, parts.controls["model"], *texts]
+    starts = [parts.find.click, parts.paint.click, *(text.submit for text in texts[:2])]
+    gr.on([*(text.blur for text in texts), *starts], cutting.words, asked, [parts.words], **latest)
     settle: dict[str, Any] = {"fn": cutting.settle, "inputs": [parts.stage, *c], "outputs": [parts.stage]}
     gr.on([parts.controls[name].blur for name in TYPED], **settle, **latest)
-    chosen = parts.words.choose(cutting.choose_word, [parts.controls["model"], *texts], [*texts, parts.words], **quick)
-    for slow in (chosen, *_wire_work(parts, Working(bench, page), c, history, quick)):
+    chosen = parts.words.choose(cutting.choose_word, asked, [*texts, parts.words], **quick)
+    for slow in (chosen, *work):
         slow.then(**settle, **quick)
     _wire_history(parts, History(bench), everything, history, quick)
 
@@ -199,7 +202,7 @@ def _wire_work(parts: Parts, do: Working, c: list[Any], history: list[Any], quic
         "concurrency_id": DEVICE, "concurrency_limit": 1, "show_progress": "full",
         "show_progress_on": parts.progress, "api_visibility": "private",
     }  # fmt: skip
-    seen = [parts.stage, parts.words, parts.progress]
+    seen = [parts.stage, parts.progress]
     starts = (parts.find.click, parts.controls["query"].submit, parts.controls["reference"].submit)
     work = [start(do.find, [parts.stage, *c], seen, **device) for start in starts]
     work.append(parts.paint.click(do.paint, [parts.stage, parts.versions, *c], [*seen, *history], **device))

@@ -44,15 +44,15 @@ class Working(Desk):
             )
             async for state in found:
                 if not isinstance(state, Done):
-                    yield [gr.skip(), gr.skip(), state]
+                    yield [gr.skip(), state]
             cut = self.bench.cut(opened, order, strokes)
             note = f"{cut.area:.1%} of the picture. Correct it with the threshold or the brush, then paint."
             if cut.area == 0:
                 note = "The region is empty: lower the threshold, or draw it with the brush."
             seen = views.stage_view(stage, opened, cut)
-            yield [seen, self.unknown(order), views.idle(note, "done", "Region found")]
+            yield [seen, views.idle(note, "done", "Region found")]
         except Exception as error:
-            yield [gr.skip(), gr.skip(), _ended(error)]
+            yield [gr.skip(), _ended(error)]
 
     async def paint(self, request: gr.Request, stage: Value, listed: Value, *controls: Any) -> AsyncIterator[list[Any]]:
         """Repaint the region once a seed, and keep the versions."""
@@ -72,13 +72,13 @@ class Working(Desk):
                 history = skips(4)
                 if len(made) > told:
                     told, history = len(made), self.history_of(visitor, left, made[-1].id)
-                yield [gr.skip(), gr.skip(), state, *history]
+                yield [gr.skip(), state, *history]
             seen = self.stage_of(stage, opened, order, strokes)
-            yield [seen, self.unknown(order), _finished(made), *self.history_of(visitor, left, made[-1].id)]
+            yield [seen, _finished(made), *self.history_of(visitor, left, made[-1].id)]
         except Exception as error:
             # What was painted before it stays, and is shown.
             history = self.history_of(visitor, left, made[-1].id) if len(made) > told else skips(4)
-            yield [gr.skip(), gr.skip(), _ended(error), *history]
+            yield [gr.skip(), _ended(error), *history]
 
     async def stop(self, request: gr.Request) -> Any:
         """Stop this tab's jobs: those that wait leave the queue, one that runs ends at its next step and says so."""
