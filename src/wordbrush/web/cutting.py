@@ -83,15 +83,14 @@ class Cutting(Desk):
 
     def words(self, request: gr.Request, listed: Value, model: str, *texts: str) -> Value:
         """Name the words the model does not know; the answer carries the edition of the question."""
-        asked = {"edition": (listed or {}).get("edition", 0)}
         try:
             found = {
                 name: self.bench.unknown_words(model, text or "")
                 for name, text in zip(FIELDS.values(), texts, strict=True)
             }
         except WordbrushError:
-            return views.words_view({}) | asked  # finding or painting says what is wrong with the text
-        return views.words_view(found) | asked
+            found = {}  # finding or painting says what is wrong with the text
+        return views.words_view(found) | {"edition": (listed or {}).get("edition", 0)}
 
     def choose_word(
         self, request: gr.Request, event: gr.EventData, listed: Value, model: str, *texts: str
