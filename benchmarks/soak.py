@@ -25,7 +25,7 @@ import psutil
 from PIL import Image
 
 from tests.support.workbench import Visit, free_port
-from wordbrush.cli.samples import load_samples
+from wordbrush.picture.samples import load_samples
 
 GROWTH = 0.10
 PERCENTILES = (50, 90, 99)

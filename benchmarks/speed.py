@@ -85,7 +85,7 @@ class Side:
 
 def load_pipeline(source: str) -> Any:
     """Load the checkpoint once; both sides use these modules."""
-    from wordbrush.models.quiet import quiet
+    from wordbrush.models.checkpoint.quiet import quiet
 
     folder = (
         Path(__file__).parents[1] / "src" / "wordbrush" / "models" / "pocket" if source == "pocket" else Path(source)
@@ -102,7 +102,7 @@ def peer(pipeline: Any, picture: Image.Image, steps: int, guidance: float) -> Ca
     """Return one whole edit by diffusers with its defaults: mask, inversion, decode."""
     from diffusers import DDIMInverseScheduler, DDIMScheduler, StableDiffusionDiffEditPipeline
 
-    from wordbrush.models.quiet import quiet
+    from wordbrush.models.checkpoint.quiet import quiet
 
     config = pipeline.scheduler.config
     with quiet():  # it announces its retirement

@@ -18,10 +18,10 @@ from PIL import Image
 
 from wordbrush import Editor
 from wordbrush.cli.options import bound
-from wordbrush.cli.samples import Sample, load_samples
 from wordbrush.files import write_atomic
-from wordbrush.panel import make_panel, make_sheet
-from wordbrush.provenance import encode_image
+from wordbrush.picture.panel import make_panel, make_sheet
+from wordbrush.picture.samples import Sample, load_samples
+from wordbrush.record.provenance import encode_image
 from wordbrush.settings import Settings
 
 DOCS = Path(__file__).resolve().parent

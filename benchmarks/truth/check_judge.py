@@ -28,7 +28,7 @@ from .generation import Share, wilson
 from .lessons import lesson
 
 if TYPE_CHECKING:
-    from wordbrush.codec import Codec
+    from wordbrush.models.codec import Codec
 
 _CHUNK = 8
 

@@ -79,9 +79,10 @@ def draw(editor: Editor, texts: Sequence[str], guidance: float, steps: int, seed
     """Yield a picture (height, width, RGB) for each text, from pure noise, with DDIM."""
     import torch
 
-    from wordbrush import Settings, noise
-    from wordbrush.denoiser import Conditioning
-    from wordbrush.solvers import decode
+    from wordbrush import Settings
+    from wordbrush.diffusion import noise
+    from wordbrush.diffusion.denoiser import Conditioning
+    from wordbrush.diffusion.solvers import decode
 
     engine, settings = editor.engine, Settings()
     levels = engine.model.schedule.grid(steps)

@@ -17,8 +17,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wordbrush.contrast import Contrast
     from wordbrush.editor import Editor
+    from wordbrush.engine.events import Event
     from wordbrush.errors import (
         Cancelled,
         InputError,
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
         UnsafeWeightsError,
         WordbrushError,
     )
-    from wordbrush.events import Event
-    from wordbrush.mask import Mask
-    from wordbrush.picture import Picture
-    from wordbrush.provenance import Provenance, read_provenance
+    from wordbrush.picture.picture import Picture
+    from wordbrush.record.provenance import Provenance, read_provenance
+    from wordbrush.region.mask import Mask
+    from wordbrush.region.threshold import Contrast
     from wordbrush.result import EditRequest, EditResult
     from wordbrush.session import Session
     from wordbrush.settings import PRESETS, Settings
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "contrast": ("Contrast",),
+    "region.threshold": ("Contrast",),
     "editor": ("Editor",),
     "errors": (
         "Cancelled",
@@ -60,10 +60,10 @@ _HOMES = {
         "UnsafeWeightsError",
         "WordbrushError",
     ),
-    "events": ("Event",),
-    "mask": ("Mask",),
-    "picture": ("Picture",),
-    "provenance": ("Provenance", "read_provenance"),
+    "engine.events": ("Event",),
+    "region.mask": ("Mask",),
+    "picture.picture": ("Picture",),
+    "record.provenance": ("Provenance", "read_provenance"),
     "result": ("EditRequest", "EditResult"),
     "session": ("Session",),
     "settings": ("PRESETS", "Settings"),

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, overload
 
 import torch
 
-from wordbrush.engine import Engine
-from wordbrush.events import Callback, Event
-from wordbrush.mask import Mask
-from wordbrush.picture import Picture
+from wordbrush.engine.engine import Engine
+from wordbrush.engine.events import Callback, Event
+from wordbrush.picture.picture import Picture
 from wordbrush.records import result_of
-from wordbrush.region import Region, found_mask, region_of
+from wordbrush.region.mask import Mask
+from wordbrush.region.region import Region, found_mask, region_of
 from wordbrush.report import Ledger, Plan
 from wordbrush.result import EditRequest, EditResult, MaskLike, Queries, as_mask
 from wordbrush.session import Session, pixels_of
@@ -30,8 +30,8 @@ from wordbrush.walks import batch_size, batches, extend, repaint, reusable
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from wordbrush.contrast import Contrast
-    from wordbrush.models.base import Model
+    from wordbrush.models.model import Model
+    from wordbrush.region.threshold import Contrast
 
 __all__ = ["Editor", "Job", "run"]
 
@@ -291,7 +291,7 @@ class Editor:
         settings: Settings | None = None,
     ) -> Plan:
         """Say what an edit of a picture of `size` (width, height) would cost, without running the network."""
-        from wordbrush.picture import plan_fit
+        from wordbrush.picture.picture import plan_fit
 
         chosen, model = settings or Settings(), self.model
         fit = plan_fit(size, grid=model.codec.factor, resolution=chosen.resolution or model.resolution)

@@ -6,7 +6,7 @@ import base64
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from wordbrush.provenance import SCHEMA_VERSION, Provenance, package_versions
+from wordbrush.record.provenance import SCHEMA_VERSION, Provenance, package_versions
 from wordbrush.report import Ledger, Report
 from wordbrush.result import EditResult
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from wordbrush.editor import Job
-    from wordbrush.engine import Engine
-    from wordbrush.mask import Mask
+    from wordbrush.engine.engine import Engine
+    from wordbrush.region.mask import Mask
 
 __all__ = ["result_of"]
 

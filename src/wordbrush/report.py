@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from wordbrush.numerics import NotFiniteError
+from wordbrush.diffusion.faults import NotFiniteError
 
 __all__ = ["Ledger", "Memory", "Plan", "Report"]
 

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wordbrush.fit import FitPlan
-from wordbrush.mask import Mask
-from wordbrush.picture import Picture
-from wordbrush.provenance import Provenance, save_image
+from wordbrush.picture.fit import FitPlan
+from wordbrush.picture.picture import Picture
+from wordbrush.record.provenance import Provenance, save_image
+from wordbrush.region.mask import Mask
 from wordbrush.settings import Settings
 
 if TYPE_CHECKING:
-    from wordbrush.contrast import Contrast
+    from wordbrush.region.threshold import Contrast
     from wordbrush.report import Report
 
 __all__ = ["EditRequest", "EditResult", "MaskLike", "Queries", "as_mask", "requests_of"]
@@ -138,7 +138,7 @@ class EditResult:
 
     def panel(self, *, tile: int = 256) -> Image.Image:
         """Return input | contrast | mask | result side by side."""
-        from wordbrush.panel import make_panel
+        from wordbrush.picture.panel import make_panel
 
         return make_panel(self.picture.srgb, self.contrast, self.mask, np.asarray(self.image.convert("RGB")), tile=tile)
 

@@ -14,24 +14,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wordbrush.cache import Cache
-from wordbrush.contrast import Contrast, rescale
+from wordbrush.diffusion.solvers import decode
+from wordbrush.engine.events import Callback, Event
+from wordbrush.engine.store import Cache
 from wordbrush.errors import SettingsError
-from wordbrush.events import Callback, Event
-from wordbrush.mask import Mask
-from wordbrush.outline import guided
-from wordbrush.picture import plan_fit
-from wordbrush.region import found_mask, region_of
+from wordbrush.picture.picture import plan_fit
+from wordbrush.region.mask import Mask
+from wordbrush.region.outline import guided
+from wordbrush.region.region import found_mask, region_of
+from wordbrush.region.threshold import Contrast, rescale
 from wordbrush.report import Ledger, Memory
 from wordbrush.settings import Settings, resolve
-from wordbrush.solvers import decode
 from wordbrush.walks import extend
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from wordbrush.engine import Engine
-    from wordbrush.picture import Picture
+    from wordbrush.engine.engine import Engine
+    from wordbrush.picture.picture import Picture
     from wordbrush.result import EditResult, MaskLike, Queries
 
 __all__ = ["Session", "pixels_of"]

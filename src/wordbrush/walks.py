@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
-from wordbrush import noise
-from wordbrush.denoiser import Conditioning
-from wordbrush.events import Callback, Event
+from wordbrush.diffusion import noise
+from wordbrush.diffusion.denoiser import Conditioning
+from wordbrush.diffusion.solvers import State, decode, invert
+from wordbrush.engine.events import Callback, Event
 from wordbrush.report import Ledger
-from wordbrush.solvers import State, decode, invert
 
 if TYPE_CHECKING:
     from wordbrush.editor import Job
-    from wordbrush.engine import Engine
+    from wordbrush.engine.engine import Engine
     from wordbrush.session import Session
     from wordbrush.settings import Settings
 

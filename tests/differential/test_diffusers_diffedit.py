@@ -22,12 +22,13 @@ from torch import Tensor
 
 from tests.support import tiny
 from tests.support.closed_forms import rms
-from wordbrush.contrast import Contrast, differences, disagreement, rescale
-from wordbrush.denoiser import Conditioning, NetworkDenoiser, Parametrisation
-from wordbrush.mask import Mask
-from wordbrush.schedule import Level, Schedule, depth_of, schedule_from_config
+from wordbrush.diffusion.contrast import differences, disagreement
+from wordbrush.diffusion.denoiser import Conditioning, NetworkDenoiser, Parametrisation
+from wordbrush.diffusion.schedule import Level, Schedule, depth_of, schedule_from_config
+from wordbrush.diffusion.solvers import decode, invert
+from wordbrush.region.mask import Mask
+from wordbrush.region.threshold import Contrast, rescale
 from wordbrush.settings import Settings
-from wordbrush.solvers import decode, invert
 
 PRESET = Settings.from_preset("diffusers")
 WIDTHS: dict[tiny.Kind, int] = {"sd1": 32, "sd2": 48}

@@ -24,7 +24,7 @@ from diffusers import (
     PNDMScheduler,
 )
 
-from wordbrush.schedule import DiscreteSchedule, FlowSchedule, schedule_from_config
+from wordbrush.diffusion.schedule import DiscreteSchedule, FlowSchedule, schedule_from_config
 
 SPACINGS = ["leading", "linspace", "trailing"]
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}

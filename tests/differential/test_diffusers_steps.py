@@ -23,9 +23,9 @@ from diffusers import DDIMInverseScheduler, DDIMScheduler, FlowMatchEulerDiscret
 from torch import Tensor
 
 from tests.support.closed_forms import gaussian_network, rms, round_trip, rows, stable_diffusion, unit_noise
-from wordbrush.denoiser import Conditioning, NetworkDenoiser, Parametrisation, convert
-from wordbrush.schedule import DiscreteSchedule, schedule_from_config
-from wordbrush.solvers import decode, invert, step
+from wordbrush.diffusion.denoiser import Conditioning, NetworkDenoiser, Parametrisation, convert
+from wordbrush.diffusion.schedule import DiscreteSchedule, schedule_from_config
+from wordbrush.diffusion.solvers import decode, invert, step
 
 KINDS: list[Parametrisation] = ["epsilon", "v_prediction", "sample"]
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}

@@ -26,7 +26,7 @@ from tests.support.closed_forms import rms
 from wordbrush import Editor
 from wordbrush.evaluation.peers.leditspp import all_channels
 from wordbrush.evaluation.peers.pipelines import Pipelines, pipelines_of
-from wordbrush.models.quiet import quiet
+from wordbrush.models.checkpoint.quiet import quiet
 from wordbrush.settings import Settings
 
 QUERY, REFERENCE = "a zebra on grass", "a horse on grass"

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from tests.support.command import Command
-from wordbrush.cli.samples import load_samples
 from wordbrush.errors import InputError
-from wordbrush.provenance import read_provenance
+from wordbrush.picture.samples import load_samples
+from wordbrush.record.provenance import read_provenance
 
 
 def test_demo_makes_the_panel_and_prints_its_path(wordbrush: Command, tmp_path: Path) -> None:

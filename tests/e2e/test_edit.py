@@ -14,7 +14,7 @@ from tests.support.command import Command, mask_file, picture_file
 from wordbrush.commands import edit_command
 from wordbrush.editor import Editor
 from wordbrush.errors import ProvenanceError
-from wordbrush.provenance import encode_image, read_provenance
+from wordbrush.record.provenance import encode_image, read_provenance
 from wordbrush.settings import Settings
 
 TEXTS = ("--from", "a horse on grass", "--to", "a zebra on grass")

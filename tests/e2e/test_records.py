@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from tests.support import tiny
 from tests.support.command import Command, mask_file, picture_file
-from wordbrush.provenance import encode_image, read_provenance
+from wordbrush.record.provenance import encode_image, read_provenance
 
 TEXTS = ("--from", "a horse", "--to", "a zebra")
 

@@ -20,7 +20,7 @@ from PIL import Image
 from tests.support.browser import Launched, launched
 from tests.support.workbench import Running, running
 from wordbrush.cli import main
-from wordbrush.cli.samples import samples_folder
+from wordbrush.picture.samples import samples_folder
 from wordbrush.web.options import Limits
 
 if TYPE_CHECKING:

@@ -17,14 +17,14 @@ from torch import Tensor
 
 from tests.support import tiny, toy
 from tests.support.closed_forms import Gaussian, rows, stable_diffusion
-from wordbrush.denoiser import Conditioning, NetworkDenoiser
+from wordbrush.diffusion.denoiser import Conditioning, NetworkDenoiser
+from wordbrush.diffusion.schedule import FlowSchedule
 from wordbrush.editor import Editor
 from wordbrush.errors import InputError, ModelError
 from wordbrush.evaluation import lipschitz
 from wordbrush.evaluation.bounds import Bounds, estimate_bounds
 from wordbrush.evaluation.bounds_page import as_csv, render
 from wordbrush.evaluation.proposition import crossing, encode_bound, gronwall_bound, noise_bound, tau_of
-from wordbrush.schedule import FlowSchedule
 from wordbrush.settings import Settings
 
 SETTINGS = Settings(steps=10, guidance=3.0)

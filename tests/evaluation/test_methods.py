@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from tests.support import tiny, toy
-from wordbrush import noise
+from wordbrush.diffusion import noise
+from wordbrush.diffusion.solvers import decode
 from wordbrush.editor import Editor
 from wordbrush.errors import InputError
 from wordbrush.evaluation import _walks as walks
@@ -19,7 +20,6 @@ from wordbrush.evaluation.items import Outcome, Task
 from wordbrush.evaluation.methods import METHODS, ilvr
 from wordbrush.session import Session
 from wordbrush.settings import Settings
-from wordbrush.solvers import decode
 
 Bytes = NDArray[np.uint8]
 

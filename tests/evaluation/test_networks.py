@@ -32,7 +32,7 @@ from wordbrush.evaluation.networks import (
 from wordbrush.evaluation.networks.backbones import BACKBONES, BackboneName
 from wordbrush.evaluation.networks.inception import FILE
 from wordbrush.evaluation.networks.lpips import LpipsModule
-from wordbrush.models.digests import file_digest
+from wordbrush.models.checkpoint.digests import file_digest
 
 NETS: tuple[BackboneName, ...] = ("alex", "squeeze", "vgg")
 KINDS: tuple[NetworkKind, ...] = ("lpips", "clip", "inception", "features", "classifier", "structure")

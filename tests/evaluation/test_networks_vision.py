@@ -26,7 +26,7 @@ from wordbrush.evaluation.networks import (
 )
 from wordbrush.evaluation.networks.preparing import _from_table, batches
 from wordbrush.evaluation.networks.vision import PIE_STRUCTURE
-from wordbrush.models.quiet import quiet
+from wordbrush.models.checkpoint.quiet import quiet
 
 SIZES = [(48, 40), (33, 71), (32, 32), (100, 57), (35, 34)]
 

@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 
 from tests.support import tiny
 from wordbrush.editor import Editor, Job
-from wordbrush.engine import Engine
-from wordbrush.mask import Mask
+from wordbrush.engine.engine import Engine
 from wordbrush.models import load_model
-from wordbrush.region import Region
+from wordbrush.region.mask import Mask
+from wordbrush.region.region import Region
 from wordbrush.report import Ledger
 from wordbrush.result import EditRequest, EditResult
 from wordbrush.settings import Settings
 from wordbrush.walks import extend, repaint
 
 if TYPE_CHECKING:
-    from wordbrush.models.base import Model
+    from wordbrush.models.model import Model
 
 QUICK = Settings(steps=6, maps=3)
 KINDS: list[tiny.Kind] = ["sd1", "sd2"]

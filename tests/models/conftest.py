@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import tiny
 from wordbrush.models import Model, load_model
-from wordbrush.models.quiet import quiet
+from wordbrush.models.checkpoint.quiet import quiet
 
 
 @pytest.fixture(scope="session")

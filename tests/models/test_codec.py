@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tests.support import tiny
-from wordbrush.codec import AutoencoderCodec, IdentityCodec
-from wordbrush.numerics import NotFiniteError
+from wordbrush.diffusion.faults import NotFiniteError
+from wordbrush.models.codec import AutoencoderCodec, IdentityCodec
 
 
 def pixels(rows: int = 1, side: int = 32, seed: int = 0) -> torch.Tensor:

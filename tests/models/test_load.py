@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from tests.support import tiny
-from wordbrush.denoiser import Conditioning
+from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.errors import ModelError, ResourceError, SettingsError
 from wordbrush.models import Model, load_model
-from wordbrush.models.quiet import quiet
+from wordbrush.models.checkpoint.quiet import quiet
 from wordbrush.models.text import EMBEDDING
 
 pytestmark = pytest.mark.usefixtures("closed_network")
@@ -300,7 +300,7 @@ def test_dtype_is_the_networks_alone(checkpoints: Path) -> None:
 
 def test_network_is_the_unet_called_by_hand(checkpoints: Path) -> None:
     """Per-item timesteps too, and x in another precision than the network."""
-    from wordbrush.models.stable_diffusion import UNetNetwork
+    from wordbrush.models.families.stable_diffusion import UNetNetwork
 
     unet = tiny.unet()
     x = torch.randn(3, tiny.CHANNELS, 16, 16, dtype=torch.float64)
@@ -333,7 +333,7 @@ def test_parts_that_the_libraries_cannot_read_are_named(checkpoints: Path, tmp_p
 
 
 def test_memory_that_runs_out_while_loading_is_a_resource_error() -> None:
-    from wordbrush.models.components import translated
+    from wordbrush.models.checkpoint.parts import translated
 
     with pytest.raises(ResourceError, match="out of memory"), translated("the unet cannot be loaded"):
         raise torch.OutOfMemoryError("CUDA out of memory.")

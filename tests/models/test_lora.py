@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.support import tiny
-from wordbrush.denoiser import Conditioning
+from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.errors import ModelError, SettingsError, UnsafeWeightsError
 from wordbrush.models import Model, load_model
 from wordbrush.models.text import EMBEDDING

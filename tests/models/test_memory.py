@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from tests.support import tiny
-from wordbrush.codec import AutoencoderCodec, IdentityCodec
-from wordbrush.denoiser import Conditioning, Denoiser, Prediction
+from wordbrush.diffusion.denoiser import Conditioning, Denoiser, Prediction
+from wordbrush.diffusion.faults import NotFiniteError, is_out_of_memory
+from wordbrush.diffusion.schedule import Level
+from wordbrush.engine.memory import Chunked, ChunkedCodec
 from wordbrush.errors import ResourceError, SettingsError
-from wordbrush.memory import Chunked, ChunkedCodec, is_out_of_memory
 from wordbrush.models import Model
-from wordbrush.numerics import NotFiniteError
-from wordbrush.schedule import Level
+from wordbrush.models.codec import AutoencoderCodec, IdentityCodec
 
 
 class Limited:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.models.test_load import output, weights_of
 from wordbrush.models import Model, load_model
-from wordbrush.models.digests import file_digest
+from wordbrush.models.checkpoint.digests import file_digest
 
 pytestmark = pytest.mark.usefixtures("closed_network")
 

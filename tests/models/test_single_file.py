@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from tests.support import tiny
 from wordbrush.errors import ModelError, SettingsError
 from wordbrush.models import load_model
-from wordbrush.models.configs import built_in
-from wordbrush.models.weights import read_header
+from wordbrush.models.checkpoint.weights import read_header
+from wordbrush.models.families.stable_diffusion_configs import built_in
 
 pytestmark = pytest.mark.usefixtures("closed_network")
 
@@ -39,7 +39,7 @@ def test_tokenizer_of_another_model_does_not_pass(checkpoints: Path) -> None:
 
 
 def test_clip_vocabulary_is_found_in_the_hub_cache(checkpoints: Path, empty_cache: Path) -> None:
-    from wordbrush.models.single_file import _cached_tokenizer
+    from wordbrush.models.families.stable_diffusion_file import _cached_tokenizer
 
     folder = empty_cache / "models--some--one" / "snapshots" / ("0" * 40) / "tokenizer"
     folder.mkdir(parents=True)
@@ -100,7 +100,7 @@ def test_parametrisation_can_be_given(checkpoints: Path) -> None:
 
 
 def test_parametrisation_told_by_the_file_is_believed(tmp_path: Path) -> None:
-    from wordbrush.models.single_file import _told_parametrisation
+    from wordbrush.models.families.stable_diffusion_file import _told_parametrisation
 
     path = tmp_path / "told.safetensors"
     for told, expected in (("epsilon", "epsilon"), ("v", "v_prediction"), ("", "v_prediction")):

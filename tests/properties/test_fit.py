@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tests.support.pictures import scene
 from wordbrush.errors import InputError, SettingsError
-from wordbrush.picture import FitPlan, Picture, Resample, plan_fit
+from wordbrush.picture.picture import FitPlan, Picture, Resample, plan_fit
 
 ci = settings(max_examples=100, derandomize=True, deadline=None)
 few = settings(max_examples=40, derandomize=True, deadline=None)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from wordbrush.mask import Mask, ResizeRule
+from wordbrush.region.mask import Mask, ResizeRule
 
 laws = settings(max_examples=60, derandomize=True, deadline=None)
 RULES: tuple[ResizeRule, ...] = ("nearest", "linear", "area", "any")

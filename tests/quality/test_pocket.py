@@ -18,7 +18,7 @@ from PIL import Image
 
 from tests.support import heldout
 from wordbrush.editor import Editor
-from wordbrush.engine import Engine
+from wordbrush.engine.engine import Engine
 from wordbrush.settings import Settings
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.support.command import Command, command_of, picture_file
 from wordbrush.cli.terminal import one_line
-from wordbrush.provenance import Provenance, encode_image
+from wordbrush.record.provenance import Provenance, encode_image
 from wordbrush.settings import Settings
 
 FLAGS = [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(Settings)]
@@ -123,7 +123,7 @@ def test_a_forged_name_points_nowhere_else(wordbrush: Command, tmp_path: Path, n
 
 
 def test_forged_masks_and_switches_are_refused(wordbrush: Command, tmp_path: Path) -> None:
-    from wordbrush.picture import Picture
+    from wordbrush.picture.picture import Picture
 
     picture = picture_file(tmp_path / "in.png")
     source = {"name": "in.png", "sha256": Picture.open(picture).sha256, "width": 61, "height": 47}
@@ -143,7 +143,7 @@ def test_forged_masks_and_switches_are_refused(wordbrush: Command, tmp_path: Pat
 def test_a_forged_model_is_not_fetched(wordbrush: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import socket
 
-    from wordbrush.picture import Picture
+    from wordbrush.picture.picture import Picture
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a socket was opened")

@@ -21,7 +21,7 @@ from PIL import Image, ImageFile
 from tests.support.hostile import BOMBS, STRUCTURES, ZEROS, chunk, grey_tiff, png, rle_bmp, tiff
 from tests.support.pictures import LOSSLESS, encode, rgb_profile, scene
 from wordbrush.errors import PictureError
-from wordbrush.picture import MAX_BYTES, SUPPORTED, Picture
+from wordbrush.picture.picture import MAX_BYTES, SUPPORTED, Picture
 
 SECONDS = 1.0
 MEGABYTES = 300
@@ -57,7 +57,7 @@ def test_bombs_take_no_memory() -> None:
     code = """
 import resource, sys
 from tests.support.hostile import BOMBS, STRUCTURES
-from wordbrush.picture import Picture
+from wordbrush.picture.picture import Picture
 from wordbrush.errors import PictureError
 files = [make() for make in (*BOMBS.values(), *STRUCTURES.values())]
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

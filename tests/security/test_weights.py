@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 from tests.support import tiny
 from wordbrush.errors import ModelError, UnsafeWeightsError
 from wordbrush.models import load_model
-from wordbrush.models.quiet import quiet
-from wordbrush.models.weights import MAX_HEADER_BYTES, read_header
+from wordbrush.models.checkpoint.quiet import quiet
+from wordbrush.models.checkpoint.weights import MAX_HEADER_BYTES, read_header
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +231,7 @@ def test_weights_that_are_not_finite_are_named(folder: Path, tmp_path: Path, fil
 
 
 def test_digest_does_not_depend_on_order_and_notices_a_changed_file(folder: Path, tmp_path: Path) -> None:
-    from wordbrush.models.digests import digest_files
+    from wordbrush.models.checkpoint.digests import digest_files
 
     files = {name: folder / name / "diffusion_pytorch_model.safetensors" for name in ("unet", "vae")}
     assert digest_files(files) == digest_files(dict(reversed(files.items())))

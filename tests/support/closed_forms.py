@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from wordbrush.denoiser import Conditioning, Network, NetworkDenoiser, Parametrisation, Prediction, reanchored
-from wordbrush.schedule import DiscreteSchedule, FlowSchedule, Level, schedule_from_config
-from wordbrush.solvers import InversionLabel, decode, invert
+from wordbrush.diffusion.denoiser import Conditioning, Network, NetworkDenoiser, Parametrisation, Prediction, reanchored
+from wordbrush.diffusion.schedule import DiscreteSchedule, FlowSchedule, Level, schedule_from_config
+from wordbrush.diffusion.solvers import InversionLabel, decode, invert
 
 SD = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1}
 

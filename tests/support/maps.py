@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from wordbrush.contrast import Contrast, Rescale, rescale
+from wordbrush.region.threshold import Contrast, Rescale, rescale
 
 Map = NDArray[np.float32]
 

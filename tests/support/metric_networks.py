@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from tests.support import tiny
 from wordbrush.evaluation.networks.backbones import BackboneName
 from wordbrush.evaluation.networks.lpips import LpipsModule
-from wordbrush.models.quiet import quiet
+from wordbrush.models.checkpoint.quiet import quiet
 
 SIDE = 32
 """Native side of the tiny vision networks in pixels."""

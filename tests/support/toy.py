@@ -12,12 +12,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from wordbrush.codec import IdentityCodec
-from wordbrush.denoiser import Conditioning, NetworkDenoiser
+from wordbrush.diffusion.denoiser import Conditioning, NetworkDenoiser
+from wordbrush.diffusion.schedule import schedule_from_config
 from wordbrush.editor import Editor
-from wordbrush.engine import Engine
-from wordbrush.models.base import Model, ModelIdentity, Prompt, UnknownWord
-from wordbrush.schedule import schedule_from_config
+from wordbrush.engine.engine import Engine
+from wordbrush.models.codec import IdentityCodec
+from wordbrush.models.model import Model, ModelIdentity, Prompt, UnknownWord
 
 SD = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1}
 BRIGHTNESS = {"dark": -0.5, "grey": 0.0, "light": 0.5}

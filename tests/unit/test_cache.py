@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wordbrush.cache import Cache
+from wordbrush.engine.store import Cache
 
 
 def test_what_is_put_is_found_under_its_kind_and_key() -> None:

@@ -13,18 +13,10 @@ from torch import Tensor
 from tests.support import tiny
 from tests.support.closed_forms import stable_diffusion
 from tests.support.maps import Map, bump, contrast_of, maps
-from wordbrush import noise
-from wordbrush.contrast import (
-    Contrast,
-    Norm,
-    Rescale,
-    Rule,
-    Sign,
-    differences,
-    disagreement,
-    rescale,
-)
-from wordbrush.denoiser import Conditioning, Counted, NetworkDenoiser
+from wordbrush.diffusion import noise
+from wordbrush.diffusion.contrast import Norm, Sign, differences, disagreement
+from wordbrush.diffusion.denoiser import Conditioning, Counted, NetworkDenoiser
+from wordbrush.region.threshold import Contrast, Rescale, Rule, rescale
 
 SHAPE = (4, 8, 8)
 Z0 = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(0))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.support.closed_forms import gaussian_network, posterior, rows, stable_diffusion, unit_noise
-from wordbrush.denoiser import (
+from wordbrush.diffusion.denoiser import (
     Conditioning,
     Counted,
     Guided,
@@ -19,9 +19,9 @@ from wordbrush.denoiser import (
     convert,
     reanchored,
 )
+from wordbrush.diffusion.guidance import combine
+from wordbrush.diffusion.schedule import FlowSchedule, Level
 from wordbrush.errors import ModelError
-from wordbrush.guidance import combine
-from wordbrush.schedule import FlowSchedule, Level
 
 KINDS: tuple[Parametrisation, ...] = get_args(Parametrisation)
 VARIANCE_PRESERVING: tuple[Parametrisation, ...] = ("epsilon", "v_prediction", "sample")

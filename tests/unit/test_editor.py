@@ -14,9 +14,9 @@ from PIL import Image
 
 from tests.support import toy
 from wordbrush.editor import Editor
+from wordbrush.engine.events import Event
 from wordbrush.errors import Cancelled, MaskError, NumericsError, PictureError, SettingsError
-from wordbrush.events import Event
-from wordbrush.mask import Mask
+from wordbrush.region.mask import Mask
 from wordbrush.result import EditRequest, EditResult
 from wordbrush.settings import Settings
 
@@ -313,7 +313,7 @@ def test_not_finite_network_is_reported_with_stage_and_step() -> None:
     real, calls = made.model.denoiser, itertools.count()
 
     def broken(*arguments: object, **keywords: object) -> object:
-        from wordbrush.numerics import check_items
+        from wordbrush.diffusion.faults import check_items
 
         prediction = real(*arguments, **keywords)  # type: ignore[arg-type]
         if next(calls) == 4:

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from wordbrush.errors import MaskError, OutputError
-from wordbrush.mask import Mask
+from wordbrush.region.mask import Mask
 
 
 def drawing(*rows: str) -> Mask:
@@ -385,7 +385,7 @@ def test_combine_resizes_to_this_mask() -> None:
 
 def test_import_is_light() -> None:
     code = (
-        "import sys, wordbrush.mask, wordbrush.provenance, wordbrush.files\n"
+        "import sys, wordbrush.region.mask, wordbrush.record.provenance, wordbrush.files\n"
         "heavy = {'torch', 'scipy', 'diffusers', 'transformers'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

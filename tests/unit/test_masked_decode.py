@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from tests.support.closed_forms import constant, rms, round_trip, rows, stable_diffusion, unit_noise
-from wordbrush.schedule import depth_of
-from wordbrush.solvers import State, decode, held, invert
+from wordbrush.diffusion.schedule import depth_of
+from wordbrush.diffusion.solvers import State, decode, held, invert
 
 Soft = Literal["strength", "blend"]
 SHAPE = (2, 4, 8, 8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from wordbrush.noise import normal
+from wordbrush.diffusion.noise import normal
 
 SHAPE = (4, 32, 32)
 

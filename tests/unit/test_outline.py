@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.support.heldout import iou
-from wordbrush.outline import guided
+from wordbrush.region.outline import guided
 
 
 def disc(side: int, radius: float) -> NDArray[np.bool_]:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wordbrush.mask import Mask
-from wordbrush.panel import GUTTER, PAPER, heat_colours, heat_over, make_panel, make_sheet
+from wordbrush.picture.panel import GUTTER, PAPER, heat_colours, heat_over, make_panel, make_sheet
+from wordbrush.region.mask import Mask
 
 
 def lightness(colours: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.support.pictures import LOSSLESS, TOLERANCE, distance, encode, rgb_profile, scene
 from wordbrush.errors import InputError, MaskError, PictureError
-from wordbrush.picture import SUPPORTED, Picture, PictureSource
+from wordbrush.picture.picture import SUPPORTED, Picture, PictureSource
 
 
 @pytest.mark.parametrize("fmt", SUPPORTED)

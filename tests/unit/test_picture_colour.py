@@ -19,7 +19,7 @@ from tests.support.pictures import (
     scene,
 )
 from wordbrush.errors import PictureError
-from wordbrush.picture import Picture
+from wordbrush.picture.picture import Picture
 
 
 @pytest.mark.parametrize("fmt", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])

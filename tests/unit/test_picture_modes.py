@@ -8,7 +8,7 @@ from PIL import Image, ImageCms
 
 from tests.support.pictures import LOSSLESS, TOLERANCE, distance, encode, scene
 from wordbrush.errors import PictureError
-from wordbrush.picture import Picture
+from wordbrush.picture.picture import Picture
 
 
 def test_grey_bilevel_and_palette() -> None:

@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
-import wordbrush.provenance as provenance_module
-from wordbrush import _metadata as metadata
+import wordbrush.record.provenance as provenance_module
 from wordbrush.errors import OutputError, ProvenanceError
-from wordbrush.provenance import (
+from wordbrush.record import containers as metadata
+from wordbrush.record.provenance import (
     Provenance,
     encode_image,
     package_versions,

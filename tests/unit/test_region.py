@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from tests.support import toy
 from tests.support.maps import contrast_of
-from wordbrush.mask import Mask
-from wordbrush.region import found_mask, region_of
+from wordbrush.region.mask import Mask
+from wordbrush.region.region import found_mask, region_of
 from wordbrush.result import EditResult
 from wordbrush.session import Session
 from wordbrush.settings import Settings

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.closed_forms import SD, stable_diffusion
+from wordbrush.diffusion.schedule import DiscreteSchedule, FlowSchedule, Level, Schedule, depth_of, schedule_from_config
 from wordbrush.errors import ModelError, SettingsError
-from wordbrush.schedule import DiscreteSchedule, FlowSchedule, Level, Schedule, depth_of, schedule_from_config
 
 SPACINGS = ("leading", "linspace", "trailing")
 SCHEDULES: list[Schedule] = [*(stable_diffusion(s) for s in SPACINGS), FlowSchedule(), FlowSchedule(shift=3.0)]

@@ -19,9 +19,9 @@ from tests.support.closed_forms import (
     stable_diffusion,
     unit_noise,
 )
-from wordbrush.denoiser import Counted, NetworkDenoiser, Parametrisation, Prediction
-from wordbrush.schedule import FlowSchedule, Level, depth_of
-from wordbrush.solvers import DDIM, InversionLabel, State, decode, invert, step
+from wordbrush.diffusion.denoiser import Counted, NetworkDenoiser, Parametrisation, Prediction
+from wordbrush.diffusion.schedule import FlowSchedule, Level, depth_of
+from wordbrush.diffusion.solvers import DDIM, InversionLabel, State, decode, invert, step
 
 SHAPE = (2, 4, 8, 8)
 Z0 = unit_noise(*SHAPE)

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from tests.support import tiny, toy
 from tests.support.closed_forms import Gaussian, constant, gaussian_scale, rms, rows, stable_diffusion, unit_noise
-from wordbrush.denoiser import NetworkDenoiser, Prediction
+from wordbrush.diffusion.denoiser import NetworkDenoiser, Prediction
+from wordbrush.diffusion.schedule import FlowSchedule, Level
+from wordbrush.diffusion.solvers import DDIM, DPM2M, Solver, State, decode, invert, step
 from wordbrush.editor import Editor
 from wordbrush.errors import SettingsError
-from wordbrush.schedule import FlowSchedule, Level
 from wordbrush.session import Session
 from wordbrush.settings import Settings
-from wordbrush.solvers import DDIM, DPM2M, Solver, State, decode, invert, step
 
 SHAPE = (2, 4, 8, 8)
 Z0 = unit_noise(*SHAPE)

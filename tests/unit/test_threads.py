@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from tests.support import toy
-from wordbrush import engine as engines
-from wordbrush.cache import Cache
-from wordbrush.models.base import Prompt
-from wordbrush.region import found_mask, region_of
+from wordbrush.engine import engine as engines
+from wordbrush.engine.store import Cache
+from wordbrush.models.model import Prompt
+from wordbrush.region.region import found_mask, region_of
 from wordbrush.settings import Settings
 
 DARK = "dark left, dark right"

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.support.maps import Map, bump, contrast_of, maps
-from wordbrush.contrast import Contrast, Rule, otsu, rescale
 from wordbrush.errors import SettingsError
+from wordbrush.region.threshold import Contrast, Rule, otsu, rescale
 
 RULES = cast("tuple[Rule, ...]", get_args(Rule))
 

@@ -11,10 +11,10 @@ import pytest
 
 from tests.support.command import mask_file
 from wordbrush.cli import main
-from wordbrush.cli.samples import samples_folder
 from wordbrush.errors import Cancelled, PictureError
-from wordbrush.mask import Mask
-from wordbrush.provenance import read_provenance
+from wordbrush.picture.samples import samples_folder
+from wordbrush.record.provenance import read_provenance
+from wordbrush.region.mask import Mask
 from wordbrush.web.bench import Bench
 from wordbrush.web.jobs import Job
 from wordbrush.web.options import Limits, Options

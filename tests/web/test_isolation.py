@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.support import hostile
 from tests.support.workbench import Running, Visit, running
-from wordbrush.cli.samples import samples_folder
+from wordbrush.picture.samples import samples_folder
 from wordbrush.web.options import Limits
 
 FOX = samples_folder() / "fox.png"

@@ -19,7 +19,7 @@ from mcp.types import CallToolResult, ImageContent, TextContent
 
 from tests.support.calls import FOX, TEXTS, ask, upload
 from tests.support.workbench import Running, running
-from wordbrush.provenance import read_provenance
+from wordbrush.record.provenance import read_provenance
 from wordbrush.web.api import SORRY
 from wordbrush.web.tools import PLACE
 

@@ -12,7 +12,7 @@ import pytest
 from tests.support import hub, tiny
 from tests.support.workbench import Running, Visit, running
 from wordbrush.cli import main
-from wordbrush.cli.samples import samples_folder
+from wordbrush.picture.samples import samples_folder
 from wordbrush.web.controls import CONTROLS, RULES
 
 FOX = samples_folder() / "fox.png"

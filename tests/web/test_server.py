@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from tests.support.workbench import Running, Visit, running
-from wordbrush.cli.samples import samples_folder
 from wordbrush.errors import InputError, ModelError
+from wordbrush.picture.samples import samples_folder
 from wordbrush.web.guard import HEALTH
 from wordbrush.web.options import Limits, Options
 from wordbrush.web.server import address_of, build_app, serve, sweep

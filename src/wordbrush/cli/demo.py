@@ -14,8 +14,8 @@ from wordbrush.errors import OutputError
 if TYPE_CHECKING:
     from PIL import Image
 
-    from wordbrush.cli.samples import Sample
     from wordbrush.editor import Editor
+    from wordbrush.picture.samples import Sample
 
 __all__ = ["demo", "edit_sample"]
 
@@ -38,7 +38,7 @@ def demo(
     The panel shows input | contrast | mask | result; the result itself is written beside it.
     """
     from wordbrush.cli.loading import ModelChoice, load_editor
-    from wordbrush.cli.samples import load_samples
+    from wordbrush.picture.samples import load_samples
     from wordbrush.settings import Settings
 
     Settings.from_preset(preset)  # refuse an unknown one before anything is made
@@ -67,7 +67,7 @@ def edit_sample(
     """Edit one sample, write its result, and return its panel and its JSON record."""
     import numpy as np
 
-    from wordbrush.panel import make_panel
+    from wordbrush.picture.panel import make_panel
 
     title = f"{sample.reference} > {sample.query}"
     with terminal.stages(title) as callback:
@@ -96,7 +96,7 @@ def _prepare(folder: Path, files: list[Path], *, force: bool) -> None:
 
 def _write_panel(panels: list[Image.Image], target: Path, *, force: bool) -> None:
     from wordbrush.cli.outputs import save_plain
-    from wordbrush.panel import make_sheet
+    from wordbrush.picture.panel import make_sheet
 
     sheet = panels[0] if len(panels) == 1 else make_sheet(panels, columns=2 if len(panels) > 3 else 1)
     save_plain(sheet, str(target), force=force)

@@ -29,7 +29,7 @@ from wordbrush.seeds import parse_seeds
 
 if TYPE_CHECKING:
     from wordbrush.editor import Editor
-    from wordbrush.picture import Picture
+    from wordbrush.picture.picture import Picture
     from wordbrush.result import EditResult
     from wordbrush.session import Session
     from wordbrush.settings import Settings
@@ -220,7 +220,7 @@ def _save_job(result: EditResult, order: Order, job: Job, terminal: Terminal) ->
 
 
 def _encode(result: EditResult, order: Order) -> bytes:
-    from wordbrush.provenance import encode_image
+    from wordbrush.record.provenance import encode_image
 
     record = None if order.strip_metadata else result.provenance
     return encode_image(result.image, ".png", record, include_prompt=not order.no_prompt)

@@ -15,8 +15,8 @@ from wordbrush.errors import PictureError
 if TYPE_CHECKING:
     from wordbrush.cli.terminal import Terminal
     from wordbrush.editor import Editor
-    from wordbrush.mask import Mask
-    from wordbrush.picture import Picture
+    from wordbrush.picture.picture import Picture
+    from wordbrush.region.mask import Mask
 
 __all__ = ["ModelChoice", "load_editor", "open_mask", "open_picture"]
 
@@ -79,7 +79,7 @@ def open_picture(path: str) -> Picture:
     Raises:
         PictureError: it is not there, or is refused.
     """
-    from wordbrush.picture import MAX_BYTES, Picture
+    from wordbrush.picture.picture import MAX_BYTES, Picture
 
     if path != STDIO:
         return Picture.open(path)
@@ -96,6 +96,6 @@ def open_mask(path: str | None) -> Mask | None:
     Raises:
         MaskError: it is not there, or is refused.
     """
-    from wordbrush.mask import Mask
+    from wordbrush.region.mask import Mask
 
     return None if path is None else Mask.open(Path(path))

@@ -49,7 +49,7 @@ def mask(
     check_suffix(output, (".png",), "-o")
     check_suffix(contrast, CONTRAST_SUFFIXES, "--contrast")
     check_free([path for path in (output, contrast) if path is not None], force=force)
-    from wordbrush.region import found_mask, region_of
+    from wordbrush.region.region import found_mask, region_of
 
     source, terminal = open_picture(picture), Terminal(quiet=quiet)
     user = {"include": open_mask(include), "exclude": open_mask(exclude)}

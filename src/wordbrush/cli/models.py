@@ -14,7 +14,7 @@ from wordbrush.cli.terminal import Terminal, one_line, print_json, shown
 from wordbrush.errors import SettingsError
 
 if TYPE_CHECKING:
-    from wordbrush.models.base import Model
+    from wordbrush.models.model import Model
 
 __all__ = ["cached_models", "card_text", "models"]
 
@@ -70,7 +70,7 @@ def show(
 ) -> None:
     """Show who a model is: identity, card and known words. No network."""
     from wordbrush.cli.loading import ModelChoice, load_editor
-    from wordbrush.models.sources import locate
+    from wordbrush.models.checkpoint.sources import locate
 
     model = load_editor(ModelChoice(name=name, revision=revision), Terminal()).model
     card = card_text(locate(name, revision=revision, local_files_only=True).path)
@@ -124,7 +124,7 @@ def fetch(
         raise SettingsError(f"{name!r} is not a Hugging Face id; it looks like owner/model")
     if quiet:
         os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # read when the hub client is imported
-    from wordbrush.models.sources import locate
+    from wordbrush.models.checkpoint.sources import locate
 
     found = locate(name, revision=revision, prefer_half=half)
     if json:

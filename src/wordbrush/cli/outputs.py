@@ -104,7 +104,7 @@ def save_plain(image: Image.Image, path: str, *, force: bool) -> None:
     Raises:
         OutputError: the file exists and `force` is off, or cannot be written.
     """
-    from wordbrush.provenance import save_image
+    from wordbrush.record.provenance import save_image
 
     save_image(image, path, None, force=force)
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from wordbrush.cli.edit import Order
     from wordbrush.cli.terminal import Terminal
     from wordbrush.editor import Editor
-    from wordbrush.picture import Picture
+    from wordbrush.picture.picture import Picture
     from wordbrush.report import Plan
 
 __all__ = ["show_plan"]

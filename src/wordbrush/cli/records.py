@@ -12,7 +12,7 @@ from wordbrush.cli import options as opt
 from wordbrush.cli.terminal import Terminal, one_line, print_json
 
 if TYPE_CHECKING:
-    from wordbrush.provenance import Provenance
+    from wordbrush.record.provenance import Provenance
 
 __all__ = ["inspect", "replay"]
 
@@ -21,7 +21,7 @@ Recorded = Annotated[Path, typer.Argument(metavar="FILE", help="A picture made b
 
 def inspect(*, file: Recorded, json: opt.Json = False) -> None:
     """Print what a file says of its making."""
-    from wordbrush.provenance import read_provenance
+    from wordbrush.record.provenance import read_provenance
 
     record = read_provenance(file)
     if json:

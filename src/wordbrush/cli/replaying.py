@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from wordbrush.cli.terminal import Terminal
-    from wordbrush.mask import Mask
-    from wordbrush.picture import Picture
-    from wordbrush.provenance import Provenance
+    from wordbrush.picture.picture import Picture
+    from wordbrush.record.provenance import Provenance
+    from wordbrush.region.mask import Mask
     from wordbrush.settings import Settings
 
 __all__ = ["Replay"]
@@ -49,7 +49,7 @@ class Replay:
             ProvenanceError: no record, texts withheld, or an input or mask that is not the recorded one.
             OutputError: the output exists already.
         """
-        from wordbrush.provenance import read_provenance
+        from wordbrush.record.provenance import read_provenance
 
         record = read_provenance(file)
         if not record.replayable:
@@ -76,7 +76,7 @@ class Replay:
             ModelError: the recorded model is not at hand.
         """
         from wordbrush.files import write_atomic
-        from wordbrush.provenance import encode_image
+        from wordbrush.record.provenance import encode_image
 
         editor = load_editor(self._choice(terminal, model, loras, allow_download, device), terminal)
         if editor.model.identity.sha256 != self.record.model["sha256"]:
@@ -132,7 +132,7 @@ class Replay:
 
 
 def _find_input(file: Path, record: Provenance, source: Path | None) -> Picture:
-    from wordbrush.picture import Picture
+    from wordbrush.picture.picture import Picture
 
     name = record.input["name"]
     if source is None and not name:
@@ -148,7 +148,7 @@ def _find_input(file: Path, record: Provenance, source: Path | None) -> Picture:
 
 
 def _find_mask(record: Provenance, kind: str, given: Path | None) -> Mask | None:
-    from wordbrush.mask import Mask
+    from wordbrush.region.mask import Mask
 
     entry = record.mask.get(f"given_{kind}")
     if entry is None:
@@ -190,7 +190,7 @@ def _lora(item: Any) -> tuple[str, float]:
 
 def _present(device: str | None, terminal: Terminal) -> str | None:
     """Return the recorded device, or None (the best there is) where this machine has no such thing."""
-    from wordbrush.models.base import resolve_device
+    from wordbrush.models.model import resolve_device
 
     try:
         resolve_device(device)
@@ -203,7 +203,7 @@ def _present(device: str | None, terminal: Terminal) -> str | None:
 def _same_pixels(one: bytes, other: bytes) -> bool:
     import numpy as np
 
-    from wordbrush.picture import Picture
+    from wordbrush.picture.picture import Picture
 
     a, b = Picture.open(one), Picture.open(other)
     return a.pixels.shape == b.pixels.shape and bool(np.array_equal(a.pixels, b.pixels))

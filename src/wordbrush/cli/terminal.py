@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from wordbrush.events import Event
+    from wordbrush.engine.events import Event
 
 __all__ = ["STAGES", "Terminal", "one_line", "print_json", "shown", "write_stdout"]
 

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from wordbrush import noise
-from wordbrush.denoiser import Conditioning, Denoiser, Prediction
-from wordbrush.schedule import Level
+from wordbrush.diffusion import noise
+from wordbrush.diffusion.denoiser import Conditioning, Denoiser, Prediction
+from wordbrush.diffusion.schedule import Level
+from wordbrush.diffusion.solvers import decode, step
 from wordbrush.session import pixels_of
-from wordbrush.solvers import decode, step
 
 if TYPE_CHECKING:
     from wordbrush.evaluation.items import Bytes, Task
-    from wordbrush.mask import Mask
+    from wordbrush.region.mask import Mask
     from wordbrush.session import Session
     from wordbrush.settings import Settings
 

@@ -16,19 +16,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wordbrush import noise
-from wordbrush.denoiser import Conditioning
+from wordbrush.diffusion import noise
+from wordbrush.diffusion.denoiser import Conditioning
+from wordbrush.diffusion.guidance import combine
+from wordbrush.diffusion.schedule import Level
 from wordbrush.errors import InputError
 from wordbrush.evaluation import lipschitz
 from wordbrush.evaluation._walks import decoded, noised, start_noise
 from wordbrush.evaluation.items import Task
 from wordbrush.evaluation.proposition import crossing, encode_bound, gronwall_bound, noise_bound, tau_of
-from wordbrush.guidance import combine
-from wordbrush.schedule import Level
 
 if TYPE_CHECKING:
+    from wordbrush.diffusion.schedule import Schedule
     from wordbrush.editor import Editor
-    from wordbrush.schedule import Schedule
     from wordbrush.session import Session
     from wordbrush.settings import Settings
 

@@ -14,7 +14,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from wordbrush.picture import plan_fit
+from wordbrush.picture.picture import plan_fit
 
 if TYPE_CHECKING:
     from wordbrush.editor import Editor

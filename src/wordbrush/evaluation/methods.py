@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from torch import Tensor
 
-from wordbrush import noise
+from wordbrush.diffusion import noise
+from wordbrush.diffusion.schedule import depth_of
 from wordbrush.errors import InputError
 from wordbrush.evaluation._walks import (
     BlendedX0,
@@ -31,9 +32,8 @@ from wordbrush.evaluation._walks import (
     with_low,
 )
 from wordbrush.evaluation.items import Float, Method, Outcome, Task
-from wordbrush.mask import Mask
-from wordbrush.region import Region, found_mask, region_of
-from wordbrush.schedule import depth_of
+from wordbrush.region.mask import Mask
+from wordbrush.region.region import Region, found_mask, region_of
 
 if TYPE_CHECKING:
     from wordbrush.editor import Editor

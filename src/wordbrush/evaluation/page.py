@@ -19,7 +19,7 @@ from wordbrush.evaluation.plan import PANELS, Row, Rows
 from wordbrush.evaluation.plots import inline
 from wordbrush.evaluation.scoring import METRICS
 from wordbrush.evaluation.summary import Summary, scopes_of
-from wordbrush.panel import heat_colours
+from wordbrush.picture.panel import heat_colours
 from wordbrush.settings import DEFAULT_PRESET, Settings
 
 __all__ = ["render"]

@@ -15,7 +15,7 @@ from wordbrush.settings import DEFAULT_PRESET, Settings
 
 if TYPE_CHECKING:
     from wordbrush.evaluation.scoring import Score
-    from wordbrush.models.base import ModelIdentity
+    from wordbrush.models.model import ModelIdentity
 
 __all__ = ["PANELS", "Row", "Rows", "RunPlan", "find_method", "fingerprint", "folder_digest", "is_peer", "settings_of"]
 
@@ -145,7 +145,7 @@ def folder_digest(folder: Path | None) -> str | None:
     Raises:
         InputError: there is no such folder, or nothing in it.
     """
-    from wordbrush.models.digests import digest_files
+    from wordbrush.models.checkpoint.digests import digest_files
 
     if folder is None:
         return None

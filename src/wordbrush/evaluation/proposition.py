@@ -26,8 +26,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from wordbrush.diffusion.schedule import Level
 from wordbrush.errors import ModelError
-from wordbrush.schedule import Level
 
 __all__ = ["crossing", "encode_bound", "gronwall_bound", "noise_bound", "tau_of"]
 

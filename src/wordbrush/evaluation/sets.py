@@ -192,7 +192,7 @@ class ClassMeans:
 
 def _opened(paths: Sequence[Path], at_once: int = 32) -> Iterator[list[NDArray[np.uint8]]]:
     """Yield the pictures some at a time: a class of ImageNet does not fit in memory."""
-    from wordbrush.picture import Picture
+    from wordbrush.picture.picture import Picture
 
     for start in range(0, len(paths), at_once):
         yield [np.asarray(Picture.open(path).pixels) for path in paths[start : start + at_once]]
@@ -264,7 +264,7 @@ def _from_npz(path: Path) -> tuple[Mapping[str, Any], tuple[str, ...]]:
 def _from_safetensors(path: Path) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     from safetensors.numpy import load_file
 
-    from wordbrush.models.weights import read_header
+    from wordbrush.models.checkpoint.weights import read_header
 
     try:
         labels: Iterable[Any] = json.loads(read_header(path).metadata[_LABELS])

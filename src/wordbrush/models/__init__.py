@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import ModelError, SettingsError
-from wordbrush.models.base import (
+from wordbrush.models.model import (
     LoraIdentity,
     Model,
     ModelIdentity,
@@ -72,7 +72,7 @@ def load_model(
     if not isinstance(source, str | Path):
         given = {"revision": revision, "device": device, "dtype": dtype, "config": config, "tokenizer": tokenizer}
         return _adopt(source, name, parametrisation, {**given, "loras": tuple(loras) or None})
-    from wordbrush.models.sources import locate
+    from wordbrush.models.checkpoint.sources import locate
 
     asked_half = str(dtype) in {"float16", "fp16", "half", "torch.float16"}
     found = locate(source, revision=revision, local_files_only=local_files_only, prefer_half=asked_half)
@@ -82,10 +82,10 @@ def load_model(
     place = resolve_device(device)
     kind = resolve_dtype(dtype, place)
 
-    from wordbrush.models.components import load_folder, move
+    from wordbrush.models.checkpoint.parts import load_folder, move
+    from wordbrush.models.families.stable_diffusion import assemble
+    from wordbrush.models.families.stable_diffusion_file import load_single_file
     from wordbrush.models.lora import apply_loras
-    from wordbrush.models.single_file import load_single_file
-    from wordbrush.models.stable_diffusion import assemble
 
     if single:
         parts = load_single_file(
@@ -105,8 +105,8 @@ def load_model(
 
 def _adopt(pipeline: Any, name: str | None, parametrisation: str | None, given: dict[str, Any]) -> Model:
     """Make a model of a loaded pipeline; what would change or copy it is refused."""
+    from wordbrush.models.families.stable_diffusion import assemble, from_pipeline, is_pipeline
     from wordbrush.models.lora import present_loras
-    from wordbrush.models.stable_diffusion import assemble, from_pipeline, is_pipeline
 
     if not is_pipeline(pipeline):
         raise ModelError(f"cannot load a model from {type(pipeline).__name__}: give a path, a hub id or a pipeline")

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from wordbrush.errors import ModelError, SettingsError
-from wordbrush.models.base import LoraIdentity
-from wordbrush.models.components import Components, translated
-from wordbrush.models.digests import file_digest
-from wordbrush.models.quiet import quiet
-from wordbrush.models.weights import read_header
+from wordbrush.models.checkpoint.digests import file_digest
+from wordbrush.models.checkpoint.parts import Components, translated
+from wordbrush.models.checkpoint.quiet import quiet
+from wordbrush.models.checkpoint.weights import read_header
+from wordbrush.models.model import LoraIdentity
 
 __all__ = ["LoraSource", "apply_loras", "present_loras"]
 

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wordbrush.codec import evaluating
-from wordbrush.denoiser import Conditioning
+from wordbrush.diffusion.denoiser import Conditioning
+from wordbrush.diffusion.faults import check_items
 from wordbrush.errors import InputError, ModelError, SettingsError
-from wordbrush.models.base import Prompt, UnknownWord
-from wordbrush.numerics import check_items
+from wordbrush.models.codec import evaluating
+from wordbrush.models.model import Prompt, UnknownWord
 
 __all__ = ["EMBEDDING", "MAX_CHARACTERS", "ClipText"]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import InputError, MaskError, PictureError, SettingsError
-from wordbrush.mask import Mask
-from wordbrush.picture import Picture
+from wordbrush.picture.picture import Picture
+from wordbrush.region.mask import Mask
 from wordbrush.settings import Settings
 from wordbrush.web.fields import Field, fields_of
 from wordbrush.web.orders import check_limits, parse_flags

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING
 
-from wordbrush.cli.samples import Sample, load_samples
 from wordbrush.errors import InputError, WordbrushError
+from wordbrush.picture.samples import Sample, load_samples
 from wordbrush.web.models import Models
 from wordbrush.web.pictures import Cut, Opened, Strokes
 from wordbrush.web.versions import Version
@@ -17,9 +17,9 @@ from wordbrush.web.visitors import Visitor, Visitors
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from wordbrush.mask import Mask
-    from wordbrush.models.base import UnknownWord
-    from wordbrush.provenance import Provenance
+    from wordbrush.models.model import UnknownWord
+    from wordbrush.record.provenance import Provenance
+    from wordbrush.region.mask import Mask
     from wordbrush.web.jobs import Job
     from wordbrush.web.options import Options
     from wordbrush.web.orders import Order
@@ -139,7 +139,7 @@ class Bench:
     def card(self, model: str) -> str:
         """Return what a model's folder says of it, or "" where it says nothing or is not a folder."""
         from wordbrush.cli.models import card_text
-        from wordbrush.models.sources import locate
+        from wordbrush.models.checkpoint.sources import locate
 
         try:
             return card_text(locate(model, local_files_only=True).path)

@@ -14,8 +14,8 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from wordbrush.commands import edit_command, shell
-from wordbrush.mask import Mask
-from wordbrush.provenance import encode_image
+from wordbrush.record.provenance import encode_image
+from wordbrush.region.mask import Mask
 from wordbrush.web.asked import MASKS, SWITCHED
 from wordbrush.web.fields import Field, fields_of
 

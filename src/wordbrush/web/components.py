@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from wordbrush.picture import MAX_BYTES
+from wordbrush.picture.picture import MAX_BYTES
 
 if TYPE_CHECKING:
     import gradio as gr

@@ -16,7 +16,7 @@ from wordbrush.web.pictures import png
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from wordbrush.events import Event
+    from wordbrush.engine.events import Event
 
 __all__ = ["Done", "Job", "Stops", "run_job"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from wordbrush.errors import WordbrushError
-from wordbrush.provenance import Provenance
+from wordbrush.record.provenance import Provenance
 from wordbrush.web import views
 from wordbrush.web.controls import CONTROLS
 from wordbrush.web.desk import Desk, Value, skips

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from wordbrush.picture import MAX_BYTES, MAX_PIXELS
+from wordbrush.picture.picture import MAX_BYTES, MAX_PIXELS
 
 __all__ = ["Limits", "Options"]
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from wordbrush.contrast import DEFAULT_VALUES
 from wordbrush.errors import SettingsError
+from wordbrush.region.threshold import DEFAULT_VALUES
 from wordbrush.seeds import parse_one_seed, parse_seeds
 from wordbrush.settings import DEFAULT_PRESET, PRESETS, Settings
 
 if TYPE_CHECKING:
-    from wordbrush.provenance import Provenance
+    from wordbrush.record.provenance import Provenance
     from wordbrush.web.options import Limits
 
 __all__ = ["SWITCHES", "VARIATION", "Order", "check_limits", "flags_of", "parse_flags", "shown"]

@@ -16,16 +16,16 @@ import numpy as np
 from PIL import Image
 
 from wordbrush.errors import MaskError, ProvenanceError
-from wordbrush.mask import Mask
-from wordbrush.picture import Picture
-from wordbrush.provenance import Provenance, read_provenance
-from wordbrush.region import Region, found_mask, region_of
+from wordbrush.picture.picture import Picture
+from wordbrush.record.provenance import Provenance, read_provenance
+from wordbrush.region.mask import Mask
+from wordbrush.region.region import Region, found_mask, region_of
 from wordbrush.web.visitors import new_key
 
 if TYPE_CHECKING:
-    from wordbrush.contrast import Contrast
     from wordbrush.editor import Editor
-    from wordbrush.fit import FitPlan
+    from wordbrush.picture.fit import FitPlan
+    from wordbrush.region.threshold import Contrast
     from wordbrush.session import Session
     from wordbrush.settings import Settings
     from wordbrush.web.options import Limits

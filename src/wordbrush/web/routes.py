@@ -14,7 +14,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
 
 from wordbrush.errors import InputError
-from wordbrush.mask import Mask
+from wordbrush.region.mask import Mask
 from wordbrush.web.pictures import png
 from wordbrush.web.versions import zip_of
 from wordbrush.web.visitors import COOKIE

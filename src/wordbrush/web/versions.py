@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from wordbrush.commands import edit_command, shell
-from wordbrush.provenance import encode_image
+from wordbrush.record.provenance import encode_image
 from wordbrush.web.pictures import Strokes, png
 from wordbrush.web.visitors import new_key
 
 if TYPE_CHECKING:
-    from wordbrush.mask import Mask
+    from wordbrush.region.mask import Mask
     from wordbrush.report import Report
     from wordbrush.result import EditResult
     from wordbrush.web.orders import Order

@@ -11,17 +11,17 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image
 
-from wordbrush.mask import Mask
-from wordbrush.panel import heat_colours
+from wordbrush.picture.panel import heat_colours
+from wordbrush.region.mask import Mask
 from wordbrush.web.jobs import LABELS
 from wordbrush.web.pictures import Opened, Strokes, png
 from wordbrush.web.routes import picture_facts
 
 if TYPE_CHECKING:
-    from wordbrush.cli.samples import Sample
-    from wordbrush.contrast import Contrast
-    from wordbrush.fit import FitPlan
-    from wordbrush.models.base import Model, UnknownWord
+    from wordbrush.models.model import Model, UnknownWord
+    from wordbrush.picture.fit import FitPlan
+    from wordbrush.picture.samples import Sample
+    from wordbrush.region.threshold import Contrast
     from wordbrush.web.pictures import Cut
     from wordbrush.web.versions import Version
     from wordbrush.web.visitors import Visitor

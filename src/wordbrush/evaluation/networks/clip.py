@@ -14,7 +14,7 @@ from wordbrush.errors import InputError, ModelError
 from wordbrush.evaluation.networks.figures import Card, Pictures, Skipped
 from wordbrush.evaluation.networks.preparing import CLIP_MEAN, CLIP_STD, Preparation, batches
 from wordbrush.evaluation.networks.sources import find, load_pretrained
-from wordbrush.models.quiet import quiet
+from wordbrush.models.checkpoint.quiet import quiet
 
 __all__ = ["Clip", "load_clip"]
 

@@ -30,7 +30,7 @@ from wordbrush.evaluation.networks.inception import FILE
 from wordbrush.evaluation.networks.lpips import LpipsModule
 from wordbrush.evaluation.sets import ClassMeans
 from wordbrush.files import write_atomic
-from wordbrush.models.weights import is_pickle_name
+from wordbrush.models.checkpoint.weights import is_pickle_name
 
 __all__ = ["convert_classes", "convert_folder", "convert_inception", "convert_lpips", "main"]
 

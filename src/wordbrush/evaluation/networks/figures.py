@@ -41,7 +41,7 @@ class Card:
         backbone: architecture and size.
         source: folder, file or hub id as the user named it.
         revision: hub commit, or "".
-        weights_sha256: digest of the weight files (`wordbrush.models.digests.digest_files`).
+        weights_sha256: digest of the weight files (`wordbrush.models.checkpoint.digests.digest_files`).
         implementation: whose code computed it, with version where it is not this package's.
     """
 

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from wordbrush.evaluation.networks.figures import Card, Pictures, Skipped
 from wordbrush.evaluation.networks.preparing import Preparation, batches
 from wordbrush.evaluation.networks.sources import find, load_state
-from wordbrush.models.quiet import quiet
+from wordbrush.models.checkpoint.quiet import quiet
 
 __all__ = ["FILE", "Inception", "load_inception"]
 

@@ -27,7 +27,7 @@ from wordbrush.evaluation.networks.backbones import BACKBONES, BackboneName
 from wordbrush.evaluation.networks.figures import Card, Pictures, Skipped
 from wordbrush.evaluation.networks.preparing import Preparation
 from wordbrush.evaluation.networks.sources import find, load_state
-from wordbrush.models.quiet import quiet
+from wordbrush.models.checkpoint.quiet import quiet
 
 __all__ = ["Lpips", "LpipsModule", "load_lpips"]
 

@@ -15,10 +15,10 @@ from torch import nn
 
 from wordbrush.errors import ModelError
 from wordbrush.evaluation.networks.figures import Card, Skipped
-from wordbrush.models.digests import digest_files
-from wordbrush.models.quiet import quiet, quiet_hub
-from wordbrush.models.sources import offline
-from wordbrush.models.weights import check_finite, is_pickle_name, read_header
+from wordbrush.models.checkpoint.digests import digest_files
+from wordbrush.models.checkpoint.quiet import quiet, quiet_hub
+from wordbrush.models.checkpoint.sources import offline
+from wordbrush.models.checkpoint.weights import check_finite, is_pickle_name, read_header
 
 __all__ = ["CONVERT", "Place", "find", "load_pretrained", "load_state"]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from wordbrush.evaluation.items import Task
     from wordbrush.evaluation.peers.pipelines import Cost
-    from wordbrush.fit import FitPlan
+    from wordbrush.picture.fit import FitPlan
 
 __all__ = ["cells_on_picture", "image_on_canvas", "outcome_of"]
 

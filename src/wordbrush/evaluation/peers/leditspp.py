@@ -32,7 +32,7 @@ from torch.overrides import TorchFunctionMode
 from wordbrush.evaluation.peers.canvas import cells_on_picture, image_on_canvas, outcome_of
 from wordbrush.evaluation.peers.phrases import differing_phrases
 from wordbrush.evaluation.peers.pipelines import pipelines_of
-from wordbrush.picture import plan_fit
+from wordbrush.picture.picture import plan_fit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -18,18 +18,18 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from wordbrush.codec import AutoencoderCodec, evaluating
-from wordbrush.denoiser import NetworkDenoiser
+from wordbrush.diffusion.denoiser import NetworkDenoiser
+from wordbrush.engine.memory import ChunkedCodec
 from wordbrush.errors import ModelError
 from wordbrush.evaluation.memory_probe import memory_probe
-from wordbrush.memory import ChunkedCodec
-from wordbrush.models.quiet import quiet
-from wordbrush.models.stable_diffusion import UNetNetwork
+from wordbrush.models.checkpoint.quiet import quiet
+from wordbrush.models.codec import AutoencoderCodec, evaluating
+from wordbrush.models.families.stable_diffusion import UNetNetwork
 from wordbrush.models.text import ClipText
 
 if TYPE_CHECKING:
     from wordbrush.editor import Editor
-    from wordbrush.models.base import Model
+    from wordbrush.models.model import Model
 
 __all__ = ["Cost", "Pipelines", "pipelines_of"]
 

@@ -25,7 +25,7 @@ from wordbrush.report import Ledger
 if TYPE_CHECKING:
     from wordbrush.editor import Editor
     from wordbrush.evaluation.items import Outcome, Task
-    from wordbrush.mask import Mask
+    from wordbrush.region.mask import Mask
     from wordbrush.session import Session
     from wordbrush.settings import Settings
 

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from wordbrush import noise
+from wordbrush.diffusion import noise
+from wordbrush.diffusion.solvers import decode
 from wordbrush.errors import SettingsError
 from wordbrush.files import write_atomic
 from wordbrush.session import pixels_of
 from wordbrush.settings import Settings
-from wordbrush.solvers import decode
 
 if TYPE_CHECKING:
     from wordbrush.editor import Editor

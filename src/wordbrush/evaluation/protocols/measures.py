@@ -14,7 +14,7 @@ from wordbrush.evaluation import metrics
 from wordbrush.evaluation.networks.preparing import FLEXIT_CLASSIFIER
 from wordbrush.evaluation.protocols.measuring import Measure, Pair, Score
 from wordbrush.evaluation.protocols.pie import framed
-from wordbrush.picture import Picture
+from wordbrush.picture.picture import Picture
 
 if TYPE_CHECKING:
     from wordbrush.evaluation.networks.clip import Clip

@@ -23,7 +23,7 @@ from PIL import Image
 from wordbrush.errors import InputError, OutputError
 from wordbrush.evaluation.journal import Journal
 from wordbrush.evaluation.networks.figures import Described, Figure
-from wordbrush.picture import Picture
+from wordbrush.picture.picture import Picture
 
 if TYPE_CHECKING:
     from wordbrush.evaluation.networks.preparing import Preparation

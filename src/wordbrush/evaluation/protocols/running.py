@@ -21,7 +21,7 @@ from wordbrush.evaluation.items import Task
 from wordbrush.evaluation.journal import Journal
 from wordbrush.evaluation.protocols.generation import png_of
 from wordbrush.files import write_atomic
-from wordbrush.picture import Picture
+from wordbrush.picture.picture import Picture
 
 if TYPE_CHECKING:
     from wordbrush.editor import Editor

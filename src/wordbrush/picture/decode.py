@@ -10,7 +10,7 @@ What becomes of each mode (documented, tested):
 | I | 0..255 as 8 bit, 0..65535 as 16 bit, else refused |
 | F | 0..1 times 255, else 0..255 as they are, else refused; NaN and infinity refused |
 | YCbCr, HSV, RGBX | converted to RGB |
-| CMYK, LAB | kept here, converted to sRGB with or without profile in `wordbrush._colour` |
+| CMYK, LAB | kept here, converted to sRGB with or without profile in `wordbrush.picture.colour` |
 """
 
 import re
@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from wordbrush._guard_picture import check_bytes, check_size
 from wordbrush.errors import PictureError
+from wordbrush.picture.guard import check_bytes, check_size
 
 __all__ = ["decode", "flatten", "quiet", "refusing", "upright"]
 

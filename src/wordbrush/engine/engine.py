@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from wordbrush import noise
-from wordbrush.contrast import differences, disagreement
-from wordbrush.denoiser import Conditioning, Counted, Denoiser, Guided
-from wordbrush.memory import Chunked
-from wordbrush.schedule import Level, depth_of
-from wordbrush.solvers import SOLVERS, Solver
+from wordbrush.diffusion import noise
+from wordbrush.diffusion.contrast import differences, disagreement
+from wordbrush.diffusion.denoiser import Conditioning, Counted, Denoiser, Guided
+from wordbrush.diffusion.schedule import Level, depth_of
+from wordbrush.diffusion.solvers import SOLVERS, Solver
+from wordbrush.engine.memory import Chunked
 
 if TYPE_CHECKING:
-    from wordbrush.models.base import Model, Prompt
+    from wordbrush.models.model import Model, Prompt
     from wordbrush.settings import Settings
 
 __all__ = ["Engine"]

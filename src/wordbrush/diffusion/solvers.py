@@ -13,9 +13,9 @@ from typing import Final, Literal, Protocol
 import torch
 from torch import Tensor
 
-from wordbrush.denoiser import Conditioning, Denoiser, Prediction, reanchored
+from wordbrush.diffusion.denoiser import Conditioning, Denoiser, Prediction, reanchored
+from wordbrush.diffusion.schedule import Level
 from wordbrush.errors import SettingsError
-from wordbrush.schedule import Level
 
 __all__ = ["DDIM", "DPM2M", "SOLVERS", "InversionLabel", "Solver", "State", "decode", "held", "invert", "step"]
 

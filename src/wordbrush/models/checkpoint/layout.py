@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wordbrush.errors import ModelError, UnsafeWeightsError
-from wordbrush.models.weights import is_pickle_name
+from wordbrush.models.checkpoint.weights import is_pickle_name
 
 __all__ = ["INDEX", "WEIGHTED", "Weights", "check_index", "check_networks", "choose_weights", "needed_files"]
 

@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wordbrush._colour import from_srgb, settle, to_srgb
-from wordbrush._decode_picture import decode, flatten, refusing, upright
-from wordbrush._guard_picture import SUPPORTED, check_size
 from wordbrush.errors import MaskError, PictureError
-from wordbrush.fit import FitPlan, Resample, plan_fit
+from wordbrush.picture.colour import from_srgb, settle, to_srgb
+from wordbrush.picture.decode import decode, flatten, refusing, upright
+from wordbrush.picture.fit import FitPlan, Resample, plan_fit
+from wordbrush.picture.guard import SUPPORTED, check_size
 
 __all__ = ["MAX_BYTES", "MAX_PIXELS", "SUPPORTED", "FitPlan", "Picture", "PictureSource", "Resample", "plan_fit"]
 
@@ -72,7 +72,7 @@ class Picture:
 
         Files may be PNG, JPEG, WebP, TIFF, BMP or AVIF, whatever they are called. They are turned upright by EXIF;
         of an animation the first frame is used. Arrays are (height, width), (height, width, 3) or (height, width, 4)
-        uint8, sRGB. How each PIL mode is read is in `wordbrush._decode_picture`.
+        uint8, sRGB. How each PIL mode is read is in `wordbrush.picture.decode`.
 
         Args:
             source: what to open.

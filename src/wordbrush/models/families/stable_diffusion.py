@@ -8,19 +8,19 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from wordbrush.codec import AutoencoderCodec, evaluating
-from wordbrush.denoiser import Conditioning, NetworkDenoiser, Parametrisation
+from wordbrush.diffusion.denoiser import Conditioning, NetworkDenoiser, Parametrisation
+from wordbrush.diffusion.faults import check_items
+from wordbrush.diffusion.schedule import schedule_from_config
+from wordbrush.engine.memory import ChunkedCodec
 from wordbrush.errors import ModelError
-from wordbrush.memory import ChunkedCodec
-from wordbrush.models.base import LoraIdentity, Model, ModelIdentity
-from wordbrush.models.components import Components
-from wordbrush.models.digests import digest_modules
-from wordbrush.models.layout import check_networks
-from wordbrush.models.quiet import quiet
+from wordbrush.models.checkpoint.digests import digest_modules
+from wordbrush.models.checkpoint.layout import check_networks
+from wordbrush.models.checkpoint.parts import Components
+from wordbrush.models.checkpoint.quiet import quiet
+from wordbrush.models.checkpoint.weights import check_finite
+from wordbrush.models.codec import AutoencoderCodec, evaluating
+from wordbrush.models.model import LoraIdentity, Model, ModelIdentity
 from wordbrush.models.text import EMBEDDING, ClipText
-from wordbrush.models.weights import check_finite
-from wordbrush.numerics import check_items
-from wordbrush.schedule import schedule_from_config
 
 __all__ = ["UNetNetwork", "assemble", "from_pipeline", "is_pipeline"]
 

@@ -12,12 +12,12 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import ModelError
-from wordbrush.models.components import Components, check_loaded, load_tokenizer, read_json, translated
-from wordbrush.models.configs import Family, built_in, write
-from wordbrush.models.digests import file_digest
-from wordbrush.models.layout import WEIGHTED, check_networks
-from wordbrush.models.quiet import quiet
-from wordbrush.models.weights import Header, read_header
+from wordbrush.models.checkpoint.digests import file_digest
+from wordbrush.models.checkpoint.layout import WEIGHTED, check_networks
+from wordbrush.models.checkpoint.parts import Components, check_loaded, load_tokenizer, read_json, translated
+from wordbrush.models.checkpoint.quiet import quiet
+from wordbrush.models.checkpoint.weights import Header, read_header
+from wordbrush.models.families.stable_diffusion_configs import Family, built_in, write
 
 if TYPE_CHECKING:
     import torch

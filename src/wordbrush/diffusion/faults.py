@@ -1,16 +1,16 @@
-"""The check that every network's output goes through, and the error that says which item failed."""
+"""Faults of a network's call: values that are not finite, and the items they belong to; memory that ran out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from wordbrush.errors import NumericsError
+from wordbrush.errors import NumericsError, WordbrushError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["NotFiniteError", "check_items", "items_not_finite"]
+__all__ = ["NotFiniteError", "check_items", "is_out_of_memory", "items_not_finite"]
 
 
 class NotFiniteError(NumericsError):
@@ -56,3 +56,18 @@ def check_items(values: Tensor, what: str) -> Tensor:
     if bad := items_not_finite(values):
         raise NotFiniteError(what, bad)
     return values
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether `error` means that memory ran out, on any device, by its type or by the message of its allocator."""
+    if isinstance(error, WordbrushError):
+        return False
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    if not isinstance(error, RuntimeError):
+        return False
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    return bool(should_reduce_batch_size(error)) or "out of memory" in str(error).lower()

@@ -11,9 +11,9 @@ from wordbrush.errors import SettingsError
 if TYPE_CHECKING:
     import torch
 
-    from wordbrush.codec import Codec
-    from wordbrush.denoiser import Conditioning, Denoiser
-    from wordbrush.schedule import Schedule
+    from wordbrush.diffusion.denoiser import Conditioning, Denoiser
+    from wordbrush.diffusion.schedule import Schedule
+    from wordbrush.models.codec import Codec
 
 __all__ = [
     "LoraIdentity",
@@ -62,7 +62,7 @@ class ModelIdentity:
         family: `stable-diffusion-1`, `stable-diffusion-2` or `stable-diffusion` for any other of that build.
         source: what `load_model` was given, as text.
         revision: the hub commit, or "" for what is not from the hub.
-        sha256: digest over the weights (see `wordbrush.models.digests`).
+        sha256: digest over the weights (see `wordbrush.models.checkpoint.digests`).
         parametrisation: `epsilon`, `v_prediction` or `sample`.
         device: as torch writes it.
         dtype: of the network, as in `float32`.

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wordbrush.errors import ModelError, SettingsError, WordbrushError
-from wordbrush.models.layout import INDEX, needed_files
-from wordbrush.models.quiet import quiet_hub
-from wordbrush.models.weights import refuse_pickle_name
+from wordbrush.models.checkpoint.layout import INDEX, needed_files
+from wordbrush.models.checkpoint.quiet import quiet_hub
+from wordbrush.models.checkpoint.weights import refuse_pickle_name
 
 __all__ = ["BUILT_IN", "Located", "list_files", "locate", "offline"]
 
@@ -67,7 +67,7 @@ def locate(
     if revision is not None and (here or path.exists()):
         raise SettingsError(f"revision {revision!r} means nothing for {text!r}: only hub repositories have revisions")
     if here:
-        folder = Path(__file__).parent / text
+        folder = Path(__file__).parents[1] / text
         if not (folder / INDEX).is_file():
             raise ModelError(f"the {text} model is not part of this installation: install wordbrush again")
         return Located(text, text, "", folder)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wordbrush._guard_picture import SUPPORTED, check_bytes
 from wordbrush.errors import MaskError, PictureError
+from wordbrush.picture.guard import SUPPORTED, check_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,13 +10,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wordbrush.diffusion.faults import is_out_of_memory
 from wordbrush.errors import ModelError, ResourceError, WordbrushError
-from wordbrush.memory import is_out_of_memory
-from wordbrush.models.digests import digest_files
-from wordbrush.models.layout import INDEX, WEIGHTED, check_index, check_networks, choose_weights, needed_files
-from wordbrush.models.quiet import quiet
-from wordbrush.models.sources import list_files
-from wordbrush.models.weights import check_finite, read_header
+from wordbrush.models.checkpoint.digests import digest_files
+from wordbrush.models.checkpoint.layout import (
+    INDEX,
+    WEIGHTED,
+    check_index,
+    check_networks,
+    choose_weights,
+    needed_files,
+)
+from wordbrush.models.checkpoint.quiet import quiet
+from wordbrush.models.checkpoint.sources import list_files
+from wordbrush.models.checkpoint.weights import check_finite, read_header
 
 if TYPE_CHECKING:
     import torch

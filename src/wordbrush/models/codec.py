@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from wordbrush.numerics import check_items, items_not_finite
+from wordbrush.diffusion.faults import check_items, items_not_finite
 
 __all__ = ["AutoencoderCodec", "Codec", "IdentityCodec", "Notes"]
 

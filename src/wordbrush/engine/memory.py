@@ -13,31 +13,18 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from wordbrush.codec import AutoencoderCodec, Codec, Notes
-from wordbrush.denoiser import Conditioning, Denoiser, Prediction
-from wordbrush.errors import ResourceError, SettingsError, WordbrushError
-from wordbrush.numerics import NotFiniteError
-from wordbrush.schedule import Level
+from wordbrush.diffusion.denoiser import Conditioning, Denoiser, Prediction
+from wordbrush.diffusion.faults import NotFiniteError, is_out_of_memory
+from wordbrush.diffusion.schedule import Level
+from wordbrush.errors import ResourceError, SettingsError
+from wordbrush.models.codec import AutoencoderCodec, Codec, Notes
 
-__all__ = ["Chunked", "ChunkedCodec", "is_out_of_memory"]
+__all__ = ["Chunked", "ChunkedCodec"]
 
 T = TypeVar("T")
 
 UNLIMITED = 1 << 30
 """A batch limit above any batch."""
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether `error` means that memory ran out, on any device, by its type or by the message of its allocator."""
-    if isinstance(error, WordbrushError):
-        return False
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    if not isinstance(error, RuntimeError):
-        return False
-    from accelerate.utils.memory import should_reduce_batch_size
-
-    return bool(should_reduce_batch_size(error)) or "out of memory" in str(error).lower()
 
 
 def _attempt(call: Callable[[], T]) -> T | None:

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from wordbrush.mask import Mask
+    from wordbrush.region.mask import Mask
 
 __all__ = ["heat_colours", "heat_over", "make_panel", "make_sheet"]
 

@@ -13,9 +13,9 @@ from typing import Literal, Protocol, get_args
 import torch
 from torch import Tensor
 
+from wordbrush.diffusion.guidance import combine
+from wordbrush.diffusion.schedule import Level
 from wordbrush.errors import ModelError
-from wordbrush.guidance import combine
-from wordbrush.schedule import Level
 
 __all__ = [
     "Conditioning",

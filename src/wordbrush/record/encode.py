@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-from wordbrush import _metadata as metadata
 from wordbrush.errors import OutputError
+from wordbrush.record import containers as metadata
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from wordbrush import _mask_arrays as arrays
-from wordbrush._mask_source import array_values, image_values, open_values
 from wordbrush.errors import MaskError, OutputError
 from wordbrush.files import write_atomic
+from wordbrush.region import cells as arrays
+from wordbrush.region.reading import array_values, image_values, open_values
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from wordbrush.mask import Mask
+from wordbrush.region.mask import Mask
 
 if TYPE_CHECKING:
-    from wordbrush.contrast import Contrast
+    from wordbrush.region.threshold import Contrast
     from wordbrush.session import Session
     from wordbrush.settings import Settings
 

@@ -2,7 +2,7 @@
 
 A saved picture carries
 
-- the record: versioned JSON, see `Provenance` (where it lies in each format: `wordbrush._metadata`);
+- the record: versioned JSON, see `Provenance` (where it lies in each format: `wordbrush.record.containers`);
 - a `parameters` text as existing viewers of generated pictures read it: a PNG text chunk of this name, or the EXIF
   UserComment of JPEG, WebP and AVIF. It is for eyes: long texts are cut, line breaks become spaces;
 - an XMP packet with the IPTC digital source type: a composite with parts made by a trained model, or a picture made
@@ -19,11 +19,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wordbrush import _metadata as metadata
-from wordbrush._encode import FORMATS, encode_pixels
-from wordbrush._record import SCHEMA_VERSION, bare_name, checked, dumped, loaded, plain_line, quoted
 from wordbrush.errors import OutputError, ProvenanceError
 from wordbrush.files import write_atomic
+from wordbrush.record import containers as metadata
+from wordbrush.record.encode import FORMATS, encode_pixels
+from wordbrush.record.rules import SCHEMA_VERSION, bare_name, checked, dumped, loaded, plain_line, quoted
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -1,0 +1,1 @@
+"""Diffusion: schedules, denoisers, solvers, the contrast; tensors in, tensors out."""

@@ -1,0 +1,1 @@
+"""Checkpoints: where they are, what files make them, and reading their parts safely."""

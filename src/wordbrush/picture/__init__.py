@@ -1,0 +1,1 @@
+"""Pictures: opened safely, fitted to a model's grid, put together again."""

@@ -1,0 +1,1 @@
+"""Records: what was done to a picture, written into its file and read back."""
