@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from wordbrush.record.provenance import Provenance, read_provenance
     from wordbrush.region.mask import Mask
     from wordbrush.region.threshold import Contrast
-    from wordbrush.result import EditRequest, EditResult
+    from wordbrush.request import EditRequest
+    from wordbrush.result import EditResult
     from wordbrush.session import Session
     from wordbrush.settings import PRESETS, Settings
 
@@ -64,7 +65,8 @@ _HOMES = {
     "region.mask": ("Mask",),
     "picture.picture": ("Picture",),
     "record.provenance": ("Provenance", "read_provenance"),
-    "result": ("EditRequest", "EditResult"),
+    "request": ("EditRequest",),
+    "result": ("EditResult",),
     "session": ("Session",),
     "settings": ("PRESETS", "Settings"),
 }

@@ -22,7 +22,8 @@ from wordbrush.records import result_of
 from wordbrush.region.mask import Mask
 from wordbrush.region.region import Region, found_mask, region_of
 from wordbrush.report import Ledger, Plan
-from wordbrush.result import EditRequest, EditResult, MaskLike, Queries, as_mask
+from wordbrush.request import EditRequest, MaskLike, Queries, as_mask
+from wordbrush.result import EditResult
 from wordbrush.session import Session, pixels_of
 from wordbrush.settings import Settings, resolve
 from wordbrush.walks import batch_size, batches, extend, repaint, reusable
@@ -113,11 +114,11 @@ def _find_region(session: Session, request: EditRequest, callback: Callback | No
         contrast = session.contrast(
             request.query, request.reference, seed=request.seed, settings=settings, callback=callback, ledger=ledger
         )
-    found = None if contrast is None else found_mask(session, contrast, settings)
+    found = None if contrast is None else found_mask(session.frame, contrast, settings)
     reused = ["latent"] if "latent" in kept else []
     if contrast is not None and not contrast.is_flat and ledger.evaluations.get("contrast", 0) == before:
         reused.append("contrast")
-    region = region_of(session, found, settings, **masks)
+    region = region_of(session.frame, found, settings, **masks)
     job = Job(request, session, settings, masks, contrast, region, tuple(reused))
     path = reusable(session, request.reference, settings, walks=job.changes)
     return job if path is None else replace(job, reused=(*reused, path))

@@ -19,6 +19,7 @@ from wordbrush.engine.events import Callback, Event
 from wordbrush.engine.store import Cache
 from wordbrush.errors import SettingsError
 from wordbrush.picture.picture import plan_fit
+from wordbrush.region.frame import Frame
 from wordbrush.region.mask import Mask
 from wordbrush.region.outline import guided
 from wordbrush.region.region import found_mask, region_of
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
     from wordbrush.engine.engine import Engine
     from wordbrush.picture.picture import Picture
-    from wordbrush.result import EditResult, MaskLike, Queries
+    from wordbrush.request import MaskLike, Queries
+    from wordbrush.result import EditResult
 
 __all__ = ["Session", "pixels_of"]
 
@@ -70,8 +72,8 @@ class Session:
         self.resolution = resolution or engine.model.resolution
         codec = engine.codec
         self.fit = plan_fit(picture.size, grid=codec.factor, resolution=self.resolution)
-        width, height = self.fit.canvas
-        self.latent_size = (width // codec.factor, height // codec.factor)
+        self.frame = Frame(self.fit, codec.factor, self.outlined)
+        self.latent_size = self.frame.latent_size
         self.cache = Cache(memory_limit)
 
     @property
@@ -246,7 +248,7 @@ class Session:
         switches = {k: v for k, v in keywords.items() if k not in CONTRAST_ARGUMENTS}
         chosen, _ = resolve(keywords.get("preset"), keywords.get("settings"), switches)
         contrast = self.contrast(query, reference, **keywords)
-        return region_of(self, found_mask(self, contrast, chosen), chosen).pixels
+        return region_of(self.frame, found_mask(self.frame, contrast, chosen), chosen).pixels
 
     @overload
     def edit(self, query: str, reference: str = "", *, seed: int = 0, **keywords: Any) -> EditResult: ...
@@ -279,7 +281,7 @@ class Session:
     ) -> EditResult | list[EditResult]:
         """Edit the picture; arguments as for `Editor.edit`. What the session knows already is not computed again."""
         from wordbrush.editor import run
-        from wordbrush.result import requests_of
+        from wordbrush.request import requests_of
 
         chosen, name = resolve(preset, settings, switches)
         self.check(chosen)

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from wordbrush.errors import SettingsError
-from wordbrush.seeds import MAX_SEED
 
-__all__ = ["DEFAULT_PRESET", "PRESETS", "Settings", "check_threshold", "resolve"]
+__all__ = ["DEFAULT_PRESET", "MAX_SEED", "PRESETS", "Settings", "check_threshold", "resolve"]
 
 DEFAULT_PRESET: Final = "balanced"
+
+MAX_SEED: Final = 2**63 - 1
+"""Largest seed."""
 
 
 def _switch(default: Any, help_: str, low: float | None = None, high: float | None = None) -> Any:

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from tests.support.command import Command, mask_file, picture_file
-from wordbrush.commands import edit_command
 from wordbrush.editor import Editor
 from wordbrush.errors import ProvenanceError
+from wordbrush.notation import edit_command
 from wordbrush.record.provenance import encode_image, read_provenance
 from wordbrush.settings import Settings
 

@@ -17,7 +17,8 @@ from wordbrush.models import load_model
 from wordbrush.region.mask import Mask
 from wordbrush.region.region import Region
 from wordbrush.report import Ledger
-from wordbrush.result import EditRequest, EditResult
+from wordbrush.request import EditRequest
+from wordbrush.result import EditResult
 from wordbrush.settings import Settings
 from wordbrush.walks import extend, repaint
 

@@ -20,9 +20,8 @@ from hypothesis import strategies as st
 from wordbrush.cli import edit as edits
 from wordbrush.cli.app import app
 from wordbrush.cli.edit import Order
-from wordbrush.commands import edit_command, shell
-from wordbrush.seeds import MAX_SEED
-from wordbrush.settings import PRESETS, Settings
+from wordbrush.notation import edit_command, shell
+from wordbrush.settings import MAX_SEED, PRESETS, Settings
 
 COMMAND = typer.main.get_command(app)
 HINTS = get_type_hints(Settings)

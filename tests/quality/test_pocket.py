@@ -44,7 +44,7 @@ def test_mask_overlaps_the_true_region(kind: str, editor: Editor, measured: list
 
 def test_chunks_and_batches_change_latents_by_less_than_1e_4(editor: Editor) -> None:
     from tests.integration.test_tiny_stable_diffusion import latents_of
-    from wordbrush.result import EditRequest
+    from wordbrush.request import EditRequest
 
     settings = Settings(steps=10)
     requests = [

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from wordbrush.commands import edit_command, shell
 from wordbrush.errors import SettingsError
+from wordbrush.notation import edit_command, shell
 from wordbrush.settings import PRESETS, Settings
 
 

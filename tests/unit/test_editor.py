@@ -17,7 +17,8 @@ from wordbrush.editor import Editor
 from wordbrush.engine.events import Event
 from wordbrush.errors import Cancelled, MaskError, NumericsError, PictureError, SettingsError
 from wordbrush.region.mask import Mask
-from wordbrush.result import EditRequest, EditResult
+from wordbrush.request import EditRequest
+from wordbrush.result import EditResult
 from wordbrush.settings import Settings
 
 DARK = "dark left, dark right"

@@ -78,7 +78,7 @@ def test_what_is_found_in_the_padding_alone_is_nothing(edges: Any) -> None:
     raw[0] = 1.0
     contrast, settings = contrast_of(raw, "minmax"), Settings(edges=edges, threshold=0.9)
     for chosen in (settings, settings.changed(invert=True)):
-        assert region_of(session, found_mask(session, contrast, chosen), chosen).pixels.is_empty
+        assert region_of(session.frame, found_mask(session.frame, contrast, chosen), chosen).pixels.is_empty
 
 
 def test_everything_found_leaves_nothing_and_says_so() -> None:

@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.support import toy
-from wordbrush.result import EditRequest, EditResult
+from wordbrush.request import EditRequest
+from wordbrush.result import EditResult
 from wordbrush.session import Session
 from wordbrush.settings import Settings
 

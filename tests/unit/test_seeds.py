@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wordbrush.errors import SettingsError
-from wordbrush.seeds import MAX_SEED, parse_one_seed, parse_seeds
+from wordbrush.notation import parse_one_seed, parse_seeds
+from wordbrush.settings import MAX_SEED
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from wordbrush.cli.outputs import (
 from wordbrush.cli.plans import show_plan
 from wordbrush.cli.terminal import Terminal, print_json, write_stdout
 from wordbrush.errors import OutputError, SettingsError
-from wordbrush.seeds import parse_seeds
+from wordbrush.notation import parse_seeds
 
 if TYPE_CHECKING:
     from wordbrush.editor import Editor

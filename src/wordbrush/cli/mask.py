@@ -10,7 +10,7 @@ from wordbrush.cli import options as opt
 from wordbrush.cli.loading import ModelChoice, load_editor, open_mask, open_picture
 from wordbrush.cli.outputs import CONTRAST_SUFFIXES, check_free, check_suffix, save_contrast
 from wordbrush.cli.terminal import Terminal, print_json
-from wordbrush.seeds import parse_one_seed
+from wordbrush.notation import parse_one_seed
 
 __all__ = ["mask"]
 
@@ -58,7 +58,7 @@ def mask(
     session = load_editor(choice, terminal).open(source, resolution=settings.resolution)
     with terminal.stages() as callback:
         found = session.contrast(to, reference, seed=number, settings=settings, callback=callback)
-    region = region_of(session, found_mask(session, found, settings), settings, **user).pixels
+    region = region_of(session.frame, found_mask(session.frame, found, settings), settings, **user).pixels
     region.save(output, force=force)
     if contrast is not None:
         save_contrast(found.on_picture(session.fit), contrast, force=force)

@@ -13,8 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from wordbrush.errors import SettingsError
-from wordbrush.seeds import MAX_SEED
-from wordbrush.settings import DEFAULT_PRESET, PRESETS
+from wordbrush.settings import DEFAULT_PRESET, MAX_SEED, PRESETS
 
 __all__ = [
     "DEFAULT_PRESET",

@@ -81,7 +81,7 @@ def _cost(editor: Editor, session: Session, settings: Settings, *stages: str) ->
 def _found(session: Session, task: Task, settings: Settings) -> tuple[Region, Float]:
     """Return the automatic region and the raw contrast, as the editor finds them."""
     contrast = session.contrast(task.query, task.reference, seed=task.seed, settings=settings)
-    return region_of(session, found_mask(session, contrast, settings), settings), contrast.raw
+    return region_of(session.frame, found_mask(session.frame, contrast, settings), settings), contrast.raw
 
 
 def _masked(

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from wordbrush.region.frame import Frame
 from wordbrush.region.mask import Mask
 
 if TYPE_CHECKING:
     from wordbrush.region.threshold import Contrast
-    from wordbrush.session import Session
     from wordbrush.settings import Settings
 
 __all__ = ["Region", "found_cells", "found_mask", "region_of"]
@@ -35,7 +35,7 @@ def found_cells(contrast: Contrast, settings: Settings) -> Mask:
     return _cleaned(contrast.threshold(settings.threshold, settings.rule), settings, 1)
 
 
-def found_mask(session: Session, contrast: Contrast, settings: Settings) -> Mask:
+def found_mask(frame: Frame, contrast: Contrast, settings: Settings) -> Mask:
     """Cut a contrast and clean the mask up, at the fineness that `edges` asks for; turn it inside out with `invert`.
 
     Returns:
@@ -46,13 +46,13 @@ def found_mask(session: Session, contrast: Contrast, settings: Settings) -> Mask
     """
     if settings.edges != "guided":
         cells = found_cells(contrast, settings)
-        return cells if not settings.invert or _to_pixels(session, cells, settings.edges).is_empty else ~cells
+        return cells if not settings.invert or _to_pixels(frame, cells, settings.edges).is_empty else ~cells
     if contrast.is_flat:
-        return Mask.empty(session.picture.size)
+        return Mask.empty(frame.size)
     values, cut = contrast.cut(settings.threshold, settings.rule)
-    cell = session.engine.codec.factor
-    canvas = _cleaned(Mask.from_array(session.outlined(values) > cut), settings, cell)
-    found = Mask.from_array(np.clip(session.fit.inverse(canvas.values, "linear"), 0.0, 1.0))
+    cell = frame.cell
+    canvas = _cleaned(Mask.from_array(frame.outlined(values) > cut), settings, cell)
+    found = Mask.from_array(np.clip(frame.fit.inverse(canvas.values, "linear"), 0.0, 1.0))
     return found if not settings.invert or found.is_empty else ~found
 
 
@@ -66,7 +66,7 @@ def _cleaned(mask: Mask, settings: Settings, cell: int) -> Mask:
 
 
 def region_of(
-    session: Session,
+    frame: Frame,
     found: Mask | None,
     settings: Settings,
     *,
@@ -80,38 +80,38 @@ def region_of(
     stretched over the picture.
 
     Args:
-        session: of the picture.
+        frame: of the picture.
         found: the mask found, at latent cells; None where the user gave the whole mask.
         settings: for edges and feather.
         mask: the user's whole mask; takes the place of `found`.
         include: always edited.
         exclude: never edited; wins over everything.
     """
-    start = mask if mask is not None else found or Mask.empty(session.latent_size)
-    region = _placed(session, start, settings.edges)
+    start = mask if mask is not None else found or Mask.empty(frame.latent_size)
+    region = _placed(frame, start, settings.edges)
     if include is not None:
-        more = _placed(session, include, settings.edges)
+        more = _placed(frame, include, settings.edges)
         region = Region(region.cells | more.cells, region.pixels | more.pixels)
     if settings.feather > 0:
-        cell = session.engine.codec.factor * max(session.picture.size) / max(session.fit.inner)
+        cell = frame.cell * max(frame.size) / max(frame.fit.inner)
         region = Region(region.cells, region.pixels.feather(settings.feather * cell))
     if exclude is not None:
         # Every pixel that is excluded at all stays; a cell stays out of the decode where all of it is excluded.
-        kept = _placed(session, exclude, "cells", "any").pixels
-        free = _placed(session, ~exclude, "cells").cells
+        kept = _placed(frame, exclude, "cells", "any").pixels
+        free = _placed(frame, ~exclude, "cells").cells
         region = Region(region.cells - ~free, region.pixels - kept)
     return region
 
 
-def _placed(session: Session, mask: Mask, edges: str, how: Literal["linear", "any"] = "linear") -> Region:
+def _placed(frame: Frame, mask: Mask, edges: str, how: Literal["linear", "any"] = "linear") -> Region:
     """Lay a mask on cells and picture; `edges` is for one of the latent's size, `how` resizes any other."""
-    if mask.size == session.latent_size != session.picture.size:
-        return Region(mask, _to_pixels(session, mask, edges))
-    pixels = mask.resize(session.picture.size, how)
-    canvas = session.fit.forward(pixels.values, "linear")
-    return Region(Mask.from_array(np.clip(canvas, 0.0, 1.0)).resize(session.latent_size, "any"), pixels)
+    if mask.size == frame.latent_size != frame.size:
+        return Region(mask, _to_pixels(frame, mask, edges))
+    pixels = mask.resize(frame.size, how)
+    canvas = frame.fit.forward(pixels.values, "linear")
+    return Region(Mask.from_array(np.clip(canvas, 0.0, 1.0)).resize(frame.latent_size, "any"), pixels)
 
 
-def _to_pixels(session: Session, cells: Mask, edges: str) -> Mask:
-    canvas = cells.resize(session.fit.canvas, "nearest" if edges == "cells" else "linear")
-    return Mask.from_array(np.clip(session.fit.inverse(canvas.values, "linear"), 0.0, 1.0))
+def _to_pixels(frame: Frame, cells: Mask, edges: str) -> Mask:
+    canvas = cells.resize(frame.fit.canvas, "nearest" if edges == "cells" else "linear")
+    return Mask.from_array(np.clip(frame.fit.inverse(canvas.values, "linear"), 0.0, 1.0))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from wordbrush.commands import edit_command, shell
+from wordbrush.notation import edit_command, shell
 from wordbrush.record.provenance import encode_image
 from wordbrush.region.mask import Mask
 from wordbrush.web.asked import MASKS, SWITCHED

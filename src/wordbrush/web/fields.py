@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from wordbrush.errors import SettingsError
-from wordbrush.seeds import MAX_SEED
-from wordbrush.settings import DEFAULT_PRESET, PRESETS, Settings
+from wordbrush.settings import DEFAULT_PRESET, MAX_SEED, PRESETS, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

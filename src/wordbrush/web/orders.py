@@ -15,8 +15,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from wordbrush.errors import SettingsError
+from wordbrush.notation import parse_one_seed, parse_seeds
 from wordbrush.region.threshold import DEFAULT_VALUES
-from wordbrush.seeds import parse_one_seed, parse_seeds
 from wordbrush.settings import DEFAULT_PRESET, PRESETS, Settings
 
 if TYPE_CHECKING:

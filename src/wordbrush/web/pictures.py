@@ -185,8 +185,8 @@ class Opened:
         given = self.given_for(settings)
         if contrast is None and given is None and strokes.include is None:
             return Cut(None, None, shown.fit)
-        found = None if contrast is None else found_mask(shown, contrast, settings)
-        region = region_of(shown, found, settings, mask=given, include=strokes.include, exclude=strokes.exclude)
+        found = None if contrast is None else found_mask(shown.frame, contrast, settings)
+        region = region_of(shown.frame, found, settings, mask=given, include=strokes.include, exclude=strokes.exclude)
         return Cut(contrast, region, shown.fit)
 
     def _proxy(self, session: Session, editor: Editor, model: str, settings: Settings) -> Session:

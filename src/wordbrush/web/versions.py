@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from wordbrush.commands import edit_command, shell
+from wordbrush.notation import edit_command, shell
 from wordbrush.record.provenance import encode_image
 from wordbrush.web.pictures import Strokes, png
 from wordbrush.web.visitors import new_key
