@@ -1,137 +1,28 @@
-"""The editor: the whole algorithm, readable in one sitting.
-
-1. The picture is opened, fitted to the model's grid and encoded once.
-2. The contrast of the two texts gives the region (`Session.contrast`, `region.region_of`).
-3. The latent is carried into the noise, every level recorded (`walks.extend`).
-4. It is decoded under the query, the outside held to the recorded latents of the same level (`walks.repaint`).
-5. Pixels are composed: outside the mask they are the input's own bytes.
-"""
+"""The editor: one model, and every way to edit with it. The algorithm itself is `wordbrush.diffedit`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, overload
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-import torch
-
-from wordbrush.engine.engine import Engine
-from wordbrush.engine.events import Callback, Event
+from wordbrush.diffusion.schedule import depth_of
+from wordbrush.engine.driver import Driver
+from wordbrush.engine.events import Callback
+from wordbrush.errors import WordbrushError
+from wordbrush.models import load_model
+from wordbrush.picture.fit import plan_fit
 from wordbrush.picture.picture import Picture
-from wordbrush.records import result_of
-from wordbrush.region.mask import Mask
-from wordbrush.region.region import Region, found_mask, region_of
-from wordbrush.report import Ledger, Plan
-from wordbrush.request import EditRequest, MaskLike, Queries, as_mask
+from wordbrush.report import Plan
+from wordbrush.request import EditRequest, MaskLike, Queries
 from wordbrush.result import EditResult
-from wordbrush.session import Session, pixels_of
+from wordbrush.session import Session, carry_out
 from wordbrush.settings import Settings, resolve
-from wordbrush.walks import batch_size, batches, extend, repaint, reusable
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from wordbrush.models.model import Model
-    from wordbrush.region.threshold import Contrast
 
-__all__ = ["Editor", "Job", "run"]
-
-
-@dataclass(eq=False)
-class Job:
-    """One edit on its way: a request, its session, and what is known so far."""
-
-    request: EditRequest
-    session: Session
-    settings: Settings
-    masks: dict[str, Mask | None]
-    contrast: Contrast | None
-    region: Region
-    reused: tuple[str, ...]
-    latent: Tensor | None = None
-    reconstruction_error: float | None = None
-
-    @property
-    def changes(self) -> bool:
-        """Whether there is anything to repaint."""
-        return not self.region.pixels.is_empty and self.settings.ratio > 0 and self.depth > 0
-
-    @property
-    def depth(self) -> int:
-        """Steps up, and down."""
-        return len(self.session.engine.levels(self.settings)) - 1
-
-
-def run(
-    engine: Engine,
-    pairs: Sequence[tuple[Session, EditRequest]],
-    *,
-    preset: str | None = None,
-    callback: Callback | None = None,
-) -> list[EditResult]:
-    """Carry out edits, each as if it were alone; equal work is done once and alike work together.
-
-    Args:
-        engine: the model and how it is run.
-        pairs: each edit with the session of its picture.
-        preset: name to record.
-        callback: called after every step.
-
-    Returns:
-        One result an edit, in order.
-    """
-    ledger = Ledger()
-    jobs = [_find_region(session, request, callback, ledger) for session, request in pairs]
-    active = [job for job in jobs if job.changes]
-    for group in batches(active, lambda job: job.settings, len(active) or 1):
-        extend([(job.session, job.request.reference) for job in group], group[0].settings, callback, ledger)
-    for job in active:
-        if job.request.check_inversion:
-            job.reconstruction_error = job.session.reconstruction(
-                job.request.reference, settings=job.settings, callback=callback, ledger=ledger
-            )
-    for batch in batches(active, lambda job: (job.session.latent_size, job.settings), batch_size(engine, 2)):
-        for job, latent in zip(batch, repaint(engine, batch, callback, ledger), strict=True):
-            job.latent = latent
-    images = [_compose(engine, job, ledger) for job in jobs]
-    if callback is not None:
-        callback(Event("compose", len(jobs), len(jobs)))
-    notes = engine.take_notes()
-    return [result_of(engine, job, image, preset, ledger, notes) for job, image in zip(jobs, images, strict=True)]
-
-
-def _find_region(session: Session, request: EditRequest, callback: Callback | None, ledger: Ledger) -> Job:
-    settings = session.check(request.settings or Settings())
-    kept = session.memory.entries
-    session.latent(ledger, callback)
-    masks = {
-        name: None if (value := getattr(request, name)) is None else as_mask(value)
-        for name in ("mask", "include", "exclude")
-    }
-    contrast = None
-    before = ledger.evaluations.get("contrast", 0)
-    if masks["mask"] is None:
-        contrast = session.contrast(
-            request.query, request.reference, seed=request.seed, settings=settings, callback=callback, ledger=ledger
-        )
-    found = None if contrast is None else found_mask(session.frame, contrast, settings)
-    reused = ["latent"] if "latent" in kept else []
-    if contrast is not None and not contrast.is_flat and ledger.evaluations.get("contrast", 0) == before:
-        reused.append("contrast")
-    region = region_of(session.frame, found, settings, **masks)
-    job = Job(request, session, settings, masks, contrast, region, tuple(reused))
-    path = reusable(session, request.reference, settings, walks=job.changes)
-    return job if path is None else replace(job, reused=(*reused, path))
-
-
-def _compose(engine: Engine, job: Job, ledger: Ledger) -> Any:
-    picture, fit = job.session.picture, job.session.fit
-    with ledger.stage("compose"), torch.no_grad():
-        if job.latent is None:
-            edited = picture.srgb
-        else:
-            edited = fit.inverse(pixels_of(engine.codec.decode(job.latent[None])[0]))
-        return picture.compose(edited, job.region.pixels.values)
+__all__ = ["Editor"]
 
 
 class Editor:
@@ -143,12 +34,12 @@ class Editor:
     """
 
     def __init__(self, model: Model, *, batch_limit: int | None = None) -> None:
-        self.engine = Engine(model, batch_limit=batch_limit)
+        self.driver = Driver(model, batch_limit=batch_limit)
 
     @property
     def model(self) -> Model:
         """The model."""
-        return self.engine.model
+        return self.driver.model
 
     @classmethod
     def from_pretrained(cls, source: Any = "pocket", *, batch_limit: int | None = None, **keywords: Any) -> Editor:
@@ -162,8 +53,6 @@ class Editor:
         Raises:
             ModelError: the checkpoint is missing, unreadable, stored as a pickle or of an unknown kind.
         """
-        from wordbrush.models import load_model
-
         return cls(load_model(source, **keywords), batch_limit=batch_limit)
 
     def open(self, picture: Any, *, resolution: int | None = None, memory_limit: int = 2 << 30) -> Session:
@@ -177,7 +66,7 @@ class Editor:
         Raises:
             PictureError: it cannot be read.
         """
-        return Session(self.engine, Picture.open(picture), resolution=resolution, memory_limit=memory_limit)
+        return Session(self.driver, Picture.open(picture), resolution=resolution, memory_limit=memory_limit)
 
     @overload
     def edit(self, picture: Any, query: str, reference: str = "", *, seed: int = 0, **keywords: Any) -> EditResult: ...
@@ -249,6 +138,16 @@ class Editor:
             callback=callback,
         )
 
+    @overload
+    def edit_batch(
+        self, requests: Sequence[EditRequest], *, on_error: Literal["return"], **keywords: Any
+    ) -> list[EditResult | WordbrushError]: ...
+
+    @overload
+    def edit_batch(
+        self, requests: Sequence[EditRequest], *, on_error: Literal["raise"] = "raise", **keywords: Any
+    ) -> list[EditResult]: ...
+
     def edit_batch(
         self,
         requests: Sequence[EditRequest],
@@ -256,15 +155,18 @@ class Editor:
         preset: str | None = None,
         settings: Settings | None = None,
         callback: Callback | None = None,
+        on_error: Literal["raise", "return"] = "raise",
         **switches: Any,
-    ) -> list[EditResult]:
+    ) -> Any:
         """Edit many pictures, each with its own texts, masks and seed; no result depends on the others.
 
         Args:
             requests: the edits; requests of the very same picture object share what can be shared.
             preset: set of switches for requests without settings of their own.
             settings: all switches, instead of a preset.
-            callback: called with an `Event` after every step.
+            callback: called with an `Event` after every step; what it raises ends the edit whose step it was.
+            on_error: `raise` gives all up with the first error; `return` puts an error in the place of its result and
+                goes on with the others.
             switches: single switches.
 
         Returns:
@@ -272,14 +174,24 @@ class Editor:
         """
         common, name = resolve(preset, settings, switches)
         sessions: dict[tuple[int, int | None], Session] = {}
-        pairs = []
-        for request in requests:
+        pairs, errors = [], dict[int, WordbrushError]()
+        for number, request in enumerate(requests):
             own = replace(request, settings=request.settings or common)
             key = (id(request.picture), own.settings.resolution if own.settings else None)
-            if key not in sessions:
-                sessions[key] = self.open(request.picture, resolution=key[1])
-            pairs.append((sessions[key], own))
-        return run(self.engine, pairs, preset=name, callback=callback)
+            try:
+                if key not in sessions:
+                    sessions[key] = self.open(request.picture, resolution=key[1])
+                pairs.append((sessions[key], own))
+            except WordbrushError as error:
+                if on_error == "raise":
+                    raise
+                errors[number] = error
+        results = iter(carry_out(pairs, preset=name, callback=callback, on_error=on_error))
+        return [errors[number] if number in errors else next(results) for number in range(len(requests))]
+
+    def guidance(self, settings: Settings) -> float:
+        """Return the decode's guidance scale: the one set, or the model's own."""
+        return self.model.guidance if settings.guidance is None else settings.guidance
 
     def plan(
         self,
@@ -292,18 +204,16 @@ class Editor:
         settings: Settings | None = None,
     ) -> Plan:
         """Say what an edit of a picture of `size` (width, height) would cost, without running the network."""
-        from wordbrush.picture.picture import plan_fit
-
         chosen, model = settings or Settings(), self.model
         fit = plan_fit(size, grid=model.codec.factor, resolution=chosen.resolution or model.resolution)
         latent = (fit.canvas[0] // model.codec.factor, fit.canvas[1] // model.codec.factor)
-        depth, many = len(self.engine.levels(chosen)) - 1, queries * seeds
+        depth, many = depth_of(chosen.ratio, chosen.steps), queries * seeds
         up = depth * (1 + chosen.fixed_point) * (1 if chosen.inversion_guidance == 1.0 else 2)
         evaluations = {
             "contrast": 0 if own_mask else 2 * chosen.maps * chosen.strengths * many,
             "invert": up,
             "check": depth * (1 if chosen.inversion_guidance == 1.0 else 2) if check_inversion else 0,
-            "decode": depth * (1 if self.engine.guidance(chosen) == 1.0 else 2) * many,
+            "decode": depth * (1 if self.guidance(chosen) == 1.0 else 2) * many,
         }
         cells = latent[0] * latent[1] * 4
         return Plan(size, fit.canvas, latent, evaluations, cells * (model.codec.channels * (depth + 1) + many), depth)

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from wordbrush.diffusion.faults import NotFiniteError
-
-__all__ = ["Ledger", "Memory", "Plan", "Report"]
+__all__ = ["Memory", "Plan", "Report"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +19,7 @@ class Report:
         mask_area: share of the picture inside the mask, [0, 1].
         near_threshold: latent cells so near to the cut that other hardware may decide them otherwise.
         reconstruction_error: root mean square between the latent and its way up and down again, if measured.
-        reused: what was taken from the session instead of being computed: `latent`, `contrast`, and `trajectory`, or
+        reused: what the session's store held when the edit asked for it: `latent`, `contrast`, and `trajectory`, or
             `part of the trajectory` where a kept one was carried further.
         warnings: what the user should know: words cut off, words unknown, an empty mask.
     """
@@ -88,31 +83,3 @@ class Memory:
     limit: int
     entries: dict[str, int]
     dropped: int
-
-
-@dataclass
-class Ledger:
-    """Adds up seconds and evaluations by stage while a call runs."""
-
-    timings: dict[str, float] = field(default_factory=dict)
-    evaluations: dict[str, int] = field(default_factory=dict)
-    step: int = 0
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a block; a value that is not finite is told its stage and step.
-
-        Raises:
-            NotFiniteError: from within, with the place added.
-        """
-        begin, self.step = time.perf_counter(), 0
-        try:
-            yield
-        except NotFiniteError as error:
-            raise error.at(name, self.step + 1) from None
-        finally:
-            self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - begin
-
-    def count(self, name: str, rows: int) -> None:
-        """Add network evaluations to a stage."""
-        self.evaluations[name] = self.evaluations.get(name, 0) + rows

@@ -1,25 +1,36 @@
-"""What comes out of an edit."""
+"""What comes out of an edit: the picture, its report, and the record that is written into it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import base64
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from wordbrush.picture.fit import FitPlan
+from wordbrush.picture.panel import make_panel
 from wordbrush.picture.picture import Picture
-from wordbrush.record.provenance import Provenance, save_image
+from wordbrush.record.provenance import SCHEMA_VERSION, Provenance, package_versions, save_image
 from wordbrush.region.mask import Mask
+from wordbrush.report import Report
+from wordbrush.settings import Settings
 
 if TYPE_CHECKING:
+    from wordbrush.diffedit import Painted
+    from wordbrush.engine.driver import Driver, Run
     from wordbrush.region.threshold import Contrast
-    from wordbrush.report import Report
+    from wordbrush.request import EditRequest
 
-__all__ = ["EditResult"]
+__all__ = ["EditResult", "Finished", "result_of"]
+
+MASK_BYTES = 256_000
+"""Largest given mask that a record carries whole, as a PNG; of a larger one only the digest is kept."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class EditResult:
@@ -52,8 +63,6 @@ class EditResult:
 
     def panel(self, *, tile: int = 256) -> Image.Image:
         """Return input | contrast | mask | result side by side."""
-        from wordbrush.picture.panel import make_panel
-
         return make_panel(self.picture.srgb, self.contrast, self.mask, np.asarray(self.image.convert("RGB")), tile=tile)
 
     def save(
@@ -79,3 +88,114 @@ class EditResult:
         record = None if strip_metadata else self.provenance
         save_image(self.image, target, record, force=force, include_prompt=include_prompt)
         return target
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Finished:
+    """An edit that is done, before it is told of.
+
+    Attributes:
+        request: what was asked for.
+        settings: all switches it was done with.
+        masks: the user's own masks by name, as they were used.
+        picture: the input.
+        fit: how the picture lay on the model's canvas.
+        resolution: the working size.
+        painted: what the algorithm made.
+        image: composed at the picture's own size.
+    """
+
+    request: EditRequest
+    settings: Settings
+    masks: Mapping[str, Mask]
+    picture: Picture
+    fit: FitPlan
+    resolution: int
+    painted: Painted
+    image: Image.Image
+
+
+def result_of(
+    done: Finished, driver: Driver, run: Run[Finished], reused: tuple[str, ...], preset: str | None
+) -> EditResult:
+    """Put a finished edit, its report and its record together.
+
+    Args:
+        done: the edit.
+        driver: ran the model.
+        run: which the edit was part of.
+        reused: what the session's store held.
+        preset: name to record.
+    """
+    painted, settings = done.painted, done.settings
+    region, contrast = painted.region, painted.contrast
+    return EditResult(
+        image=done.image,
+        mask=region.pixels,
+        cells=region.cells,
+        contrast_map=contrast,
+        picture=done.picture,
+        provenance=_provenance(done, driver, preset),
+        report=Report(
+            seed=done.request.seed,
+            timings=dict(run.timings),
+            evaluations=dict(run.evaluations),
+            mask_area=region.pixels.area,
+            near_threshold=0 if contrast is None else contrast.ties(settings.threshold, settings.rule),
+            reconstruction_error=painted.reconstruction_error,
+            reused=reused,
+            warnings=(*_warnings(done, driver), *run.notes),
+        ),
+        fit=done.fit,
+    )
+
+
+def _warnings(done: Finished, driver: Driver) -> tuple[str, ...]:
+    warnings: list[str] = list(done.picture.notes)
+    for name in ("query", "reference", "negative"):
+        prompt = driver.prompt(getattr(done.request, name), done.settings.clip_skip)
+        if prompt.dropped:
+            warnings.append(f"{name}: cut by the text encoder's limit: {' '.join(prompt.dropped)}")
+        for word in prompt.unknown:
+            near = f"; near words: {', '.join(word.near)}" if word.near else ""
+            warnings.append(f"{name}: the model does not know {word.word!r}{near}")
+    if done.painted.region.pixels.is_empty:
+        advice = "move the threshold" if done.settings.invert else "lower the threshold"
+        warnings.append(f"the mask is empty: nothing was changed; {advice}, or give a mask")
+    return tuple(warnings)
+
+
+def _mask_record(mask: Mask) -> dict[str, Any]:
+    """Describe a given mask; small ones are carried along whole, so that the file alone can be replayed."""
+    data = mask.png_bytes()
+    fits = len(data) <= MASK_BYTES
+    return {"sha256": mask.digest(), "png": base64.b64encode(data).decode() if fits else None}
+
+
+def _provenance(done: Finished, driver: Driver, preset: str | None) -> Provenance:
+    request, picture, region = done.request, done.picture, done.painted.region
+    return Provenance(
+        schema=SCHEMA_VERSION,
+        wordbrush=package_versions()["wordbrush"],
+        input={
+            "name": picture.name,
+            "sha256": picture.sha256,
+            "width": picture.size[0],
+            "height": picture.size[1],
+        },
+        model=driver.model.identity.as_dict(),
+        query=request.query,
+        reference=request.reference,
+        negative=request.negative,
+        seed=request.seed,
+        preset=preset,
+        settings={**asdict(done.settings), "resolution": done.resolution},
+        mask={
+            "source": "user" if "mask" in done.masks else "auto",
+            "sha256": region.pixels.digest(),
+            "area": region.pixels.area,
+            **{f"given_{name}": _mask_record(mask) for name, mask in done.masks.items()},
+        },
+        packages=package_versions(),
+        notes=picture.notes,
+    )

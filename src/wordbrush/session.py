@@ -1,48 +1,46 @@
 """A session: one picture opened once, everything that does not change kept.
 
-The latent, the contrast maps and the trajectory are cached under what determines them. So a new threshold runs no
-network, a second query costs its contrast and its decode, and a deeper ratio extends the trajectory.
+The latent, the raw contrast maps and the latents of inversions are kept in one store under what determines them. So a
+new threshold runs no network, a second query costs its contrast and its decode, and a deeper ratio goes on where the
+kept path ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, overload
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
-from wordbrush.diffusion.solvers import decode
-from wordbrush.engine.events import Callback, Event
-from wordbrush.engine.store import Cache
-from wordbrush.errors import SettingsError
-from wordbrush.picture.picture import plan_fit
+from wordbrush.diffedit import Edit, contrast, diffedit, reconstruct, trajectory
+from wordbrush.diffusion.ask import AskCodec, Key, Once, Program
+from wordbrush.diffusion.schedule import Level, contrast_levels, depth_of
+from wordbrush.engine.driver import Driver
+from wordbrush.engine.events import Callback
+from wordbrush.engine.running import Item
+from wordbrush.engine.store import Store
+from wordbrush.errors import SettingsError, WordbrushError
+from wordbrush.picture.fit import plan_fit
+from wordbrush.picture.picture import Picture
 from wordbrush.region.frame import Frame
 from wordbrush.region.mask import Mask
-from wordbrush.region.outline import guided
+from wordbrush.region.outline import guided as outlined
 from wordbrush.region.region import found_mask, region_of
 from wordbrush.region.threshold import Contrast, rescale
-from wordbrush.report import Ledger, Memory
+from wordbrush.report import Memory
+from wordbrush.request import EditRequest, MaskLike, Queries, as_mask, requests_of
+from wordbrush.result import EditResult, Finished, result_of
 from wordbrush.settings import Settings, resolve
-from wordbrush.walks import extend
 
-if TYPE_CHECKING:
-    from PIL import Image
+__all__ = ["Session", "carry_out", "pixels_of"]
 
-    from wordbrush.engine.engine import Engine
-    from wordbrush.picture.picture import Picture
-    from wordbrush.request import MaskLike, Queries
-    from wordbrush.result import EditResult
+T = TypeVar("T")
 
-__all__ = ["Session", "pixels_of"]
-
-CONTRAST_KEYS = ("maps", "strength", "strengths", "strength_axis", "antithetic", "sign", "norm", "clip_skip")
-CONTRAST_ARGUMENTS = frozenset({"seed", "preset", "settings", "callback", "ledger"})
-INVERSION_KEYS = (
-    "solver", "steps", "inversion_text", "inversion_guidance", "inversion_label", "fixed_point", "clip_skip"
-)  # fmt: skip
+CONTRAST_ARGUMENTS = frozenset({"seed", "preset", "settings", "callback"})
 
 
 def pixels_of(decoded: Tensor) -> NDArray[np.uint8]:
@@ -55,31 +53,34 @@ class Session:
     """One picture with one model; opened by `Editor.open`.
 
     While one thread edits, others may cut known maps again: `mask` and `contrast` of texts that were contrasted before
-    (`known_contrast` never runs the network), and `region_of`. Two edits at once on one engine, be it in two sessions,
+    (`known_contrast` never runs the network), and `region_of`. Two edits at once on one driver, be it in two sessions,
     are for the caller to prevent.
 
     Args:
-        engine: the model and how it is run.
+        driver: runs the model.
         picture: the picture.
         resolution: side of the square whose area the working size has; by default the model's own.
-        memory_limit: bytes that latent, maps and trajectories may take.
+        memory_limit: bytes that latent, maps and paths may take.
     """
 
     def __init__(
-        self, engine: Engine, picture: Picture, *, resolution: int | None = None, memory_limit: int = 2 << 30
+        self, driver: Driver, picture: Picture, *, resolution: int | None = None, memory_limit: int = 2 << 30
     ) -> None:
-        self.engine, self.picture = engine, picture
-        self.resolution = resolution or engine.model.resolution
-        codec = engine.codec
-        self.fit = plan_fit(picture.size, grid=codec.factor, resolution=self.resolution)
-        self.frame = Frame(self.fit, codec.factor, self.outlined)
-        self.latent_size = self.frame.latent_size
-        self.cache = Cache(memory_limit)
+        self.driver, self.picture = driver, picture
+        self.resolution = resolution or driver.model.resolution
+        self.fit = plan_fit(picture.size, grid=driver.codec.factor, resolution=self.resolution)
+        self.frame = Frame(self.fit, driver.codec.factor, self.outlined)
+        self.store = Store(memory_limit)
+
+    @property
+    def latent_size(self) -> tuple[int, int]:
+        """The canvas in latent cells, (width, height)."""
+        return self.frame.latent_size
 
     @property
     def memory(self) -> Memory:
         """What the session holds now."""
-        return self.cache.memory()
+        return self.store.memory()
 
     def check(self, settings: Settings) -> Settings:
         """Raise SettingsError where the settings ask for another working size than the session was opened with."""
@@ -89,19 +90,14 @@ class Session:
             )
         return settings
 
-    def latent(self, ledger: Ledger | None = None, callback: Callback | None = None) -> Tensor:
+    def levels(self, settings: Settings) -> tuple[Level, ...]:
+        """Return the grid cut at the encoding ratio, clean level first."""
+        grid = self.driver.model.schedule.grid(settings.steps)
+        return grid[: depth_of(settings.ratio, settings.steps) + 1]
+
+    def latent(self) -> Tensor:
         """Return the clean latent z0 (1, channel, height, width), float32: the posterior mean, encoded once."""
-        kept = self.cache.get("latent", ())
-        if isinstance(kept, Tensor):
-            return kept
-        with (ledger or Ledger()).stage("encode"), torch.no_grad():
-            canvas = self.fit.forward(self.picture.srgb)
-            pixels = torch.from_numpy(np.ascontiguousarray(canvas)).permute(2, 0, 1)[None].float() / 127.5 - 1
-            z0 = self.engine.codec.encode(pixels.to(self.engine.model.device)).float()
-        self.cache.put("latent", (), z0, z0.nbytes)
-        if callback is not None:
-            callback(Event("encode", 1, 1))
-        return z0
+        return self._run(self._latent())
 
     def contrast(
         self,
@@ -112,7 +108,6 @@ class Session:
         preset: str | None = None,
         settings: Settings | None = None,
         callback: Callback | None = None,
-        ledger: Ledger | None = None,
         **switches: Any,
     ) -> Contrast:
         """Contrast two texts on this picture.
@@ -123,16 +118,19 @@ class Session:
             seed: of the item, and of the noises where `contrast_seed` is not set.
             preset: which set of switches to start from, unless `settings` is given.
             settings: all switches.
-            callback: called after each map.
-            ledger: where seconds and evaluations are added up.
+            callback: called with an `Event` after every call of the network.
             switches: single switches, see `Settings`.
         """
         chosen = self.check(resolve(preset, settings, switches)[0])
-        key = self._contrast_key(query, reference, seed, chosen)
-        raw = self.cache.get("contrast", key)
+
+        def program() -> Program[NDArray[np.float32]]:
+            edit = yield from self._edit(query, reference, seed, chosen)
+            raw: NDArray[np.float32] = yield Once(edit.contrast_key, contrast(edit))
+            return raw
+
+        raw = self.store.get(self._contrast_key(query, reference, seed, chosen))
         if raw is None:
-            raw = self._raw_contrast(query, reference, seed, chosen, callback, ledger or Ledger())
-            self.cache.put("contrast", key, raw, raw.nbytes)
+            raw = self._run(program(), callback)
         return Contrast(raw, rescale(raw, chosen.rescale, clip=chosen.clip))
 
     def known_contrast(
@@ -140,115 +138,57 @@ class Session:
     ) -> Contrast | None:
         """Return what `contrast` would, if the session still holds it; else None. Runs no network."""
         chosen = self.check(settings or Settings())
-        raw = self.cache.get("contrast", self._contrast_key(query, reference, seed, chosen))
+        raw = self.store.get(self._contrast_key(query, reference, seed, chosen))
         return None if raw is None else Contrast(raw, rescale(raw, chosen.rescale, clip=chosen.clip))
-
-    @staticmethod
-    def _contrast_key(query: str, reference: str, seed: int, settings: Settings) -> tuple[Any, ...]:
-        """Return what determines a raw contrast map."""
-        key = (query, reference, settings.seed_of_contrast(seed), *settings.subset(*CONTRAST_KEYS))
-        return (*key, settings.steps) if settings.strength_axis == "grid" else key
-
-    def _raw_contrast(
-        self, query: str, reference: str, seed: int, settings: Settings, callback: Callback | None, ledger: Ledger
-    ) -> NDArray[np.float32]:
-        if query == reference:  # nothing to contrast; and rows of a batch may round differently
-            return np.zeros(self.latent_size[::-1], np.float32)
-        z0 = self.latent(ledger, callback)
-        counted, steps = self.engine.denoiser, settings.maps * settings.strengths
-        before = counted.rows
-
-        def on_map(done: int) -> None:
-            ledger.step = done
-            if callback is not None:
-                callback(Event("contrast", done, steps))
-
-        with ledger.stage("contrast"), torch.no_grad():
-            noises = settings.seed_of_contrast(seed)
-            raw = self.engine.raw_contrast(z0, query, reference, noises, settings, on_map)
-        ledger.count("contrast", counted.rows - before)
-        return raw.float().cpu().numpy()
 
     def outlined(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Lay a map of latent cells on the canvas, edges following the picture's; see `outline.guided`."""
-        key = (values.tobytes(),)
-        kept = self.cache.get("outline", key)
-        if kept is None:
-            kept = guided(values, self.fit.forward(self.picture.srgb), radius=self.engine.codec.factor)
-            self.cache.put("outline", key, kept, kept.nbytes)
-        laid: NDArray[np.float32] = kept
+        key = ("outline", values.tobytes())
+        laid: NDArray[np.float32] | None = self.store.get(key)
+        if laid is None:
+            laid = outlined(values, self.fit.forward(self.picture.srgb), radius=self.frame.cell)
+            self.store.put(key, laid)
         return laid
 
-    def inversion_text(self, reference: str, settings: Settings) -> str:
-        """Return the text under which the picture is carried into the noise."""
-        return reference if settings.inversion_text == "reference" else ""
-
-    def trajectory_key(self, reference: str, settings: Settings) -> tuple[Any, ...]:
-        """Return what determines the trajectory, whatever its depth."""
-        return (self.inversion_text(reference, settings), *settings.subset(*INVERSION_KEYS))
-
-    def kept_trajectory(self, reference: str, settings: Settings) -> list[Tensor]:
-        """Return the states recorded so far, from z0 on; at least that one."""
-        kept = self.cache.get("trajectory", self.trajectory_key(reference, settings))
-        return kept if isinstance(kept, list) else [self.latent()]
-
     def trajectory(
-        self,
-        reference: str = "",
-        *,
-        settings: Settings | None = None,
-        callback: Callback | None = None,
-        ledger: Ledger | None = None,
+        self, reference: str = "", *, settings: Settings | None = None, callback: Callback | None = None
     ) -> list[Tensor]:
         """Return the latents z0 ... x_r, each (1, channel, height, width), one a level of the cut grid."""
         chosen = self.check(settings or Settings())
-        extend([(self, reference)], chosen, callback, ledger or Ledger())
-        return self.kept_trajectory(reference, chosen)[: len(self.engine.levels(chosen))]
 
-    def keep_trajectory(self, reference: str, settings: Settings, states: list[Tensor]) -> None:
-        """Record a trajectory in the cache."""
-        size = sum(state.nbytes for state in states[1:])
-        self.cache.put("trajectory", self.trajectory_key(reference, settings), states, size)
+        def program() -> Program[list[Tensor]]:
+            edit = yield from self._edit("", reference, 0, chosen)
+            return (yield from trajectory(edit))
+
+        return self._run(program(), callback)
 
     def reconstruction(
-        self,
-        reference: str = "",
-        *,
-        settings: Settings | None = None,
-        callback: Callback | None = None,
-        ledger: Ledger | None = None,
+        self, reference: str = "", *, settings: Settings | None = None, callback: Callback | None = None
     ) -> float:
         """Carry the latent up and down again under the inversion's own text and guidance, without a mask.
 
         Returns:
             Root mean square between z0 and what comes back, in latent units (the latents' own spread is about 1).
         """
-        chosen, book = self.check(settings or Settings()), ledger or Ledger()
-        states = self.trajectory(reference, settings=chosen, callback=callback, ledger=book)
-        engine, levels = self.engine, self.engine.levels(chosen)
-        text = engine.prompt(self.inversion_text(reference, chosen), chosen).conditioning
-        denoiser = engine.guided(engine.prompt("", chosen).conditioning, chosen.inversion_guidance)
-        before, x = engine.denoiser.rows, states[0]
-        with book.stage("check"), torch.no_grad():
-            for state in decode(denoiser, states[-1], levels, text, solver=engine.solver(chosen)):
-                x, book.step = state.x, len(levels) - 1 - state.index
-                if callback is not None:
-                    callback(Event("check", book.step, len(levels) - 1))
-        book.count("check", engine.denoiser.rows - before)
-        return float((x - states[0]).square().mean().sqrt())
+        chosen = self.check(settings or Settings())
+
+        def program() -> Program[float]:
+            edit = yield from self._edit("", reference, 0, chosen)
+            path = yield from trajectory(edit)
+            return (yield from reconstruct(edit, path))
+
+        return self._run(program(), callback)
 
     def preview(self, estimate: Tensor) -> Image.Image:
         """Decode one estimate (1, channel, height, width) at the working size."""
-        from PIL import Image
-
-        return Image.fromarray(pixels_of(self.engine.codec.decode(estimate)[0]))
+        return Image.fromarray(pixels_of(self.driver.codec.decode(estimate)[0]))
 
     def mask(self, query: str, reference: str = "", **keywords: Any) -> Mask:
         """Return the mask at the picture's size; keywords as for `contrast`. Runs no network on a known contrast."""
         switches = {k: v for k, v in keywords.items() if k not in CONTRAST_ARGUMENTS}
         chosen, _ = resolve(keywords.get("preset"), keywords.get("settings"), switches)
-        contrast = self.contrast(query, reference, **keywords)
-        return region_of(self.frame, found_mask(self.frame, contrast, chosen), chosen).pixels
+        found = found_mask(self.frame, self.contrast(query, reference, **keywords), chosen)
+        return region_of(self.frame, found, chosen).pixels
 
     @overload
     def edit(self, query: str, reference: str = "", *, seed: int = 0, **keywords: Any) -> EditResult: ...
@@ -280,14 +220,134 @@ class Session:
         **switches: Any,
     ) -> EditResult | list[EditResult]:
         """Edit the picture; arguments as for `Editor.edit`. What the session knows already is not computed again."""
-        from wordbrush.editor import run
-        from wordbrush.request import requests_of
-
         chosen, name = resolve(preset, settings, switches)
         self.check(chosen)
         single = isinstance(query, str) and isinstance(seed, int)
-        asked = requests_of(
+        requests = requests_of(
             self.picture, query, reference, negative, seed, mask, include, exclude, chosen, check_inversion
         )
-        results = run(self.engine, [(self, request) for request in asked], preset=name, callback=callback)
+        results = carry_out([(self, request) for request in requests], preset=name, callback=callback)
         return results[0] if single else results
+
+    def program(self, request: EditRequest) -> Program[Finished]:
+        """Return the whole edit of one request on this picture, from bytes to bytes, as a program."""
+        settings = self.check(request.settings or Settings())
+        given = {name: getattr(request, name) for name in ("mask", "include", "exclude")}
+        masks = {name: as_mask(value) for name, value in given.items() if value is not None}
+        edit = yield from self._edit(
+            request.query, request.reference, request.seed, settings, request.negative, masks, request.check_inversion
+        )
+        painted = yield from diffedit(edit)
+        edited = self.picture.srgb
+        if painted.latent is not None:
+            pixels: Tensor = yield AskCodec("decode", painted.latent, "compose")
+            edited = self.fit.inverse(pixels_of(pixels[0]))
+        return Finished(
+            request=request,
+            settings=settings,
+            masks=masks,
+            picture=self.picture,
+            fit=self.fit,
+            resolution=self.resolution,
+            painted=painted,
+            image=self.picture.compose(edited, painted.region.pixels.values),
+        )
+
+    def _run(self, program: Program[T], callback: Callback | None = None) -> T:
+        return self.driver.run([Item(program, self.store, self.preview)], callback).outcomes[0].result()
+
+    def _latent(self) -> Program[Tensor]:
+        def encode() -> Program[Tensor]:
+            canvas = self.fit.forward(self.picture.srgb)
+            pixels = torch.from_numpy(np.ascontiguousarray(canvas)).permute(2, 0, 1)[None].float() / 127.5 - 1
+            z0: Tensor = yield AskCodec("encode", pixels.to(self.driver.model.device), "encode")
+            return z0.float()
+
+        kept: Tensor = yield Once(("latent",), encode())
+        return kept
+
+    def _edit(
+        self,
+        query: str,
+        reference: str,
+        seed: int,
+        settings: Settings,
+        negative: str = "",
+        masks: Mapping[str, Mask] | None = None,
+        check_inversion: bool = False,
+    ) -> Program[Edit]:
+        """Gather all that the algorithm knows of an edit: the latent, the texts encoded once, the levels."""
+        model, inversion = self.driver.model, reference if settings.inversion_text == "reference" else ""
+        z0 = yield from self._latent()
+        texts = {"query": query, "reference": reference, "negative": negative, "empty": "", "inversion": inversion}
+        return Edit(
+            z0=z0,
+            frame=self.frame,
+            settings=settings,
+            seed=seed,
+            **{name: self.driver.prompt(text, settings.clip_skip).conditioning for name, text in texts.items()},
+            levels=self.levels(settings),
+            contrast_levels=contrast_levels(
+                model.schedule, settings.strength, settings.strengths, settings.strength_axis, settings.steps
+            ),
+            guidance=model.guidance if settings.guidance is None else settings.guidance,
+            contrast_key=self._contrast_key(query, reference, seed, settings),
+            path_key=("trajectory", inversion, *settings.key("trajectory")),
+            masks=masks or {},
+            check_inversion=check_inversion,
+        )
+
+    @staticmethod
+    def _contrast_key(query: str, reference: str, seed: int, settings: Settings) -> Key:
+        return ("contrast", query, reference, settings.seed_of_contrast(seed), *settings.key("contrast"))
+
+
+@overload
+def carry_out(
+    pairs: Sequence[tuple[Session, EditRequest]],
+    *,
+    preset: str | None = None,
+    callback: Callback | None = None,
+) -> list[EditResult]: ...
+
+
+@overload
+def carry_out(
+    pairs: Sequence[tuple[Session, EditRequest]],
+    *,
+    preset: str | None = None,
+    callback: Callback | None = None,
+    on_error: Literal["raise", "return"],
+) -> list[EditResult | WordbrushError]: ...
+
+
+def carry_out(
+    pairs: Sequence[tuple[Session, EditRequest]],
+    *,
+    preset: str | None = None,
+    callback: Callback | None = None,
+    on_error: Literal["raise", "return"] = "raise",
+) -> Any:
+    """Carry out requests on sessions of one driver, each as if it were alone.
+
+    Args:
+        pairs: each request with the session of its picture.
+        preset: name to record.
+        callback: called after every step.
+        on_error: `raise` gives all up with the first error; `return` puts an error in the place of its result and goes
+            on with the others.
+
+    Returns:
+        One result a request, in order.
+    """
+    if not pairs:
+        return []
+    driver = pairs[0][0].driver
+    items = [Item(session.program(request), session.store, session.preview) for session, request in pairs]
+    run = driver.run(items, callback, stop_on_error=on_error == "raise")
+    return [
+        outcome.error
+        if isinstance(outcome.error, WordbrushError)
+        else result_of(outcome.result(), driver, run, outcome.reused, preset)
+        for outcome in run.outcomes
+    ]

@@ -17,8 +17,15 @@ MAX_SEED: Final = 2**63 - 1
 """Largest seed."""
 
 
-def _switch(default: Any, help_: str, low: float | None = None, high: float | None = None) -> Any:
-    return field(default=default, metadata={"help": help_, "range": (low, high)})
+Kept = Literal["contrast", "trajectory"]
+"""Values that a session keeps: raw contrast maps, and the latents of inversions."""
+
+
+def _switch(
+    default: Any, help_: str, low: float | None = None, high: float | None = None, *, of: tuple[Kept, ...] = ()
+) -> Any:
+    """Declare a switch; `of` names the kept values that it determines."""
+    return field(default=default, metadata={"help": help_, "range": (low, high), "of": of})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,14 +39,20 @@ class Settings:
     """
 
     # The contrast: where the two texts disagree.
-    maps: int = _switch(10, "noises averaged in the contrast", 1, 64)
-    strength: float = _switch(0.6, "noise strength of the contrast on the model's own time axis", 0.0, 1.0)
-    strengths: int = _switch(1, "noise strengths pooled, spread .1 apart around the strength", 1, 5)
-    strength_axis: Literal["time", "grid"] = _switch("time", "strength counts model time, or steps of the grid")
-    antithetic: bool = _switch(False, "draw the noises in pairs of opposite sign")
+    maps: int = _switch(10, "noises averaged in the contrast", 1, 64, of=("contrast",))
+    strength: float = _switch(
+        0.6, "noise strength of the contrast on the model's own time axis", 0.0, 1.0, of=("contrast",)
+    )
+    strengths: int = _switch(1, "noise strengths pooled, spread .1 apart around the strength", 1, 5, of=("contrast",))
+    strength_axis: Literal["time", "grid"] = _switch(
+        "time", "strength counts model time, or steps of the grid", of=("contrast",)
+    )
+    antithetic: bool = _switch(False, "draw the noises in pairs of opposite sign", of=("contrast",))
     contrast_seed: int | None = _switch(None, "seed of the contrast's noises; by default the item's own", 0, MAX_SEED)
-    sign: Literal["absolute", "signed"] = _switch("absolute", "average sizes of differences, or differences")
-    norm: Literal["mean", "l2"] = _switch("mean", "size of a difference over the channels")
+    sign: Literal["absolute", "signed"] = _switch(
+        "absolute", "average sizes of differences, or differences", of=("contrast",)
+    )
+    norm: Literal["mean", "l2"] = _switch("mean", "size of a difference over the channels", of=("contrast",))
     rescale: Literal["percentile", "iqr", "minmax", "ratio"] = _switch("percentile", "how outliers are tamed")
     clip: float = _switch(1.0, "percent clipped at both ends by --rescale percentile", 0.0, 49.0)
     # The mask: what is cut out of the contrast.
@@ -55,16 +68,21 @@ class Settings:
     feather: float = _switch(0.0, "blend outwards over this many latent cells", 0.0, 16.0)
     soft: Literal["strength", "blend"] = _switch("strength", "what a grey of your mask means: how long, or how much")
     # The walks, up and down.
-    solver: Literal["ddim", "dpm2m"] = _switch("ddim", "step rule: first order, or second by looking back a step")
-    steps: int = _switch(25, "steps of the full grid", 1, 1000)
+    solver: Literal["ddim", "dpm2m"] = _switch(
+        "ddim", "step rule: first order, or second by looking back a step", of=("trajectory",)
+    )
+    steps: int = _switch(25, "steps of the full grid", 1, 1000, of=("contrast", "trajectory"))
     # The inversion: the picture carried into the noise.
     ratio: float = _switch(0.9, "encoding ratio: 0 changes nothing, 1 starts from pure noise", 0.0, 1.0)
     inversion_text: Literal["empty", "reference"] = _switch("empty", "text of the inversion")
-    inversion_guidance: float = _switch(1.0, "guidance of the inversion, 1 = off", 0.0, 50.0)
+    inversion_guidance: float = _switch(1.0, "guidance of the inversion, 1 = off", 0.0, 50.0, of=("trajectory",))
     inversion_label: Literal["source", "target"] = _switch(
-        "target", "level told to the network in a step up; dpm2m always tells the source's"
+        "target", "level told to the network in a step up; dpm2m always tells the source's",
+        of=("trajectory",),
     )
-    fixed_point: int = _switch(0, "further evaluations a step that make the ddim inversion exact", 0, 20)
+    fixed_point: int = _switch(
+        0, "further evaluations a step that make the ddim inversion exact", 0, 20, of=("trajectory",)
+    )
     # The decode: the masked region repainted.
     guidance: float | None = _switch(None, "guidance of the decode, 1 = off; by default the model's own", 0.0, 50.0)
     eta: float = _switch(0.0, "fresh noise in the decode, 0 = none, so seeds move only the contrast", 0.0, 1.0)
@@ -72,7 +90,9 @@ class Settings:
     resolution: int | None = _switch(
         None, "working size: side of the square of equal area, by default the model's", 16, 4096
     )
-    clip_skip: int = _switch(0, "leave out this many last layers of the text encoder", 0, 12)
+    clip_skip: int = _switch(
+        0, "leave out this many last layers of the text encoder", 0, 12, of=("contrast", "trajectory")
+    )
 
     def __post_init__(self) -> None:
         hints = _hints()
@@ -115,9 +135,18 @@ class Settings:
         """Return a copy with some switches set otherwise."""
         return replace(self, **switches)
 
-    def subset(self, *names: str) -> tuple[Any, ...]:
-        """Return the values of some switches: a key for what they determine."""
-        return tuple(getattr(self, name) for name in names)
+    def key(self, kept: Kept) -> tuple[Any, ...]:
+        """Return the values of the switches that determine a kept value, beside the texts and the seed it has."""
+        idle = set()
+        if kept == "contrast" and self.strength_axis != "grid":
+            idle.add("steps")  # a level on the time axis is on no grid
+        if kept == "trajectory" and self.solver != "ddim":
+            idle.add("inversion_label")  # a solver that looks back always tells the source's
+        return tuple(
+            getattr(self, item.name)
+            for item in fields(self)
+            if kept in item.metadata["of"] and item.name not in idle
+        )
 
 
 def check_threshold(rule: str, value: float) -> None:

@@ -13,15 +13,12 @@ from typing import Literal, Protocol, get_args
 import torch
 from torch import Tensor
 
-from wordbrush.diffusion.guidance import combine
 from wordbrush.diffusion.schedule import Level
 from wordbrush.errors import ModelError
 
 __all__ = [
     "Conditioning",
-    "Counted",
     "Denoiser",
-    "Guided",
     "Network",
     "NetworkDenoiser",
     "Parametrisation",
@@ -72,6 +69,12 @@ class Conditioning(Mapping[str, Tensor]):
         """Return the rows `index`, in that order."""
         picked = index if isinstance(index, slice) else torch.as_tensor(index)
         return Conditioning({k: v[picked] for k, v in self._tensors.items()})
+
+    def equals(self, other: Conditioning) -> bool:
+        """Say whether both tell the network exactly the same."""
+        return self.keys() == other.keys() and all(
+            self[k].shape == other[k].shape and torch.equal(self[k], other[k]) for k in self
+        )
 
     @staticmethod
     def concat(parts: Sequence[Conditioning]) -> Conditioning:
@@ -161,45 +164,3 @@ class NetworkDenoiser:
         told = (label or level).labels(x.shape[0], x.device)
         output = self.network(x, told, conditioning)
         return convert(output, x, level, self.parametrisation, label)
-
-
-class Counted:
-    """Counts network evaluations: one for each row of each call."""
-
-    def __init__(self, denoiser: Denoiser) -> None:
-        self.denoiser, self.rows, self.calls = denoiser, 0, 0
-
-    def __call__(
-        self, x: Tensor, level: Level, conditioning: Conditioning, *, label: Level | None = None
-    ) -> Prediction:
-        """See `Denoiser`."""
-        self.rows += x.shape[0]
-        self.calls += 1
-        return self.denoiser(x, level, conditioning, label=label)
-
-
-class Guided:
-    """Classifier-free guidance around a denoiser (Ho and Salimans 2022); scale 1 is off and costs one row, not two.
-
-    Args:
-        denoiser: the plain denoiser.
-        negative: conditioning to be guided away from, as many rows as the calls will have.
-        scale: 1 = off, 0 = the negative alone.
-    """
-
-    def __init__(self, denoiser: Denoiser, negative: Conditioning, scale: float) -> None:
-        self.denoiser, self.negative, self.scale = denoiser, negative, scale
-
-    def __call__(
-        self, x: Tensor, level: Level, conditioning: Conditioning, *, label: Level | None = None
-    ) -> Prediction:
-        """See `Denoiser`."""
-        if self.scale == 1.0:
-            return self.denoiser(x, level, conditioning, label=label)
-        rows = x.shape[0]
-        # An item's two rows stand side by side, so that a batch limit never mixes items that need not be mixed.
-        order = torch.arange(2 * rows).reshape(2, rows).T.reshape(-1)
-        joined = Conditioning.concat([self.negative, conditioning]).select(order)
-        told = None if label is None else label.repeat_interleave(2)
-        both = self.denoiser(x.repeat_interleave(2, dim=0), level.repeat_interleave(2), joined, label=told)
-        return Prediction(*(combine(t[0::2], t[1::2], self.scale) for t in (both.x0, both.eps)))

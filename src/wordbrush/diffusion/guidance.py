@@ -1,13 +1,34 @@
-"""Classifier-free guidance."""
+"""Estimates: how a prediction comes about from what the network is asked, with classifier-free guidance or without.
+
+An *estimate* is a program for one prediction: `prediction = yield from estimate(x, level, stage=..., ...)`. The walks
+of `wordbrush.diffusion.solvers` take any; one that wraps another changes what is walked.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from torch import Tensor
 
-__all__ = ["combine"]
+from wordbrush.diffusion.ask import Ask, Program
+from wordbrush.diffusion.denoiser import Conditioning, Prediction
+from wordbrush.diffusion.schedule import Level
+
+__all__ = ["Estimate", "combine", "guided"]
+
+
+class Estimate(Protocol):
+    """A program that estimates x0 and eps."""
+
+    def __call__(self, x: Tensor, level: Level, **place: Any) -> Program[Prediction]:
+        """Estimate.
+
+        Args:
+            x: latents (row, channel, height, width) at `level`.
+            level: one for all rows.
+            place: further fields of the `Ask`: label, stage, step, steps, region, closes.
+        """
+        ...
 
 
 def combine(negative: Tensor, positive: Tensor, scale: float) -> Tensor:
@@ -17,3 +38,25 @@ def combine(negative: Tensor, positive: Tensor, scale: float) -> Tensor:
     x0, eps, v or velocity alike, since at one x they are affine in one another.
     """
     return negative + scale * (positive - negative)
+
+
+def guided(text: Conditioning, negative: Conditioning | None = None, scale: float = 1.0) -> Estimate:
+    """Return the estimate under a text, with classifier-free guidance (Ho and Salimans 2022).
+
+    Args:
+        text: one row a row of x.
+        negative: what is guided away from, as many rows; not needed at scale 1.
+        scale: 1 is off and costs one row, not two; 0 is the negative alone.
+    """
+
+    def estimate(x: Tensor, level: Level, **place: Any) -> Program[Prediction]:
+        if scale == 1.0 or negative is None:
+            plain: Prediction = yield Ask(x, level, text, **place)
+            return plain
+        # An item's two rows stand side by side, so that a batch limit never mixes items that need not be mixed.
+        order = [row + side * len(x) for row in range(len(x)) for side in (0, 1)]
+        texts = Conditioning.concat([negative, text]).select(order)
+        both: Prediction = yield Ask(x.repeat_interleave(2, dim=0), level, texts, **place)
+        return Prediction(*(combine(t[0::2], t[1::2], scale) for t in (both.x0, both.eps)))
+
+    return estimate

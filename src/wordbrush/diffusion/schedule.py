@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -26,7 +26,15 @@ from torch import Tensor
 
 from wordbrush.errors import ModelError, SettingsError
 
-__all__ = ["DiscreteSchedule", "FlowSchedule", "Level", "Schedule", "depth_of", "schedule_from_config"]
+__all__ = [
+    "DiscreteSchedule",
+    "FlowSchedule",
+    "Level",
+    "Schedule",
+    "contrast_levels",
+    "depth_of",
+    "schedule_from_config",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +116,25 @@ def depth_of(ratio: float, steps: int) -> int:
     if not 0.0 <= ratio <= 1.0:
         raise SettingsError(f"ratio {ratio} is outside [0, 1]: 0 changes nothing, 1 starts from pure noise")
     return round(ratio * steps)
+
+
+def contrast_levels(
+    schedule: Schedule, strength: float, count: int, axis: Literal["time", "grid"], steps: int
+) -> list[Level]:
+    """Return the levels the contrast looks at: `count` of them, .1 apart around `strength`, none beyond the ends.
+
+    Args:
+        schedule: of the model.
+        strength: in [0, 1].
+        count: at least 1.
+        axis: `time`: strength is model time; `grid`: a share of the grid's steps.
+        steps: of the grid.
+    """
+    times = [min(max(strength + 0.1 * (i - (count - 1) / 2), 0.0), 1.0) for i in range(count)]
+    if axis == "time":
+        return [schedule.level(time) for time in times]
+    grid = schedule.grid(steps)
+    return [grid[depth_of(time, steps)] for time in times]
 
 
 class DiscreteSchedule:

@@ -1,43 +1,44 @@
-"""Solvers: walking a latent along the levels, up into the noise (invert) and down again (decode).
+"""Solvers: walking a latent along the levels, up into the noise (`invert`) and down again (`decode`).
 
-Both are generators that yield every state: the caller keeps what it wants, shows progress, or stops. They hold no
-state of their own and draw no randomness.
+A step rule is a function of tensors. The two walks are programs (see `wordbrush.diffusion.ask`): they ask for every
+prediction, hold no state of their own and draw no randomness.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from itertools import pairwise
+from typing import Any, Final, Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from wordbrush.diffusion.denoiser import Conditioning, Denoiser, Prediction, reanchored
+from wordbrush.diffusion.ask import Key, Once, Program
+from wordbrush.diffusion.denoiser import Prediction, reanchored
+from wordbrush.diffusion.guidance import Estimate
 from wordbrush.diffusion.schedule import Level
 from wordbrush.errors import SettingsError
 
-__all__ = ["DDIM", "DPM2M", "SOLVERS", "InversionLabel", "Solver", "State", "decode", "held", "invert", "step"]
+__all__ = [
+    "DDIM",
+    "DPM2M",
+    "SOLVERS",
+    "InversionLabel",
+    "Soft",
+    "Solver",
+    "decode",
+    "held",
+    "invert",
+    "renoised",
+    "step",
+]
 
 InversionLabel = Literal["source", "target"]
 """Which level an inversion step tells the network: that of x (the Euler step of the paper) or that it goes to."""
 
-
-@dataclass(frozen=True, eq=False)
-class State:
-    """Where a walk stands.
-
-    Attributes:
-        index: position in the list of levels.
-        x: latents (batch, channel, height, width) at `levels[index]`.
-        prediction: the estimate that led here.
-        residual: largest change of x by the last fixed-point evaluation (invert only; None without one).
-    """
-
-    index: int
-    x: Tensor
-    prediction: Prediction
-    residual: float | None = None
+Soft = Literal["strength", "blend"]
+"""What a value of a mask between 0 and 1 means, see `held`."""
 
 
 class Solver(Protocol):
@@ -106,30 +107,32 @@ SOLVERS: Final[Mapping[str, Callable[[], Solver]]] = {"ddim": DDIM, "dpm2m": DPM
 
 
 def invert(
-    denoiser: Denoiser,
+    estimate: Estimate,
     x: Tensor,
     levels: Sequence[Level],
-    conditioning: Conditioning,
     *,
-    start: int = 0,
     label: InversionLabel = "source",
     fixed_point: int = 0,
     solver: Solver | None = None,
-) -> Iterator[State]:
-    """Carry latents into the noise, one level a step; yields the states at `levels[start + 1]` and on.
+    key: Key | None = None,
+) -> Program[list[Tensor]]:
+    """Carry latents into the noise, one level a step: `x_s = alpha_s * x0_hat + sigma_s * eps_hat`, upwards.
 
     Args:
-        denoiser: the denoiser, guided or not.
-        x: latents at `levels[start]`, (batch, channel, height, width).
+        estimate: how predictions come about, guided or not.
+        x: latents at `levels[0]`, (row, channel, height, width).
         levels: clean level first.
-        conditioning: one row an item.
-        start: where x stands; above 0 it extends a shorter inversion.
         label: which level the network is told at each step. A solver that looks back needs estimates at the levels it
             passed and always tells the source: `target` is for first order, whose way back it comes near to.
-        fixed_point: further evaluations a step, each at the point reached by the one before. Their fixed point is
-            the latent that a decode step carries back to where the step came from (Pan et al. 2023, AIDI). First
-            order only: a step back of higher order looks at estimates that the way up has not come to yet.
+        fixed_point: further evaluations a step, each at the point reached by the one before. Their fixed point is the
+            latent that a decode step carries back to where the step came from (Pan et al. 2023, AIDI). First order
+            only: a step back of higher order looks at estimates that the way up has not come to yet.
         solver: the step rule, DDIM unless given.
+        key: what determines the path whatever its depth, where its latents are to be kept: a deeper path then begins
+            where a kept one ends.
+
+    Returns:
+        The latents at every level, x first.
 
     Raises:
         SettingsError: fixed-point evaluations with a solver that looks back.
@@ -137,24 +140,50 @@ def invert(
     rule = solver or DDIM()
     if fixed_point and rule.order > 1:
         raise SettingsError(f"fixed_point {fixed_point} is for first-order solvers: set it to 0")
-    ahead = label == "target" and rule.order == 1
-    history: list[tuple[Level, Prediction]] = []
-    for index in range(start, len(levels) - 1):
-        here, there = levels[index], levels[index + 1]
-        prediction = denoiser(x, here, conditioning, label=there if ahead else None)
-        past = history[-(rule.order - 1) :] if rule.order > 1 else []
-        reached, residual = rule([*past, (here, prediction)], there), None
-        for _ in range(fixed_point):
-            prediction = reanchored(denoiser(reached, there, conditioning), x, here)
-            improved = rule([*past, (here, prediction)], there)
-            residual = float((improved - reached).abs().max())
-            reached = improved
-        history = [*past, (here, prediction)]
-        x = reached
-        yield State(index + 1, x, prediction, residual)
+    path, history = [x], list[tuple[Level, Prediction]]()
+    for step, (here, there) in enumerate(pairwise(levels), 1):
+        place = {"stage": "invert", "step": step, "steps": len(levels) - 1}
+        climb = _climb(estimate, path[-1], here, there, history, rule, label, fixed_point, place)
+        reached: _Reached = (yield from climb) if key is None else (yield Once((*key, step), climb))
+        path.append(reached.x)
+        if reached.past is not None:
+            history = [*history, reached.past][-(rule.order - 1) :]
+    return path
 
 
-def held(x: Tensor, kept: Tensor, mask: Tensor, index: int, depth: int, soft: Literal["strength", "blend"]) -> Tensor:
+@dataclass(frozen=True, eq=False)
+class _Reached:
+    """A latent of the path, and the estimate that led there where a solver will look back at it."""
+
+    x: Tensor
+    past: tuple[Level, Prediction] | None
+
+    @property
+    def nbytes(self) -> int:
+        return self.x.nbytes + (self.past[1].x0.nbytes + self.past[1].eps.nbytes if self.past else 0)
+
+
+def _climb(
+    estimate: Estimate,
+    x: Tensor,
+    here: Level,
+    there: Level,
+    history: Sequence[tuple[Level, Prediction]],
+    rule: Solver,
+    label: InversionLabel,
+    fixed_point: int,
+    place: Mapping[str, Any],
+) -> Program[_Reached]:
+    """Take one step up."""
+    told = there if label == "target" and rule.order == 1 else None
+    prediction = yield from estimate(x, here, label=told, closes=not fixed_point, **place)
+    for left in range(fixed_point - 1, -1, -1):
+        reached = rule([*history, (here, prediction)], there)
+        prediction = reanchored((yield from estimate(reached, there, closes=not left, **place)), x, here)
+    return _Reached(rule([*history, (here, prediction)], there), (here, prediction) if rule.order > 1 else None)
+
+
+def held(x: Tensor, kept: Tensor, mask: Tensor, index: int, depth: int, soft: Soft) -> Tensor:
     """Replace the outside of the mask by the recorded latents of the same level.
 
     Args:
@@ -172,51 +201,62 @@ def held(x: Tensor, kept: Tensor, mask: Tensor, index: int, depth: int, soft: Li
     return mask * x + (1 - mask) * kept
 
 
-def decode(
-    denoiser: Denoiser,
-    x: Tensor,
-    levels: Sequence[Level],
-    conditioning: Conditioning,
-    *,
-    trajectory: Sequence[Tensor] | None = None,
-    mask: Tensor | None = None,
-    soft: Literal["strength", "blend"] = "strength",
-    eta: float = 0.0,
-    noise: Callable[[int], Tensor] | None = None,
-    solver: Solver | None = None,
-) -> Iterator[State]:
-    """Walk latents down from `levels[-1]` to `levels[0]`; yields the state at each level reached.
+def renoised(x: Tensor, prediction: Prediction, here: Level, there: Level, eta: float, fresh: Tensor) -> Tensor:
+    """Trade part of the estimated noise for fresh noise of the same size (Song et al. 2021, equation 16).
 
     Args:
-        denoiser: the denoiser, guided or not.
-        x: latents at `levels[-1]`, (batch, channel, height, width).
-        levels: clean level first.
-        conditioning: one row an item.
-        trajectory: recorded latents, one a level, as long as `levels`; the outside of the mask is held to them.
-        mask: (batch, 1, height, width) in [0, 1], 1 = edit; None edits everything.
-        soft: see `held`.
-        eta: 0 is deterministic, 1 the ancestral sampler (Song et al. 2021, equation 16).
-        noise: draws the noise of the step that lands on a level; needed where eta is above 0.
-        solver: the step rule, DDIM unless given.
+        x: where a deterministic step from `here` to `there` led, (row, channel, height, width).
+        prediction: the estimate that led there.
+        here: the noisier level.
+        there: the level of x.
+        eta: 0 is deterministic, 1 the ancestral sampler.
+        fresh: standard normal draws, shape of x.
     """
-    rule = solver or DDIM()
-    depth = len(levels) - 1
-    history: list[tuple[Level, Prediction]] = []
-    for index in range(depth - 1, -1, -1):
-        here, there = levels[index + 1], levels[index]
-        prediction = denoiser(x, here, conditioning)
-        history = [*history, (here, prediction)][-rule.order :]
-        x = rule(history, there)
-        if eta > 0.0 and noise is not None and index > 0:
-            x = _renoised(x, prediction, here, there, eta, noise(index))
-        if mask is not None and trajectory is not None:
-            x = held(x, trajectory[index], mask, index, depth, soft)
-        yield State(index, x, prediction)
-
-
-def _renoised(x: Tensor, prediction: Prediction, here: Level, there: Level, eta: float, fresh: Tensor) -> Tensor:
-    """Trade part of the estimated noise for fresh noise of the same size."""
     (alpha_t, sigma_t), (alpha_s, sigma_s) = here.scales(x), there.scales(x)
     variance = (sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2).clamp(min=0.0)
     spread = torch.minimum(eta * sigma_s / sigma_t * variance.sqrt(), sigma_s)
     return x + ((sigma_s**2 - spread**2).sqrt() - sigma_s) * prediction.eps + spread * fresh
+
+
+def decode(
+    estimate: Estimate,
+    x: Tensor,
+    levels: Sequence[Level],
+    *,
+    path: Sequence[Tensor] | None = None,
+    mask: Tensor | None = None,
+    soft: Soft = "strength",
+    eta: float = 0.0,
+    fresh: Callable[[int], Tensor] | None = None,
+    solver: Solver | None = None,
+    stage: str = "decode",
+) -> Program[Tensor]:
+    """Walk latents down from `levels[-1]` to `levels[0]`: `y_s = M * step(y_t) + (1 - M) * x_s` after every step.
+
+    Args:
+        estimate: how predictions come about, guided or not.
+        x: latents at `levels[-1]`, (row, channel, height, width).
+        levels: clean level first.
+        path: kept latents, one a level; the outside of the mask is held to that of the same level.
+        mask: (row or 1, 1, height, width) in [0, 1], 1 = edit; None edits everything.
+        soft: what a value between 0 and 1 means, see `held`.
+        eta: 0 is deterministic, 1 the ancestral sampler (Song et al. 2021, equation 16).
+        fresh: draws the noise of the step that lands on a level; needed where eta is above 0.
+        solver: the step rule, DDIM unless given.
+        stage: what the asks say of themselves.
+
+    Returns:
+        Latents at `levels[0]`.
+    """
+    rule, depth = solver or DDIM(), len(levels) - 1
+    history: list[tuple[Level, Prediction]] = []
+    for index in range(depth - 1, -1, -1):
+        here, there = levels[index + 1], levels[index]
+        prediction = yield from estimate(x, here, stage=stage, step=depth - index, steps=depth, region=mask)
+        history = [*history, (here, prediction)][-rule.order :]
+        x = rule(history, there)
+        if eta > 0.0 and fresh is not None and index > 0:
+            x = renoised(x, prediction, here, there, eta, fresh(index))
+        if mask is not None and path is not None:
+            x = held(x, path[index], mask, index, depth, soft)
+    return x

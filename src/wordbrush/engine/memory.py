@@ -13,13 +13,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from wordbrush.diffusion.denoiser import Conditioning, Denoiser, Prediction
 from wordbrush.diffusion.faults import NotFiniteError, is_out_of_memory
-from wordbrush.diffusion.schedule import Level
 from wordbrush.errors import ResourceError, SettingsError
 from wordbrush.models.codec import AutoencoderCodec, Codec, Notes
 
-__all__ = ["Chunked", "ChunkedCodec"]
+__all__ = ["ChunkedCodec", "Ladder"]
 
 T = TypeVar("T")
 
@@ -41,8 +39,16 @@ def _attempt(call: Callable[[], T]) -> T | None:
     return None
 
 
-class _Ladder:
-    """Runs a function of rows in chunks of at most `limit`, and halves the limit when memory runs out."""
+class Ladder:
+    """Runs a function of rows in chunks of at most `limit`, and halves the limit when memory runs out.
+
+    Args:
+        limit: most rows a call; it only ever falls.
+        notes: where it says what it had to do.
+
+    Raises:
+        SettingsError: the limit is below 1.
+    """
 
     def __init__(self, limit: int, notes: Notes) -> None:
         if limit < 1:
@@ -86,43 +92,6 @@ class _Ladder:
             raise error.renumbered(range(part.start, part.stop)) from None
 
 
-class Chunked:
-    """A denoiser that never gives the one inside more than `limit` rows, and fewer once memory has run out.
-
-    Args:
-        denoiser: the denoiser to protect.
-        limit: most rows a call; by default as many as memory holds.
-    """
-
-    def __init__(self, denoiser: Denoiser, limit: int = UNLIMITED) -> None:
-        self.denoiser, self.notes = denoiser, Notes()
-        self._ladder = _Ladder(limit, self.notes)
-
-    @property
-    def limit(self) -> int:
-        """Most rows a call at present; it only ever falls."""
-        return self._ladder.limit
-
-    def __call__(
-        self, x: Tensor, level: Level, conditioning: Conditioning, *, label: Level | None = None
-    ) -> Prediction:
-        """See `Denoiser`.
-
-        Raises:
-            ResourceError: not even one row fits.
-            NotFiniteError: a row's output is not finite; rows are counted in the whole batch.
-        """
-
-        def evaluate(part: slice) -> Prediction:
-            told = None if label is None else label.select(part)
-            return self.denoiser(x[part], level.select(part), conditioning.select(part), label=told)
-
-        parts = self._ladder.run(x.shape[0], evaluate, "the denoising network")
-        if len(parts) == 1:
-            return parts[0]
-        return Prediction(torch.cat([p.x0 for p in parts]), torch.cat([p.eps for p in parts]))
-
-
 class ChunkedCodec:
     """A codec that never gives the one inside more than `limit` items; one that is too much alone is done in tiles.
 
@@ -133,7 +102,7 @@ class ChunkedCodec:
 
     def __init__(self, codec: Codec, limit: int = UNLIMITED) -> None:
         self.codec, self.notes = codec, codec.notes
-        self._ladder = _Ladder(limit, self.notes)
+        self._ladder = Ladder(limit, self.notes)
         self._tiled: Codec | None = None
 
     @property

@@ -1,54 +1,53 @@
-"""A cache bounded in bytes: the least recently used goes first."""
+"""The store: values that are made once, kept up to a bound in bytes; the least recently used goes first."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
 from typing import Any
 
+from wordbrush.diffusion.ask import Key
 from wordbrush.report import Memory
 
-__all__ = ["Cache"]
+__all__ = ["Store"]
 
 
-class Cache:
-    """Keeps values under (kind, what determines them), up to `limit` bytes.
+class Store:
+    """Keeps values under what determines them, up to `limit` bytes; the first part of a key is the kind of its value.
 
-    A single value larger than the limit is kept until the next one comes: the work in hand needs it. Several threads
-    may use one cache; what it gives out is shared between them, so nobody may change it.
+    A value says its size as `nbytes`. A single one larger than the limit is kept until the next one comes. Several
+    threads may use one store; what it gives out is shared between them, so nobody may change it.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit, self.dropped = limit, 0
-        self._entries: OrderedDict[tuple[str, Hashable], tuple[Any, int]] = OrderedDict()
+        self._values: OrderedDict[Key, Any] = OrderedDict()
+        self._held = 0
         self._lock = threading.Lock()
 
-    def get(self, kind: str, key: Hashable) -> Any | None:
+    def get(self, key: Key) -> Any | None:
         """Return the value and mark it as used, or None."""
         with self._lock:
-            found = self._entries.get((kind, key))
-            if found is None:
-                return None
-            self._entries.move_to_end((kind, key))
-            return found[0]
+            value = self._values.get(key)
+            if value is not None:
+                self._values.move_to_end(key)
+            return value
 
-    def put(self, kind: str, key: Hashable, value: Any, size: int) -> None:
-        """Keep a value of `size` bytes, dropping the least recently used others until the limit holds."""
+    def put(self, key: Key, value: Any) -> None:
+        """Keep a value, dropping the least recently used others until the limit holds."""
         with self._lock:
-            self._entries[kind, key] = (value, size)
-            self._entries.move_to_end((kind, key))
-            while len(self._entries) > 1 and self._held() > self.limit:
-                self._entries.popitem(last=False)
+            before = self._values.pop(key, None)
+            self._held += value.nbytes - (0 if before is None else before.nbytes)
+            self._values[key] = value
+            while len(self._values) > 1 and self._held > self.limit:
+                _, oldest = self._values.popitem(last=False)
+                self._held -= oldest.nbytes
                 self.dropped += 1
-
-    def _held(self) -> int:
-        return sum(size for _, size in self._entries.values())
 
     def memory(self) -> Memory:
         """Return what is held now."""
         kinds: dict[str, int] = {}
         with self._lock:
-            for (kind, _), (_, size) in self._entries.items():
-                kinds[kind] = kinds.get(kind, 0) + size
-            return Memory(self._held(), self.limit, kinds, self.dropped)
+            for key, value in self._values.items():
+                kinds[str(key[0])] = kinds.get(str(key[0]), 0) + value.nbytes
+            return Memory(self._held, self.limit, kinds, self.dropped)

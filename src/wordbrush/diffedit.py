@@ -1,0 +1,157 @@
+"""DiffEdit on one picture, in the paper's order (Couairon, Verbeek, Schwenk, Cord, ICLR 2023).
+
+1. Where two texts disagree about the noised picture is what must change (`contrast`, section 3.2 of the paper).
+2. The picture is carried into the noise, every level kept (`trajectory`, and `invert` of the solvers).
+3. The region is repainted under the query, and the outside is held to the kept latents (`decode` of the solvers).
+
+Each is a program that asks for predictions and is told none of how they are made: see `wordbrush.diffusion.ask`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wordbrush.diffusion import noise
+from wordbrush.diffusion.ask import Ask, Key, Once, Program
+from wordbrush.diffusion.contrast import disagreement, draw, pooled
+from wordbrush.diffusion.denoiser import Conditioning, Prediction
+from wordbrush.diffusion.guidance import guided
+from wordbrush.diffusion.schedule import Level
+from wordbrush.diffusion.solvers import SOLVERS, decode, invert
+from wordbrush.region.frame import Frame
+from wordbrush.region.mask import Mask
+from wordbrush.region.region import Region, found_mask, region_of
+from wordbrush.region.threshold import Contrast, rescale
+from wordbrush.settings import Settings
+
+__all__ = ["Edit", "Painted", "contrast", "diffedit", "reconstruct", "trajectory"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Edit:
+    """All that the algorithm knows of one edit.
+
+    Attributes:
+        z0: the clean latent (1, channel, height, width).
+        frame: how the picture lies on the latent cells.
+        settings: all switches.
+        seed: of the contrast's noises, and of the decode's with eta above 0.
+        query, reference, negative, empty, inversion: the texts, a row each; `inversion` is that of the way up.
+        levels: the grid cut at the ratio, clean level first.
+        contrast_levels: where the contrast looks.
+        guidance: scale of the decode.
+        contrast_key, path_key: what determines the raw map, and the path whatever its depth.
+        masks: the user's own by name: `mask`, `include`, `exclude`.
+        check_inversion: measure the reconstruction error.
+    """
+
+    z0: Tensor
+    frame: Frame
+    settings: Settings
+    seed: int
+    query: Conditioning
+    reference: Conditioning
+    negative: Conditioning
+    empty: Conditioning
+    inversion: Conditioning
+    levels: Sequence[Level]
+    contrast_levels: Sequence[Level]
+    guidance: float
+    contrast_key: Key
+    path_key: Key
+    masks: Mapping[str, Mask]
+    check_inversion: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Painted:
+    """What became of an edit; `latent` is None where nothing was repainted, `contrast` where the mask was the user's.
+
+    The reconstruction error is the root mean square between z0 and its way up and down again, in latent units.
+    """
+
+    region: Region
+    contrast: Contrast | None
+    latent: Tensor | None = None
+    reconstruction_error: float | None = None
+
+
+def diffedit(edit: Edit) -> Program[Painted]:
+    """Find the region, carry the picture into the noise, repaint the region under the query."""
+    settings, soft = edit.settings, None
+    if "mask" not in edit.masks:
+        raw: NDArray[np.float32] = yield Once(edit.contrast_key, contrast(edit))
+        soft = Contrast(raw, rescale(raw, settings.rescale, clip=settings.clip))
+    mask = None if soft is None else found_mask(edit.frame, soft, settings)
+    region = region_of(edit.frame, mask, settings, **edit.masks)
+    if region.pixels.is_empty or len(edit.levels) < 2:
+        return Painted(region, soft)
+    path = yield from trajectory(edit)
+    error = (yield from reconstruct(edit, path)) if edit.check_inversion else None
+    cells = torch.tensor(region.cells.values)[None, None].to(edit.z0)
+    latent = yield from decode(
+        guided(edit.query, edit.negative, edit.guidance),
+        path[-1],
+        edit.levels,
+        path=path,
+        mask=cells,
+        soft=settings.soft,
+        eta=settings.eta,
+        fresh=lambda index: noise.normal(edit.seed, "decode", index, edit.z0.shape[1:])[None].to(edit.z0),
+        solver=SOLVERS[settings.solver](),
+    )
+    return Painted(region, soft, latent, error)
+
+
+def contrast(edit: Edit) -> Program[NDArray[np.float32]]:
+    """Estimate the noise under query and reference from the same noised latent, without guidance: where do they differ?
+
+    Guidance would only scale the difference, exactly, as long as both share one negative text.
+
+    Returns:
+        The raw map (height, width), not negative. Exactly zero, and nothing is asked, where the two texts mean the same
+        to the network: its rows may round differently, and a map of that would look like one.
+    """
+    s, z0 = edit.settings, edit.z0
+    if edit.query.equals(edit.reference):
+        return np.zeros(z0.shape[2:], np.float32)
+    texts = Conditioning.concat([edit.query, edit.reference])
+    seed, steps, asks = s.seed_of_contrast(edit.seed), s.maps * len(edit.contrast_levels), list[Ask]()
+    draws = [draw(seed, index, z0.shape[1:], antithetic=s.antithetic).to(z0) for index in range(s.maps)]
+    for level in edit.contrast_levels:
+        alpha, sigma = level.scales(z0)
+        for fresh in draws:
+            x = (alpha * z0 + sigma * fresh).repeat_interleave(2, dim=0)
+            asks.append(Ask(x, level, texts, stage="contrast", step=len(asks) + 1, steps=steps))
+    answers: tuple[Prediction, ...] = yield tuple(asks)
+    differences = torch.cat([p.eps[0::2] - p.eps[1::2] for p in answers])
+    raw = pooled([disagreement(d, sign=s.sign, norm=s.norm) for d in torch.split(differences, s.maps)])
+    return raw.float().cpu().numpy()
+
+
+def trajectory(edit: Edit) -> Program[list[Tensor]]:
+    """Carry the picture of an edit up to its ratio; the latents z0 ... x_r, one a level."""
+    s = edit.settings
+    return invert(
+        guided(edit.inversion, edit.empty, s.inversion_guidance),
+        edit.z0,
+        edit.levels,
+        label=s.inversion_label,
+        fixed_point=s.fixed_point,
+        solver=SOLVERS[s.solver](),
+        key=edit.path_key,
+    )
+
+
+def reconstruct(edit: Edit, path: Sequence[Tensor]) -> Program[float]:
+    """Carry x_r down again as it came up, without a mask; return the root mean square to z0, in latent units."""
+    way_back = guided(edit.inversion, edit.empty, edit.settings.inversion_guidance)
+    solver = SOLVERS[edit.settings.solver]()
+    x = yield from decode(way_back, path[-1], edit.levels, solver=solver, stage="check")
+    return float((x - path[0]).square().mean().sqrt())

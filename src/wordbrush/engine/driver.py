@@ -1,0 +1,290 @@
+"""The driver: answers the asks of many programs, one model for all.
+
+It decides what runs together, splits on a memory limit, counts and times by stage, tells events, throws errors in at
+the ask they belong to, and answers each `Once` from the store of its item. So an edit is the same program alone, in a
+batch and resumed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import torch
+
+from wordbrush.diffusion.ask import Ask, AskCodec
+from wordbrush.diffusion.denoiser import Conditioning, Prediction
+from wordbrush.diffusion.faults import NotFiniteError
+from wordbrush.diffusion.schedule import Level
+from wordbrush.engine.events import Callback, Event
+from wordbrush.engine.memory import ChunkedCodec, Ladder
+from wordbrush.engine.running import Item, Running
+from wordbrush.models.codec import Notes
+
+if TYPE_CHECKING:
+    from wordbrush.models.model import Model, Prompt
+
+__all__ = ["Driver", "Outcome", "Run"]
+
+T = TypeVar("T")
+
+PROMPTS_KEPT = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome(Generic[T]):
+    """How one item ended: with a value, or with the error that ended it; and what its store held already."""
+
+    value: T | None
+    error: Exception | None
+    reused: tuple[str, ...]
+
+    def result(self) -> T:
+        """Return the value, or raise the error."""
+        if self.error is not None:
+            raise self.error
+        value: Any = self.value
+        result: T = value
+        return result
+
+
+@dataclass(eq=False)
+class Run(Generic[T]):
+    """What a run did.
+
+    Attributes:
+        outcomes: in the order of the items.
+        timings: seconds by stage.
+        evaluations: network evaluations (rows) by stage.
+        notes: what had to be done differently: smaller chunks, tiles, another precision.
+    """
+
+    outcomes: list[Outcome[T]] = field(default_factory=list)
+    timings: dict[str, float] = field(default_factory=dict)
+    evaluations: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class Driver:
+    """Runs programs on one model.
+
+    Args:
+        model: the checkpoint.
+        batch_limit: most rows in one network call; by default 8 on a CPU and 16 elsewhere.
+        join: whether asks of different items and levels share a call. By default not on a CPU, where it gains nothing:
+            one item runs after the other, and its result is bit for bit the same whatever its mates.
+
+    Attributes:
+        rows: network evaluations so far: rows of all calls.
+        calls: calls so far; a call that had to be split counts once.
+    """
+
+    def __init__(self, model: Model, *, batch_limit: int | None = None, join: bool | None = None) -> None:
+        on_cpu = torch.device(model.device).type == "cpu"
+        self.model = model
+        self.join = (not on_cpu) if join is None else join
+        self.codec = ChunkedCodec(model.codec)
+        self.rows = self.calls = 0
+        self._notes = Notes()
+        self._ladder = Ladder(batch_limit or (8 if on_cpu else 16), self._notes)
+        self._prompts: OrderedDict[tuple[str, int], Prompt] = OrderedDict()
+        self._prompts_lock = threading.Lock()
+
+    @property
+    def batch_limit(self) -> int:
+        """Most rows in one network call at present; it falls when memory runs out."""
+        return self._ladder.limit
+
+    def prompt(self, text: str, clip_skip: int = 0) -> Prompt:
+        """Encode a text, or take it from the last 256. Threads take turns."""
+        key = (text, clip_skip)
+        with self._prompts_lock:  # held while encoding: a tokenizer serves one thread at a time
+            if key not in self._prompts:
+                self._prompts[key] = self.model.text.encode([text], clip_skip=clip_skip)[0]
+                if len(self._prompts) > PROMPTS_KEPT:
+                    self._prompts.popitem(last=False)
+            self._prompts.move_to_end(key)
+            return self._prompts[key]
+
+    def run(
+        self, items: Sequence[Item[T]], callback: Callback | None = None, *, stop_on_error: bool = False
+    ) -> Run[T]:
+        """Run programs to their ends. An error ends the item whose it is, and no other.
+
+        Args:
+            items: the programs.
+            callback: called with an `Event` after every step; what it raises is raised in the program of that step.
+            stop_on_error: give all items up and raise as soon as one ends with an error.
+        """
+        run, making = Run[T](), set[Any]()
+        every = [Running(item, number, making) for number, item in enumerate(items)]
+        waiting, active = deque(every), list[Running]()
+        # As many at once as may fill a call, so that memory holds for any number of items.
+        most = self.batch_limit if self.join else 1
+        with torch.no_grad():
+            while waiting or active:
+                if waiting and len(active) < most:
+                    active.append(waiting.popleft())
+                    active[-1].begin()
+                for running in active:
+                    running.resume()
+                self._serve(active, every, run, callback)
+                for running in [r for r in active if r.ended]:
+                    active.remove(running)
+                    if stop_on_error and running.error is not None:
+                        for other in every:
+                            other.close()
+                        raise running.error
+        run.outcomes = [Outcome(r.value, r.error, r.reused) for r in every]
+        run.notes = (*self._notes.take(), *self.codec.notes.take())
+        return run
+
+    def answer(self, asks: Sequence[Ask]) -> list[Prediction]:
+        """Answer asks of one shape in one call: rows of different items, levels and labels side by side.
+
+        Raises:
+            ResourceError: not even one row fits into memory.
+            NotFiniteError: a row's output is not finite; rows are counted over all asks.
+        """
+        counts = [len(ask.x) for ask in asks]
+        x = torch.cat([ask.x for ask in asks]) if len(asks) > 1 else asks[0].x
+        texts = Conditioning.concat([ask.conditioning for ask in asks]) if len(asks) > 1 else asks[0].conditioning
+        level = _joined([ask.level for ask in asks], counts)
+        told = any(ask.label is not None for ask in asks)
+        label = _joined([ask.label or ask.level for ask in asks], counts) if told else None
+
+        def evaluate(part: slice) -> Prediction:
+            some = None if label is None else label.select(part)
+            return self.model.denoiser(x[part], level.select(part), texts.select(part), label=some)
+
+        self.rows += len(x)
+        self.calls += 1
+        parts = self._ladder.run(len(x), evaluate, "the denoising network")
+        x0, eps = (torch.cat([getattr(p, name) for p in parts]) for name in ("x0", "eps"))
+        return [Prediction(*pair) for pair in zip(torch.split(x0, counts), torch.split(eps, counts), strict=True)]
+
+    def _serve(
+        self, active: Sequence[Running], every: Sequence[Running], run: Run[Any], callback: Callback | None
+    ) -> None:
+        """Answer what comes first, with all that fits into the same call; let the programs go on, and tell of it."""
+        ready = [ask for running in active for ask in running.open]
+        if not ready:
+            return
+        if isinstance(ready[0], AskCodec):
+            self._code(ready[0], every[ready[0].item], run, callback)
+        else:
+            self._predict(self._group([ask for ask in ready if isinstance(ask, Ask)]), every, run, callback)
+
+    def _group(self, ready: Sequence[Ask]) -> list[Ask]:
+        """Choose the asks of the next call: the first, and those that may stand beside it."""
+        first, group, rows = ready[0], list[Ask](), 0
+        for ask in ready:
+            fits = not group or rows + len(ask.x) <= self.batch_limit
+            alike = _joinable(first, ask) if self.join else (ask.item == first.item and ask.level is first.level)
+            if fits and alike:
+                group.append(ask)
+                rows += len(ask.x)
+        return group
+
+    def _code(self, ask: AskCodec, running: Running, run: Run[Any], callback: Callback | None) -> None:
+        with _clock(run, {ask.stage: 1}):
+            try:
+                values = getattr(self.codec, ask.verb)(ask.values)
+            except Exception as error:  # thrown in at the ask, so that its item fails alone
+                running.throw(_placed(error, ask.stage, 1))
+                return
+            running.answer([values])
+        _tell(running, Event(ask.stage, 1, 1, item=ask.item), callback)
+
+    def _predict(
+        self, group: Sequence[Ask], every: Sequence[Running], run: Run[Any], callback: Callback | None
+    ) -> None:
+        owners, rows = sorted({ask.item for ask in group}), dict[str, int]()
+        for ask in group:
+            rows[ask.stage] = rows.get(ask.stage, 0) + len(ask.x)
+        with _clock(run, rows):
+            try:
+                predictions: list[Prediction] | None = self.answer(group)
+            except Exception as error:  # thrown in at the ask, so that its item fails alone
+                if len(owners) == 1:
+                    ask = _blamed(error, group)
+                    every[owners[0]].throw(_placed(error, ask.stage, ask.step))
+                    return
+                predictions = None
+            answered = [] if predictions is None else list(zip(group, predictions, strict=True))
+            for owner in owners if answered else []:
+                every[owner].answer([prediction for ask, prediction in answered if ask.item == owner])
+        if not answered:  # whose fault it is shows when each is asked alone
+            for owner in owners:
+                self._predict([ask for ask in group if ask.item == owner], every, run, callback)
+            return
+        for stage, count in rows.items():
+            run.evaluations[stage] = run.evaluations.get(stage, 0) + count
+        for owner in owners:
+            ask, prediction = [pair for pair in answered if pair[0].item == owner][-1]
+            if ask.closes:
+                _tell(every[owner], _event(ask, prediction, every[owner]), callback)
+
+
+def _event(ask: Ask, prediction: Prediction, running: Running) -> Event:
+    preview, estimate = running.item.preview, prediction.x0[:1]
+    show = None if preview is None or ask.stage == "contrast" else lambda: preview(estimate)
+    return Event(ask.stage, ask.step, ask.steps, show, item=running.number)
+
+
+def _tell(running: Running, event: Event, callback: Callback | None) -> None:
+    if callback is not None and running.error is None:
+        try:
+            callback(event)
+        except Exception as error:  # thrown in at the ask that comes next
+            running.throw(error)
+
+
+@contextmanager
+def _clock(run: Run[Any], rows: Mapping[str, int]) -> Iterator[None]:
+    """Add the seconds of the block to stages, in proportion to their rows."""
+    begin = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds = (time.perf_counter() - begin) / sum(rows.values())
+        for stage, count in rows.items():
+            run.timings[stage] = run.timings.get(stage, 0.0) + seconds * count
+
+
+def _joined(levels: Sequence[Level], counts: Sequence[int]) -> Level:
+    """Return one level for all rows where it is the same for all asks, else one a row."""
+    if all(level is levels[0] for level in levels):
+        return levels[0]
+    return Level.stack([level for level, count in zip(levels, counts, strict=True) for _ in range(count)])
+
+
+def _joinable(one: Ask, other: Ask) -> bool:
+    """Say whether two asks may stand in one call."""
+    texts = (one.conditioning, other.conditioning)
+    return (
+        one.x.shape[1:] == other.x.shape[1:]
+        and one.x.dtype == other.x.dtype
+        and texts[0].keys() == texts[1].keys()
+        and all(texts[0][k].shape[1:] == texts[1][k].shape[1:] for k in texts[0])
+    )
+
+
+def _blamed(error: Exception, group: Sequence[Ask]) -> Ask:
+    """Return the ask that an error is about: that of the first row it names."""
+    row = error.items[0] if isinstance(error, NotFiniteError) and error.items else 0
+    for ask in group:
+        if row < len(ask.x):
+            return ask
+        row -= len(ask.x)
+    return group[-1]
+
+
+def _placed(error: Exception, stage: str, step: int) -> Exception:
+    """Return the error with its place in the edit, where it can tell one."""
+    return error.at(stage, step) if isinstance(error, NotFiniteError) else error
