@@ -125,7 +125,7 @@ TOY = World(
     scene(32, 32),
     ("dark left, light right", "light left"),
     ("light left, dark right", "dark left"),
-    {"maps": 4, "steps": 10, "ratio": 0.8, "guidance": 2.0},
+    {"maps": 4, "steps": 10, "ratio": 0.8, "guidance": 1.25},
 )
 SD1 = World(
     "sd1",
@@ -159,15 +159,17 @@ SINGLE: dict[str, dict[str, Any]] = {
     "antithetic": {"antithetic": True},
     "signed": {"sign": "signed"},
     "norm-l2": {"norm": "l2"},
-    "rescale-iqr": {"rescale": "iqr"},
+    "rescale-iqr": {"rescale": "iqr", "maps": 1},
     "rescale-minmax": {"rescale": "minmax"},
-    "rescale-ratio": {"rescale": "ratio", "threshold": 0.4},
+    "rescale-ratio": {"rescale": "ratio", "threshold": 0.45},
     "clip": {"clip": 8.0},
     "rule-otsu": {"rule": "otsu", "threshold": None},
     "rule-quantile": {"rule": "quantile", "threshold": 0.6},
     "rule-area": {"rule": "area", "threshold": 0.3},
-    "rule-ratio": {"rule": "ratio", "threshold": 1.1},
-    "cleaned": {"fill_holes": True, "drop_specks": 6},
+    "rule-ratio": {"rule": "ratio", "threshold": 1.2},
+    "holes": {"fill_holes": True, "edges": "cells"},
+    "specks": {"drop_specks": 4, "threshold": 0.7},
+    "holes-specks-grown": {"fill_holes": True, "drop_specks": 4, "grow": 1, "threshold": 0.7, "edges": "cells"},
     "grown": {"grow": 1},
     "shrunk": {"grow": -1},
     "edges-smooth": {"edges": "smooth"},
@@ -180,7 +182,7 @@ SINGLE: dict[str, dict[str, Any]] = {
     "contrast-seed": {"contrast_seed": 7, "seed": 3},
     "seed": {"seed": 11},
     "guidance-1": {"guidance": 1.0},
-    "guidance-5": {"guidance": 5.0, "solver": "dpm2m"},
+    "guidance-high": {"guidance": 1.75, "solver": "dpm2m"},
     "ratio-0": {"ratio": 0.0},
     "ratio-1": {"ratio": 1.0},
     "grey-strength": {"mask": grey(32, 32), "soft": "strength"},
@@ -203,7 +205,7 @@ def alike(world: World) -> Iterator[Case]:
     """Yield what the toy and sd1 have alike."""
     yield from (world.edit(name, **keywords) for name, keywords in SINGLE.items())
     query, reference = world.texts
-    yield world.edit("negative", negative=world.others[0], guidance=3.0)
+    yield world.edit("negative", negative=world.others[0])
     yield world.edit("same-texts", query=reference)
     yield world.edit("no-reference", query=world.others[1], reference="")
     yield world.edit("queries-seeds", query=[query, *world.others], seed=[0, 5], eta=0.3)
@@ -298,8 +300,9 @@ def of_pocket() -> Iterator[Case]:
     car = {"picture": EXAMPLES / "car.png", "query": "a blue car on a road", "reference": "a red car on a road"}
     yield POCKET.edit("dpm2m", solver="dpm2m", **car)
     yield POCKET.edit("wide", picture=scene(160, 96), query="a ball on grass", reference="", rule="otsu")
-    names = ("fixed-point", "inversion-guided", "strengths", "grey-strength", "grey-blend", "inverted", "eta")
+    names = ("rescale-iqr", "inversion-guided", "strengths", "grey-strength", "grey-blend", "inverted", "eta")
     yield from (FOX.edit(name, **SINGLE[name]) for name in names)
+    yield FOX.edit("holes", fill_holes=True, threshold=0.3)
     yield FOX.edit("negative", negative="a dog", edges="smooth", guidance=6.0)
     yield FOX.edit("clip-skip", clip_skip=1, edges="cells")
     yield FOX.edit("alpha-channel", picture=see_through(Image.open(EXAMPLES / "fox.png").convert("RGB")))

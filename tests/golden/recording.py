@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -50,11 +52,14 @@ class Recording:
         """Read the recording of a case.
 
         Raises:
-            ValueError: an array is not the one that was recorded.
+            ValueError: the arrays are not those that were recorded.
         """
         facts = json.loads((RECORDED / f"{name}.json").read_text(encoding="utf-8"))
-        with np.load(RECORDED / f"{name}.npz", allow_pickle=False) as stored:
-            arrays = {key: stored[key] for key in stored.files}
+        try:
+            with np.load(RECORDED / f"{name}.npz", allow_pickle=False) as stored:
+                arrays = {key: stored[key] for key in stored.files}
+        except (BadZipFile, zlib.error) as error:
+            raise ValueError(f"{name}: the recorded arrays cannot be read: {error}") from error
         if facts["sha256"] != digests(arrays):
             raise ValueError(f"{name}: the recorded arrays are not those that the digests beside them were made of")
         return cls(facts, arrays)
