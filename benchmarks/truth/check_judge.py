@@ -84,7 +84,7 @@ def measure(judge: Judge, bench: Path, model: str, work: Path | None, count: int
     found["bench: inputs"] = accuracy(before, judge.look([item.picture for item in (*dev, *test)]))
     found["bench: counterfactuals"] = accuracy(after, judge.look([item.counterfactual for item in (*dev, *test)]))
     found["bench: retrieved"] = accuracy(after, judge.look([item.retrieved for item in (*dev, *test)]))
-    codec = Editor.from_pretrained(model).engine.codec
+    codec = Editor.from_pretrained(model).driver.codec
     returned = judge.look(reconstructions(codec, np.stack([item.picture for item in test])))
     found["reconstructed inputs, test"] = accuracy([item.before for item in test], returned)
     returned = judge.look(reconstructions(codec, np.stack([item.counterfactual for item in test])))

@@ -79,25 +79,24 @@ def draw(editor: Editor, texts: Sequence[str], guidance: float, steps: int, seed
     """Yield a picture (height, width, RGB) for each text, from pure noise, with DDIM."""
     import torch
 
-    from wordbrush import Settings
     from wordbrush.diffusion import noise
     from wordbrush.diffusion.denoiser import Conditioning
+    from wordbrush.diffusion.guidance import guided
     from wordbrush.diffusion.solvers import decode
 
-    engine, settings = editor.engine, Settings()
-    levels = engine.model.schedule.grid(steps)
-    side = engine.model.resolution // engine.codec.factor
-    shape = (engine.codec.channels, side, side)
-    nothing = engine.prompt("", settings).conditioning
+    driver, codec = editor.driver, editor.driver.codec
+    levels = editor.model.schedule.grid(steps)
+    side = editor.model.resolution // codec.factor
+    nothing = driver.prompt("").conditioning
     for start in range(0, len(texts), batch):
         chunk = texts[start : start + batch]
-        x = torch.stack([noise.normal(seed + start + i, "generation", 0, shape) for i in range(len(chunk))])
-        told = Conditioning.concat([engine.prompt(text, settings).conditioning for text in chunk])
+        shape = (codec.channels, side, side)
+        draws = [noise.normal(seed + start + i, "generation", 0, shape) for i in range(len(chunk))]
+        queries = Conditioning.concat([driver.prompt(text).conditioning for text in chunk])
+        estimate = guided(queries, Conditioning.concat([nothing] * len(chunk)), guidance)
         with torch.inference_mode():
-            guided = engine.guided(Conditioning.concat([nothing] * len(chunk)), guidance)
-            for state in decode(guided, x, levels, told):
-                x = state.x
-            pixels = engine.codec.decode(x).clamp(-1, 1).add(1).mul(127.5).round().byte()
+            x = driver.value(decode(estimate, torch.stack(draws), levels))
+            pixels = codec.decode(x).clamp(-1, 1).add(1).mul(127.5).round().byte()
         yield from pixels.permute(0, 2, 3, 1).cpu().numpy()
 
 
@@ -204,7 +203,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     print(table(results))
     settings = {"captions": args.captions, "steps": args.steps, "seed": args.seed}
     figures = {scale: {name: asdict(share) for name, share in found.items()} for scale, found in results.items()}
-    return {"model": editor.engine.model.identity.as_dict(), **settings, "guidance": figures, "nouns": nouns}
+    return {"model": editor.model.identity.as_dict(), **settings, "guidance": figures, "nouns": nouns}
 
 
 def main() -> None:

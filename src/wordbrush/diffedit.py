@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wordbrush.diffusion import noise
-from wordbrush.diffusion.ask import Ask, Key, Once, Program
-from wordbrush.diffusion.contrast import disagreement, draw, pooled
-from wordbrush.diffusion.denoiser import Conditioning, Prediction
+from wordbrush.diffusion.ask import Key, Once, Program
+from wordbrush.diffusion.contrast import differences, disagreement, draw, pooled
+from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.guidance import guided
 from wordbrush.diffusion.schedule import Level
 from wordbrush.diffusion.solvers import SOLVERS, decode, invert
@@ -110,29 +110,12 @@ def diffedit(edit: Edit) -> Program[Painted]:
 
 
 def contrast(edit: Edit) -> Program[NDArray[np.float32]]:
-    """Estimate the noise under query and reference from the same noised latent, without guidance: where do they differ?
-
-    Guidance would only scale the difference, exactly, as long as both share one negative text.
-
-    Returns:
-        The raw map (height, width), not negative. Exactly zero, and nothing is asked, where the two texts mean the same
-        to the network: its rows may round differently, and a map of that would look like one.
-    """
-    s, z0 = edit.settings, edit.z0
-    if edit.query.equals(edit.reference):
-        return np.zeros(z0.shape[2:], np.float32)
-    texts = Conditioning.concat([edit.query, edit.reference])
-    seed, steps, asks = s.seed_of_contrast(edit.seed), s.maps * len(edit.contrast_levels), list[Ask]()
-    draws = [draw(seed, index, z0.shape[1:], antithetic=s.antithetic).to(z0) for index in range(s.maps)]
-    for level in edit.contrast_levels:
-        alpha, sigma = level.scales(z0)
-        for fresh in draws:
-            x = (alpha * z0 + sigma * fresh).repeat_interleave(2, dim=0)
-            asks.append(Ask(x, level, texts, stage="contrast", step=len(asks) + 1, steps=steps))
-    answers: tuple[Prediction, ...] = yield tuple(asks)
-    differences = torch.cat([p.eps[0::2] - p.eps[1::2] for p in answers])
-    raw = pooled([disagreement(d, sign=s.sign, norm=s.norm) for d in torch.split(differences, s.maps)])
-    return raw.float().cpu().numpy()
+    """Return the raw map (height, width), not negative: how much query and reference disagree at each latent cell."""
+    s, shape = edit.settings, edit.z0.shape[1:]
+    seed = s.seed_of_contrast(edit.seed)
+    draws = [draw(seed, index, shape, antithetic=s.antithetic) for index in range(s.maps)]
+    levels = yield from differences(edit.z0, edit.contrast_levels, edit.query, edit.reference, draws)
+    return pooled([disagreement(d, sign=s.sign, norm=s.norm) for d in levels]).float().cpu().numpy()
 
 
 def trajectory(edit: Edit) -> Program[list[Tensor]]:

@@ -95,9 +95,13 @@ class Session:
         grid = self.driver.model.schedule.grid(settings.steps)
         return grid[: depth_of(settings.ratio, settings.steps) + 1]
 
+    def guidance(self, settings: Settings) -> float:
+        """Return the decode's guidance scale: the one set, or the model's own."""
+        return self.driver.model.guidance if settings.guidance is None else settings.guidance
+
     def latent(self) -> Tensor:
         """Return the clean latent z0 (1, channel, height, width), float32: the posterior mean, encoded once."""
-        return self._run(self._latent())
+        return self.run(self._latent())
 
     def contrast(
         self,
@@ -130,7 +134,7 @@ class Session:
 
         raw = self.store.get(self._contrast_key(query, reference, seed, chosen))
         if raw is None:
-            raw = self._run(program(), callback)
+            raw = self.run(program(), callback)
         return Contrast(raw, rescale(raw, chosen.rescale, clip=chosen.clip))
 
     def known_contrast(
@@ -160,7 +164,7 @@ class Session:
             edit = yield from self._edit("", reference, 0, chosen)
             return (yield from trajectory(edit))
 
-        return self._run(program(), callback)
+        return self.run(program(), callback)
 
     def reconstruction(
         self, reference: str = "", *, settings: Settings | None = None, callback: Callback | None = None
@@ -177,7 +181,7 @@ class Session:
             path = yield from trajectory(edit)
             return (yield from reconstruct(edit, path))
 
-        return self._run(program(), callback)
+        return self.run(program(), callback)
 
     def preview(self, estimate: Tensor) -> Image.Image:
         """Decode one estimate (1, channel, height, width) at the working size."""
@@ -253,7 +257,8 @@ class Session:
             image=self.picture.compose(edited, painted.region.pixels.values),
         )
 
-    def _run(self, program: Program[T], callback: Callback | None = None) -> T:
+    def run(self, program: Program[T], callback: Callback | None = None) -> T:
+        """Run any program on this picture's store; return its value, or raise its error."""
         return self.driver.run([Item(program, self.store, self.preview)], callback).outcomes[0].result()
 
     def _latent(self) -> Program[Tensor]:
@@ -290,7 +295,7 @@ class Session:
             contrast_levels=contrast_levels(
                 model.schedule, settings.strength, settings.strengths, settings.strength_axis, settings.steps
             ),
-            guidance=model.guidance if settings.guidance is None else settings.guidance,
+            guidance=self.guidance(settings),
             contrast_key=self._contrast_key(query, reference, seed, settings),
             path_key=("trajectory", inversion, *settings.key("trajectory")),
             masks=masks or {},

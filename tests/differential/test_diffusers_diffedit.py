@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -20,12 +21,13 @@ from diffusers import DDIMInverseScheduler
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tests.support import tiny
-from tests.support.closed_forms import rms
+from tests.support import tiny, toy
+from tests.support.closed_forms import down, rms, up
+from wordbrush.diffusion.ask import drive
 from wordbrush.diffusion.contrast import differences, disagreement
 from wordbrush.diffusion.denoiser import Conditioning, NetworkDenoiser, Parametrisation
 from wordbrush.diffusion.schedule import Level, Schedule, depth_of, schedule_from_config
-from wordbrush.diffusion.solvers import decode, invert
+from wordbrush.engine.driver import Driver
 from wordbrush.region.mask import Mask
 from wordbrush.region.threshold import Contrast, rescale
 from wordbrush.settings import Settings
@@ -99,7 +101,7 @@ def our_contrast(pipe: Any, kind: tiny.Kind = "sd1", target: int = TARGET, z0: T
     schedule, denoiser = ours(pipe, kind)
     noises = drawn(3, PRESET.maps, 4, SIDE, SIDE)
     query, reference = (Conditioning({"text": text(seed, kind)}) for seed in (target, SOURCE))
-    found = differences(denoiser, z0, contrast_level(schedule), query, reference, list(noises))
+    (found,) = drive(differences(z0, [contrast_level(schedule)], query, reference, list(noises)), denoiser)
     raw = disagreement(found, sign=PRESET.sign, norm=PRESET.norm).numpy()
     return Contrast(raw, rescale(raw, PRESET.rescale))
 
@@ -184,8 +186,7 @@ def our_trajectory(pipe: Any, steps: int = 10, ratio: float = 0.8) -> tuple[tupl
     schedule, denoiser = ours(pipe)
     levels = schedule.grid(steps)[: depth_of(ratio, steps) + 1]
     reference = Conditioning({"text": text(SOURCE)})
-    states = list(invert(denoiser, Z0, levels, reference, label="target"))
-    return levels, [Z0, *(state.x for state in states)]
+    return levels, up(denoiser, Z0, levels, reference, label="target")
 
 
 @pytest.mark.parametrize(("steps", "ratio"), [(10, 0.8), (25, 0.4), (10, 1.0)])
@@ -202,8 +203,8 @@ def test_decodes_under_a_full_mask_are_equal() -> None:
     levels, trajectory = our_trajectory(pipe)
     theirs = their_decode(pipe, torch.ones(SIDE, SIDE), trajectory[1:])
     _, denoiser = ours(pipe)
-    *_, state = decode(denoiser, trajectory[-1], levels, Conditioning({"text": text(TARGET)}))
-    assert rms(state.x - theirs) < 1e-4 * rms(theirs)
+    x = down(denoiser, trajectory[-1], levels, Conditioning({"text": text(TARGET)}))[-1]
+    assert rms(x - theirs) < 1e-4 * rms(theirs)
 
 
 # Where they do not, and why.
@@ -223,8 +224,7 @@ def recovered(pipe: Any, steps: int) -> tuple[Tensor, Tensor]:
     _, denoiser = ours(pipe)
     mask = torch.zeros(1, 1, SIDE, SIDE)
     query = Conditioning({"text": text(TARGET)})
-    *_, state = decode(denoiser, trajectory[-1], levels, query, trajectory=trajectory, mask=mask)
-    return theirs, state.x
+    return theirs, down(denoiser, trajectory[-1], levels, query, path=trajectory, mask=mask)[-1]
 
 
 @pytest.mark.parametrize(("steps", "alpha_one", "left"), [(10, False, 0.0122), (50, False, 0.0122), (10, True, 0.0413)])
@@ -271,7 +271,8 @@ def test_batch_mates_change_its_mask_and_not_ours() -> None:
 
     def mask_of(limit: int) -> Mask:
         query, reference = Conditioning({"text": text(TARGET)}), Conditioning({"text": source})
-        found = differences(denoiser, Z0, contrast_level(schedule), query, reference, noises, batch_limit=limit)
+        driver = Driver(replace(toy.model(), denoiser=denoiser), batch_limit=limit)
+        (found,) = driver.value(differences(Z0, [contrast_level(schedule)], query, reference, noises))
         raw = disagreement(found).numpy()
         return Contrast(raw, rescale(raw, "ratio")).threshold(0.5)
 
@@ -287,7 +288,7 @@ def test_the_mask_given_is_binarised_in_place_there_and_untouched_here() -> None
     soft.fill_(0.7)
     levels, trajectory = our_trajectory(pipe)
     query = Conditioning({"text": text(TARGET)})
-    list(decode(ours(pipe)[1], trajectory[-1], levels, query, trajectory=trajectory, mask=soft))
+    down(ours(pipe)[1], trajectory[-1], levels, query, path=trajectory, mask=soft)
     assert torch.equal(soft, torch.full_like(soft, 0.7))
 
 

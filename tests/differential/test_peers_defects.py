@@ -293,5 +293,5 @@ def test_clip_skip_crashes_there_with_the_transformers_of_today(name: str) -> No
     pipelines.leditspp.batch_size = 1
     with pipelines.running(), pytest.raises(AttributeError, match="text_model"):
         call()
-    ours = _EDITORS[0].engine.prompt(QUERY, Settings(clip_skip=1)).conditioning
+    ours = _EDITORS[0].driver.prompt(QUERY, clip_skip=1).conditioning
     assert ours.rows == 1

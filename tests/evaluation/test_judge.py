@@ -72,7 +72,7 @@ def test_pictures_found_elsewhere_show_what_the_query_says() -> None:
 
 def test_it_reads_what_the_autoencoder_returns() -> None:
     chosen = items()[::18]
-    codec = Editor.from_pretrained("pocket").engine.codec
+    codec = Editor.from_pretrained("pocket").driver.codec
     returned = reconstructions(codec, np.stack([i.picture for i in chosen]))
     found = accuracy([i.before for i in chosen], judge().look(returned))
     assert found["nouns"].share >= 0.93

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from tests.support import tiny, toy
 from wordbrush.diffusion import noise
+from wordbrush.diffusion.ask import drive
+from wordbrush.diffusion.guidance import guided
 from wordbrush.diffusion.solvers import decode
 from wordbrush.editor import Editor
 from wordbrush.errors import InputError
@@ -89,7 +91,7 @@ def test_evaluations_are_those_that_a_fresh_session_runs(name: str, guidance: fl
     editor = toy.editor(SIDE)
     settings = QUICK.changed(guidance=guidance)
     outcome = run(name, task_of(scene()), settings, editor)
-    assert outcome.evaluations == editor.engine.denoiser.rows
+    assert outcome.evaluations == editor.driver.rows
     down = 6 * (1 if guidance == 1.0 else 2)
     expected = {"copy": 0, "retrieve": 0, "sdedit": down, "encode_decode": 6 + down, "oracle_mask": 6 + down}
     expected |= {"diffedit": 4 + 6 + down, "blend_x0": 4 + 6 + down, "mask_without_encode": 4 + down, "mask": 4}
@@ -177,13 +179,12 @@ def test_encode_decode_under_the_empty_text_reconstructs() -> None:
 def test_sdedit_is_the_decode_of_the_noised_latent(small: Editor) -> None:
     task = task_of(scene(), "a red car", seed=5)
     session, settings = small.open(task.picture, resolution=SIDE), FEW.changed(guidance=4.0)
-    engine, z0 = small.engine, session.latent()
-    levels = engine.levels(settings)
+    z0, levels = session.latent(), session.levels(settings)
     alpha, sigma = levels[-1].scales(z0)
     x = alpha * z0 + sigma * noise.normal(5, "start", 0, z0.shape[1:])[None]
-    texts = [engine.prompt(text, settings).conditioning for text in ("", task.query)]
-    states = list(decode(engine.guided(texts[0], 4.0), x, levels, texts[1]))
-    expected = walks.pixels(session, states[-1].x)
+    empty, query = (small.driver.prompt(text).conditioning for text in ("", task.query))
+    walk = decode(guided(query, empty, 4.0), x, levels)
+    expected = walks.pixels(session, drive(walk, small.model.denoiser))
     assert np.array_equal(run("sdedit", task, settings, small).image, expected)
 
 
@@ -222,7 +223,7 @@ def test_ilvr_with_factor_one_and_ratio_zero_is_the_input_latent(small: Editor) 
 def test_ilvr_with_factor_one_is_sdedit_but_for_the_draw(small: Editor) -> None:
     task, settings = task_of(scene(), "a red car", seed=2), QUICK.changed(ratio=0.5)
     session = small.open(task.picture, resolution=SIDE)
-    z0, level = session.latent(), small.engine.levels(settings)[-1]
+    z0, level = session.latent(), session.levels(settings)[-1]
     x = walks.noised(z0, noise.normal(2, "ilvr", 5, z0.shape[1:])[None], level)
     expected = walks.pixels(session, walks.decoded(session, x, task, settings))
     assert distance(ilvr(small, session, task, settings, factor=1).image, expected) <= 1
@@ -285,7 +286,7 @@ def test_blended_estimates_lead_to_the_known_latent_outside_the_mask() -> None:
     cells[..., 16:] = 1.0
     task = task_of(scene())
     x = session.trajectory(settings=QUICK)[-1]
-    found = walks.decoded(session, x, task, QUICK, wrap=lambda inner: walks.BlendedX0(inner, z0, cells))
+    found = walks.decoded(session, x, task, QUICK, wrap=lambda inner: walks.blended_x0(inner, z0, cells))
     torch.testing.assert_close(found[..., :16], z0[..., :16], rtol=0, atol=1e-6)
     assert float((found - z0)[..., 16:].mean()) > 0.2
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from tests.support import tiny
+from tests.support.closed_forms import Counting
 from wordbrush import Editor
 from wordbrush.errors import ModelError
 from wordbrush.evaluation.items import Outcome, Task
@@ -163,7 +164,7 @@ def test_models_of_another_build_are_refused() -> None:
 
     model = small().model
     with pytest.raises(ModelError, match="Stable Diffusion build"):
-        Pipelines(replace(model, denoiser=small().engine.denoiser))
+        Pipelines(replace(model, denoiser=Counting(model.denoiser)))
 
 
 def test_the_view_for_the_inpainting_check_changes_the_answer_and_nothing_else() -> None:

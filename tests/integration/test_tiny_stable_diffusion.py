@@ -11,16 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from tests.support import tiny
-from wordbrush.editor import Editor, Job
-from wordbrush.engine.engine import Engine
+from wordbrush.editor import Editor
+from wordbrush.engine.driver import Driver
+from wordbrush.engine.running import Item
 from wordbrush.models import load_model
 from wordbrush.region.mask import Mask
-from wordbrush.region.region import Region
-from wordbrush.report import Ledger
 from wordbrush.request import EditRequest
 from wordbrush.result import EditResult
 from wordbrush.settings import Settings
-from wordbrush.walks import extend, repaint
 
 if TYPE_CHECKING:
     from wordbrush.models.model import Model
@@ -43,18 +41,17 @@ def edit(editor: Editor, source: Any, query: str, reference: str, **keywords: An
     return result
 
 
-def latents_of(engine: Engine, requests: list[EditRequest]) -> list[torch.Tensor]:
-    """Edited latents of several requests, decoded together, with a random soft mask each."""
-    editor = Editor(engine.model)
-    editor.engine = engine
-    jobs = []
+def latents_of(driver: Driver, requests: list[EditRequest]) -> list[torch.Tensor]:
+    """Edited latents of several requests, run together, with a random soft mask each."""
+    editor, items = Editor(driver.model), []
+    editor.driver = driver
     for request in requests:
         session = editor.open(request.picture)
         noise = np.random.default_rng(request.seed).random(session.latent_size[::-1], dtype=np.float32)
-        region = Region(Mask.from_array(noise), Mask.full(session.picture.size))
-        jobs.append(Job(request, session, request.settings or QUICK, {}, None, region, ()))
-    extend([(job.session, job.request.reference) for job in jobs], jobs[0].settings, None, Ledger())
-    return list(repaint(engine, jobs, None, Ledger()))
+        masked = replace(request, mask=Mask.from_array(noise), settings=request.settings or QUICK)
+        items.append(Item(session.program(masked), session.store))
+    latents = [outcome.result().painted.latent for outcome in driver.run(items).outcomes]
+    return [latent[0] for latent in latents if latent is not None]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -68,9 +65,10 @@ def test_batch_and_chunk_sizes_change_latents_by_less_than_1e_4(models: dict[str
         EditRequest(picture=picture(i), query=query, reference="a cat", negative="red", settings=mild, seed=i)
         for i, query in enumerate(["a dog", "a horse on grass", ""])
     ]
-    alone = [latents_of(Engine(models[kind], mix_items=False), [r])[0] for r in requests]
+    alone = [latents_of(Driver(models[kind], join=False), [r])[0] for r in requests]
     for limit in (1, 3, 8):
-        together = latents_of(Engine(models[kind], batch_limit=limit, mix_items=True), requests)
+        together = latents_of(Driver(models[kind], batch_limit=limit, join=True), requests)
+        assert len(together) == 3
         for one, other in zip(alone, together, strict=True):
             assert float((one - other).abs().max()) < 1e-4
 

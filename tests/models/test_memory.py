@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
-from tests.support import tiny
+from tests.support import tiny, toy
+from wordbrush.diffusion.ask import Ask
 from wordbrush.diffusion.denoiser import Conditioning, Denoiser, Prediction
 from wordbrush.diffusion.faults import NotFiniteError, is_out_of_memory
 from wordbrush.diffusion.schedule import Level
-from wordbrush.engine.memory import Chunked, ChunkedCodec
+from wordbrush.engine.driver import Driver
+from wordbrush.engine.memory import UNLIMITED, ChunkedCodec
 from wordbrush.errors import ResourceError, SettingsError
 from wordbrush.models import Model
 from wordbrush.models.codec import AutoencoderCodec, IdentityCodec
@@ -32,6 +35,24 @@ class Limited:
         if len(x) > self.rows:
             raise self.error()
         return self.denoiser(x, level, conditioning, label=label)
+
+
+class Chunked:
+    """A driver that is asked one thing at a time, as a denoiser."""
+
+    def __init__(self, denoiser: Denoiser, limit: int = UNLIMITED) -> None:
+        self.driver = Driver(replace(toy.model(), denoiser=denoiser), batch_limit=limit)
+        self.notes = self.driver.notes
+
+    @property
+    def limit(self) -> int:
+        return self.driver.batch_limit
+
+    def __call__(
+        self, x: torch.Tensor, level: Level, conditioning: Conditioning, *, label: Level | None = None
+    ) -> Prediction:
+        (prediction,) = self.driver.answer([Ask(x, level, conditioning, label)])
+        return prediction
 
 
 def cuda_error() -> BaseException:
@@ -220,4 +241,4 @@ def test_codec_chunks_are_equal_to_the_whole() -> None:
 
 
 def test_loaded_models_have_the_ladder(model: Model) -> None:
-    assert isinstance(cast(Any, model.codec), ChunkedCodec)
+    assert isinstance(Driver(model).codec, ChunkedCodec)

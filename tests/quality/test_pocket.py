@@ -18,7 +18,7 @@ from PIL import Image
 
 from tests.support import heldout
 from wordbrush.editor import Editor
-from wordbrush.engine.engine import Engine
+from wordbrush.engine.driver import Driver
 from wordbrush.settings import Settings
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -51,9 +51,9 @@ def test_chunks_and_batches_change_latents_by_less_than_1e_4(editor: Editor) -> 
         EditRequest(picture=item.picture, query=item.query, reference=item.reference, settings=settings, seed=number)
         for number, item in zip(range(3), heldout.items("object"), strict=False)
     ]
-    alone = [latents_of(Engine(editor.model, mix_items=False), [request])[0] for request in requests]
+    alone = [latents_of(Driver(editor.model, join=False), [request])[0] for request in requests]
     for limit in (1, 3, 8):
-        together = latents_of(Engine(editor.model, batch_limit=limit, mix_items=True), requests)
+        together = latents_of(Driver(editor.model, batch_limit=limit, join=True), requests)
         for one, other in zip(alone, together, strict=True):
             assert float((one - other).abs().max()) < 1e-4
 

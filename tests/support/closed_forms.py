@@ -6,12 +6,23 @@ labels only; `constant` estimates the same noise everywhere, under which every w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from wordbrush.diffusion.denoiser import Conditioning, Network, NetworkDenoiser, Parametrisation, Prediction, reanchored
+from wordbrush.diffusion.ask import drive
+from wordbrush.diffusion.denoiser import (
+    Conditioning,
+    Denoiser,
+    Network,
+    NetworkDenoiser,
+    Parametrisation,
+    Prediction,
+    reanchored,
+)
+from wordbrush.diffusion.guidance import guided
 from wordbrush.diffusion.schedule import DiscreteSchedule, FlowSchedule, Level, schedule_from_config
 from wordbrush.diffusion.solvers import InversionLabel, decode, invert
 
@@ -100,8 +111,44 @@ def constant(noise: Tensor) -> NetworkDenoiser:
     return NetworkDenoiser(network, "epsilon")
 
 
+class Counting:
+    """Counts the calls of a denoiser and their rows."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.denoiser, self.rows, self.calls = denoiser, 0, 0
+
+    def __call__(
+        self, x: Tensor, level: Level, conditioning: Conditioning, *, label: Level | None = None
+    ) -> Prediction:
+        """See `Denoiser`."""
+        self.rows += len(x)
+        self.calls += 1
+        return self.denoiser(x, level, conditioning, label=label)
+
+
+def up(
+    denoiser: Denoiser, x: Tensor, levels: Sequence[Level], texts: Conditioning | None = None, **keywords: Any
+) -> list[Tensor]:
+    """The latents of an inversion, x first; keywords as for `invert`."""
+    return drive(invert(guided(texts or rows(len(x))), x, levels, **keywords), denoiser)
+
+
+def down(
+    denoiser: Denoiser, x: Tensor, levels: Sequence[Level], texts: Conditioning | None = None, **keywords: Any
+) -> list[Tensor]:
+    """The latents of a decode, x first; keywords as for `decode`."""
+    seen: list[Tensor] = []
+
+    def watched(x: Tensor, level: Level, conditioning: Conditioning, *, label: Level | None = None) -> Prediction:
+        seen.append(x)
+        return denoiser(x, level, conditioning, label=label)
+
+    last = drive(decode(guided(texts or rows(len(x))), x, levels, **keywords), watched)
+    return [*seen, last]
+
+
 def round_trip(
-    denoiser: Callable[..., Prediction],
+    denoiser: Denoiser,
     x: Tensor,
     levels: Sequence[Level],
     *,
@@ -109,9 +156,5 @@ def round_trip(
     fixed_point: int = 0,
 ) -> float:
     """Root mean square between x and its way up and down again."""
-    begin, texts = x, rows(len(x))
-    for state in invert(denoiser, x, levels, texts, label=label, fixed_point=fixed_point):
-        x = state.x
-    for state in decode(denoiser, x, levels, texts):
-        x = state.x
-    return rms(x - begin)
+    reached = up(denoiser, x, levels, label=label, fixed_point=fixed_point)[-1]
+    return rms(down(denoiser, reached, levels)[-1] - x)

@@ -15,7 +15,7 @@ from torch import Tensor
 from wordbrush.diffusion.denoiser import Conditioning, NetworkDenoiser
 from wordbrush.diffusion.schedule import schedule_from_config
 from wordbrush.editor import Editor
-from wordbrush.engine.engine import Engine
+from wordbrush.engine.driver import Driver
 from wordbrush.models.codec import IdentityCodec
 from wordbrush.models.model import Model, ModelIdentity, Prompt, UnknownWord
 
@@ -74,9 +74,8 @@ def model(resolution: int = 32) -> Model:
     )
 
 
-def editor(resolution: int = 32, *, mix_items: bool | None = None, batch_limit: int | None = None) -> Editor:
+def editor(resolution: int = 32, *, join: bool | None = None, batch_limit: int | None = None) -> Editor:
     """Return an editor of the toy model."""
     made = Editor(model(resolution), batch_limit=batch_limit)
-    if mix_items is not None:
-        made.engine = Engine(made.model, batch_limit=batch_limit, mix_items=mix_items)
+    made.driver = Driver(made.model, batch_limit=batch_limit, join=join)
     return made

@@ -41,7 +41,7 @@ class Running:
     @property
     def rows(self) -> int:
         """Network evaluations of the default model so far."""
-        return self.bench.models.editor(self.bench.models.names[0]).engine.denoiser.rows
+        return self.bench.models.editor(self.bench.models.names[0]).driver.rows
 
 
 def free_port() -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast, get_args
 
 import numpy as np
@@ -10,12 +12,15 @@ import torch
 from hypothesis import given
 from torch import Tensor
 
-from tests.support import tiny
-from tests.support.closed_forms import stable_diffusion
+from tests.support import tiny, toy
+from tests.support.closed_forms import Counting, stable_diffusion
 from tests.support.maps import Map, bump, contrast_of, maps
 from wordbrush.diffusion import noise
 from wordbrush.diffusion.contrast import Norm, Sign, differences, disagreement
-from wordbrush.diffusion.denoiser import Conditioning, Counted, NetworkDenoiser
+from wordbrush.diffusion.denoiser import Conditioning, Denoiser, NetworkDenoiser
+from wordbrush.engine.driver import Driver
+from wordbrush.engine.running import Item
+from wordbrush.engine.store import Store
 from wordbrush.region.threshold import Contrast, Rescale, Rule, rescale
 
 SHAPE = (4, 8, 8)
@@ -49,9 +54,15 @@ def drawn(count: int) -> list[Tensor]:
     return [noise.normal(0, "contrast", index, SHAPE) for index in range(count)]
 
 
+def driven(denoiser: Denoiser, texts: Sequence[Conditioning], count: int, batch_limit: int = 16) -> Tensor:
+    """The differences at one level, in calls of at most so many rows."""
+    driver = Driver(replace(toy.model(), denoiser=denoiser), batch_limit=batch_limit)
+    (found,) = driver.value(differences(Z0, [LEVEL], texts[0], texts[1], drawn(count)))
+    return found
+
+
 def found(network: Places, count: int = 4, batch_limit: int = 16) -> Tensor:
-    denoiser = NetworkDenoiser(network, "epsilon")
-    return differences(denoiser, Z0, LEVEL, text(1.0), text(0.0), drawn(count), batch_limit=batch_limit)
+    return driven(NetworkDenoiser(network, "epsilon"), [text(1.0), text(0.0)], count, batch_limit)
 
 
 def test_differences_are_query_minus_reference_at_the_same_noised_latent() -> None:
@@ -78,10 +89,10 @@ def test_chunks_do_not_change_the_differences_of_a_real_unet(batch_limit: int) -
 
     generator = torch.Generator().manual_seed(1)
     texts = [Conditioning({"text": torch.randn(1, 7, 32, generator=generator)}) for _ in range(2)]
-    denoiser = Counted(NetworkDenoiser(network, "epsilon"))
-    whole = differences(denoiser, Z0, LEVEL, texts[0], texts[1], drawn(5), batch_limit=10)
+    denoiser = Counting(NetworkDenoiser(network, "epsilon"))
+    whole = driven(denoiser, texts, 5, batch_limit=10)
     assert (denoiser.rows, denoiser.calls) == (10, 1)
-    parts = differences(denoiser, Z0, LEVEL, texts[0], texts[1], drawn(5), batch_limit=batch_limit)
+    parts = driven(denoiser, texts, 5, batch_limit=batch_limit)
     assert float(whole.abs().max()) > 1e-4
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-5)
 
@@ -95,20 +106,21 @@ def test_calls_hold_the_batch_limit_and_progress_is_told(batch_limit: int) -> No
         sizes.append(len(x))
         return x
 
-    denoiser = NetworkDenoiser(network, "epsilon")
-    differences(denoiser, Z0, LEVEL, text(1.0), text(0.0), drawn(7), batch_limit=batch_limit, on_map=done.append)
+    driver = Driver(replace(toy.model(), denoiser=NetworkDenoiser(network, "epsilon")), batch_limit=batch_limit)
+    walk = differences(Z0, [LEVEL], text(1.0), text(0.0), drawn(7))
+    driver.run([Item(walk, Store(0))], lambda event: done.append(event.step))
     assert sum(sizes) == 14
-    assert max(sizes) <= max(2, batch_limit)
+    assert max(sizes) <= batch_limit
     assert done[-1] == 7
     assert done == sorted(done)
 
 
 def test_texts_that_mean_the_same_give_exactly_zero_and_run_no_network() -> None:
-    denoiser, done = Counted(NetworkDenoiser(Places(), "epsilon")), list[int]()
-    difference = differences(denoiser, Z0, LEVEL, text(0.3), text(0.3), drawn(5), on_map=done.append)
+    denoiser = Counting(NetworkDenoiser(Places(), "epsilon"))
+    difference = driven(denoiser, [text(0.3), text(0.3)], 5)
     assert difference.shape == (5, *SHAPE)
     assert not difference.any()
-    assert (denoiser.rows, done) == (0, [5])
+    assert denoiser.rows == 0
 
 
 @pytest.mark.parametrize("count", range(1, 33))

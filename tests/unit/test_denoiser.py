@@ -8,18 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.closed_forms import gaussian_network, posterior, rows, stable_diffusion, unit_noise
+from tests.support.closed_forms import Counting, gaussian_network, posterior, rows, stable_diffusion, unit_noise
+from wordbrush.diffusion.ask import drive
 from wordbrush.diffusion.denoiser import (
     Conditioning,
-    Counted,
-    Guided,
     NetworkDenoiser,
     Parametrisation,
     Prediction,
     convert,
     reanchored,
 )
-from wordbrush.diffusion.guidance import combine
+from wordbrush.diffusion.guidance import combine, guided
 from wordbrush.diffusion.schedule import FlowSchedule, Level
 from wordbrush.errors import ModelError
 
@@ -140,13 +139,13 @@ def test_conditioning_selects_and_joins_rows() -> None:
         Conditioning({"text": torch.zeros(2, 1), "pooled": torch.zeros(3)})
 
 
-def _text_denoiser() -> Counted:
+def _text_denoiser() -> Counting:
     """Estimates its text as the noise, one number a row."""
 
     def network(x: Tensor, labels: Tensor, conditioning: Conditioning) -> Tensor:
         return conditioning["text"].to(x)[:, :, None, None].expand_as(x) + labels.to(x).reshape(-1, 1, 1, 1) / 1000
 
-    return Counted(NetworkDenoiser(network, "epsilon"))
+    return Counting(NetworkDenoiser(network, "epsilon"))
 
 
 @pytest.mark.parametrize("batched", [False, True])
@@ -157,7 +156,7 @@ def test_guidance_is_linear_in_its_scale_row_by_row(scale: float, batched: bool)
     negative, positive = (Conditioning({"text": torch.tensor(v)[:, None]}) for v in ([1.0, 2.0, 3.0], [5.0, 1.0, 0.0]))
     plain, counted = _text_denoiser(), _text_denoiser()
     low, high = plain(x, level, negative), plain(x, level, positive)
-    found = Guided(counted, negative, scale)(x, level, positive)
+    found = drive(guided(positive, negative, scale)(x, level), counted)
     expected = Prediction(*(combine(getattr(low, k), getattr(high, k), scale) for k in ("x0", "eps")))
     assert_same(found, expected, 1e-6)
     assert (counted.rows, counted.calls) == ((3, 1) if scale == 1.0 else (6, 1))
@@ -174,4 +173,5 @@ def test_guidance_passes_on_the_level_told() -> None:
     texts = rows(2)
     plain = _text_denoiser()(x, here, texts, label=there)
     for label in (there, told):
-        assert_same(Guided(_text_denoiser(), texts, 3.0)(x, here, texts, label=label), plain, 1e-12)
+        found = drive(guided(texts, texts, 3.0)(x, here, label=label), _text_denoiser())
+        assert_same(found, plain, 1e-12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from tests.support import toy
+from wordbrush.diffusion.denoiser import Conditioning, Prediction
+from wordbrush.diffusion.faults import check_items
+from wordbrush.diffusion.schedule import Level
 from wordbrush.editor import Editor
 from wordbrush.engine.events import Event
 from wordbrush.errors import Cancelled, MaskError, NumericsError, PictureError, SettingsError
@@ -109,10 +114,10 @@ def test_several_queries_and_seeds_come_in_order_and_equal_single_edits() -> Non
         assert result.provenance == alone.provenance
 
 
-@pytest.mark.parametrize("mix_items", [False, True])
+@pytest.mark.parametrize("join", [False, True])
 @pytest.mark.parametrize("batch_limit", [1, 3, 16])
-def test_an_item_does_not_depend_on_its_mates_or_on_chunks(mix_items: bool, batch_limit: int) -> None:
-    editor = toy.editor(mix_items=mix_items, batch_limit=batch_limit)
+def test_an_item_does_not_depend_on_its_mates_or_on_chunks(join: bool, batch_limit: int) -> None:
+    editor = toy.editor(join=join, batch_limit=batch_limit)
     mask = np.zeros((32, 32), bool)
     mask[4:9, 3:20] = True
     requests = [
@@ -123,10 +128,10 @@ def test_an_item_does_not_depend_on_its_mates_or_on_chunks(mix_items: bool, batc
     ]
     together = editor.edit_batch(requests, steps=10)
     for result, request in zip(together, requests, strict=True):
-        (alone,) = toy.editor(mix_items=False).edit_batch([request], steps=10)
+        (alone,) = toy.editor(join=False).edit_batch([request], steps=10)
         np.testing.assert_array_equal(result.mask.values, alone.mask.values)
         difference = np.asarray(result.image).astype(int) - np.asarray(alone.image).astype(int)
-        assert np.abs(difference).max() <= (1 if mix_items else 0)
+        assert np.abs(difference).max() <= (1 if join else 0)
 
 
 def test_user_mask_takes_the_place_of_the_contrast() -> None:
@@ -204,9 +209,9 @@ def test_new_threshold_runs_no_network() -> None:
     editor = toy.editor()
     session = editor.open(picture())
     session.contrast(HALF, DARK)
-    before = editor.engine.denoiser.rows
+    before = editor.driver.rows
     areas = [session.mask(HALF, DARK, threshold=value).area for value in (0.0, 0.2, 0.5, 0.99, 1.0)]
-    assert editor.engine.denoiser.rows == before
+    assert editor.driver.rows == before
     assert areas == sorted(areas, reverse=True)
 
 
@@ -310,19 +315,16 @@ def test_preset_of_diffusers_follows_its_threshold_rule() -> None:
 
 
 def test_not_finite_network_is_reported_with_stage_and_step() -> None:
-    made = toy.editor()
-    real, calls = made.model.denoiser, itertools.count()
+    real, calls = toy.model().denoiser, itertools.count()
 
-    def broken(*arguments: object, **keywords: object) -> object:
-        from wordbrush.diffusion.faults import check_items
-
-        prediction = real(*arguments, **keywords)  # type: ignore[arg-type]
+    def broken(x: Tensor, level: Level, conditioning: Conditioning, *, label: Level | None = None) -> Prediction:
+        prediction = real(x, level, conditioning, label=label)
         if next(calls) == 4:
             prediction.eps[0, 0, 0, 0] = torch.nan
         check_items(prediction.eps, "the denoising network")
         return prediction
 
-    made.engine.chunked.denoiser = broken  # type: ignore[assignment]
+    made = Editor(replace(toy.model(), denoiser=broken))
     with pytest.raises(NumericsError, match=r"invert.*step 5"):
         edit(made, picture(), mask=Mask.full((32, 32)))
 

@@ -9,26 +9,28 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.closed_forms import constant, rms, round_trip, rows, stable_diffusion, unit_noise
+from tests.support.closed_forms import constant, down, rms, round_trip, stable_diffusion, unit_noise, up
 from wordbrush.diffusion.schedule import depth_of
-from wordbrush.diffusion.solvers import State, decode, held, invert
+from wordbrush.diffusion.solvers import held
 
 Soft = Literal["strength", "blend"]
 SHAPE = (2, 4, 8, 8)
 Z0 = unit_noise(*SHAPE)
 EPS = unit_noise(4, 8, 8, seed=3)
 LEVELS = stable_diffusion().grid(20)[: depth_of(0.8, 20) + 1]
-TRAJECTORY = [Z0, *(state.x for state in invert(constant(EPS), Z0, LEVELS, rows(2)))]
+TRAJECTORY = up(constant(EPS), Z0, LEVELS)
 RANDOM = [unit_noise(*SHAPE, seed=100 + index) for index in range(len(LEVELS))]
 OTHER = constant(unit_noise(4, 8, 8, seed=4))
 
 
-def decoded(mask: Tensor | None, trajectory: Sequence[Tensor] = TRAJECTORY, soft: Soft = "strength") -> list[State]:
-    return list(decode(OTHER, trajectory[-1], LEVELS, rows(2), trajectory=trajectory, mask=mask, soft=soft))
+def decoded(mask: Tensor | None, path: Sequence[Tensor] = TRAJECTORY, soft: Soft = "strength") -> list[Tensor]:
+    """The states reached, from the level below the noisiest one down to the clean one."""
+    return down(OTHER, path[-1], LEVELS, path=path, mask=mask, soft=soft)[1:]
 
 
-def final(states: Sequence[State]) -> Tensor:
-    return states[-1].x
+def below(states: Sequence[Tensor]) -> list[tuple[int, Tensor]]:
+    """Each state with the index of its level."""
+    return list(zip(range(len(LEVELS) - 2, -1, -1), states, strict=True))
 
 
 def test_the_constant_denoiser_goes_there_and_back() -> None:
@@ -38,13 +40,13 @@ def test_the_constant_denoiser_goes_there_and_back() -> None:
 
 @pytest.mark.parametrize("soft", ["strength", "blend"])
 def test_an_empty_mask_gives_the_picture_back_exactly(soft: Soft) -> None:
-    assert torch.equal(final(decoded(torch.zeros(2, 1, 8, 8), soft=soft)), Z0)
+    assert torch.equal(decoded(torch.zeros(2, 1, 8, 8), soft=soft)[-1], Z0)
 
 
 @pytest.mark.parametrize("soft", ["strength", "blend"])
 def test_a_full_mask_changes_nothing(soft: Soft) -> None:
     masked, free = decoded(torch.ones(2, 1, 8, 8), soft=soft), decoded(None)
-    assert all(torch.equal(a.x, b.x) for a, b in zip(masked, free, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(masked, free, strict=True))
 
 
 @pytest.mark.parametrize("soft", ["strength", "blend"])
@@ -56,26 +58,24 @@ def test_outside_the_mask_every_state_is_the_trajectory_at_its_own_level(
     mask[0, :, 2:6, 3:7] = 1.0
     mask[1, :, :3] = 1.0
     outside = (mask == 0).expand(SHAPE)
-    states = decoded(mask, trajectory, soft)
-    assert [state.index for state in states] == list(range(len(LEVELS) - 2, -1, -1))
-    for state in states:
-        assert torch.equal(state.x[outside], trajectory[state.index][outside])
-        assert not torch.equal(state.x[~outside], trajectory[state.index][~outside])
+    for index, x in below(decoded(mask, trajectory, soft)):
+        assert torch.equal(x[outside], trajectory[index][outside])
+        assert not torch.equal(x[~outside], trajectory[index][~outside])
 
 
 def test_a_binary_mask_means_the_same_as_strength_and_as_blend() -> None:
     mask = (torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)) > 0.5).float()
     for one, other in zip(decoded(mask, soft="strength"), decoded(mask, soft="blend"), strict=True):
-        torch.testing.assert_close(one.x, other.x, rtol=0, atol=1e-15)
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-15)
 
 
 @pytest.mark.parametrize("strength", [0.05, 0.25, 0.5, 0.75, 1.0])
 def test_a_cell_of_some_strength_is_held_until_that_last_part_of_the_way(strength: float) -> None:
     mask = torch.full((2, 1, 8, 8), strength)
     depth = len(LEVELS) - 1
-    for state in decoded(mask, RANDOM):
-        free = state.index / depth < strength
-        assert torch.equal(state.x, RANDOM[state.index]) is not free
+    for index, x in below(decoded(mask, RANDOM)):
+        free = index / depth < strength
+        assert torch.equal(x, RANDOM[index]) is not free
 
 
 def test_strength_is_monotone() -> None:
@@ -92,7 +92,7 @@ def test_strength_is_monotone() -> None:
 
 
 def test_stronger_cells_change_more() -> None:
-    change = [rms(final(decoded(torch.full((2, 1, 8, 8), m))) - Z0) for m in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    change = [rms(decoded(torch.full((2, 1, 8, 8), m))[-1] - Z0) for m in (0.0, 0.25, 0.5, 0.75, 1.0)]
     assert change[0] == 0.0
     assert change == sorted(change)
     assert len(set(change)) == 5

@@ -41,12 +41,14 @@ def test_a_deeper_ratio_reuses_a_part_of_the_trajectory() -> None:
     assert shallower.reused == ("latent", "contrast", "trajectory")
 
 
-def test_a_solver_that_starts_anew_reuses_no_part() -> None:
+def test_a_solver_that_looks_back_goes_on_where_it_was() -> None:
     session = toy.editor().open(picture())
     edit(session, ratio=0.4, solver="dpm2m")
-    deeper = edit(session, ratio=0.8, solver="dpm2m").report
-    assert deeper.reused == ("latent", "contrast")
-    assert deeper.evaluations["invert"] == 20
+    result = edit(session, ratio=0.8, solver="dpm2m")
+    assert result.report.reused == ("latent", "contrast", PART)
+    assert result.report.evaluations["invert"] == 10
+    fresh = edit(toy.editor().open(picture()), ratio=0.8, solver="dpm2m")
+    np.testing.assert_array_equal(np.asarray(result.image), np.asarray(fresh.image))
     assert edit(session, ratio=0.4, solver="dpm2m").report.reused == ("latent", "contrast", "trajectory")
 
 
@@ -65,13 +67,16 @@ def test_an_edit_that_changes_nothing_carries_nothing_further() -> None:
     assert "invert" not in nothing.evaluations
 
 
-def test_all_seeds_of_a_call_reuse_what_was_there_before_it() -> None:
-    session = toy.editor().open(picture())
+@pytest.mark.parametrize("join", [False, True])
+def test_a_seed_of_a_call_reuses_what_those_before_it_made(join: bool) -> None:
+    session = toy.editor(join=join).open(picture())
     edit(session, ratio=0.4, seed=1)
     results = session.edit(HALF, DARK, ratio=0.8, seed=[1, 2])
-    assert [r.report.reused for r in results] == [("latent", "contrast", PART), ("latent", PART)]
-    fresh = toy.editor().open(picture()).edit(HALF, DARK, ratio=0.8, seed=[1, 2])
-    assert [r.report.reused for r in fresh] == [(), ("latent",)]
+    assert [r.report.reused for r in results] == [("latent", "contrast", PART), ("latent", "trajectory")]
+    assert results[0].report.evaluations["invert"] == 10
+    fresh = toy.editor(join=join).open(picture()).edit(HALF, DARK, ratio=0.8, seed=[1, 2])
+    assert [r.report.reused for r in fresh] == [(), ("latent", "trajectory")]
+    assert fresh[0].report.evaluations["invert"] == 20
 
 
 # ---- the contrast's own seed
@@ -99,7 +104,7 @@ def test_it_is_the_contrast_of_that_seed_and_known_as_such() -> None:
     editor = toy.editor()
     session = editor.open(picture())
     plain = session.contrast(HALF, DARK, seed=7)
-    rows = editor.engine.denoiser.rows
+    rows = editor.driver.rows
     settings = Settings(contrast_seed=7)
     same = session.contrast(HALF, DARK, seed=3, settings=settings)
     known = session.known_contrast(HALF, DARK, seed=3, settings=settings)
@@ -112,7 +117,7 @@ def test_it_is_the_contrast_of_that_seed_and_known_as_such() -> None:
     np.testing.assert_array_equal(result.mask.values, mask.values)
     assert session.known_contrast(HALF, DARK, seed=3) is None
     assert "contrast" in result.report.reused
-    assert editor.engine.denoiser.rows - rows == sum(result.report.evaluations[name] for name in ("invert", "decode"))
+    assert editor.driver.rows - rows == sum(result.report.evaluations[name] for name in ("invert", "decode"))
 
 
 @pytest.mark.parametrize("seed", [0, 2**31, 2**63 - 1])

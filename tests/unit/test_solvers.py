@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 from torch import Tensor
 
+from tests.support import toy
 from tests.support.closed_forms import (
+    Counting,
     Gaussian,
+    down,
     gaussian_network,
     gaussian_scale,
     rms,
@@ -18,10 +22,15 @@ from tests.support.closed_forms import (
     rows,
     stable_diffusion,
     unit_noise,
+    up,
 )
-from wordbrush.diffusion.denoiser import Counted, NetworkDenoiser, Parametrisation, Prediction
+from wordbrush.diffusion.denoiser import NetworkDenoiser, Parametrisation, Prediction
+from wordbrush.diffusion.guidance import guided
 from wordbrush.diffusion.schedule import FlowSchedule, Level, depth_of
-from wordbrush.diffusion.solvers import DDIM, InversionLabel, State, decode, invert, step
+from wordbrush.diffusion.solvers import DDIM, SOLVERS, InversionLabel, invert, step
+from wordbrush.engine.driver import Driver
+from wordbrush.engine.running import Item
+from wordbrush.engine.store import Store
 
 SHAPE = (2, 4, 8, 8)
 Z0 = unit_noise(*SHAPE)
@@ -29,10 +38,6 @@ Z0 = unit_noise(*SHAPE)
 
 def levels_of(steps: int, ratio: float = 0.8, spacing: str = "trailing") -> tuple[Level, ...]:
     return stable_diffusion(spacing).grid(steps)[: depth_of(ratio, steps) + 1]
-
-
-def last(states: Sequence[State]) -> Tensor:
-    return states[-1].x
 
 
 # The Gaussian closed form.
@@ -43,7 +48,7 @@ def last(states: Sequence[State]) -> Tensor:
 def test_the_decode_is_of_first_order(spacing: str, variance: float) -> None:
     def error(steps: int) -> float:
         levels = levels_of(steps, 1.0, spacing)
-        found = last(list(decode(Gaussian(variance), Z0, levels, rows(2))))
+        found = down(Gaussian(variance), Z0, levels)[-1]
         return rms(found - Z0 * variance**0.5 / gaussian_scale(levels[-1], variance))
 
     errors = [error(steps) for steps in (25, 50, 100, 200)]
@@ -55,7 +60,7 @@ def test_the_decode_is_of_first_order(spacing: str, variance: float) -> None:
 def test_the_euler_step_of_a_flow_is_of_first_order(variance: float) -> None:
     def error(steps: int) -> float:
         levels = FlowSchedule().grid(steps)
-        found = last(list(decode(Gaussian(variance), Z0, levels, rows(2))))
+        found = down(Gaussian(variance), Z0, levels)[-1]
         return rms(found - Z0 * variance**0.5)
 
     errors = [error(steps) for steps in (25, 50, 100, 200)]
@@ -65,10 +70,9 @@ def test_the_euler_step_of_a_flow_is_of_first_order(variance: float) -> None:
 
 def test_the_inversion_follows_the_exact_map() -> None:
     levels = levels_of(1000)
-    states = list(invert(Gaussian(0.25), Z0 / 2, levels, rows(2)))
-    for state in states[::100]:
-        exact = Z0 * gaussian_scale(levels[state.index], 0.25)
-        assert rms(state.x - exact) < 0.005
+    path = up(Gaussian(0.25), Z0 / 2, levels)
+    for x, level in list(zip(path, levels, strict=True))[1::100]:
+        assert rms(x - Z0 * gaussian_scale(level, 0.25)) < 0.005
 
 
 ROUND_TRIP = {10: 0.2396, 25: 0.1089, 50: 0.0585, 100: 0.0310, 200: 0.0164}
@@ -96,8 +100,8 @@ def test_ten_fixed_point_evaluations_reach_machine_precision() -> None:
 
 @pytest.mark.parametrize("label", ["source", "target"])
 def test_the_fixed_point_does_not_depend_on_the_label_it_began_with(label: InversionLabel) -> None:
-    exact = last(list(invert(Gaussian(), Z0, levels_of(50), rows(2), fixed_point=12)))
-    found = last(list(invert(Gaussian(), Z0, levels_of(50), rows(2), label=label, fixed_point=12)))
+    exact = up(Gaussian(), Z0, levels_of(50), fixed_point=12)[-1]
+    found = up(Gaussian(), Z0, levels_of(50), label=label, fixed_point=12)[-1]
     torch.testing.assert_close(found, exact, rtol=0, atol=1e-12)
 
 
@@ -127,43 +131,41 @@ def test_networks_of_every_parametrisation_go_there_and_back(
 
 
 @pytest.mark.parametrize("label", ["source", "target"])
-@pytest.mark.parametrize("fixed_point", [0, 2])
-def test_extending_an_inversion_equals_going_in_one(label: InversionLabel, fixed_point: int) -> None:
-    levels, texts = levels_of(50), rows(2)
-    whole = list(invert(Gaussian(), Z0, levels, texts, label=label, fixed_point=fixed_point))
-    first = list(invert(Gaussian(), Z0, levels[:16], texts, label=label, fixed_point=fixed_point))
-    rest = list(invert(Gaussian(), last(first), levels, texts, start=15, label=label, fixed_point=fixed_point))
-    assert [s.index for s in first + rest] == [s.index for s in whole] == list(range(1, 41))
-    assert all(torch.equal(a.x, b.x) for a, b in zip(first + rest, whole, strict=True))
-
-
-def test_residuals_are_told_and_shrink_with_the_evaluations() -> None:
-    largest = []
-    for evaluations in (1, 2, 4):
-        states = list(invert(Gaussian(), Z0, levels_of(50), rows(2), fixed_point=evaluations))
-        largest.append(max(state.residual for state in states if state.residual is not None))
-    assert largest[0] > 10 * largest[1] > 100 * largest[2] > 0.0
-    assert all(state.residual is None for state in invert(Gaussian(), Z0, levels_of(5), rows(2)))
-
-
-def test_the_residual_is_the_largest_change_of_the_last_evaluation() -> None:
-    levels, texts = levels_of(50)[:2], rows(2)
-    (once,), (twice,) = (list(invert(Gaussian(), Z0, levels, texts, fixed_point=count)) for count in (1, 2))
-    assert twice.residual == float((twice.x - once.x).abs().max())
+@pytest.mark.parametrize(("solver", "fixed_point"), [("ddim", 0), ("ddim", 2), ("dpm2m", 0)])
+def test_a_kept_path_is_carried_on_and_equals_going_in_one(
+    label: InversionLabel, solver: str, fixed_point: int
+) -> None:
+    levels, counted = levels_of(50), Counting(Gaussian())
+    whole = up(Gaussian(), Z0, levels, label=label, fixed_point=fixed_point, solver=SOLVERS[solver]())
+    driver, store = Driver(replace(toy.model(), denoiser=counted)), Store(1 << 30)
+    for depth, calls in ((15, 15), (40, 25), (30, 0)):
+        before = counted.calls
+        walk = invert(
+            guided(rows(2)),
+            Z0,
+            levels[: depth + 1],
+            label=label,
+            fixed_point=fixed_point,
+            solver=SOLVERS[solver](),
+            key=("trajectory",),
+        )
+        path = driver.run([Item(walk, store)]).outcomes[0].result()
+        assert counted.calls - before == calls * (1 + fixed_point)
+        assert all(torch.equal(a, b) for a, b in zip(path, whole[: depth + 1], strict=True))
 
 
 @pytest.mark.parametrize("fixed_point", [0, 1, 3])
 def test_evaluations_are_counted_as_promised(fixed_point: int) -> None:
-    up, down = Counted(Gaussian()), Counted(Gaussian())
-    states = list(invert(up, Z0, levels_of(50), rows(2), fixed_point=fixed_point))
-    list(decode(down, last(states), levels_of(50), rows(2)))
-    assert (up.calls, up.rows) == (40 * (1 + fixed_point), 80 * (1 + fixed_point))
-    assert (down.calls, down.rows) == (40, 80)
+    rising, falling = Counting(Gaussian()), Counting(Gaussian())
+    path = up(rising, Z0, levels_of(50), fixed_point=fixed_point)
+    down(falling, path[-1], levels_of(50))
+    assert (rising.calls, rising.rows) == (40 * (1 + fixed_point), 80 * (1 + fixed_point))
+    assert (falling.calls, falling.rows) == (40, 80)
 
 
 def test_walks_over_one_level_go_nowhere() -> None:
-    assert list(invert(Gaussian(), Z0, levels_of(50, 0.0), rows(2))) == []
-    assert list(decode(Gaussian(), Z0, levels_of(50, 0.0), rows(2))) == []
+    assert [id(x) for x in up(Gaussian(), Z0, levels_of(50, 0.0))] == [id(Z0)]
+    assert [id(x) for x in down(Gaussian(), Z0, levels_of(50, 0.0))] == [id(Z0)]
 
 
 def test_a_step_is_the_level_formula_and_rows_may_stand_at_levels_of_their_own() -> None:
@@ -193,12 +195,12 @@ class Remembering:
 
 
 def test_solvers_of_higher_order_see_their_past_in_both_directions() -> None:
-    levels, texts, up, down = levels_of(5, 1.0), rows(2), Remembering(), Remembering()
-    states = list(invert(Gaussian(), Z0, levels, texts, solver=up))
-    plain = list(invert(Gaussian(), Z0, levels, texts))
-    assert all(torch.equal(a.x, b.x) for a, b in zip(states, plain, strict=True))
-    list(decode(Gaussian(), last(states), levels, texts, solver=down))
-    assert up.lengths == down.lengths == [1, 2, 3, 3, 3]
+    levels, rising, falling = levels_of(5, 1.0), Remembering(), Remembering()
+    path = up(Gaussian(), Z0, levels, solver=rising)
+    plain = up(Gaussian(), Z0, levels)
+    assert all(torch.equal(a, b) for a, b in zip(path, plain, strict=True))
+    down(Gaussian(), path[-1], levels, solver=falling)
+    assert rising.lengths == falling.lengths == [1, 2, 3, 3, 3]
 
 
 # Fresh noise.
@@ -213,7 +215,7 @@ def test_fresh_noise_is_asked_for_every_level_but_the_clean_one() -> None:
         asked.append(index)
         return torch.zeros(SHAPE, dtype=torch.float64)
 
-    list(decode(Gaussian(), Z0, LEVELS, rows(2), eta=1.0, noise=noise))
+    down(Gaussian(), Z0, LEVELS, eta=1.0, fresh=noise)
     assert asked == list(range(len(LEVELS) - 2, 0, -1))
 
 
@@ -221,9 +223,9 @@ def test_without_eta_no_noise_is_asked_for() -> None:
     def noise(index: int) -> Tensor:
         raise AssertionError(index)
 
-    plain = list(decode(Gaussian(), Z0, LEVELS, rows(2)))
-    found = list(decode(Gaussian(), Z0, LEVELS, rows(2), eta=0.0, noise=noise))
-    assert torch.equal(last(plain), last(found))
+    plain = down(Gaussian(), Z0, LEVELS)
+    found = down(Gaussian(), Z0, LEVELS, eta=0.0, fresh=noise)
+    assert torch.equal(plain[-1], found[-1])
 
 
 @pytest.mark.parametrize("eta", [0.5, 1.0])
@@ -233,7 +235,7 @@ def test_fresh_noise_keeps_the_variance_of_the_data(eta: float) -> None:
     def noise(index: int) -> Tensor:
         return torch.randn(1, 4, 64, 64, generator=generator, dtype=torch.float64)
 
-    found = last(list(decode(Gaussian(), unit_noise(1, 4, 64, 64), levels_of(100, 1.0), rows(1), eta=eta, noise=noise)))
+    found = down(Gaussian(), unit_noise(1, 4, 64, 64), levels_of(100, 1.0), eta=eta, fresh=noise)[-1]
     assert rms(found) == pytest.approx(1.0, abs=0.03)
 
 
@@ -246,5 +248,5 @@ def test_fresh_noise_stays_finite_on_a_flow_and_from_zero_signal(eta: float) -> 
         return unit_noise(*SHAPE, seed=index)
 
     for denoiser, levels in ((Gaussian(), FlowSchedule().grid(20)), (network, zero.grid(20))):
-        states = list(decode(denoiser, Z0, levels, rows(2), eta=eta, noise=noise))
-        assert all(state.x.isfinite().all() for state in states)
+        states = down(denoiser, Z0, levels, eta=eta, fresh=noise)
+        assert all(x.isfinite().all() for x in states)

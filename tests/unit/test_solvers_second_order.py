@@ -13,10 +13,22 @@ from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor
 
 from tests.support import tiny, toy
-from tests.support.closed_forms import Gaussian, constant, gaussian_scale, rms, rows, stable_diffusion, unit_noise
+from tests.support.closed_forms import (
+    Gaussian,
+    constant,
+    down,
+    gaussian_scale,
+    rms,
+    rows,
+    stable_diffusion,
+    unit_noise,
+    up,
+)
+from wordbrush.diffusion.ask import drive
 from wordbrush.diffusion.denoiser import NetworkDenoiser, Prediction
+from wordbrush.diffusion.guidance import guided
 from wordbrush.diffusion.schedule import FlowSchedule, Level
-from wordbrush.diffusion.solvers import DDIM, DPM2M, Solver, State, decode, invert, step
+from wordbrush.diffusion.solvers import DDIM, DPM2M, Solver, invert, step
 from wordbrush.editor import Editor
 from wordbrush.errors import SettingsError
 from wordbrush.session import Session
@@ -26,10 +38,6 @@ SHAPE = (2, 4, 8, 8)
 Z0 = unit_noise(*SHAPE)
 
 
-def last(states: Sequence[State]) -> Tensor:
-    return states[-1].x
-
-
 def between(steps: int, low: float = 0.2, high: float = 0.8) -> tuple[Level, ...]:
     """A grid between two fixed noise levels: at the clean end the steps are of first order."""
     schedule = stable_diffusion()
@@ -37,8 +45,8 @@ def between(steps: int, low: float = 0.2, high: float = 0.8) -> tuple[Level, ...
 
 
 def error(levels: Sequence[Level], variance: float, way: str, solver: Solver) -> float:
-    walk, begin, end = (decode, -1, 0) if way == "down" else (invert, 0, -1)
-    found = last(list(walk(Gaussian(variance), Z0, levels, rows(2), solver=solver)))
+    walk, begin, end = (down, -1, 0) if way == "down" else (up, 0, -1)
+    found = walk(Gaussian(variance), Z0, levels, solver=solver)[-1]
     exact = gaussian_scale(levels[end], variance) / gaussian_scale(levels[begin], variance)
     return rms(found - Z0 * exact)
 
@@ -61,9 +69,9 @@ def test_it_is_of_second_order_on_a_flow_too() -> None:
 
 def test_a_constant_noise_and_a_constant_picture_are_walked_exactly() -> None:
     eps, levels = unit_noise(4, 8, 8, seed=3), stable_diffusion().grid(20)[:17]
-    x = last(list(invert(constant(eps), Z0, levels, rows(2), solver=DPM2M())))
+    x = up(constant(eps), Z0, levels, solver=DPM2M())[-1]
     torch.testing.assert_close(x, levels[-1].alpha * Z0 + levels[-1].sigma * eps, rtol=0, atol=1e-12)
-    back = last(list(decode(constant(eps), x, levels, rows(2), solver=DPM2M())))
+    back = down(constant(eps), x, levels, solver=DPM2M())[-1]
     torch.testing.assert_close(back, Z0, rtol=0, atol=1e-12)
 
 
@@ -73,18 +81,19 @@ def test_steps_from_and_to_the_ends_of_the_schedule_are_finite(spacing: str, zer
     schedule = stable_diffusion(spacing, rescale_betas_zero_snr=zero)
     for steps in (1, 2, 3, 20):
         levels = schedule.grid(steps)
-        states = list(decode(Gaussian(), Z0, levels, rows(2), solver=DPM2M()))
-        assert all(state.x.isfinite().all() for state in states)
-        torch.testing.assert_close(states[-1].x, states[-1].prediction.x0, rtol=0, atol=0)
-        assert all(s.x.isfinite().all() for s in invert(Gaussian(), Z0, levels, rows(2), solver=DPM2M()))
+        states = down(Gaussian(), Z0, levels, solver=DPM2M())
+        assert all(x.isfinite().all() for x in states)
+        last = Gaussian()(states[-2], levels[1], rows(2))
+        torch.testing.assert_close(states[-1], last.x0, rtol=0, atol=0)
+        assert all(x.isfinite().all() for x in up(Gaussian(), Z0, levels, solver=DPM2M()))
 
 
 def test_equal_levels_next_to_each_other_do_no_harm() -> None:
     schedule = stable_diffusion()
     levels = [schedule.level(t) for t in (0.2, 0.4, 0.4, 0.6)]
     once = [schedule.level(t) for t in (0.2, 0.4, 0.6)]
-    double = last(list(decode(Gaussian(), Z0, levels, rows(2), solver=DPM2M())))
-    torch.testing.assert_close(double, last(list(decode(Gaussian(), Z0, once, rows(2)))), rtol=0, atol=1e-12)
+    double = down(Gaussian(), Z0, levels, solver=DPM2M())[-1]
+    torch.testing.assert_close(double, down(Gaussian(), Z0, once)[-1], rtol=0, atol=1e-12)
 
 
 def test_rows_may_stand_at_levels_of_their_own() -> None:
@@ -127,12 +136,12 @@ def test_the_decode_equals_the_multistep_scheduler_of_diffusers(steps: int) -> N
 
     grid = stable_diffusion("leading").grid(steps)
     x = unit_noise(1, 4, 32, 32).float()
-    states = list(decode(NetworkDenoiser(network, "epsilon"), x, grid, rows(1), solver=DPM2M()))
+    states = down(NetworkDenoiser(network, "epsilon"), x, grid, solver=DPM2M())[1:]
     labels = [int(level.label) for level in grid[:0:-1]]
     expected = diffusers_walk(lambda x, label: network(x, label.reshape(1), None), x, labels)
     scale = max(float(e.abs().max()) for e in expected)
     for state, other in zip(states, expected, strict=True):
-        assert float((state.x - other).abs().max()) < 1e-5 * max(1.0, scale)
+        assert float((state - other).abs().max()) < 1e-5 * max(1.0, scale)
 
 
 # As a switch.
@@ -148,10 +157,10 @@ def test_the_switch_reaches_both_walks_and_their_caches() -> None:
     settings = Settings(steps=10, guidance=1.0)
     second = settings.changed(solver="dpm2m")
     one, other = session.trajectory(settings=settings), session.trajectory(settings=second)
-    levels = session.engine.levels(second)
-    text = session.engine.prompt("", second).conditioning
-    expected = list(invert(session.engine.denoiser, one[0], levels, text, solver=DPM2M()))
-    assert all(torch.equal(a, b.x) for a, b in zip(other[1:], expected, strict=True))
+    text = session.driver.prompt("").conditioning
+    walk = invert(guided(text), one[0], session.levels(second), solver=DPM2M())
+    expected = drive(walk, session.driver.model.denoiser)
+    assert all(torch.equal(a, b) for a, b in zip(other, expected, strict=True))
     assert not torch.equal(one[-1], other[-1])
     edits = [session.edit("dark left, light right", "dark left, dark right", settings=s) for s in (settings, second)]
     assert np.abs(np.asarray(edits[0].image, float) - np.asarray(edits[1].image)).max() > 0
@@ -175,18 +184,19 @@ def test_the_round_trip_comes_nearer_than_the_first_order_one_at_equal_labels() 
 
 def test_a_masked_decode_holds_the_outside_at_every_level() -> None:
     levels = stable_diffusion().grid(20)[:17]
-    path = [Z0, *(state.x for state in invert(Gaussian(), Z0, levels, rows(2), solver=DPM2M()))]
+    path = up(Gaussian(), Z0, levels, solver=DPM2M())
     mask = torch.zeros(2, 1, 8, 8)
     mask[:, :, 2:6, 3:7] = 1.0
     outside = (mask == 0).expand(SHAPE)
     other = constant(unit_noise(4, 8, 8, seed=4))
-    for state in decode(other, path[-1], levels, rows(2), trajectory=path, mask=mask, solver=DPM2M()):
-        assert torch.equal(state.x[outside], path[state.index][outside])
-        assert state.x.isfinite().all()
+    states = down(other, path[-1], levels, path=path, mask=mask, solver=DPM2M())
+    for x, kept in zip(states, reversed(path), strict=True):
+        assert torch.equal(x[outside], kept[outside])
+        assert x.isfinite().all()
 
 
 def test_fixed_points_are_refused_for_it() -> None:
     with pytest.raises(SettingsError, match="fixed_point 1 is for solver ddim"):
         Settings(solver="dpm2m", fixed_point=1)
     with pytest.raises(SettingsError, match="first-order"):
-        next(invert(Gaussian(), Z0, between(5), rows(2), solver=DPM2M(), fixed_point=1))
+        up(Gaussian(), Z0, between(5), solver=DPM2M(), fixed_point=1)

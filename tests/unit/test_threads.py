@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from tests.support import toy
-from wordbrush.engine import engine as engines
-from wordbrush.engine.store import Cache
+from wordbrush.engine import driver as drivers
+from wordbrush.engine.store import Store
 from wordbrush.models.model import Prompt
 from wordbrush.region.region import found_mask, region_of
 from wordbrush.settings import Settings
@@ -43,16 +43,16 @@ def together(*works: Callable[[], None]) -> None:
             done.result()
 
 
-def test_a_cache_serves_threads_that_push_one_another_out() -> None:
-    cache = Cache(30)
+def test_a_store_serves_threads_that_push_one_another_out() -> None:
+    store, values = Store(30), [np.full(10, key, np.uint8) for key in range(7)]
 
     def work() -> None:
         for number in range(3000):
             key = number % 7
-            found = cache.get("contrast", key)
-            assert found in (None, key)
-            cache.put("contrast", key, key, 10)
-            memory = cache.memory()
+            kept = store.get(("contrast", key))
+            assert kept is None or kept is values[key]
+            store.put(("contrast", key), values[key])
+            memory = store.memory()
             assert memory.held <= 30
             assert memory.held == sum(memory.entries.values())
 
@@ -77,11 +77,11 @@ def test_prompts_are_encoded_once_and_one_at_a_time(monkeypatch: pytest.MonkeyPa
     def work() -> None:
         for number in range(400):
             text = f"word {number % 50}"
-            assert editor.engine.prompt(text, Settings()).text == text
+            assert editor.driver.prompt(text).text == text
 
     together(*[work] * 4)
     assert len(calls) == 50
-    monkeypatch.setattr(engines, "PROMPTS_KEPT", 3)
+    monkeypatch.setattr(drivers, "PROMPTS_KEPT", 3)
     together(*[work] * 4)
 
 
@@ -95,7 +95,7 @@ def test_a_known_map_is_cut_again_while_an_edit_runs() -> None:
     ratios = (0.3, 0.6, 0.9, 0.5)
     wanted = [alone.mask(HALF, DARK, settings=cut).values for cut in cuts]
     results = [alone.edit(HALF, DARK, seed=seed, ratio=ratio) for seed, ratio in enumerate(ratios, 1)]
-    rows = editor.engine.denoiser.rows
+    rows = editor.driver.rows
     counted, ended = [], threading.Event()
 
     def paint() -> None:
@@ -121,4 +121,4 @@ def test_a_known_map_is_cut_again_while_an_edit_runs() -> None:
                 return
 
     together(paint, cut, cut)
-    assert editor.engine.denoiser.rows - rows == sum(counted)
+    assert editor.driver.rows - rows == sum(counted)

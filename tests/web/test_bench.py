@@ -43,7 +43,7 @@ def an_order(**changes: Any) -> Order:
 
 
 def rows(bench: Bench) -> int:
-    return bench.models.editor("pocket").engine.denoiser.rows
+    return bench.models.editor("pocket").driver.rows
 
 
 def job(states: list[dict[str, Any]] | None = None) -> Job:

@@ -40,7 +40,7 @@ class Ask:
 
     Attributes:
         x: noised latents (row, channel, height, width).
-        level: where x is, one for all rows.
+        level: where x is, one for all rows or one a row.
         conditioning: as many rows as x.
         label: the level the network is told, where it differs from `level`.
         stage: of the edit.

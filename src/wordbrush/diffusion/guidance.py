@@ -25,7 +25,7 @@ class Estimate(Protocol):
 
         Args:
             x: latents (row, channel, height, width) at `level`.
-            level: one for all rows.
+            level: one for all rows, or one a row.
             place: further fields of the `Ask`: label, stage, step, steps, region, closes.
         """
         ...
@@ -49,14 +49,17 @@ def guided(text: Conditioning, negative: Conditioning | None = None, scale: floa
         scale: 1 is off and costs one row, not two; 0 is the negative alone.
     """
 
-    def estimate(x: Tensor, level: Level, **place: Any) -> Program[Prediction]:
+    def estimate(
+        x: Tensor, level: Level, *, label: Level | None = None, **place: Any
+    ) -> Program[Prediction]:
         if scale == 1.0 or negative is None:
-            plain: Prediction = yield Ask(x, level, text, **place)
+            plain: Prediction = yield Ask(x, level, text, label, **place)
             return plain
         # An item's two rows stand side by side, so that a batch limit never mixes items that need not be mixed.
         order = [row + side * len(x) for row in range(len(x)) for side in (0, 1)]
         texts = Conditioning.concat([negative, text]).select(order)
-        both: Prediction = yield Ask(x.repeat_interleave(2, dim=0), level, texts, **place)
+        told = None if label is None else label.repeat_interleave(2)
+        both: Prediction = yield Ask(x.repeat_interleave(2, dim=0), level.repeat_interleave(2), texts, told, **place)
         return Prediction(*(combine(t[0::2], t[1::2], scale) for t in (both.x0, both.eps)))
 
     return estimate

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 
-from wordbrush.diffusion.ask import Ask, AskCodec
+from wordbrush.diffusion.ask import Ask, AskCodec, Program
 from wordbrush.diffusion.denoiser import Conditioning, Prediction
 from wordbrush.diffusion.faults import NotFiniteError
 from wordbrush.diffusion.schedule import Level
 from wordbrush.engine.events import Callback, Event
 from wordbrush.engine.memory import ChunkedCodec, Ladder
 from wordbrush.engine.running import Item, Running
+from wordbrush.engine.store import Store
 from wordbrush.models.codec import Notes
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Driver:
     Attributes:
         rows: network evaluations so far: rows of all calls.
         calls: calls so far; a call that had to be split counts once.
+        notes: what had to be done differently since the last run.
     """
 
     def __init__(self, model: Model, *, batch_limit: int | None = None, join: bool | None = None) -> None:
@@ -90,8 +92,8 @@ class Driver:
         self.join = (not on_cpu) if join is None else join
         self.codec = ChunkedCodec(model.codec)
         self.rows = self.calls = 0
-        self._notes = Notes()
-        self._ladder = Ladder(batch_limit or (8 if on_cpu else 16), self._notes)
+        self.notes = Notes()
+        self._ladder = Ladder((8 if on_cpu else 16) if batch_limit is None else batch_limit, self.notes)
         self._prompts: OrderedDict[tuple[str, int], Prompt] = OrderedDict()
         self._prompts_lock = threading.Lock()
 
@@ -141,8 +143,12 @@ class Driver:
                             other.close()
                         raise running.error
         run.outcomes = [Outcome(r.value, r.error, r.reused) for r in every]
-        run.notes = (*self._notes.take(), *self.codec.notes.take())
+        run.notes = (*self.notes.take(), *self.codec.notes.take())
         return run
+
+    def value(self, program: Program[T]) -> T:
+        """Run one program that keeps nothing; return its value, or raise its error."""
+        return self.run([Item(program, Store(0))]).outcomes[0].result()
 
     def answer(self, asks: Sequence[Ask]) -> list[Prediction]:
         """Answer asks of one shape in one call: rows of different items, levels and labels side by side.
@@ -261,7 +267,8 @@ def _joined(levels: Sequence[Level], counts: Sequence[int]) -> Level:
     """Return one level for all rows where it is the same for all asks, else one a row."""
     if all(level is levels[0] for level in levels):
         return levels[0]
-    return Level.stack([level for level, count in zip(levels, counts, strict=True) for _ in range(count)])
+    repeated = [[level] * (1 if level.time.ndim else count) for level, count in zip(levels, counts, strict=True)]
+    return Level.stack([level for group in repeated for level in group])
 
 
 def _joinable(one: Ask, other: Ask) -> bool:

@@ -1,18 +1,20 @@
-"""What the methods share: noised starts, walks down under a task's query, and denoisers that change what is walked."""
+"""What the methods share: noised starts, walks down under a task's query, and estimates that change what is walked."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from wordbrush.diffusion import noise
-from wordbrush.diffusion.denoiser import Conditioning, Denoiser, Prediction
+from wordbrush.diffusion.ask import Program
+from wordbrush.diffusion.denoiser import Prediction
+from wordbrush.diffusion.guidance import Estimate, guided
 from wordbrush.diffusion.schedule import Level
-from wordbrush.diffusion.solvers import decode, step
+from wordbrush.diffusion.solvers import SOLVERS, decode, step
 from wordbrush.session import pixels_of
 
 if TYPE_CHECKING:
@@ -22,11 +24,11 @@ if TYPE_CHECKING:
     from wordbrush.settings import Settings
 
 __all__ = [
-    "BlendedX0",
-    "LowReferred",
+    "blended_x0",
     "decoded",
-    "guided_denoiser",
+    "estimate_of",
     "low_pass",
+    "low_referred",
     "noised",
     "pixels",
     "start_noise",
@@ -46,11 +48,10 @@ def noised(z0: Tensor, fresh: Tensor, level: Level) -> Tensor:
     return step(Prediction(z0, fresh), level)
 
 
-def guided_denoiser(session: Session, task: Task, settings: Settings) -> tuple[Denoiser, Conditioning]:
-    """Return the guided denoiser and the query's conditioning, as the editor's decode has them."""
-    engine = session.engine
-    empty = engine.prompt("", settings).conditioning
-    return engine.guided(empty, engine.guidance(settings)), engine.prompt(task.query, settings).conditioning
+def estimate_of(session: Session, task: Task, settings: Settings) -> Estimate:
+    """Return the guided estimate under a task's query, as the editor's decode has it."""
+    empty, query = (session.driver.prompt(text, settings.clip_skip).conditioning for text in ("", task.query))
+    return guided(query, empty, session.guidance(settings))
 
 
 def decoded(
@@ -61,30 +62,27 @@ def decoded(
     *,
     trajectory: Sequence[Tensor] | None = None,
     cells: Mask | None = None,
-    wrap: Callable[[Denoiser], Denoiser] | None = None,
+    wrap: Callable[[Estimate], Estimate] | None = None,
 ) -> Tensor:
     """Walk x down from the level of the ratio under the query; the clean latent (1, channel, height, width)."""
-    denoiser, query = guided_denoiser(session, task, settings)
+    estimate = estimate_of(session, task, settings)
 
     def fresh(index: int) -> Tensor:
         return noise.normal(task.seed, "decode", index, x.shape[1:])[None].to(x)
 
-    last = x
-    with torch.no_grad():
-        for state in decode(
-            wrap(denoiser) if wrap else denoiser,
+    return session.run(
+        decode(
+            wrap(estimate) if wrap else estimate,
             x,
-            session.engine.levels(settings),
-            query,
-            trajectory=trajectory,
+            session.levels(settings),
+            path=trajectory,
             mask=None if cells is None else weights(cells, x),
             soft=settings.soft,
             eta=settings.eta,
-            noise=fresh,
-            solver=session.engine.solver(settings),
-        ):
-            last = state.x
-    return last
+            fresh=fresh,
+            solver=SOLVERS[settings.solver](),
+        )
+    )
 
 
 def weights(cells: Mask, like: Tensor) -> Tensor:
@@ -95,32 +93,28 @@ def weights(cells: Mask, like: Tensor) -> Tensor:
 def pixels(session: Session, latent: Tensor) -> Bytes:
     """Decode a latent and bring it to the picture's size, as the editor does, without a composite."""
     with torch.no_grad():
-        return session.fit.inverse(pixels_of(session.engine.codec.decode(latent)[0]))
+        return session.fit.inverse(pixels_of(session.driver.codec.decode(latent)[0]))
 
 
-class BlendedX0:
-    """A denoiser whose estimate of x0 is replaced by a known one outside a mask (GLIDE, Nichol et al. 2022).
+def blended_x0(estimate: Estimate, known: Tensor, mask: Tensor) -> Estimate:
+    """Replace the estimate of x0 by a known one outside a mask (GLIDE, Nichol et al. 2022); above the clean level.
 
     The noise estimate is recomputed from x and the blended x0, so that `x = alpha * x0 + sigma * eps` still holds;
     inside a mask of 1 nothing changes, bit for bit.
 
     Args:
-        denoiser: the denoiser, guided or not.
+        estimate: guided or not.
         known: the clean latent, (1, channel, height, width).
-        mask: (1, 1, height, width) in [0, 1], 1 = the denoiser's own estimate.
+        mask: (1, 1, height, width) in [0, 1], 1 = the estimate itself.
     """
 
-    def __init__(self, denoiser: Denoiser, known: Tensor, mask: Tensor) -> None:
-        self.denoiser, self.known, self.mask = denoiser, known, mask
-
-    def __call__(
-        self, x: Tensor, level: Level, conditioning: Conditioning, *, label: Level | None = None
-    ) -> Prediction:
-        """See `Denoiser`; x above the clean level."""
-        found = self.denoiser(x, level, conditioning, label=label)
+    def blended(x: Tensor, level: Level, **place: Any) -> Program[Prediction]:
+        own = yield from estimate(x, level, **place)
         alpha, sigma = level.scales(x)
-        change = (1 - self.mask) * (self.known - found.x0)
-        return Prediction(found.x0 + change, found.eps - alpha / sigma * change)
+        change = (1 - mask) * (known - own.x0)
+        return Prediction(own.x0 + change, own.eps - alpha / sigma * change)
+
+    return blended
 
 
 def low_pass(x: Tensor, factor: int) -> Tensor:
@@ -140,22 +134,17 @@ def with_low(x: Tensor, reference: Tensor, factor: int) -> Tensor:
     return x + low_pass(reference - x, factor)
 
 
-class LowReferred:
-    """A denoiser that first replaces the low frequencies of x by those of a reference at the same level.
+def low_referred(estimate: Estimate, references: Mapping[float, Tensor], factor: int) -> Estimate:
+    """Replace the low frequencies of x by those of a reference at the same level first; a step then starts there.
 
     Args:
-        denoiser: the denoiser, guided or not.
+        estimate: guided or not.
         references: noised references by the time of their level; where there is none, x stays as it is.
         factor: of the low-pass.
     """
 
-    def __init__(self, denoiser: Denoiser, references: Mapping[float, Tensor], factor: int) -> None:
-        self.denoiser, self.references, self.factor = denoiser, references, factor
+    def referred(x: Tensor, level: Level, **place: Any) -> Program[Prediction]:
+        reference = references.get(float(level.time))
+        return (yield from estimate(x if reference is None else with_low(x, reference, factor), level, **place))
 
-    def __call__(
-        self, x: Tensor, level: Level, conditioning: Conditioning, *, label: Level | None = None
-    ) -> Prediction:
-        """See `Denoiser`; the estimate is that of the changed x, and a step from it starts there."""
-        reference = self.references.get(float(level.time))
-        changed = x if reference is None else with_low(x, reference, self.factor)
-        return self.denoiser(changed, level, conditioning, label=label)
+    return referred

@@ -136,14 +136,15 @@ class _Sample:
 
 def _samples(session: Session, query: str, settings: Settings, seed: int) -> list[_Sample]:
     """Noise a picture to every time of `TIMES` and estimate the noise under the empty text and the query."""
-    engine, z0 = session.engine, session.latent()
-    texts = Conditioning.concat([engine.prompt(text, settings).conditioning for text in ("", query)])
+    model, z0 = session.driver.model, session.latent()
+    prompts = [session.driver.prompt(text, settings.clip_skip) for text in ("", query)]
+    texts = Conditioning.concat([prompt.conditioning for prompt in prompts])
     found = []
     for number, time in enumerate(TIMES):
-        level = engine.model.schedule.level(time)
+        level = model.schedule.level(time)
         x = noised(z0, noise.normal(seed, "bounds", number, z0.shape[1:])[None].to(z0), level)
         with torch.no_grad():
-            eps = engine.denoiser(x.expand(2, *x.shape[1:]), level, texts).eps
+            eps = model.denoiser(x.expand(2, *x.shape[1:]), level, texts).eps
         found.append(_Sample(level, x, eps[:1], eps[1:]))
     return found
 
@@ -158,12 +159,12 @@ def _lipschitz(
     power: bool,
 ) -> dict[str, list[float]]:
     """Estimate K1 at the samples of one picture; `others` are those of the picture before, at the same levels."""
-    empty = session.engine.prompt("", settings).conditioning
+    model, empty = session.driver.model, session.driver.prompt("", settings.clip_skip).conditioning
     found: dict[str, list[float]] = {"random": [], "pairs": [], "power": []}
     for number, sample in enumerate(samples):
 
         def estimate(x: Tensor, level: Level = sample.level) -> Tensor:
-            return session.engine.denoiser(x, level, empty).eps
+            return model.denoiser(x, level, empty).eps
 
         direction = noise.normal(seed, "bounds direction", number, sample.x.shape[1:])[None].to(sample.x)
         with torch.no_grad():
@@ -204,7 +205,7 @@ def _errors(session: Session, task: Task, settings: Settings, ratio: float, guid
     found: dict[str, float] = {}
     cut = settings.changed(ratio=ratio)
     starts = {
-        "noise": noised(z0, start_noise(session, task), session.engine.levels(cut)[-1]),
+        "noise": noised(z0, start_noise(session, task), session.levels(cut)[-1]),
         "encode": session.trajectory("", settings=cut)[-1],
     }
     for name, x in starts.items():
@@ -230,7 +231,7 @@ def _rows(
         for session, task in sessions:
             errors.append(_errors(session, task, settings, ratio, known.guidance))
             done()
-        level = sessions[0][0].engine.levels(settings.changed(ratio=ratio))[-1]
+        level = sessions[0][0].levels(settings.changed(ratio=ratio))[-1]
         means = {name: float(np.mean([e[name] for e in errors])) for name in errors[0]}
         tau = tau_of(level)
         yield {"ratio": ratio, "time": float(level.time), "tau": tau, **known.bounds(tau), **means}
@@ -280,7 +281,7 @@ def estimate_bounds(
     if not ratios or list(ratios) != sorted(set(ratios)) or ratios[0] <= 0 or ratios[-1] > 1:
         raise InputError(f"bounds: ratios {list(ratios)}: give rising numbers above 0, at most 1")
     chosen = settings.changed(inversion_text="empty", inversion_guidance=1.0, eta=0.0)
-    guidance, steps = editor.engine.guidance(chosen), len(items) * (1 + len(ratios))
+    guidance, steps = editor.guidance(chosen), len(items) * (1 + len(ratios))
     tau_of(editor.model.schedule.level(0.5))
     finished = 0
 

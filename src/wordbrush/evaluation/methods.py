@@ -22,9 +22,9 @@ from wordbrush.diffusion import noise
 from wordbrush.diffusion.schedule import depth_of
 from wordbrush.errors import InputError
 from wordbrush.evaluation._walks import (
-    BlendedX0,
-    LowReferred,
+    blended_x0,
     decoded,
+    low_referred,
     noised,
     pixels,
     start_noise,
@@ -60,7 +60,7 @@ def _method(name: str) -> Callable[[Method], Method]:
     def register(method: Method) -> Method:
         @wraps(method)
         def timed(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
-            counted = session.engine.denoiser
+            counted = session.driver
             before, begin = counted.rows, time.perf_counter()
             outcome = method(editor, session, task, settings)
             seconds, ran = time.perf_counter() - begin, counted.rows - before
@@ -126,7 +126,7 @@ def _mask(editor: Editor, session: Session, task: Task, settings: Settings) -> O
 @_method("sdedit")
 def _sdedit(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
     """Noise z0 to the level of the ratio and decode it under the query (Meng et al. 2022): no encoding, no mask."""
-    x = noised(session.latent(), start_noise(session, task), session.engine.levels(settings)[-1])
+    x = noised(session.latent(), start_noise(session, task), session.levels(settings)[-1])
     image = pixels(session, decoded(session, x, task, settings))
     return Outcome(image, _cost(editor, session, settings, "decode"))
 
@@ -145,7 +145,7 @@ def _mask_without_encode(editor: Editor, session: Session, task: Task, settings:
 
     def run(region: Region) -> Tensor:
         z0, fresh = session.latent(), start_noise(session, task)
-        path = [noised(z0, fresh, level) for level in session.engine.levels(settings)]
+        path = [noised(z0, fresh, level) for level in session.levels(settings)]
         return decoded(session, path[-1], task, settings, trajectory=path, cells=region.cells)
 
     return _masked(editor, session, task, settings, ["decode"], run)
@@ -158,7 +158,7 @@ def _blend_x0(editor: Editor, session: Session, task: Task, settings: Settings) 
     def run(region: Region) -> Tensor:
         z0, x = session.latent(), session.trajectory(task.reference, settings=settings)[-1]
         mask = weights(region.cells, z0)
-        return decoded(session, x, task, settings, wrap=lambda inner: BlendedX0(inner, z0, mask))
+        return decoded(session, x, task, settings, wrap=lambda inner: blended_x0(inner, z0, mask))
 
     return _masked(editor, session, task, settings, ["invert", "decode"], run)
 
@@ -181,10 +181,10 @@ def ilvr(editor: Editor, session: Session, task: Task, settings: Settings, facto
         factor: of the low-pass, in latent cells.
     """
     z0, full = session.latent(), settings.changed(ratio=1.0)
-    levels, stop = session.engine.levels(full), _depth(settings)
+    levels, stop = session.levels(full), _depth(settings)
     draws = [noise.normal(task.seed, "ilvr", index, z0.shape[1:])[None].to(z0) for index in range(len(levels) + 1)]
     references = {float(levels[i].time): noised(z0, draws[i], levels[i]) for i in range(stop, len(levels))}
-    x = decoded(session, draws[-1], task, full, wrap=lambda inner: LowReferred(inner, references, factor))
+    x = decoded(session, draws[-1], task, full, wrap=lambda inner: low_referred(inner, references, factor))
     if stop == 0:
         x = with_low(x, z0, factor)
     return Outcome(pixels(session, x), _cost(editor, session, full, "decode"))

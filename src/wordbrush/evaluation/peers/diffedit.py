@@ -46,7 +46,7 @@ def diffedit(editor: Editor, session: Session, task: Task, settings: Settings) -
 
 def diffedit_tuned(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
     """Run it at its own defaults, but with our guidance in place of 7.5 in every step."""
-    scale = {"guidance_scale": editor.engine.guidance(settings)}
+    scale = {"guidance_scale": editor.guidance(settings)}
     return _run(editor, session, task, Arguments(scale, {"prompt": task.reference, **scale}, scale))
 
 
@@ -62,7 +62,7 @@ def diffedit_paper(editor: Editor, session: Session, task: Task, settings: Setti
         Arguments(
             {**steps, **mask},
             {**depth, "prompt": "", "guidance_scale": 1.0},
-            {**depth, "guidance_scale": editor.engine.guidance(settings)},
+            {**depth, "guidance_scale": editor.guidance(settings)},
         ),
     )
 

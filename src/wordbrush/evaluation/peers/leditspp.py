@@ -112,7 +112,7 @@ def _run(
     editor: Editor, session: Session, task: Task, inversion: dict[str, Any], edit: dict[str, list[float]]
 ) -> Outcome:
     pipelines = pipelines_of(editor)
-    pipe, factor = pipelines.leditspp, session.engine.codec.factor
+    pipe, factor = pipelines.leditspp, session.frame.cell
     fit = plan_fit(session.picture.size, grid=math.lcm(GRID, factor), resolution=session.resolution)
     image = image_on_canvas(task, fit)
     old, new = differing_phrases(task.reference, task.query)

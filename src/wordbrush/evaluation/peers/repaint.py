@@ -20,7 +20,6 @@ import torch
 
 from wordbrush.evaluation.peers.canvas import image_on_canvas, outcome_of
 from wordbrush.evaluation.peers.pipelines import pipelines_of
-from wordbrush.report import Ledger
 
 if TYPE_CHECKING:
     from wordbrush.editor import Editor
@@ -42,7 +41,7 @@ def img2img(editor: Editor, session: Session, task: Task, settings: Settings) ->
 
 def img2img_tuned(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
     """SDEdit with our guidance; ratio and steps from the settings."""
-    return _img2img(editor, session, task, settings, editor.engine.guidance(settings))
+    return _img2img(editor, session, task, settings, editor.guidance(settings))
 
 
 def _img2img(editor: Editor, session: Session, task: Task, settings: Settings, guidance: float) -> Outcome:
@@ -67,12 +66,12 @@ def inpaint(editor: Editor, session: Session, task: Task, settings: Settings) ->
 
 def inpaint_tuned(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
     """Inpainting of our mask with our guidance."""
-    return _inpaint(editor, session, task, settings, editor.engine.guidance(settings))
+    return _inpaint(editor, session, task, settings, editor.guidance(settings))
 
 
 def inpaint_pasted(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
     """Inpainting of our mask with our guidance, the outside pasted back by the pipeline's own overlay."""
-    return _inpaint(editor, session, task, settings, editor.engine.guidance(settings), paste=True)
+    return _inpaint(editor, session, task, settings, editor.guidance(settings), paste=True)
 
 
 def _inpaint(
@@ -109,9 +108,8 @@ def _inpaint(
 
 def _our_mask(session: Session, task: Task, settings: Settings) -> tuple[Mask, int, float | None]:
     """Return our mask, the evaluations it needs, and its seconds, or None where the session knew the contrast."""
-    texts, ledger, begin = (task.query, task.reference), Ledger(), time.perf_counter()
-    session.contrast(*texts, seed=task.seed, settings=settings, ledger=ledger)
+    texts, before, begin = (task.query, task.reference), session.driver.rows, time.perf_counter()
     mask = session.mask(*texts, seed=task.seed, settings=settings)
     needed = 2 * settings.maps * settings.strengths if task.query != task.reference else 0
     seconds = time.perf_counter() - begin
-    return mask, needed, seconds if ledger.evaluations.get("contrast", 0) == needed else None
+    return mask, needed, seconds if session.driver.rows - before == needed else None

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wordbrush.diffusion import noise
-from wordbrush.diffusion.solvers import decode
+from wordbrush.diffusion.guidance import guided
+from wordbrush.diffusion.schedule import depth_of
+from wordbrush.diffusion.solvers import SOLVERS, decode
 from wordbrush.errors import SettingsError
 from wordbrush.files import write_atomic
 from wordbrush.session import pixels_of
@@ -62,19 +64,16 @@ def generate(editor: Editor, text: str, stream: str, how: Generation) -> NDArray
         stream: names the picture's noise, such as its id; the same name, seed and text give the same picture.
         how: steps, guidance and seed.
     """
-    engine, settings = editor.engine, how.settings()
-    side = engine.model.resolution // engine.codec.factor
-    levels = engine.levels(settings)
+    driver, settings = editor.driver, how.settings()
+    side = editor.model.resolution // driver.codec.factor
+    levels = editor.model.schedule.grid(settings.steps)[: depth_of(settings.ratio, settings.steps) + 1]
     if len(levels) < 2:
         raise SettingsError(f"{how.steps} steps are too few to make a picture")
-    x = noise.normal(how.seed, f"generate/{stream}", 0, (1, engine.codec.channels, side, side))
-    x = x.to(engine.model.device)
-    denoiser = engine.guided(engine.prompt("", settings).conditioning, engine.guidance(settings))
-    for state in decode(
-        denoiser, x, levels, engine.prompt(text, settings).conditioning, solver=engine.solver(settings)
-    ):
-        x = state.x
-    return pixels_of(engine.codec.decode(x)[0])
+    x = noise.normal(how.seed, f"generate/{stream}", 0, (1, driver.codec.channels, side, side))
+    query, empty = (driver.prompt(prompt, settings.clip_skip).conditioning for prompt in (text, ""))
+    estimate = guided(query, empty, editor.guidance(settings))
+    walk = decode(estimate, x.to(editor.model.device), levels, solver=SOLVERS[settings.solver]())
+    return pixels_of(driver.codec.decode(driver.value(walk))[0])
 
 
 def png_of(pixels: NDArray[np.uint8]) -> bytes:
