@@ -130,7 +130,7 @@ class Driver:
         most = self.batch_limit if self.join else 1
         with torch.no_grad():
             while waiting or active:
-                if waiting and len(active) < most:
+                while waiting and len(active) < most:
                     active.append(waiting.popleft())
                     active[-1].begin()
                 for running in active:
@@ -179,11 +179,10 @@ class Driver:
     ) -> None:
         """Answer what comes first, with all that fits into the same call; let the programs go on, and tell of it."""
         ready = [ask for running in active for ask in running.open]
-        if not ready:
-            return
-        if isinstance(ready[0], AskCodec):
-            self._code(ready[0], every[ready[0].item], run, callback)
-        else:
+        coded = [ask for ask in ready if isinstance(ask, AskCodec)]
+        if coded:  # first, so that those who wait for their latent can join the others
+            self._code(coded[0], every[coded[0].item], run, callback)
+        elif ready:
             self._predict(self._group([ask for ask in ready if isinstance(ask, Ask)]), every, run, callback)
 
     def _group(self, ready: Sequence[Ask]) -> list[Ask]:
