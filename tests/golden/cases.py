@@ -161,7 +161,7 @@ SINGLE: dict[str, dict[str, Any]] = {
     "norm-l2": {"norm": "l2"},
     "rescale-iqr": {"rescale": "iqr", "maps": 1},
     "rescale-minmax": {"rescale": "minmax"},
-    "rescale-ratio": {"rescale": "ratio", "threshold": 0.45},
+    "rescale-ratio": {"rescale": "ratio", "threshold": 0.42},
     "clip": {"clip": 8.0},
     "rule-otsu": {"rule": "otsu", "threshold": None},
     "rule-quantile": {"rule": "quantile", "threshold": 0.6},
