@@ -9,7 +9,7 @@ Where the paper is silent, this was taken:
 
 - time 0 is the clean picture, `abar = 1`, and time k the picture after k noising steps. diffusers counts from zero, so
   half of 1000 steps is entry 499 of its table, and the network knows it under that number;
-- no network was trained at time 0: there it is told 0, the least noise that it knows;
+- no network was trained at time 0: there it is told 0, the least noise that it knows, and its answer read as of time 0;
 - extreme values are those beyond the 1st and the 99th percentile; a difference over channels is the mean absolute one;
 - the autoencoder's latent is the mean of its posterior;
 - the edited picture is laid over the input: by hard latent cells, or with straight lines between their centres.
