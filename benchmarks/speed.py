@@ -1,6 +1,6 @@
 """How fast wordbrush is, against the DiffEdit pipeline of diffusers on the very same network, in one process.
 
-Seconds are noisy and say more of the machine than of the code; so runs of the two sides alternate (A B B A), and ratios
+Seconds are noisy and say more of the machine than of the code; so runs of the sides alternate (A B B A), and ratios
 of medians are reported beside counts that carry no noise at all: network evaluations (one row of one call each) and
 passes through the autoencoder, counted on the shared modules themselves.
 
@@ -99,7 +99,10 @@ def load_pipeline(source: str) -> Any:
 
 
 def peer(pipeline: Any, picture: Image.Image, steps: int, guidance: float) -> Callable[[], Any]:
-    """Return one whole edit by diffusers with its defaults: mask, inversion, decode."""
+    """Return one whole edit by diffusers: mask, inversion, decode.
+
+    Its defaults, but for the checkpoint's own guidance; the reference is the negative prompt, as its examples have it.
+    """
     from diffusers import DDIMInverseScheduler, DDIMScheduler, StableDiffusionDiffEditPipeline
 
     from wordbrush.models.checkpoint.quiet import quiet
@@ -127,18 +130,19 @@ def peer(pipeline: Any, picture: Image.Image, steps: int, guidance: float) -> Ca
 
 
 def sides(pipeline: Any, picture: Image.Image, steps: int) -> list[Side]:
-    """List what is compared; the first is the yardstick."""
+    """List what is compared; the first is the yardstick. `steps` is for it and for preset `paper`."""
     editor = Editor.from_pretrained(pipeline)
     guidance = editor.model.guidance
     return [
-        Side("diffusers, defaults", peer(pipeline, picture, steps, guidance)),
-        Side("wordbrush, paper", lambda: editor.edit(picture, QUERY, REFERENCE, steps=steps)),
+        Side("diffusers", peer(pipeline, picture, steps, guidance)),
+        Side("wordbrush, paper", lambda: editor.edit(picture, QUERY, REFERENCE, preset="paper", steps=steps)),
+        Side("wordbrush, balanced", lambda: editor.edit(picture, QUERY, REFERENCE, preset="balanced")),
         Side("wordbrush, fast", lambda: editor.edit(picture, QUERY, REFERENCE, preset="fast")),
     ]
 
 
 def session_times(pipeline: Any, picture: Image.Image, steps: int) -> dict[str, float]:
-    """Time what a session saves: a first edit, a second text, another seed's mask re-cut, a deeper ratio."""
+    """Time what a session saves after a first edit: a new threshold, another text, a deeper ratio, a mask cut again."""
     session = Editor.from_pretrained(pipeline).open(picture)
 
     def timed(work: Callable[[], Any]) -> float:
@@ -218,8 +222,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="speed of wordbrush against diffusers, in one run")
     parser.add_argument("--model", default="pocket", help="pocket, or a folder in diffusers layout")
     parser.add_argument("--picture", type=Path, help="a picture; by default smooth random colours")
-    parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--rounds", type=int, default=2, help="each is one A B B A")
+    parser.add_argument("--steps", type=int, default=50, help="of diffusers, preset paper and the session; 50")
+    parser.add_argument("--rounds", type=int, default=2, help="each is one A B B A; 2")
     parser.add_argument("--json", type=Path, help="write the figures here")
     flags = parser.parse_args()
     figures = measure(flags.model, flags.picture, flags.steps, flags.rounds)

@@ -1,6 +1,6 @@
-"""The studies behind docs/benchmark.md: the report on test, trade-offs and ablations on dev, peers on test.
+"""The studies behind docs/benchmark.md: defaults and peers on test; trade-offs, ablations and masks on dev.
 
-    python -m benchmarks.study shipped peers tradeoff ablations --out FOLDER [--workers 2] [--limit N]
+    python -m benchmarks.study shipped peers tradeoff ablations masks --out FOLDER [--workers 2] [--limit N]
     python -m benchmarks.study --publish FOLDER     # writes the tables and plots of docs/benchmark.md
 
 Each study is one resumable run of `wordbrush.evaluation.runner` with its own report under FOLDER/NAME. Tuning looks at
