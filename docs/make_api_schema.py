@@ -22,9 +22,9 @@ def live_schema() -> dict[str, Any]:
     """Return the schema of the API as it is now, with the options a workbench has by default."""
     import gradio as gr
 
-    from wordbrush.web.api import add_api
-    from wordbrush.web.bench import Bench
+    from wordbrush.web.api.endpoints import add_api
     from wordbrush.web.options import Options
+    from wordbrush.web.workbench import Bench
 
     with tempfile.TemporaryDirectory() as folder, gr.Blocks(analytics_enabled=False) as page:
         add_api(Bench(Options(), Path(folder)))

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.support.browser import launched, served
-from wordbrush.web.bench import Bench
 from wordbrush.web.server import build_app
+from wordbrush.web.workbench import Bench
 
 ROOT = Path(__file__).parents[2]
 SLOW = 60_000

@@ -15,12 +15,12 @@ from urllib.parse import quote
 import httpx
 
 from tests.support.browser import served
-from wordbrush.web.bench import Bench
-from wordbrush.web.controls import CONTROLS
+from wordbrush.web.gate.queue import device_jobs
 from wordbrush.web.options import Limits, Options
-from wordbrush.web.queueing import device_jobs
+from wordbrush.web.page.controls import CONTROLS
 from wordbrush.web.server import build_app
-from wordbrush.web.visitors import COOKIE
+from wordbrush.web.state.keys import COOKIE
+from wordbrush.web.workbench import Bench
 
 __all__ = ["Running", "Visit", "free_port", "running"]
 

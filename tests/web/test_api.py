@@ -24,7 +24,7 @@ from tests.support.calls import FOX, ROOT, TEXTS, WORDS, ask, upload
 from tests.support.command import mask_file
 from tests.support.workbench import Running, running
 from wordbrush.cli import main
-from wordbrush.web.api import perform
+from wordbrush.web.api.endpoints import perform
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def test_two_at_once_take_turns(
         finally:
             times.append((begin, time.monotonic()))
 
-    monkeypatch.setattr("wordbrush.web.api.perform", timed)
+    monkeypatch.setattr("wordbrush.web.api.endpoints.perform", timed)
     other = Client(served.address, verbose=False, download_files=str(tmp_path / "b"), analytics_enabled=False)
     job = {"picture": handle_file(FOX), **TEXTS, "steps": 30, "switches": "--maps 4", "api_name": "/edit"}
     first, second = client.submit(**job), other.submit(**job)

@@ -19,8 +19,8 @@ from tests.support.calls import FOX, META, TEXTS, ask, upload
 from tests.support.hostile import png
 from tests.support.workbench import Running, running
 from wordbrush.errors import SettingsError
-from wordbrush.web.api import SORRY
-from wordbrush.web.fields import Field, fields_of
+from wordbrush.web.api.endpoints import SORRY
+from wordbrush.web.api.fields import Field, fields_of
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ def test_nothing_is_told_of_other_errors(
     def full(bench: object, answer: object) -> list[str]:
         raise OSError("no space left in /secret/place")
 
-    monkeypatch.setattr("wordbrush.web.api.keep", full)
+    monkeypatch.setattr("wordbrush.web.api.endpoints.keep", full)
     good, answer = ask(served, "mask", picture=upload(served, FOX.read_bytes()), **TEXTS, switches="--maps 1")
     assert not good
     assert answer["error"] == SORRY

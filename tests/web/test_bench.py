@@ -15,13 +15,13 @@ from wordbrush.errors import Cancelled, PictureError
 from wordbrush.picture.samples import samples_folder
 from wordbrush.record.provenance import read_provenance
 from wordbrush.region.mask import Mask
-from wordbrush.web.bench import Bench
-from wordbrush.web.jobs import Job
 from wordbrush.web.options import Limits, Options
-from wordbrush.web.orders import Order
-from wordbrush.web.pictures import Strokes, clean_name
-from wordbrush.web.versions import Version, zip_of
-from wordbrush.web.visitors import Visitor
+from wordbrush.web.state.pictures import Strokes, clean_name
+from wordbrush.web.state.requests import Order
+from wordbrush.web.state.versions import Version, zip_of
+from wordbrush.web.state.visitors import Visitor
+from wordbrush.web.state.work import Job
+from wordbrush.web.workbench import Bench
 
 FOX = samples_folder() / "fox.png"
 QUICK = {"steps": 6, "maps": 2}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from wordbrush.errors import Cancelled, SettingsError
-from wordbrush.web.jobs import Done, Job, run_job
+from wordbrush.web.state.work import Done, Job, run_job
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from mcp.types import CallToolResult, ImageContent, TextContent
 from tests.support.calls import FOX, TEXTS, ask, upload
 from tests.support.workbench import Running, running
 from wordbrush.record.provenance import read_provenance
-from wordbrush.web.api import SORRY
-from wordbrush.web.tools import PLACE
+from wordbrush.web.api.endpoints import SORRY
+from wordbrush.web.api.mcp import PLACE
 
 DATA = "data:image/png;base64," + base64.b64encode(FOX.read_bytes()).decode()
 
@@ -139,7 +139,7 @@ def test_unknown_tools_and_other_errors_are_told_without_details(
     def full(bench: object, answer: object) -> list[str]:
         raise OSError("no space left in /secret/place")
 
-    monkeypatch.setattr("wordbrush.web.tools.keep", full)
+    monkeypatch.setattr("wordbrush.web.api.mcp.keep", full)
     result = use(served, "mask", picture=DATA, **TEXTS, switches="--maps 1")
     assert result.isError
     assert words(result) == SORRY

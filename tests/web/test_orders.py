@@ -8,9 +8,9 @@ import pytest
 
 from wordbrush.errors import SettingsError
 from wordbrush.settings import PRESETS, Settings
-from wordbrush.web.controls import CONTROLS, EDGES, RULES
 from wordbrush.web.options import Limits
-from wordbrush.web.orders import SWITCHES, Order, flags_of, parse_flags, shown
+from wordbrush.web.page.controls import CONTROLS, EDGES, RULES
+from wordbrush.web.state.requests import SWITCHES, Order, flags_of, parse_flags, shown
 
 GUIDANCE = 4.0
 

@@ -13,7 +13,7 @@ from tests.support import hub, tiny
 from tests.support.workbench import Running, Visit, running
 from wordbrush.cli import main
 from wordbrush.picture.samples import samples_folder
-from wordbrush.web.controls import CONTROLS, RULES
+from wordbrush.web.page.controls import CONTROLS, RULES
 
 FOX = samples_folder() / "fox.png"
 TEXTS = {"query": "a penguin on snow", "reference": "a fox on snow", "flags": "--maps 1", "steps": 4}

@@ -15,7 +15,7 @@ import pytest
 from tests.support.workbench import Running, Visit, running
 from wordbrush.errors import InputError, ModelError
 from wordbrush.picture.samples import samples_folder
-from wordbrush.web.guard import HEALTH
+from wordbrush.web.gate.guard import HEALTH
 from wordbrush.web.options import Limits, Options
 from wordbrush.web.server import address_of, build_app, serve, sweep
 

@@ -12,10 +12,11 @@ from PIL import Image
 
 from wordbrush.report import Report
 from wordbrush.web.options import Limits
-from wordbrush.web.orders import Order
-from wordbrush.web.pictures import Opened, Strokes
-from wordbrush.web.versions import Version
-from wordbrush.web.visitors import TabStops, Visitor, Visitors, new_key
+from wordbrush.web.state.keys import new_key
+from wordbrush.web.state.pictures import Opened, Strokes
+from wordbrush.web.state.requests import Order
+from wordbrush.web.state.versions import Version
+from wordbrush.web.state.visitors import TabStops, Visitor, Visitors
 
 
 class Clock:

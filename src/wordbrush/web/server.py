@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import gradio as gr
     from fastapi import FastAPI
 
-    from wordbrush.web.bench import Bench
     from wordbrush.web.options import Options
+    from wordbrush.web.workbench import Bench
 
 T = TypeVar("T")
 
@@ -128,11 +128,11 @@ def _assemble(options: Options, files: Path) -> tuple[FastAPI, Bench]:
     import gradio as gr
     from fastapi import FastAPI
 
-    from wordbrush.web.bench import Bench
-    from wordbrush.web.components import theme_css
-    from wordbrush.web.guard import HEALTH, Guard
-    from wordbrush.web.page import build_page
-    from wordbrush.web.routes import routes
+    from wordbrush.web.api.routes import routes
+    from wordbrush.web.gate.guard import HEALTH, Guard
+    from wordbrush.web.page.components import theme_css
+    from wordbrush.web.page.page import build_page
+    from wordbrush.web.workbench import Bench
 
     bench = Bench(options, files)
 
@@ -152,7 +152,7 @@ def _assemble(options: Options, files: Path) -> tuple[FastAPI, Bench]:
 
     app.include_router(routes(bench))
     if options.mcp:
-        from wordbrush.web.tools import add_tools
+        from wordbrush.web.api.mcp import add_tools
 
         add_tools(app, bench)
     page = build_page(bench)

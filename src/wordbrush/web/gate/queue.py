@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from wordbrush.web.visitors import COOKIE
+from wordbrush.web.state.keys import COOKIE
 
 if TYPE_CHECKING:
     import gradio as gr

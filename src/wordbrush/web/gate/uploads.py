@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import InputError
-from wordbrush.web.pictures import clean_name
+from wordbrush.web.state.pictures import clean_name
 
 if TYPE_CHECKING:
     import gradio as gr

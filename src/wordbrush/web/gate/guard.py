@@ -12,17 +12,17 @@ import json
 from collections.abc import Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from wordbrush.web.allowed import UPLOADS, Allowed, is_unsafe
-from wordbrush.web.bodies import Bodies, Gone, Patience, Receive, Refusal, replay
-from wordbrush.web.rules import Head, Newcomers, host_rule, login_rule, names_of, origin_rule
-from wordbrush.web.visitors import COOKIE
+from wordbrush.web.gate.addresses import UPLOADS, Allowed, is_unsafe
+from wordbrush.web.gate.bodies import Bodies, Gone, Patience, Receive, Refusal, replay
+from wordbrush.web.gate.rules import Head, Newcomers, host_rule, login_rule, names_of, origin_rule
+from wordbrush.web.state.keys import COOKIE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from wordbrush.web.options import Options
-    from wordbrush.web.visitors import Visitors
+    from wordbrush.web.state.visitors import Visitors
 
     Scope = MutableMapping[str, Any]
     Message = MutableMapping[str, Any]

@@ -20,20 +20,20 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from wordbrush.errors import ResourceError, SettingsError, WordbrushError
-from wordbrush.web.allowed import FILE
-from wordbrush.web.api import SORRY, keep, perform
-from wordbrush.web.calls import CALLS
-from wordbrush.web.guard import OTHER_BODY
-from wordbrush.web.jobs import Done
-from wordbrush.web.uploads import Upload, Uploads
+from wordbrush.web.api.calls import CALLS
+from wordbrush.web.api.endpoints import SORRY, keep, perform
+from wordbrush.web.gate.addresses import FILE
+from wordbrush.web.gate.guard import OTHER_BODY
+from wordbrush.web.gate.uploads import Upload, Uploads
+from wordbrush.web.state.work import Done
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from mcp import types
     from starlette.types import Receive, Scope, Send
 
-    from wordbrush.web.bench import Bench
-    from wordbrush.web.calls import Answer, Call
+    from wordbrush.web.api.calls import Answer, Call
+    from wordbrush.web.workbench import Bench
 
 __all__ = ["PLACE", "add_tools"]
 

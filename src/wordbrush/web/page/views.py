@@ -13,18 +13,18 @@ from PIL import Image
 
 from wordbrush.picture.panel import heat_colours
 from wordbrush.region.mask import Mask
-from wordbrush.web.jobs import LABELS
-from wordbrush.web.pictures import Opened, Strokes, png
-from wordbrush.web.routes import picture_facts
+from wordbrush.web.api.routes import picture_facts
+from wordbrush.web.state.pictures import Opened, Strokes, png
+from wordbrush.web.state.work import LABELS
 
 if TYPE_CHECKING:
     from wordbrush.models.model import Model, UnknownWord
     from wordbrush.picture.fit import FitPlan
     from wordbrush.picture.samples import Sample
     from wordbrush.region.threshold import Contrast
-    from wordbrush.web.pictures import Cut
-    from wordbrush.web.versions import Version
-    from wordbrush.web.visitors import Visitor
+    from wordbrush.web.state.pictures import Cut
+    from wordbrush.web.state.versions import Version
+    from wordbrush.web.state.visitors import Visitor
 
 __all__ = [
     "compare_view", "drawer", "empty_stage", "idle", "problem", "reused_line", "stage_view", "versions_view",

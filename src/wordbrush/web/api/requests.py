@@ -11,15 +11,15 @@ from wordbrush.errors import InputError, MaskError, PictureError, SettingsError
 from wordbrush.picture.picture import Picture
 from wordbrush.region.mask import Mask
 from wordbrush.settings import Settings
-from wordbrush.web.fields import Field, fields_of
-from wordbrush.web.orders import check_limits, parse_flags
+from wordbrush.web.api.fields import Field, fields_of
+from wordbrush.web.state.requests import check_limits, parse_flags
 
 if TYPE_CHECKING:
     from wordbrush.result import EditResult
-    from wordbrush.web.bench import Bench
-    from wordbrush.web.jobs import Job
+    from wordbrush.web.gate.uploads import Upload
     from wordbrush.web.options import Limits
-    from wordbrush.web.uploads import Upload
+    from wordbrush.web.state.work import Job
+    from wordbrush.web.workbench import Bench
 
 __all__ = ["MASKS", "SWITCHED", "Asked"]
 

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 from wordbrush.notation import edit_command, shell
 from wordbrush.record.provenance import encode_image
 from wordbrush.region.mask import Mask
-from wordbrush.web.asked import MASKS, SWITCHED
-from wordbrush.web.fields import Field, fields_of
+from wordbrush.web.api.fields import Field, fields_of
+from wordbrush.web.api.requests import MASKS, SWITCHED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wordbrush.web.asked import Asked
-    from wordbrush.web.bench import Bench
-    from wordbrush.web.jobs import Job
+    from wordbrush.web.api.requests import Asked
+    from wordbrush.web.state.work import Job
+    from wordbrush.web.workbench import Bench
 
 __all__ = ["CALLS", "Answer", "Call"]
 

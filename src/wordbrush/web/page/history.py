@@ -8,10 +8,10 @@ from typing import Any
 import gradio as gr
 
 from wordbrush.errors import WordbrushError
-from wordbrush.web import views
-from wordbrush.web.controls import CONTROLS
-from wordbrush.web.desk import Desk, Value, skips
-from wordbrush.web.pictures import Strokes
+from wordbrush.web.page import views
+from wordbrush.web.page.controls import CONTROLS
+from wordbrush.web.page.desk import Desk, Value, skips
+from wordbrush.web.state.pictures import Strokes
 
 __all__ = ["History"]
 

@@ -13,15 +13,15 @@ from PIL import Image
 
 from wordbrush.notation import edit_command, shell
 from wordbrush.record.provenance import encode_image
-from wordbrush.web.pictures import Strokes, png
-from wordbrush.web.visitors import new_key
+from wordbrush.web.state.keys import new_key
+from wordbrush.web.state.pictures import Strokes, png
 
 if TYPE_CHECKING:
     from wordbrush.region.mask import Mask
     from wordbrush.report import Report
     from wordbrush.result import EditResult
-    from wordbrush.web.orders import Order
-    from wordbrush.web.pictures import Opened
+    from wordbrush.web.state.pictures import Opened
+    from wordbrush.web.state.requests import Order
 
 __all__ = ["Version", "zip_of"]
 

@@ -8,11 +8,11 @@ import gradio as gr
 
 from wordbrush.errors import WordbrushError
 from wordbrush.record.provenance import Provenance
-from wordbrush.web import views
-from wordbrush.web.controls import CONTROLS
-from wordbrush.web.desk import Desk, Value, skips
-from wordbrush.web.orders import Order
-from wordbrush.web.pictures import Opened, Strokes
+from wordbrush.web.page import views
+from wordbrush.web.page.controls import CONTROLS
+from wordbrush.web.page.desk import Desk, Value, skips
+from wordbrush.web.state.pictures import Opened, Strokes
+from wordbrush.web.state.requests import Order
 
 __all__ = ["Opening"]
 

@@ -13,8 +13,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from wordbrush.web.bodies import Refusal
-from wordbrush.web.visitors import COOKIE
+from wordbrush.web.gate.bodies import Refusal
+from wordbrush.web.state.keys import COOKIE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from wordbrush.errors import InputError, WordbrushError
 from wordbrush.picture.samples import Sample, load_samples
-from wordbrush.web.models import Models
-from wordbrush.web.pictures import Cut, Opened, Strokes
-from wordbrush.web.versions import Version
-from wordbrush.web.visitors import Visitor, Visitors
+from wordbrush.web.state.models import Models
+from wordbrush.web.state.pictures import Cut, Opened, Strokes
+from wordbrush.web.state.versions import Version
+from wordbrush.web.state.visitors import Visitor, Visitors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from wordbrush.models.model import UnknownWord
     from wordbrush.record.provenance import Provenance
     from wordbrush.region.mask import Mask
-    from wordbrush.web.jobs import Job
     from wordbrush.web.options import Options
-    from wordbrush.web.orders import Order
+    from wordbrush.web.state.requests import Order
+    from wordbrush.web.state.work import Job
 
 __all__ = ["Bench"]
 

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from wordbrush.settings import DEFAULT_PRESET, PRESETS
-from wordbrush.web import components
-from wordbrush.web.controls import CONTROLS, EDGES, RULES
-from wordbrush.web.cutting import Cutting
-from wordbrush.web.history import History
-from wordbrush.web.opening import Opening
-from wordbrush.web.orders import VARIATION, shown
-from wordbrush.web.queueing import DEVICE, limit_queue
-from wordbrush.web.views import empty_stage
-from wordbrush.web.working import Working
+from wordbrush.web.gate.queue import DEVICE, limit_queue
+from wordbrush.web.page import components
+from wordbrush.web.page.controls import CONTROLS, EDGES, RULES
+from wordbrush.web.page.cutting import Cutting
+from wordbrush.web.page.history import History
+from wordbrush.web.page.opening import Opening
+from wordbrush.web.page.views import empty_stage
+from wordbrush.web.page.working import Working
+from wordbrush.web.state.requests import VARIATION, shown
 
 if TYPE_CHECKING:
-    from wordbrush.web.bench import Bench
+    from wordbrush.web.workbench import Bench
 
 __all__ = ["build_page"]
 
@@ -66,7 +66,7 @@ class Parts:
 
 def build_page(bench: Bench) -> gr.Blocks:
     """Return the page, with everything it does."""
-    from wordbrush.web.api import add_api
+    from wordbrush.web.api.endpoints import add_api
 
     page: gr.Blocks
     with gr.Blocks(title="wordbrush", analytics_enabled=False) as page:

@@ -20,7 +20,7 @@ from wordbrush.picture.picture import Picture
 from wordbrush.record.provenance import Provenance, read_provenance
 from wordbrush.region.mask import Mask
 from wordbrush.region.region import Region, found_mask, region_of
-from wordbrush.web.visitors import new_key
+from wordbrush.web.state.keys import new_key
 
 if TYPE_CHECKING:
     from wordbrush.editor import Editor
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from wordbrush.session import Session
     from wordbrush.settings import Settings
     from wordbrush.web.options import Limits
-    from wordbrush.web.orders import Order
+    from wordbrush.web.state.requests import Order
 
 __all__ = ["Cut", "Opened", "Strokes", "clean_name"]
 

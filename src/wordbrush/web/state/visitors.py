@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 import time
 from collections import OrderedDict
@@ -10,21 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from wordbrush.web.state.keys import new_key
+
 if TYPE_CHECKING:
     from wordbrush.web.options import Limits
-    from wordbrush.web.pictures import Opened
-    from wordbrush.web.versions import Version
+    from wordbrush.web.state.pictures import Opened
+    from wordbrush.web.state.versions import Version
 
-__all__ = ["COOKIE", "TabStops", "Visitor", "Visitors", "new_key"]
-
-COOKIE = "wordbrush_visitor"
-"""Name of the cookie that holds a visitor's key."""
-
-
-def new_key() -> str:
-    """Return a name nobody can guess: 256 bits, safe in addresses."""
-    return secrets.token_urlsafe(32)
-
+__all__ = ["TabStops", "Visitor", "Visitors"]
 
 @dataclass(eq=False)
 class Visitor:

@@ -25,7 +25,7 @@ _NO_STROKES = {"include": None, "exclude": None}
 
 
 def _static(name: str) -> str:
-    return resources.files("wordbrush.web").joinpath("static", name).read_text("utf-8")
+    return resources.files("wordbrush.web.page").joinpath("static", name).read_text("utf-8")
 
 
 def _component(name: str, value: dict[str, Any], scripts: tuple[str, ...] = (), **kw: Any) -> gr.HTML:

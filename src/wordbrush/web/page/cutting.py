@@ -7,11 +7,11 @@ from typing import Any
 import gradio as gr
 
 from wordbrush.errors import WordbrushError
-from wordbrush.web import views
-from wordbrush.web.controls import CONTROLS, RULES
-from wordbrush.web.desk import FIELDS, Desk, Value, skips
-from wordbrush.web.orders import shown
-from wordbrush.web.pictures import Strokes
+from wordbrush.web.page import views
+from wordbrush.web.page.controls import CONTROLS, RULES
+from wordbrush.web.page.desk import FIELDS, Desk, Value, skips
+from wordbrush.web.state.pictures import Strokes
+from wordbrush.web.state.requests import shown
 
 __all__ = ["Cutting"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from wordbrush.errors import Cancelled
-from wordbrush.web.pictures import png
+from wordbrush.web.state.pictures import png
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor

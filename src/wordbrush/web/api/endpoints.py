@@ -20,16 +20,16 @@ from gradio.context import LocalContext
 from gradio.data_classes import FileData
 
 from wordbrush.errors import WordbrushError
-from wordbrush.web.asked import Asked
-from wordbrush.web.calls import CALLS
-from wordbrush.web.jobs import Done, run_job
-from wordbrush.web.queueing import DEVICE
-from wordbrush.web.uploads import Upload, Uploads, fence
+from wordbrush.web.api.calls import CALLS
+from wordbrush.web.api.requests import Asked
+from wordbrush.web.gate.queue import DEVICE
+from wordbrush.web.gate.uploads import Upload, Uploads, fence
+from wordbrush.web.state.work import Done, run_job
 
 if TYPE_CHECKING:
-    from wordbrush.web.bench import Bench
-    from wordbrush.web.calls import Answer, Call
-    from wordbrush.web.fields import Field
+    from wordbrush.web.api.calls import Answer, Call
+    from wordbrush.web.api.fields import Field
+    from wordbrush.web.workbench import Bench
 
 __all__ = ["SORRY", "add_api", "keep", "perform"]
 

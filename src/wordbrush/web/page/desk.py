@@ -12,13 +12,14 @@ from typing import Any
 import gradio as gr
 
 from wordbrush.errors import InputError
-from wordbrush.web import views
-from wordbrush.web.bench import Bench
-from wordbrush.web.controls import CONTROLS, RULES
-from wordbrush.web.orders import Order
-from wordbrush.web.pictures import Opened, Strokes
-from wordbrush.web.versions import Version
-from wordbrush.web.visitors import COOKIE, Visitor
+from wordbrush.web.page import views
+from wordbrush.web.page.controls import CONTROLS, RULES
+from wordbrush.web.state.keys import COOKIE
+from wordbrush.web.state.pictures import Opened, Strokes
+from wordbrush.web.state.requests import Order
+from wordbrush.web.state.versions import Version
+from wordbrush.web.state.visitors import Visitor
+from wordbrush.web.workbench import Bench
 
 __all__ = ["FIELDS", "Desk", "Value", "skips"]
 

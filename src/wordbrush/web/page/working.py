@@ -9,14 +9,14 @@ from typing import Any
 import gradio as gr
 
 from wordbrush.errors import Cancelled, WordbrushError
-from wordbrush.web import views
-from wordbrush.web.bench import Bench
-from wordbrush.web.desk import Desk, Value, skips
-from wordbrush.web.jobs import Done, run_job
-from wordbrush.web.pictures import Strokes
-from wordbrush.web.queueing import leave_queue
-from wordbrush.web.versions import Version
-from wordbrush.web.visitors import TabStops, Visitor
+from wordbrush.web.gate.queue import leave_queue
+from wordbrush.web.page import views
+from wordbrush.web.page.desk import Desk, Value, skips
+from wordbrush.web.state.pictures import Strokes
+from wordbrush.web.state.versions import Version
+from wordbrush.web.state.visitors import TabStops, Visitor
+from wordbrush.web.state.work import Done, run_job
+from wordbrush.web.workbench import Bench
 
 __all__ = ["Working"]
 

@@ -15,15 +15,15 @@ from fastapi.responses import JSONResponse, Response
 
 from wordbrush.errors import InputError
 from wordbrush.region.mask import Mask
-from wordbrush.web.pictures import png
-from wordbrush.web.versions import zip_of
-from wordbrush.web.visitors import COOKIE
+from wordbrush.web.state.keys import COOKIE
+from wordbrush.web.state.pictures import png
+from wordbrush.web.state.versions import zip_of
 
 if TYPE_CHECKING:
-    from wordbrush.web.bench import Bench
-    from wordbrush.web.pictures import Opened
-    from wordbrush.web.versions import Version
-    from wordbrush.web.visitors import Visitor
+    from wordbrush.web.state.pictures import Opened
+    from wordbrush.web.state.versions import Version
+    from wordbrush.web.state.visitors import Visitor
+    from wordbrush.web.workbench import Bench
 
 __all__ = ["picture_facts", "routes"]
 
