@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.guarding import JOIN, PICTURE, UPLOAD, client, raw
 from wordbrush.web.gate.guard import HEALTH
-from wordbrush.web.gate.rules import is_loopback
+from wordbrush.web.options import is_loopback
 from wordbrush.web.state.keys import new_key
 
 KEY, LINKED = new_key(), new_key()

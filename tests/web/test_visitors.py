@@ -14,7 +14,7 @@ from wordbrush.report import Report
 from wordbrush.web.options import Limits
 from wordbrush.web.state.keys import new_key
 from wordbrush.web.state.pictures import Opened, Strokes
-from wordbrush.web.state.requests import Order
+from wordbrush.web.state.request import PageRequest
 from wordbrush.web.state.versions import Version
 from wordbrush.web.state.visitors import TabStops, Visitor, Visitors
 
@@ -42,8 +42,8 @@ def opened(limits: Limits | None = None) -> Opened:
 
 def version(size: int = 10, source: bytes = b"") -> Version:
     given: dict[str, Any] = {"thumb": b"", "name": "a-1.png", "number": 1, "seed": 0, "mask": b"", "command": ""}
-    given |= {"source": source, "source_name": "a.png", "picture": new_key(), "strokes": Strokes(), "given": None}
-    return Version(png=bytes(size), order=Order(query="a"), report=Report(0, {}, {}, 0.5), **given)
+    given |= {"source": source, "source_name": "a.png", "picture": new_key(), "strokes": Strokes(), "own_mask": None}
+    return Version(png=bytes(size), request=PageRequest(query="a"), report=Report(0, {}, {}, 0.5), **given)
 
 
 def visitor(**limits: Any) -> Visitor:
@@ -107,7 +107,7 @@ def test_who_has_a_job_is_not_idle(clock: Clock) -> None:
     assert len(visitors) == 0
 
 
-def test_dropping_somebody_stops_their_jobs() -> None:
+def test_dropping_somebody_stops_their_work() -> None:
     visitors, stop = Visitors(Limits(visitors=1)), threading.Event()
     first = visitors.welcome(None)
     TabStops(first, "tab").add(stop)
@@ -205,5 +205,5 @@ def test_all_visitors_together_are_bounded_in_bytes() -> None:
         one.keep(version(400, b""))
     TabStops(some[0], "tab").add(threading.Event())
     visitors.trim()
-    assert [visitors.of(one.key) is one for one in some] == [True, False, True]  # who has a job stays
+    assert [visitors.of(one.key) is one for one in some] == [True, False, True]  # who has work stays
     assert not some[1].versions

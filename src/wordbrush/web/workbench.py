@@ -1,11 +1,12 @@
-"""The bench: all the workbench does, without a page: open, find, cut, paint, restore. Uses only the public API."""
+"""The workbench: all that can be done with it, without a page: open, find, cut, paint, restore."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable
 from threading import BoundedSemaphore
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import InputError, WordbrushError
 from wordbrush.picture.samples import Sample, load_samples
@@ -20,14 +21,17 @@ if TYPE_CHECKING:
     from wordbrush.models.model import UnknownWord
     from wordbrush.record.provenance import Provenance
     from wordbrush.region.mask import Mask
+    from wordbrush.request import EditRequest
+    from wordbrush.result import EditResult
+    from wordbrush.session import Session
     from wordbrush.web.options import Options
-    from wordbrush.web.state.requests import Order
-    from wordbrush.web.state.work import Job
+    from wordbrush.web.state.request import PageRequest
+    from wordbrush.web.state.work import Work
 
-__all__ = ["Bench"]
+__all__ = ["Workbench"]
 
 
-class Bench:
+class Workbench:
     """Models, visitors, and what visitors do.
 
     Args:
@@ -59,9 +63,9 @@ class Bench:
     def origin(self, visitor: Visitor, record: Provenance) -> Opened | None:
         """Return the picture that a record tells of, if the visitor has it open or painted from it."""
         wanted = record.input["sha256"]
-        for known in reversed(visitor.pictures.values()):
-            if known.picture.sha256 == wanted:
-                return known
+        for opened in reversed(visitor.pictures.values()):
+            if opened.picture.sha256 == wanted:
+                return opened
         for version in reversed(visitor.versions.values()):
             if hashlib.sha256(version.source).hexdigest() == wanted:
                 return self.reopen(visitor, version)
@@ -69,7 +73,7 @@ class Bench:
 
     def awaited(self, visitor: Visitor, opened: Opened) -> Provenance | None:
         """Return the record of the picture used just before, if it was made from this one: it was opened to go on."""
-        before = [known for known in visitor.pictures.values() if known is not opened][-1:]
+        before = [other for other in visitor.pictures.values() if other is not opened][-1:]
         record = before[0].record() if before else None
         wanted = record is not None and record.replayable and record.input["sha256"] == opened.picture.sha256
         return record if wanted else None
@@ -87,42 +91,40 @@ class Bench:
 
     def reopen(self, visitor: Visitor, version: Version) -> Opened:
         """Return the picture a version was made from, opened again where it was closed."""
-        known = visitor.picture(version.picture)
-        if known is None:
-            known = Opened.read(version.source, version.source_name, self.options.limits)
-            known.id = version.picture
-            visitor.open(known)
-        return known
+        opened = visitor.picture(version.picture)
+        if opened is None:
+            opened = Opened.read(version.source, version.source_name, self.options.limits)
+            opened.id = version.picture
+            visitor.open(opened)
+        return opened
 
     # ---- the region
 
-    def find(self, opened: Opened, order: Order, job: Job) -> None:
+    def find(self, opened: Opened, request: PageRequest, work: Work) -> None:
         """Contrast the texts, so that `cut` knows where they disagree. Runs in the device's thread.
 
         Raises:
             SettingsError: nothing to contrast, or a switch out of range.
             Cancelled: it was stopped.
         """
-        order.check()
-        job.start("Finding the region")
-        editor = self.models.editor(order.model)
-        session = opened.session(editor, order.model, order.settings.resolution, self.options.limits)
-        session.contrast(
-            order.query,
-            order.reference,
-            seed=order.contrast_seed,
-            settings=order.settings,
-            callback=job.on_event,
+        request.check()
+        work.start("Finding the region")
+        self._session(opened, request).contrast(
+            request.query,
+            request.reference,
+            seed=request.contrast_seed,
+            settings=request.settings,
+            callback=work.on_event,
         )
-        opened.given = None
+        opened.own_mask = None
 
-    def cut(self, opened: Opened, order: Order, strokes: Strokes, *, exact: bool = False) -> Cut:
+    def cut(self, opened: Opened, request: PageRequest, strokes: Strokes, *, exact: bool = False) -> Cut:
         """Cut the region from what is known; no network runs.
 
         Raises:
             SettingsError: a switch out of range.
         """
-        return opened.cut(self.models.editor(order.model), order, strokes, self.options.limits, exact=exact)
+        return opened.cut(self.models.editor(request.model), request, strokes, self.options.limits, exact=exact)
 
     def region(self, opened: Opened) -> Mask | None:
         """Return the region as last cut, at the picture's own size, or None where there is none."""
@@ -130,6 +132,12 @@ class Bench:
             return None
         region = self.cut(opened, opened.last, opened.strokes, exact=True).region
         return None if region is None else region.pixels
+
+    def _session(self, opened: Opened, request: PageRequest) -> Session:
+        editor = self.models.editor(request.model)
+        return opened.session(editor, request.model, request.settings.resolution, self.options.limits)
+
+    # ---- models
 
     def unknown_words(self, model: str, text: str) -> tuple[UnknownWord, ...]:
         """Return the words of a text that the model was never taught; models that do not say know every word."""
@@ -152,9 +160,9 @@ class Bench:
         self,
         visitor: Visitor,
         opened: Opened,
-        order: Order,
+        request: PageRequest,
         strokes: Strokes,
-        job: Job,
+        work: Work,
         on_version: Callable[[Version], None],
     ) -> list[Version]:
         """Repaint the region once for each seed. Runs in the device's thread.
@@ -162,39 +170,50 @@ class Bench:
         Args:
             visitor: who gets the versions.
             opened: the picture.
-            order: what to do.
+            request: what to do.
             strokes: by hand.
-            job: told of every step.
+            work: told of every step.
             on_version: called with each version as soon as it is there.
 
         Raises:
             WordbrushError: whatever stops it; versions made before stay.
         """
-        order.check(mask_given=opened.given is not None)
-        editor, made = self.models.editor(order.model), []
-        session = opened.session(editor, order.model, order.settings.resolution, self.options.limits)
-        given = opened.given_for(order.settings)
-        for count, seed in enumerate(order.seeds, 1):
-            job.start(f"Painting seed {seed} ({count} of {len(order.seeds)})")
-            result = session.edit(
-                order.query,
-                order.reference,
-                negative=order.negative,
-                seed=seed,
-                mask=given,
-                include=strokes.include,
-                exclude=strokes.exclude,
-                settings=order.settings_for(seed),
-                preset=order.preset,
-                check_inversion=order.check_inversion and count == 1,
-                callback=job.on_event,
-            )
-            with visitor.lock:
-                visitor.made += 1
-                number = visitor.made
-            version = Version.of(result, opened, order, strokes, number, seed, self.models.flags(order.model))
+        request.check(own_mask=opened.own_mask is not None)
+        session, versions = self._session(opened, request), []
+        mask = opened.own_mask_for(request.settings)
+        edits = request.edits(opened.picture, mask=mask, include=strokes.include, exclude=strokes.exclude)
+        for count, edit in enumerate(edits, 1):
+            work.start(f"Painting seed {edit.seed} ({count} of {len(request.seeds)})")
+            result = _run(session, edit, request.preset, work)
+            model = self.models.flags(request.model)
+            version = Version.of(result, edit, opened, request, strokes, visitor.next_number(), model)
             visitor.keep(version)
             self.visitors.trim()
-            made.append(version)
+            versions.append(version)
             on_version(version)
-        return made
+        return versions
+
+    def edit(self, request: EditRequest, model: str, preset: str, work: Work) -> EditResult:
+        """Edit a picture and keep nothing of it. Runs in the device's thread.
+
+        Args:
+            request: the edit, with settings.
+            model: one of the operator's names.
+            preset: set of switches the settings started from.
+            work: told of every step.
+
+        Raises:
+            WordbrushError: whatever stops it.
+        """
+        resolution = request.settings.resolution if request.settings else None
+        limit = self.options.limits.session_bytes
+        session = self.models.editor(model).open(request.picture, resolution=resolution, memory_limit=limit)
+        return _run(session, request, preset, work)
+
+
+def _run(session: Session, request: EditRequest, preset: str, work: Work) -> EditResult:
+    """Run an edit of the session's picture."""
+    values: dict[str, Any] = {item.name: getattr(request, item.name) for item in dataclasses.fields(request)}
+    del values["picture"]
+    result: EditResult = session.edit(**values, preset=preset, callback=work.on_event)
+    return result

@@ -1,33 +1,38 @@
 """The calls of the API, whoever brings them: a picture and words go in, files and a report come out; nothing is kept.
 
-What came in is read by `asked`; `carry_out` runs the model.
+`perform` reads what came in and lets the call run the model; `keep` writes its files for the caller to fetch.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import dataclasses
 import hashlib
-import io
 import json
-from collections.abc import Callable, Mapping
+import secrets
+import threading
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from wordbrush.notation import edit_command, shell
 from wordbrush.record.provenance import encode_image
 from wordbrush.region.mask import Mask
 from wordbrush.web.api.fields import Field, fields_of
-from wordbrush.web.api.requests import MASKS, SWITCHED
+from wordbrush.web.api.request import SWITCHED, CallRequest
+from wordbrush.web.state.request import MASKS, command_of
+from wordbrush.web.state.work import Done, run_work
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from wordbrush.result import EditResult
+    from wordbrush.web.gate.uploads import Upload
+    from wordbrush.web.state.work import Work
+    from wordbrush.web.workbench import Workbench
 
-    from wordbrush.web.api.requests import Asked
-    from wordbrush.web.state.work import Job
-    from wordbrush.web.workbench import Bench
+__all__ = ["CALLS", "SORRY", "Answer", "Call", "keep", "perform"]
 
-__all__ = ["CALLS", "Answer", "Call"]
-
+SORRY = "something went wrong on the server; its log says what"
 REGION = ("picture", "query", "reference", "seed", "model", "preset")
 
 
@@ -54,7 +59,7 @@ class Call:
         takes: names of its inputs.
         files: its output files: name to what it is.
         values: its further outputs: name to JSON schema.
-        work: does it, in the device's thread.
+        run: does it, in the device's thread; raises a WordbrushError for whatever stops it.
     """
 
     name: str
@@ -62,76 +67,103 @@ class Call:
     takes: Sequence[str]
     files: Mapping[str, str]
     values: Mapping[str, dict[str, Any]]
-    work: Callable[[Bench, Asked, Job], Answer] = field(repr=False)
+    run: Callable[[Workbench, CallRequest, Work], Answer] = field(repr=False)
 
-    def inputs(self, bench: Bench) -> list[Field]:
+    def inputs(self, workbench: Workbench) -> list[Field]:
         """Return its inputs in order."""
-        known = fields_of(bench.models.names)
-        return [known[name] for name in self.takes]
+        fields = fields_of(workbench.models.names)
+        return [fields[name] for name in self.takes]
 
-    def carry_out(self, bench: Bench, asked: Asked, job: Job) -> Answer:
-        """Do what was asked. Runs in the device's thread.
 
-        Raises:
-            WordbrushError: whatever stops it; `Cancelled` where it was stopped.
-        """
-        job.start(self.name)
-        return self.work(bench, asked, job)
+async def perform(
+    call: Call,
+    workbench: Workbench,
+    values: Mapping[str, Any],
+    read: Callable[[Any], Upload],
+    stops: set[threading.Event],
+    tell: Callable[[Mapping[str, Any]], Awaitable[None]],
+) -> Answer:
+    """Carry a call out in the device's thread; being cancelled stops the work at its next step.
+
+    Args:
+        call: which.
+        workbench: does the work.
+        values: inputs by name, as they came in.
+        read: gives the file that an input names.
+        stops: where the event that stops it is kept.
+        tell: takes how far the present stage is: label, done and total.
+
+    Raises:
+        WordbrushError: whatever is wrong with the inputs, before the device is asked; or whatever stops the work.
+    """
+    names, limits = workbench.models.names, workbench.options.limits
+    request = await asyncio.to_thread(CallRequest.of, call.inputs(workbench), values, names, limits, read)
+
+    def run(work: Work) -> Answer:
+        work.start(call.name)
+        return call.run(workbench, request, work)
+
+    async with contextlib.aclosing(run_work(workbench.models.device, run, stops, previews=False)) as states:
+        async for state in states:
+            if isinstance(state, Done):
+                return state.value
+            if state["stages"]:
+                await tell(state["stages"][-1])
+    raise RuntimeError("the work gave no answer")
+
+
+def keep(workbench: Workbench, answer: Answer) -> list[str]:
+    """Write the files of an answer below a name that nobody can guess; return their places."""
+    folder = workbench.files / "results" / secrets.token_urlsafe(32)
+    folder.mkdir(mode=0o700, parents=True)
+    for name, data in answer.files.items():
+        (folder / name).write_bytes(data)
+    return [str(folder / name) for name in answer.files]
 
 
 # ---- what each call does
 
 
-def _edit(bench: Bench, asked: Asked, job: Job) -> Answer:
-    result = asked.run(bench, job)
+def _edit(workbench: Workbench, request: CallRequest, work: Work) -> Answer:
+    result = workbench.edit(request.edit, request.model, request.preset, work)
     data = encode_image(result.image, ".png", result.provenance)
+    output = f"{PurePosixPath(request.edit.picture.name or 'picture.png').stem}-edit.png"
+    model = workbench.models.flags(request.model)
     report = {
         **result.report.as_dict(),
         "sha256": hashlib.sha256(data).hexdigest(),
-        "command": _command(bench, asked),
+        "command": command_of(
+            request.edit, preset=request.preset, model=model, output=output, masks=request.mask_names
+        ),
         "provenance": json.loads(result.provenance.to_json()),
     }
     return Answer({"edit.png": data, "mask.png": _grey(result.mask)}, {"report": report})
 
 
-def _find(bench: Bench, asked: Asked, job: Job) -> Answer:
-    result = asked.run(bench, job, ratio=0.0)  # nothing is repainted
+def _find(workbench: Workbench, request: CallRequest, work: Work) -> Answer:
+    result = _unpainted(workbench, request, work)
     report = {**result.report.as_dict(), "mask_sha256": result.mask.digest()}
     return Answer({"mask.png": _grey(result.mask)}, {"report": report})
 
 
-def _contrast(bench: Bench, asked: Asked, job: Job) -> Answer:
-    result = asked.run(bench, job, ratio=0.0)
+def _contrast(workbench: Workbench, request: CallRequest, work: Work) -> Answer:
+    result = _unpainted(workbench, request, work)
     cells, spread = result.contrast_map, result.contrast
     if cells is None or spread is None:
         raise RuntimeError("there is no contrast, although no mask was given")
     soft = [[round(float(cell), 6) for cell in row] for row in cells.soft]
-    picture = encode_image(Mask(spread).to_image(), ".png", None)
-    return Answer({"contrast.png": picture}, {"cells": soft, "report": result.report.as_dict()})
+    return Answer({"contrast.png": _grey(Mask(spread))}, {"cells": soft, "report": result.report.as_dict()})
+
+
+def _unpainted(workbench: Workbench, request: CallRequest, work: Work) -> EditResult:
+    """Find the region alone: at ratio 0 nothing is repainted."""
+    settings = request.edit.settings and request.edit.settings.changed(ratio=0.0)
+    return workbench.edit(dataclasses.replace(request.edit, settings=settings), request.model, request.preset, work)
 
 
 def _grey(mask: Mask) -> bytes:
     """Return the file that `Mask.save` writes."""
-    buffer = io.BytesIO()
-    mask.to_image().save(buffer, "PNG", compress_level=6)
-    return buffer.getvalue()
-
-
-def _command(bench: Bench, asked: Asked) -> str:
-    name = asked.picture.name or "picture.png"
-    words = edit_command(
-        picture=name,
-        query=asked.query,
-        reference=asked.reference,
-        negative=asked.negative,
-        seed=asked.seed,
-        preset=asked.preset,
-        settings=asked.settings,
-        **bench.models.flags(asked.model),
-        output=f"{PurePosixPath(name).stem}-edit.png",
-        **asked.mask_names,
-    )
-    return shell(words)
+    return encode_image(mask.to_image(), ".png", None)
 
 
 # ---- what they are, for whoever calls them

@@ -6,12 +6,10 @@ Each has hidden components that only carry its types, and waits in the same queu
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
 import logging
-import secrets
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,20 +18,17 @@ from gradio.context import LocalContext
 from gradio.data_classes import FileData
 
 from wordbrush.errors import WordbrushError
-from wordbrush.web.api.calls import CALLS
-from wordbrush.web.api.requests import Asked
+from wordbrush.web.api.calls import CALLS, SORRY, keep, perform
 from wordbrush.web.gate.queue import DEVICE
 from wordbrush.web.gate.uploads import Upload, Uploads, fence
-from wordbrush.web.state.work import Done, run_job
 
 if TYPE_CHECKING:
-    from wordbrush.web.api.calls import Answer, Call
+    from wordbrush.web.api.calls import Call
     from wordbrush.web.api.fields import Field
-    from wordbrush.web.workbench import Bench
+    from wordbrush.web.workbench import Workbench
 
-__all__ = ["SORRY", "add_api", "keep", "perform"]
+__all__ = ["add_endpoints"]
 
-SORRY = "something went wrong on the server; its log says what"
 LOOK_SECONDS = 0.5
 """How often a running call looks whether whoever asked is still there."""
 
@@ -51,69 +46,38 @@ FILE_SCHEMA = {
 _LOG = logging.getLogger(__name__)
 
 
-def add_api(bench: Bench) -> None:
+def add_endpoints(workbench: Workbench) -> None:
     """Add the endpoints to the page that is being built."""
-    uploads = Uploads(bench.files, bench.options.limits.file_bytes)
+    uploads = Uploads(workbench.files, workbench.options.limits.file_bytes)
     for call in CALLS:
         with gr.Row(visible=False):
-            inputs = [_input(one, uploads) for one in call.inputs(bench)]
+            inputs = [_input(one, uploads) for one in call.inputs(workbench)]
             outputs = [_file(name, text, uploads) for name, text in call.files.items()]
             outputs += [_value(name, schema) for name, schema in call.values.items()]
             gr.Button(call.name).click(
-                _handler(call, bench, uploads), inputs, outputs, api_name=call.name, api_description=call.help,
+                _handler(call, workbench, uploads), inputs, outputs, api_name=call.name, api_description=call.help,
                 api_visibility="public", concurrency_id=DEVICE, concurrency_limit=1, show_progress="hidden",
             )  # fmt: skip
 
 
-async def perform(
-    call: Call,
-    bench: Bench,
-    values: dict[str, Any],
-    read: Callable[[Any], Upload],
-    stops: set[threading.Event],
-) -> AsyncGenerator[dict[str, Any] | Done[Answer], None]:
-    """Carry a call out in the device's thread; yields states as `run_job` does, and last the answer.
-
-    Args:
-        call: which.
-        bench: does the work.
-        values: inputs by name, as they came in.
-        read: gives the file that an input names.
-        stops: where the event that stops it is kept.
-
-    Raises:
-        WordbrushError: whatever is wrong with the inputs, before the device is asked; or whatever stops the work.
-    """
-    asked = await asyncio.to_thread(Asked.of, call.inputs(bench), values, bench, read)
-    work = run_job(bench.models.device, lambda job: call.carry_out(bench, asked, job), stops, previews=False)
-    async with contextlib.aclosing(work):  # closing stops the work at its next step
-        async for state in work:
-            yield state
-
-
-def keep(bench: Bench, answer: Answer) -> list[str]:
-    """Write the files of an answer below a name that nobody can guess; return their places."""
-    folder = bench.files / "results" / secrets.token_urlsafe(32)
-    folder.mkdir(mode=0o700, parents=True)
-    for name, data in answer.files.items():
-        (folder / name).write_bytes(data)
-    return [str(folder / name) for name in answer.files]
-
-
-def _handler(call: Call, bench: Bench, uploads: Uploads) -> Callable[..., Any]:
+def _handler(call: Call, workbench: Workbench, uploads: Uploads) -> Callable[..., Any]:
     """Return what Gradio runs: a function with the inputs as parameters, told by signature and docstring."""
-    fields = call.inputs(bench)
+    fields = call.inputs(workbench)
 
     def read(file: FileData) -> Upload:
         return uploads.read(file.path, file.orig_name)
 
-    async def run(*given: Any) -> list[Any]:
-        *inputs, progress = given
-        values, stops = dict(zip((f.name for f in fields), inputs, strict=True)), set[threading.Event]()
+    async def run(*inputs: Any) -> list[Any]:
+        *of_fields, progress = inputs
+        values, stops = dict(zip((f.name for f in fields), of_fields, strict=True)), set[threading.Event]()
+
+        async def tell(stage: Mapping[str, Any]) -> None:
+            progress((stage["done"], stage["total"]), desc=stage["label"])
+
         watch = asyncio.create_task(_stop_when_alone(stops))
         try:
-            answer = await _last(perform(call, bench, values, read, stops), progress)
-            return [*await asyncio.to_thread(keep, bench, answer), *answer.values.values()]
+            answer = await perform(call, workbench, values, read, stops, tell)
+            return [*await asyncio.to_thread(keep, workbench, answer), *answer.values.values()]
         except WordbrushError as error:
             raise gr.Error(str(error), print_exception=False) from error
         except Exception as error:
@@ -132,18 +96,6 @@ def _handler(call: Call, bench: Bench, uploads: Uploads) -> Callable[..., Any]:
     return run
 
 
-async def _last(states: AsyncGenerator[dict[str, Any] | Done[Answer], None], progress: Any) -> Answer:
-    """Tell the states as progress; return the answer."""
-    async with contextlib.aclosing(states):
-        async for state in states:
-            if isinstance(state, Done):
-                return state.value
-            if state["stages"]:
-                stage = state["stages"][-1]
-                progress((stage["done"], stage["total"]), desc=stage["label"])
-    raise RuntimeError("the work gave no answer")
-
-
 async def _stop_when_alone(stops: set[threading.Event]) -> None:
     """Stop the work when whoever asked has gone. Gradio marks such a call, but lets it run to its end."""
     page, id_ = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
@@ -151,7 +103,7 @@ async def _stop_when_alone(stops: set[threading.Event]) -> None:
         return
     while True:  # until it is cancelled: the work may begin after they have gone
         await asyncio.sleep(LOOK_SECONDS)
-        if not all(event.alive for job in page._queue.active_jobs if job for event in job if event._id == id_):
+        if not all(event.alive for batch in page._queue.active_jobs if batch for event in batch if event._id == id_):
             for stop in list(stops):
                 stop.set()
 

@@ -109,11 +109,11 @@ class Field:
 
 def _switch(name: str, kind: Literal["number", "integer"], *, high: float | None = None) -> Field:
     """Return the input of a switch; left out, it stands where the preset puts it."""
-    item = next(item for item in dataclasses.fields(Settings) if item.name == name)
-    low, top = item.metadata["range"]
-    said = item.metadata["help"]
-    text = f"{said[0].upper()}{said[1:]}; left out, as the preset has it."
-    return Field(name=name, kind=kind, help=text, low=low, high=high or top)
+    (switch,) = (item for item in dataclasses.fields(Settings) if item.name == name)
+    low, highest = switch.metadata["range"]
+    about = switch.metadata["help"]
+    sentence = f"{about[0].upper()}{about[1:]}; left out, as the preset has it."
+    return Field(name=name, kind=kind, help=sentence, low=low, high=high or highest)
 
 
 def fields_of(models: Sequence[str]) -> dict[str, Field]:
@@ -123,7 +123,7 @@ def fields_of(models: Sequence[str]) -> dict[str, Field]:
         models: names that may be asked for, the default first.
     """
     mask = "any size, stretched over the picture"
-    found = [
+    fields = [
         Field(
             name="picture", kind="file", required=True, example="fox.png",
             help="The picture: PNG, JPEG, WebP, TIFF, BMP or AVIF.",
@@ -150,7 +150,7 @@ def fields_of(models: Sequence[str]) -> dict[str, Field]:
             help="Measure how well the inversion leads back; costs as many steps.",
         ),
     ]  # fmt: skip
-    return {one.name: one for one in found}
+    return {one.name: one for one in fields}
 
 
 def _text(

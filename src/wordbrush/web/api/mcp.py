@@ -10,30 +10,31 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import itertools
 import json
 import logging
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from mcp import types
+from mcp.server.lowlevel import Server
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.responses import Response
 from starlette.routing import Route
 
 from wordbrush.errors import ResourceError, SettingsError, WordbrushError
-from wordbrush.web.api.calls import CALLS
-from wordbrush.web.api.endpoints import SORRY, keep, perform
+from wordbrush.web.api.calls import CALLS, SORRY, keep, perform
 from wordbrush.web.gate.addresses import FILE
 from wordbrush.web.gate.guard import OTHER_BODY
 from wordbrush.web.gate.uploads import Upload, Uploads
-from wordbrush.web.state.work import Done
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-    from mcp import types
     from starlette.types import Receive, Scope, Send
 
     from wordbrush.web.api.calls import Answer, Call
-    from wordbrush.web.workbench import Bench
+    from wordbrush.web.workbench import Workbench
 
 __all__ = ["PLACE", "add_tools"]
 
@@ -51,17 +52,14 @@ HOW = (
 _LOG = logging.getLogger(__name__)
 
 
-def add_tools(app: FastAPI, bench: Bench) -> None:
+def add_tools(app: FastAPI, workbench: Workbench) -> None:
     """Serve the tools; call it before the page is mounted, which takes every address that is left.
 
     Args:
         app: the application; its lifespan is extended.
-        bench: does the work.
+        workbench: does the work.
     """
-    from mcp.server.lowlevel import Server
-    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-
-    tools, server = Tools(bench), Server[Any, Any]("wordbrush")
+    tools, server = Tools(workbench), Server[Any, Any]("wordbrush")
     server.list_tools()(tools.listed)  # type: ignore[no-untyped-call]
     server.call_tool(validate_input=False)(tools.call)  # the fields say what is wrong in a better sentence
     tools.server = server
@@ -91,29 +89,27 @@ class Tools:
     """What the MCP server answers with.
 
     Args:
-        bench: does the work.
+        workbench: does the work.
 
     Attributes:
         server: knows the request that is being answered.
     """
 
-    def __init__(self, bench: Bench) -> None:
-        self.bench, self.calls = bench, {call.name: call for call in CALLS}
-        self.uploads = Uploads(bench.files, bench.options.limits.file_bytes)
+    def __init__(self, workbench: Workbench) -> None:
+        self.workbench, self.calls = workbench, {call.name: call for call in CALLS}
+        self.uploads = Uploads(workbench.files, workbench.options.limits.file_bytes)
         self.server: Any = None
         self._turn, self._waiting = asyncio.Lock(), 0
 
     async def listed(self) -> list[types.Tool]:
         """Return the tools with their inputs."""
-        from mcp import types
-
         return [
             types.Tool(name=call.name, description=call.help, inputSchema=self._schema(call))
             for call in self.calls.values()
         ]
 
     def _schema(self, call: Call) -> dict[str, Any]:
-        fields = call.inputs(self.bench)
+        fields = call.inputs(self.workbench)
         properties = {one.name: one.schema() for one in fields}
         for one in fields:
             if one.kind == "file":
@@ -125,7 +121,7 @@ class Tools:
         """Carry a tool out; whatever is wrong comes back as the text of a result that is marked as an error."""
         try:
             answer = await self._in_turn(self._known(name, arguments), arguments)
-            return self._result(answer, await asyncio.to_thread(keep, self.bench, answer))
+            return self._result(answer, await asyncio.to_thread(keep, self.workbench, answer))
         except WordbrushError as error:
             return _failed(str(error))
         except Exception:
@@ -147,14 +143,13 @@ class Tools:
         Raises:
             WordbrushError: too many wait already, or see `perform`.
         """
-        if self._waiting >= self.bench.options.limits.queue:
+        if self._waiting >= self.workbench.options.limits.queue:
             raise ResourceError(f"the server is busy: {self._waiting} calls wait already; try again soon")
         self._waiting += 1
         try:
             async with self._turn:
-                states = perform(call, self.bench, arguments, self._read, set[threading.Event]())
-                async with contextlib.aclosing(states):
-                    return await self._last(states)
+                stops = set[threading.Event]()
+                return await perform(call, self.workbench, arguments, self._read, stops, self._teller())
         finally:
             self._waiting -= 1
 
@@ -163,39 +158,36 @@ class Tools:
             raise SettingsError(f"a file is given as a text. {HOW}")
         return self.uploads.decode(text)
 
-    async def _last(self, states: AsyncGenerator[dict[str, Any] | Done[Answer], None]) -> Answer:
-        """Tell the states as progress, where that was asked for; return the answer."""
-        context, count = self.server.request_context, 0
+    def _teller(self) -> Callable[[Mapping[str, Any]], Awaitable[None]]:
+        """Return what tells the caller how far a stage is, where that was asked for."""
+        context, counter = self.server.request_context, itertools.count(1)
         token = context.meta.progressToken if context.meta is not None else None
-        async for state in states:
-            if isinstance(state, Done):
-                return state.value
-            if token is not None and state["stages"]:
-                count, stage = count + 1, state["stages"][-1]
+
+        async def tell(stage: Mapping[str, Any]) -> None:
+            if token is not None:
                 message = f"{stage['label']}: {stage['done']} of {stage['total']}"
                 await context.session.send_progress_notification(
-                    token, count, message=message, related_request_id=str(context.request_id)
+                    token, next(counter), message=message, related_request_id=str(context.request_id)
                 )
-        raise RuntimeError("the work gave no answer")
+
+        return tell
 
     def _result(self, answer: Answer, places: list[str]) -> types.CallToolResult:
         """Return the pictures for the caller to see, and in words where their files are, and the report.
 
         What is long and of no use to a reader is left out: the cells, and the record, which is in the file anyway.
         """
-        from mcp import types
-
         root = str(self.server.request_context.request.base_url).rstrip("/")
         files = {name: f"{root}{FILE}{place}" for name, place in zip(answer.files, places, strict=True)}
         report = {name: value for name, value in answer.values["report"].items() if name != "provenance"}
-        told = {"files": files, "report": report}
+        contents = {"files": files, "report": report}
         seen = [data for data in answer.files.values() if len(data) <= SEEN_BYTES]
         return types.CallToolResult(
             content=[
                 *(types.ImageContent(type="image", data=_coded(data), mimeType="image/png") for data in seen),
-                types.TextContent(type="text", text=json.dumps(told)),
+                types.TextContent(type="text", text=json.dumps(contents)),
             ],
-            structuredContent=told,
+            structuredContent=contents,
         )
 
 
@@ -204,6 +196,4 @@ def _coded(data: bytes) -> str:
 
 
 def _failed(message: str) -> types.CallToolResult:
-    from mcp import types
-
     return types.CallToolResult(content=[types.TextContent(type="text", text=message)], isError=True)

@@ -10,7 +10,7 @@ import os
 import re
 from pathlib import Path
 
-__all__ = ["FILE", "UPLOADS", "Allowed", "is_unsafe"]
+__all__ = ["FILE", "UPLOADS", "Addresses", "is_unsafe"]
 
 FILE = "/gradio_api/file="
 """Where Gradio hands out files: the rest of the address is a path on the server."""
@@ -50,7 +50,7 @@ def is_unsafe(path: str, raw: bytes) -> bool:
     return control or folders or _ENCODED.search(raw) is not None
 
 
-class Allowed:
+class Addresses:
     """The addresses a workbench answers.
 
     Args:
@@ -72,17 +72,17 @@ class Allowed:
             rf"{re.escape(str(self._results))}{_SEPARATOR}[A-Za-z0-9_-]{{43,128}}{_SEPARATOR}[^/\\.\0][^/\\\0]{{0,254}}"
         )
 
-    def route(self, method: str, path: str) -> bool:
+    def allow(self, method: str, path: str) -> bool:
         """Tell whether this method of this address is for visitors.
 
         Answers every hole in a route that nobody here needs, and calls that go around the queue.
         """
         if path.startswith(FILE):
-            return method in {"GET", "HEAD"} and self.file(path.removeprefix(FILE))
+            return method in {"GET", "HEAD"} and self.allow_file(path.removeprefix(FILE))
         pattern = self._patterns.get(method)
         return pattern is not None and pattern.fullmatch(path) is not None
 
-    def file(self, text: str) -> bool:
+    def allow_file(self, text: str) -> bool:
         """Tell whether a file may be handed out: one of the results, under its unguessable key, and no link.
 
         Answers reading the server's files, another visitor's uploads (their folder is named by a digest, which is no

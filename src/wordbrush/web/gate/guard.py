@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from wordbrush.web.gate.addresses import UPLOADS, Allowed, is_unsafe
+from wordbrush.web.gate.addresses import UPLOADS, Addresses, is_unsafe
 from wordbrush.web.gate.bodies import Bodies, Gone, Patience, Receive, Refusal, replay
 from wordbrush.web.gate.rules import Head, Newcomers, host_rule, login_rule, names_of, origin_rule
 from wordbrush.web.state.keys import COOKIE
@@ -62,10 +62,10 @@ class Guard:
         self, app: App, *, options: Options, visitors: Visitors, files: Path, patience: Patience | None = None
     ) -> None:
         self.app, self.options, self.visitors = app, options, visitors
-        self.allowed = Allowed(files, mcp=options.mcp)
+        self.addresses = Addresses(files, mcp=options.mcp)
         self.newcomers = Newcomers()
-        self.uploads = options.limits.file_bytes + MULTIPART
-        self.bodies = Bodies(max(self.uploads, OTHER_BODY), patience or Patience())
+        self.upload_bytes = options.limits.file_bytes + MULTIPART
+        self.bodies = Bodies(max(self.upload_bytes, OTHER_BODY), patience or Patience())
         self.names = names_of(options)
         self.dress = [(name.encode(), value.encode()) for name, value in _headers(options).items()]
 
@@ -83,11 +83,10 @@ class Guard:
         if head.path == HEALTH and head.method in {"GET", "HEAD"}:
             await self.app(head.scope, receive, self._dressed(head, send))
             return
-        for rule in (self.host, self.login, self.origin, self.route):
-            refusal = rule(head)
-            if refusal is not None:
-                await self._refuse(head, refusal, receive, send)
-                return
+        refusal = next(filter(None, self.refusals(head)), None)
+        if refusal is not None:
+            await self._refuse(head, refusal, receive, send)
+            return
         if head.method in _WITH_BODY:
             try:
                 body = await self.bodies.take(receive, head.header("content-length"), self.limit(head))
@@ -105,29 +104,24 @@ class Guard:
             send = _with_headers(send, cookie)
         await self.app(head.scope, receive, self._dressed(head, send))
 
-    # ---- the rules, in order
+    # ---- the rules
 
-    def host(self, head: Head) -> Refusal | None:
-        """See `host_rule`."""
-        return host_rule(head, self.names)
-
-    def login(self, head: Head) -> Refusal | None:
-        """See `login_rule`."""
-        return login_rule(head, self.options.auth)
-
-    def origin(self, head: Head) -> Refusal | None:
-        """See `origin_rule`."""
-        return origin_rule(head, embedded=self.options.embedded)
+    def refusals(self, head: Head) -> Iterator[Refusal | None]:
+        """Ask the rules, in order."""
+        yield host_rule(head, self.names)
+        yield login_rule(head, self.options.auth)
+        yield origin_rule(head, embedded=self.options.embedded)
+        yield self.route(head)
 
     def route(self, head: Head) -> Refusal | None:
-        """Answers path traversal and everything that Gradio serves but nobody here needs; see `allowed`."""
-        if not is_unsafe(head.path, head.raw) and self.allowed.route(head.method, head.path):
+        """Answers path traversal and everything that Gradio serves but nobody here needs; see `addresses`."""
+        if not is_unsafe(head.path, head.raw) and self.addresses.allow(head.method, head.path):
             return None
         return Refusal(404, "there is no such thing, or it is not yours, or it was dropped")
 
     def limit(self, head: Head) -> int:
         """Return the most bytes this request's body may have; answers files that fill memory or disk."""
-        return self.uploads if UPLOADS.fullmatch(head.path) else OTHER_BODY
+        return self.upload_bytes if UPLOADS.fullmatch(head.path) else OTHER_BODY
 
     def welcome(self, head: Head) -> Refusal | list[tuple[bytes, bytes]]:
         """Return the headers that give whoever opens the page a visitor's cookie, or none where they have one.
@@ -172,7 +166,7 @@ class Guard:
         await send({"type": "http.response.body", "body": b"" if head.method == "HEAD" else body, "more_body": waits})
         if waits:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(_drain(receive, 2 * self.uploads), DRAIN_SECONDS)
+                await asyncio.wait_for(_drain(receive, 2 * self.upload_bytes), DRAIN_SECONDS)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -185,8 +179,8 @@ async def _drain(receive: Receive, most: int) -> None:
 
 
 def _with_headers(send: Send, ours: Iterable[tuple[bytes, bytes]]) -> Send:
-    given = list(ours)
-    names = {name for name, _ in given} - {b"set-cookie"}
+    headers = list(ours)
+    names = {name for name, _ in headers} - {b"set-cookie"}
 
     async def dressed(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -195,7 +189,7 @@ def _with_headers(send: Send, ours: Iterable[tuple[bytes, bytes]]) -> Send:
                 for name, value in message.get("headers", [])
                 if name.lower() not in names and not name.lower().startswith(b"access-control-")
             ]
-            message = {**message, "headers": [*kept, *given]}
+            message = {**message, "headers": [*kept, *headers]}
         await send(message)
 
     return dressed

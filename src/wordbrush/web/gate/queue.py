@@ -11,28 +11,31 @@ if TYPE_CHECKING:
 
     from wordbrush.web.options import Limits
 
-__all__ = ["DEVICE", "device_jobs", "leave_queue", "limit_queue"]
+__all__ = ["DEVICE", "device_events", "leave_queue", "limit_queue"]
 
 DEVICE = "device"
 """The queue of all work that runs a network."""
 
 
 def limit_queue(page: gr.Blocks, limits: Limits) -> None:
-    """Refuse a job at once where too many run or wait: all together, or of one visitor.
+    """Bound what a page holds: its tabs, and the work that runs or waits, of all visitors together and of each one.
 
-    Gradio bounds what waits, for all visitors together; what this adds stands between it and the queue's own `push`.
+    Work beyond that is refused at once. Gradio bounds what waits, for all visitors together; what this adds stands
+    between it and the queue's own `push`.
 
     Args:
         page: whose queue.
-        limits: `queue` and `in_flight` of them.
+        limits: `queue`, `in_flight` and `visitors` of them.
     """
+    page.state_session_capacity = 4 * limits.visitors  # Gradio's own would be ten thousand
+    page.queue(default_concurrency_limit=16, api_open=False)
     queue = page._queue
     push = queue.push
 
     async def fair_push(body: Any, request: Any, username: Any) -> Any:
-        wanted = page.fns.get(body.fn_index)
-        if wanted is not None and wanted.concurrency_id == DEVICE:
-            present = device_jobs(page)
+        handler = page.fns.get(body.fn_index)
+        if handler is not None and handler.concurrency_id == DEVICE:
+            present = device_events(page)
             if len(present) >= limits.queue:
                 return False, f"Busy: {len(present)} jobs run or wait. Try again in a minute.", "queue_full"
             mine = sum(_owner(event.request) == _owner(request) for event in present)
@@ -44,7 +47,7 @@ def limit_queue(page: gr.Blocks, limits: Limits) -> None:
 
 
 async def leave_queue(page: gr.Blocks, tab: str) -> int:
-    """Take the waiting jobs of a tab out of the queue, as if they had ended with nothing to show.
+    """Take what a tab waits for out of the queue, as if it had ended with nothing to show.
 
     Args:
         page: whose queue.
@@ -65,9 +68,9 @@ async def leave_queue(page: gr.Blocks, tab: str) -> int:
     return left
 
 
-def device_jobs(page: gr.Blocks) -> list[Any]:
+def device_events(page: gr.Blocks) -> list[Any]:
     """Return the events of the page that run on the device or wait for it."""
-    running = [event for job in page._queue.active_jobs if job for event in job]
+    running = [event for batch in page._queue.active_jobs if batch for event in batch]
     waiting = [event for line in page._queue.event_queue_per_concurrency_id.values() for event in line.queue]
     return [event for event in (*running, *waiting) if event.concurrency_id == DEVICE]
 

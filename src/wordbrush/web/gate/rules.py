@@ -7,13 +7,13 @@ import binascii
 import contextlib
 import hashlib
 import hmac
-import ipaddress
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from wordbrush.web.gate.bodies import Refusal
+from wordbrush.web.options import is_loopback
 from wordbrush.web.state.keys import COOKIE
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from wordbrush.web.options import Options
 
-__all__ = ["Head", "Newcomers", "host_rule", "is_loopback", "login_rule", "names_of", "origin_rule"]
+__all__ = ["Head", "Newcomers", "host_rule", "login_rule", "names_of", "origin_rule"]
 
 
 class Head:
@@ -35,8 +35,8 @@ class Head:
 
     def header(self, name: str) -> str | None:
         """Return a header, or None where it is missing; given twice, it is joined and will match nothing."""
-        found = [value for key, value in self.scope["headers"] if key.lower() == name.encode()]
-        return ", ".join(value.decode("latin-1") for value in found) if found else None
+        values = [value for key, value in self.scope["headers"] if key.lower() == name.encode()]
+        return ", ".join(value.decode("latin-1") for value in values) if values else None
 
     @property
     def visitor_key(self) -> str | None:
@@ -50,12 +50,12 @@ class Head:
     @property
     def encrypted(self) -> bool:
         """Whether the browser spoke HTTPS, to us or to the proxy before us. Whoever lies spoils their own cookie."""
-        told = (self.header("x-forwarded-proto") or "").split(",")[0].strip()
-        return "https" in {self.scope.get("scheme"), told}
+        forwarded = (self.header("x-forwarded-proto") or "").split(",")[0].strip()
+        return "https" in {self.scope.get("scheme"), forwarded}
 
     @property
     def from_elsewhere(self) -> bool:
-        """Whether the browser says that a page of another origin head."""
+        """Whether the browser says that a page of another origin sent the request."""
         return self.header("sec-fetch-site") in {"cross-site", "same-site"}
 
 
@@ -97,9 +97,9 @@ def login_rule(head: Head, auth: tuple[str, str] | None) -> Refusal | None:
         return None
     kind, _, coded = (head.header("authorization") or "").partition(" ")
     with contextlib.suppress(ValueError, binascii.Error):
-        given = base64.b64decode(coded.strip(), validate=True)
+        answer = base64.b64decode(coded.strip(), validate=True)
         # Digests are of one length, so that the time tells nothing of the secret's.
-        pair = [hashlib.sha256(text).digest() for text in (given, ":".join(auth).encode())]
+        pair = [hashlib.sha256(text).digest() for text in (answer, ":".join(auth).encode())]
         if hmac.compare_digest(*pair) and kind.lower() == "basic":
             return None
     challenge = (b"www-authenticate", b'Basic realm="wordbrush", charset="UTF-8"')
@@ -132,15 +132,6 @@ def names_of(options: Options) -> frozenset[str] | None:
     if options.hosts:
         return frozenset(_name_of(name) for name in options.hosts)
     return frozenset({"localhost", "127.0.0.1", "[::1]", _name_of(options.host)}) if is_loopback(options.host) else None
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether an address to listen on is reached from this machine only."""
-    if host.lower() == "localhost":
-        return True
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    return False
 
 
 def _name_of(host: str) -> str:

@@ -15,13 +15,17 @@ from wordbrush.picture.picture import MAX_BYTES
 if TYPE_CHECKING:
     import gradio as gr
 
-__all__ = ["compare", "progress", "stage", "theme_css", "versions", "words"]
+__all__ = ["EMPTY_STAGE", "compare", "progress", "stage", "theme_css", "versions", "words"]
 
 _STAGE_PARTS = ("contour", "strokes", "board", "brush", "upload", "samples")
 
 _STAGE_SCRIPTS = (*(f"stage_{name}.js" for name in _STAGE_PARTS), "stage.js")
 
-_NO_STROKES = {"include": None, "exclude": None}
+EMPTY_STAGE: dict[str, Any] = {
+    "picture": None, "heat": None, "mask": None, "strokes": {"include": None, "exclude": None}, "strokes_key": 0,
+    "samples": [],
+}  # fmt: skip
+"""The value of a stage with nothing on it."""
 
 
 def _static(name: str) -> str:
@@ -63,9 +67,7 @@ def stage(*, value: dict[str, Any] | None = None, limit: int = MAX_BYTES, **kw: 
         A component with the events `stroke`; `opened` and `masked` {"id"} after an upload of a picture or a mask;
         `sample` {"index"}; `problem` {"message"}, which is shown in place, too.
     """
-    empty = {"picture": None, "heat": None, "mask": None, "strokes": _NO_STROKES, "strokes_key": 0}
-    rest: dict[str, Any] = {**empty, "samples": []}
-    return _component("stage", {**rest, **(value or {})}, _STAGE_SCRIPTS, limit=limit, **kw)
+    return _component("stage", {**EMPTY_STAGE, **(value or {})}, _STAGE_SCRIPTS, limit=limit, **kw)
 
 
 def versions(**kw: Any) -> gr.HTML:

@@ -6,7 +6,7 @@ from typing import Any, get_args, get_type_hints
 
 from wordbrush.settings import Settings
 
-__all__ = ["CONTROLS", "EDGES", "RULES"]
+__all__ = ["CONTROLS", "EDGES", "RULES", "TEXTS", "VARIATION"]
 
 CONTROLS = (
     "query", "reference", "negative", "model", "preset", "rule", "threshold", "grow", "feather", "fill_holes",
@@ -14,6 +14,9 @@ CONTROLS = (
     "check_inversion",
 )  # fmt: skip
 """Names of the controls, in the order in which handlers get their values."""
+
+TEXTS = {"query": "to", "reference": "from", "negative": "negative"}
+"""The controls that hold a text for the model, and what the page calls them."""
 
 RULES = {
     "fixed": ("Threshold", 0.0, 1.0, 0.01),
@@ -26,3 +29,6 @@ RULES = {
 
 EDGES: tuple[Any, ...] = get_args(get_type_hints(Settings)["edges"])
 """How the outline may run."""
+
+VARIATION = 0.6
+"""Where the control of eta stands at first: with 0 all seeds would paint the same picture on one mask."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,9 @@ from PIL import Image
 
 from wordbrush.picture.panel import heat_colours
 from wordbrush.region.mask import Mask
-from wordbrush.web.api.routes import picture_facts
-from wordbrush.web.state.pictures import Opened, Strokes, png
+from wordbrush.web.page.components import EMPTY_STAGE
+from wordbrush.web.state.pictures import Opened, Strokes
+from wordbrush.web.state.png import data_address, png_of, size_within
 from wordbrush.web.state.work import LABELS
 
 if TYPE_CHECKING:
@@ -27,38 +27,28 @@ if TYPE_CHECKING:
     from wordbrush.web.state.visitors import Visitor
 
 __all__ = [
-    "compare_view", "drawer", "empty_stage", "idle", "problem", "reused_line", "stage_view", "versions_view",
-    "words_view",
+    "NOTHING_PAINTED", "compare_view", "drawer", "empty_stage", "idle", "problem", "reused_line", "stage_view",
+    "versions_view", "words_view",
 ]  # fmt: skip
 
 HEAT_SIDE = 256
 MASK_SIDE = 768
 
-
-def _data_url(image: Image.Image) -> str:
-    return "data:image/png;base64," + base64.b64encode(png(image)).decode()
-
-
-def _mask_url(mask: Mask | None) -> str | None:
-    return None if mask is None else "data:image/png;base64," + base64.b64encode(mask.png_bytes()).decode()
-
-
-def _smaller(size: tuple[int, int], side: int) -> tuple[int, int]:
-    scale = min(1.0, side / max(size))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+NOTHING_PAINTED = "<p>Nothing was painted yet.</p>"
+"""The drawer at first."""
 
 
 def heat_picture(contrast: Contrast, fit: FitPlan) -> Image.Image:
     """Colour a contrast, at most 256 pixels a side; alpha is stronger where it is high."""
     laid = Mask.from_array(contrast.on_picture(fit))
-    share = laid.resize(_smaller(laid.size, HEAT_SIDE), "linear").values
+    share = laid.resize(size_within(laid.size, HEAT_SIDE), "linear").values
     alpha = np.rint((0.35 + 0.5 * share) * 255).astype(np.uint8)
     return Image.fromarray(np.dstack((heat_colours(share), alpha)))
 
 
 def mask_picture(mask: Mask) -> Image.Image:
     """Return a mask as alpha, at most 768 pixels a side."""
-    alpha = mask.resize(_smaller(mask.size, MASK_SIDE), "linear").to_image()
+    alpha = mask.resize(size_within(mask.size, MASK_SIDE), "linear").to_image()
     image = Image.new("L", alpha.size, 255)
     image.putalpha(alpha)
     return image
@@ -69,15 +59,7 @@ def empty_stage(samples: Sequence[Sample]) -> dict[str, Any]:
     shown = [
         {"index": i, "url": f"/wordbrush/sample/{i}", "from": s.reference, "to": s.query} for i, s in enumerate(samples)
     ]
-    strokes = {"include": None, "exclude": None}
-    return {
-        "picture": None,
-        "heat": None,
-        "mask": None,
-        "strokes": strokes,
-        "strokes_key": 0,
-        "samples": shown,
-    }
+    return {**EMPTY_STAGE, "samples": shown}
 
 
 def stage_view(
@@ -91,13 +73,14 @@ def stage_view(
         cut: the region, or None where there is none yet.
         strokes: take the place of those on the page.
     """
-    view = {**stage, "picture": picture_facts(opened), "heat": None, "mask": None}
+    view = {**stage, "picture": opened.facts(), "heat": None, "mask": None}
     if cut is not None and cut.contrast is not None:
-        view["heat"] = _data_url(heat_picture(cut.contrast, cut.fit))
+        view["heat"] = data_address(png_of(heat_picture(cut.contrast, cut.fit)))
     if cut is not None and cut.region is not None:
-        view["mask"] = _data_url(mask_picture(cut.region.pixels))
+        view["mask"] = data_address(png_of(mask_picture(cut.region.pixels)))
     if strokes is not None:
-        view["strokes"] = {"include": _mask_url(strokes.include), "exclude": _mask_url(strokes.exclude)}
+        masks = {"include": strokes.include, "exclude": strokes.exclude}
+        view["strokes"] = {name: mask and data_address(mask.png_bytes()) for name, mask in masks.items()}
         view["strokes_key"] = int(stage.get("strokes_key") or 0) + 1
     return view
 
@@ -114,7 +97,7 @@ def versions_view(visitor: Visitor, left: str | None, right: str | None, current
     cards = [
         {
             "id": version.id,
-            "title": f"{version.number}. {version.order.query}",
+            "title": f"{version.number}. {version.request.query}",
             "detail": _detail(version),
             "thumb": f"/wordbrush/thumb/{version.id}",
             "url": version_address(version),
@@ -133,7 +116,7 @@ def versions_view(visitor: Visitor, left: str | None, right: str | None, current
 
 
 def _detail(version: Version) -> str:
-    settings = version.order.settings
+    settings = version.request.settings
     return f"seed {version.seed} · ratio {settings.ratio:g} · region {version.report.mask_area:.1%}"
 
 
@@ -148,7 +131,7 @@ def compare_view(visitor: Visitor, left: str | None, right: str | None) -> dict[
 
 
 def _side(version: Version) -> dict[str, str]:
-    return {"url": version_address(version), "label": f"{version.number}. {version.order.query}"}
+    return {"url": version_address(version), "label": f"{version.number}. {version.request.query}"}
 
 
 def _input_side(visitor: Visitor, version: Version) -> dict[str, str] | None:
@@ -157,12 +140,12 @@ def _input_side(visitor: Visitor, version: Version) -> dict[str, str] | None:
     return {"url": f"/wordbrush/picture/{version.picture}", "label": f"input: {version.source_name}"}
 
 
-def words_view(found: dict[str, tuple[UnknownWord, ...]]) -> dict[str, Any]:
+def words_view(unknown: dict[str, tuple[UnknownWord, ...]]) -> dict[str, Any]:
     """Return the words the model does not know, by field."""
     return {
         "words": [
             {"field": field, "word": word.word, "near": list(word.near)}
-            for field, words in found.items()
+            for field, words in unknown.items()
             for word in words
         ]
     }

@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from wordbrush.editor import Editor
 from wordbrush.errors import ModelError
 
 if TYPE_CHECKING:
-    from wordbrush.editor import Editor
     from wordbrush.web.options import Options
 
 __all__ = ["Models"]
@@ -55,8 +55,6 @@ class Models:
         return {"model": name, "revision": revision, "device": self._options.device, "dtype": self._options.dtype}
 
     def _load(self, name: str) -> Editor:
-        from wordbrush.editor import Editor
-
         options = self._options
         return Editor.from_pretrained(
             name, local_files_only=not options.allow_download, device=options.device, dtype=options.dtype

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import dataclasses
 import threading
 from collections import OrderedDict
@@ -21,6 +20,8 @@ from wordbrush.record.provenance import Provenance, read_provenance
 from wordbrush.region.mask import Mask
 from wordbrush.region.region import Region, found_mask, region_of
 from wordbrush.web.state.keys import new_key
+from wordbrush.web.state.png import DATA_ADDRESS, png_of, size_within
+from wordbrush.web.state.request import MASKS
 
 if TYPE_CHECKING:
     from wordbrush.editor import Editor
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from wordbrush.session import Session
     from wordbrush.settings import Settings
     from wordbrush.web.options import Limits
-    from wordbrush.web.state.requests import Order
+    from wordbrush.web.state.request import PageRequest
 
 __all__ = ["Cut", "Opened", "Strokes", "clean_name"]
 
@@ -38,8 +39,6 @@ PROXY_SIDE = 1024
 
 SESSIONS = 6
 """Most sessions of one picture: by model and working size, with the copies for the eye."""
-
-_DATA_URL = "data:image/png;base64,"
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,17 +55,17 @@ class Strokes:
         Raises:
             MaskError: not such a thing.
         """
-        parts = {name: (value or {}).get(name) for name in ("include", "exclude")}
-        return cls(**{name: None if text is None else _mask_of(text) for name, text in parts.items()})
+        addresses = {name: (value or {}).get(name) for name in ("include", "exclude")}
+        return cls(**{name: None if text is None else _mask_at(text) for name, text in addresses.items()})
 
     @classmethod
     def of_record(cls, record: Provenance) -> tuple[Strokes, Mask | None]:
-        """Return the strokes and the given mask that a record carries; those too large to be carried are left out.
+        """Return the strokes and the own mask of a record; a mask that was too large to be recorded is left out.
 
         Raises:
             MaskError: the record holds something that is not a mask.
         """
-        masks = {name: _recorded(record.mask.get(f"given_{name}")) for name in ("include", "exclude", "mask")}
+        masks = {name: _recorded_mask(record.mask.get(f"given_{name}")) for name in MASKS}
         return cls(masks["include"], masks["exclude"]), masks["mask"]
 
 
@@ -99,16 +98,16 @@ class Opened:
         picture: as it was read.
         data: the file's bytes, to open it again.
         id: unguessable.
-        given: a mask from a file, in place of one found.
-        last: the order it was last cut by, and `strokes` those of then.
+        own_mask: a mask from a file, in place of one found.
+        last: the request it was last cut for, and `strokes` those of then.
         lock: held while sessions are made.
     """
 
     picture: Picture
     data: bytes = field(repr=False)
     id: str = field(default_factory=new_key)
-    given: Mask | None = None
-    last: Order | None = None
+    own_mask: Mask | None = None
+    last: PageRequest | None = None
     strokes: Strokes = field(default_factory=Strokes)
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _sessions: OrderedDict[tuple[str, int | None, bool], Session] = field(default_factory=OrderedDict, repr=False)
@@ -137,6 +136,12 @@ class Opened:
         caches = sum(session.memory.held for session in sessions.values())
         return pixels + len(self.data) + len(self._display or b"") + caches
 
+    def facts(self) -> dict[str, Any]:
+        """Return what the page needs to know of it."""
+        width, height = self.picture.size
+        address = f"/wordbrush/picture/{self.id}"
+        return {"id": self.id, "url": address, "name": self.name, "width": width, "height": height}
+
     def record(self) -> Provenance | None:
         """Return the record in the file if this program made it, else None."""
         try:
@@ -148,10 +153,10 @@ class Opened:
         """Return the session of this picture with a model, the same one each time."""
         with self.lock:
             key = (model, resolution, False)
-            found = self._sessions.get(key)
-            if found is None:
-                found = editor.open(self.picture, resolution=resolution, memory_limit=limits.session_bytes)
-            return self._kept(key, found)
+            session = self._sessions.get(key)
+            if session is None:
+                session = editor.open(self.picture, resolution=resolution, memory_limit=limits.session_bytes)
+            return self._kept(key, session)
 
     def _kept(self, key: tuple[str, int | None, bool], session: Session) -> Session:
         """Keep a session as the one used last; beyond a few the one used longest ago goes."""
@@ -161,49 +166,50 @@ class Opened:
             self._sessions.popitem(last=False)
         return session
 
-    def given_for(self, settings: Settings) -> Mask | None:
+    def own_mask_for(self, settings: Settings) -> Mask | None:
         """Return the mask from a file as the settings want it: `invert` turns it, too, as the page has one control."""
-        return None if self.given is None else ~self.given if settings.invert else self.given
+        return None if self.own_mask is None else ~self.own_mask if settings.invert else self.own_mask
 
-    def cut(self, editor: Editor, order: Order, strokes: Strokes, limits: Limits, *, exact: bool) -> Cut:
+    def cut(self, editor: Editor, request: PageRequest, strokes: Strokes, limits: Limits, *, exact: bool) -> Cut:
         """Cut the region from what is known; no network runs.
 
         Args:
-            editor: of the order's model.
-            order: texts and switches.
+            editor: of the request's model.
+            request: texts and switches.
             strokes: by hand.
             limits: for the session's caches.
             exact: at the picture's own size; else on a copy of at most 1,024 pixels a side, for the eye.
         """
-        settings = order.settings
-        self.last, self.strokes = order, strokes
-        session = self.session(editor, order.model, settings.resolution, limits)
+        settings = request.settings
+        self.last, self.strokes = request, strokes
+        session = self.session(editor, request.model, settings.resolution, limits)
         contrast = None
-        if order.query and self.given is None:
-            contrast = session.known_contrast(order.query, order.reference, seed=order.contrast_seed, settings=settings)
-        shown = session if exact else self._proxy(session, editor, order.model, settings)
-        given = self.given_for(settings)
-        if contrast is None and given is None and strokes.include is None:
+        if request.query and self.own_mask is None:
+            contrast = session.known_contrast(
+                request.query, request.reference, seed=request.contrast_seed, settings=settings
+            )
+        shown = session if exact else self._proxy(session, editor, request.model, settings)
+        mask = self.own_mask_for(settings)
+        if contrast is None and mask is None and strokes.include is None:
             return Cut(None, None, shown.fit)
         found = None if contrast is None else found_mask(shown.frame, contrast, settings)
-        region = region_of(shown.frame, found, settings, mask=given, include=strokes.include, exclude=strokes.exclude)
+        region = region_of(shown.frame, found, settings, mask=mask, include=strokes.include, exclude=strokes.exclude)
         return Cut(contrast, region, shown.fit)
 
     def _proxy(self, session: Session, editor: Editor, model: str, settings: Settings) -> Session:
-        width, height = self.picture.size
-        scale = PROXY_SIDE / max(width, height)
-        if scale >= 1:
+        """Return a session of a small copy of the picture; of a small picture, the session itself."""
+        size = size_within(self.picture.size, PROXY_SIDE)
+        if size == self.picture.size:
             return session
         with self.lock:
             key = (model, settings.resolution, True)
-            found = self._sessions.get(key)
-            if found is None:
-                size = (max(1, round(width * scale)), max(1, round(height * scale)))
+            proxy = self._sessions.get(key)
+            if proxy is None:
                 small = Image.fromarray(self.picture.srgb).resize(size, Image.Resampling.BOX)
                 proxy = editor.open(small, resolution=settings.resolution, memory_limit=16 << 20)
                 # Rounding its sides can move a slim picture to another grid; then the picture itself is cut.
-                found = proxy if proxy.latent_size == session.latent_size else session
-            return self._kept(key, found)
+                proxy = proxy if proxy.latent_size == session.latent_size else session
+            return self._kept(key, proxy)
 
     def display(self) -> bytes:
         """Return a PNG to look at, longest side at most 1,600 pixels."""
@@ -213,17 +219,8 @@ class Opened:
                 pixels = np.dstack((pixels, self.picture.alpha))
             image = Image.fromarray(pixels)
             image.thumbnail((1600, 1600), Image.Resampling.BOX)
-            self._display = png(image)
+            self._display = png_of(image)
         return self._display
-
-
-def png(image: Image.Image) -> bytes:
-    """Return the image as PNG, quickly."""
-    import io
-
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=3)
-    return buffer.getvalue()
 
 
 def clean_name(name: str) -> str:
@@ -233,21 +230,21 @@ def clean_name(name: str) -> str:
     return kept[-200:] or "picture.png"
 
 
-def _mask_of(text: Any) -> Mask:
-    if not isinstance(text, str) or not text.startswith(_DATA_URL):
+def _mask_at(address: Any) -> Mask:
+    if not isinstance(address, str) or not address.startswith(DATA_ADDRESS):
         raise MaskError("the strokes are not PNG data")
-    return _decoded(text.removeprefix(_DATA_URL))
+    return _mask_of(address.removeprefix(DATA_ADDRESS))
 
 
-def _recorded(entry: Any) -> Mask | None:
+def _recorded_mask(entry: Any) -> Mask | None:
     if not isinstance(entry, dict) or not isinstance(entry.get("png"), str):
         return None
-    return _decoded(entry["png"])
+    return _mask_of(entry["png"])
 
 
-def _decoded(text: str) -> Mask:
+def _mask_of(png: str) -> Mask:
     try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
+        data = base64.b64decode(png, validate=True)
+    except ValueError as error:
         raise MaskError("the mask is not base64") from error
     return Mask.open(data).rounded()

@@ -7,21 +7,22 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from PIL import Image
 
-from wordbrush.notation import edit_command, shell
 from wordbrush.record.provenance import encode_image
 from wordbrush.web.state.keys import new_key
-from wordbrush.web.state.pictures import Strokes, png
+from wordbrush.web.state.png import png_of
+from wordbrush.web.state.request import MASKS, command_of
 
 if TYPE_CHECKING:
     from wordbrush.region.mask import Mask
     from wordbrush.report import Report
+    from wordbrush.request import EditRequest
     from wordbrush.result import EditResult
-    from wordbrush.web.state.pictures import Opened
-    from wordbrush.web.state.requests import Order
+    from wordbrush.web.state.pictures import Opened, Strokes
+    from wordbrush.web.state.request import PageRequest
 
 __all__ = ["Version", "zip_of"]
 
@@ -38,10 +39,10 @@ class Version:
         name: file name for a download.
         number: counts a visitor's versions from 1.
         seed: its own.
-        order: what was asked for, with all its seeds.
+        request: what was asked for, with all its seeds.
         source: the picture's file, and `source_name` its name; shared between versions of one picture.
         picture: id of the opened picture.
-        strokes: by hand, and `given` the mask that was used in place of one found.
+        strokes: by hand, and `own_mask` the mask that was used in place of one found.
         mask: PNG of the region, white = edited.
         report: what it cost.
         command: the command that makes the very same bytes.
@@ -53,12 +54,12 @@ class Version:
     name: str
     number: int
     seed: int
-    order: Order
+    request: PageRequest
     source: bytes = field(repr=False)
     source_name: str
     picture: str
     strokes: Strokes
-    given: Mask | None
+    own_mask: Mask | None
     mask: bytes = field(repr=False)
     report: Report
     command: str
@@ -68,47 +69,43 @@ class Version:
     def of(
         cls,
         result: EditResult,
+        edit: EditRequest,
         opened: Opened,
-        order: Order,
+        request: PageRequest,
         strokes: Strokes,
         number: int,
-        seed: int,
         model: Mapping[str, Any],
     ) -> Version:
-        """Keep a result; `model` is what its command says of the model, see `Models.flags`."""
+        """Keep a result.
+
+        Args:
+            result: it.
+            edit: what it is the result of, for one seed.
+            opened: the picture.
+            request: what was asked for, for all seeds.
+            strokes: by hand.
+            number: see `Version`.
+            model: what its command says of the model, see `Models.flags`.
+        """
         name = f"{PurePosixPath(opened.name).stem}-{number}.png"
-        given = opened.given_for(order.settings)
         small = result.image.convert("RGB")
         small.thumbnail((THUMB, THUMB), Image.Resampling.BOX)
-        words = edit_command(
-            picture=opened.name,
-            query=order.query,
-            reference=order.reference,
-            negative=order.negative,
-            seed=seed,
-            preset=order.preset,
-            settings=order.settings_for(seed),
-            **model,
-            output=name,
-            mask=None if given is None else "mask.png",
-            include=None if strokes.include is None else "include.png",
-            exclude=None if strokes.exclude is None else "exclude.png",
-        )
+        mask_names = {mask: f"{mask}.png" for mask in MASKS if getattr(edit, mask) is not None}
         return cls(
             png=encode_image(result.image, ".png", result.provenance),
-            thumb=png(small),
+            thumb=png_of(small),
             name=name,
             number=number,
-            seed=seed,
-            order=order,
+            seed=edit.seed,
+            request=request,
             source=opened.data,
             source_name=opened.name,
             picture=opened.id,
             strokes=strokes,
-            given=given,
-            mask=png(result.mask.to_image()),
+            own_mask=cast("Mask | None", edit.mask),
+            mask=png_of(result.mask.to_image()),
             report=result.report,
-            command=shell(words),
+            command=command_of(edit, preset=request.preset, model=model, output=name, masks=mask_names),
         )
 
     @property
@@ -118,8 +115,8 @@ class Version:
 
     def masks(self) -> dict[str, bytes]:
         """Return the files that the command names besides the picture: name to PNG bytes."""
-        files = {"mask.png": self.given, "include.png": self.strokes.include, "exclude.png": self.strokes.exclude}
-        return {name: png(mask.to_image()) for name, mask in files.items() if mask is not None}
+        files = {"mask.png": self.own_mask, "include.png": self.strokes.include, "exclude.png": self.strokes.exclude}
+        return {name: png_of(mask.to_image()) for name, mask in files.items() if mask is not None}
 
 
 def zip_of(versions: Iterable[Version]) -> bytes:

@@ -27,7 +27,7 @@ class Visitor:
         limits: how much it may have.
         pictures: open pictures by id, the one used last at the end.
         versions: what was painted, by id, oldest first.
-        running: for each running or waiting job the event that stops it, and its tab.
+        running: the event that stops each piece of work that runs or waits, and its tab.
         made: how many versions were ever made, also those that are gone.
         seen: when it was last here, on the registry's clock.
         lock: held while any of these change.
@@ -57,6 +57,12 @@ class Visitor:
             self.pictures.move_to_end(id_)
             return self.pictures[id_]
 
+    def next_number(self) -> int:
+        """Count one more version."""
+        with self.lock:
+            self.made += 1
+            return self.made
+
     def keep(self, version: Version) -> None:
         """Keep a version; beyond the limits the oldest go."""
         with self.lock:
@@ -73,11 +79,11 @@ class Visitor:
 
     @property
     def busy(self) -> bool:
-        """Whether a job of this visitor runs or waits for the device."""
+        """Whether work of this visitor runs or waits for the device."""
         return bool(self.running)
 
     def stop(self, tab: str | None = None) -> None:
-        """Ask the jobs of one tab, or of all, to stop at their next step."""
+        """Ask the work of one tab, or of all, to stop at its next step."""
         with self.lock:
             for event, name in self.running.items():
                 if tab in {None, name}:
@@ -91,18 +97,18 @@ class Visitor:
 
 @dataclass(frozen=True)
 class TabStops:
-    """Where the jobs of one tab keep the events that stop them; see `jobs.Stops`."""
+    """Where the work of one tab keeps the events that stop it; one of `work.Stops`."""
 
     visitor: Visitor
     tab: str
 
     def add(self, event: threading.Event) -> None:
-        """Keep the event of a job that begins."""
+        """Keep the event of work that begins."""
         with self.visitor.lock:
             self.visitor.running[event] = self.tab
 
     def discard(self, event: threading.Event) -> None:
-        """Forget the event of a job that ended."""
+        """Forget the event of work that ended."""
         with self.visitor.lock:
             self.visitor.running.pop(event, None)
 
@@ -148,7 +154,7 @@ class Visitors:
     def trim(self) -> None:
         """Drop visitors, the one idle longest first, until all together hold no more than `limits.total_bytes`.
 
-        Whoever has a job is kept, and so is who came last.
+        Whoever has work on the device is kept, and so is who came last.
         """
         with self._lock:
             held = {key: visitor.held() for key, visitor in self._visitors.items()}

@@ -1,9 +1,8 @@
-"""Jobs: work that runs networks, in the device's one thread, told of step by step and stopped between two steps."""
+"""Work: what runs networks, in the device's one thread, told of step by step and stopped between two steps."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -11,14 +10,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from wordbrush.errors import Cancelled
-from wordbrush.web.state.pictures import png
+from wordbrush.web.state.png import data_address, png_of
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from wordbrush.engine.events import Event
 
-__all__ = ["Done", "Job", "Stops", "run_job"]
+__all__ = ["LABELS", "Done", "Stops", "Work", "run_work"]
 
 T = TypeVar("T")
 
@@ -35,24 +34,24 @@ PREVIEW_SHARE = 8
 
 
 class Stops(Protocol):
-    """Where the events that stop running and waiting jobs are kept; a set of them is one."""
+    """Where the events that stop running and waiting work are kept; a set of them is one."""
 
     def add(self, event: threading.Event, /) -> None:
-        """Keep the event of a job that begins."""
+        """Keep the event of work that begins."""
 
     def discard(self, event: threading.Event, /) -> None:
-        """Forget the event of a job that ended."""
+        """Forget the event of work that ended."""
 
 
 @dataclass(frozen=True)
 class Done(Generic[T]):
-    """The last thing `run_job` yields: what the work returned."""
+    """The last thing `run_work` yields: what the work returned."""
 
     value: T
 
 
 @dataclass(eq=False)
-class Job:
+class Work:
     """What running work tells: a title, how far each stage is, and a look at the picture that grows.
 
     Attributes:
@@ -96,7 +95,7 @@ class Job:
             begin = time.monotonic()
             image = event.preview()
             image.thumbnail((256, 256))
-            self.preview = "data:image/png;base64," + base64.b64encode(png(image)).decode()
+            self.preview = data_address(png_of(image))
             end = time.monotonic()
             self._due = end + PREVIEW_SHARE * (end - begin)
         self.tell()
@@ -107,52 +106,52 @@ class Job:
         self.put({"title": self.title, "stages": stages, "preview": self.preview, "note": "", "state": "running"})
 
 
-async def run_job(
-    device: Executor, work: Callable[[Job], T], stops: Stops, *, previews: bool = True
+async def run_work(
+    device: Executor, function: Callable[[Work], T], stops: Stops, *, previews: bool = True
 ) -> AsyncGenerator[dict[str, Any] | Done[T], None]:
-    """Run work in the device's thread; yields its newest state now and then, and last what it returned.
+    """Run a function in the device's thread; yields its newest state now and then, and last what it returned.
 
     Closing the iterator stops the work at its next step.
 
     Args:
         device: runs one thing at a time.
-        work: takes the job.
+        function: takes the work, which it tells its states and asks whether to stop.
         stops: where the event that stops it is kept while the work is on.
-        previews: see `Job`.
+        previews: see `Work`.
 
     Raises:
-        WordbrushError: whatever the work raised; `Cancelled` where it was stopped.
+        WordbrushError: whatever the function raised; `Cancelled` where it was stopped.
     """
     loop, updates = asyncio.get_running_loop(), asyncio.Queue[dict[str, Any] | None]()
 
     def put(state: dict[str, Any] | None) -> None:
         loop.call_soon_threadsafe(updates.put_nowait, state)
 
-    job = Job(put, previews=previews)
+    work = Work(put, previews=previews)
 
-    def task() -> T:
+    def run() -> T:
         try:
-            job.check()
-            return work(job)
+            work.check()
+            return function(work)
         finally:
             put(None)
 
-    stops.add(job.stop)
-    future = loop.run_in_executor(device, task)
-    future.add_done_callback(lambda _: stops.discard(job.stop))
+    stops.add(work.stop)
+    future = loop.run_in_executor(device, run)
+    future.add_done_callback(lambda _: stops.discard(work.stop))
     try:
         ended = False
         while not ended:
-            told = [await updates.get()]
+            news = [await updates.get()]
             while not updates.empty():
-                told.append(updates.get_nowait())
-            ended = told[-1] is None  # nothing comes after it
-            states = [state for state in told if state is not None]
+                news.append(updates.get_nowait())
+            ended = news[-1] is None  # nothing comes after it
+            states = [state for state in news if state is not None]
             if states:
                 yield states[-1]
             if not ended:
                 await asyncio.sleep(0.05)
         yield Done(await future)
     finally:
-        job.stop.set()
+        work.stop.set()
         future.cancel()

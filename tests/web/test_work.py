@@ -1,4 +1,4 @@
-"""Jobs: told of step by step, stopped between two steps, and never waited for in vain."""
+"""Work: told of step by step, stopped between two steps, and never waited for in vain."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from wordbrush.errors import Cancelled, SettingsError
-from wordbrush.web.state.work import Done, Job, run_job
+from wordbrush.web.state.work import Done, Work, run_work
 
 
 @pytest.fixture
@@ -21,9 +21,9 @@ def device() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def all_of(device: ThreadPoolExecutor, work: Callable[[Job], Any], stops: set[threading.Event]) -> list[Any]:
+def all_of(device: ThreadPoolExecutor, function: Callable[[Work], Any], stops: set[threading.Event]) -> list[Any]:
     async def gather() -> list[Any]:
-        return [state async for state in run_job(device, work, stops)]
+        return [state async for state in run_work(device, function, stops)]
 
     async def bounded() -> list[Any]:
         return await asyncio.wait_for(gather(), 20)
@@ -47,16 +47,16 @@ class Late(ThreadPoolExecutor):
 def test_work_that_ends_right_after_telling_is_not_waited_for_in_vain(pause: float) -> None:
     """The end may arrive together with the last state, and before the future is done."""
 
-    def work(job: Job) -> int:
-        job.start("first")
+    def tell(work: Work) -> int:
+        work.start("first")
         time.sleep(pause)
-        job.start("last")
+        work.start("last")
         return 7
 
     with Late(1) as device:
         for _ in range(5):
             stops: set[threading.Event] = set()
-            *states, done = all_of(device, work, stops)
+            *states, done = all_of(device, tell, stops)
             assert isinstance(done, Done)
             assert done.value == 7
             assert states[-1]["title"] == "last"
@@ -64,20 +64,20 @@ def test_work_that_ends_right_after_telling_is_not_waited_for_in_vain(pause: flo
 
 
 def test_what_work_raises_is_raised(device: ThreadPoolExecutor) -> None:
-    def work(job: Job) -> None:
+    def tell(work: Work) -> None:
         raise SettingsError("no")
 
     with pytest.raises(SettingsError, match="no"):
-        all_of(device, work, set())
+        all_of(device, tell, set())
 
 
-def test_a_stopped_job_that_waits_never_begins(device: ThreadPoolExecutor) -> None:
-    begun = []
+def test_stopped_work_that_waits_never_begins(device: ThreadPoolExecutor) -> None:
+    begun: list[Work] = []
 
     async def scene() -> None:
         hold, stops = threading.Event(), set[threading.Event]()
         device.submit(hold.wait, 20)
-        states = run_job(device, lambda job: begun.append(job), stops)
+        states = run_work(device, begun.append, stops)
         waiting = asyncio.ensure_future(anext(states))
         await asyncio.sleep(0.1)
         for stop in stops:
@@ -93,14 +93,14 @@ def test_a_stopped_job_that_waits_never_begins(device: ThreadPoolExecutor) -> No
 def test_closing_stops_the_work_at_its_next_step(device: ThreadPoolExecutor) -> None:
     steps = []
 
-    def work(job: Job) -> None:
+    def tell(work: Work) -> None:
         for step in range(1000):
-            job.start(str(step))
+            work.start(str(step))
             steps.append(step)
             time.sleep(0.01)
 
     async def scene() -> None:
-        states = run_job(device, work, set())
+        states = run_work(device, tell, set())
         await asyncio.wait_for(anext(states), 20)
         await states.aclose()
 

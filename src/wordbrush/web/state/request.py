@@ -1,43 +1,38 @@
-"""Orders: what the controls of the page say, as settings of an edit; and back, to show a preset or a record.
+"""Requests of the page: what its controls say as one edit a seed; and back, to show a preset or a record.
 
-A control that stands where its preset puts it sets no switch, so an order is as short as the command that repeats it.
+A control that stands where its preset puts it sets no switch, so a request is as short as the command that repeats it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import shlex
-import types
-import typing
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import SettingsError
-from wordbrush.notation import parse_one_seed, parse_seeds
+from wordbrush.notation import edit_command, parse_one_seed, parse_seeds, shell
 from wordbrush.region.threshold import DEFAULT_VALUES
+from wordbrush.request import EditRequest
 from wordbrush.settings import DEFAULT_PRESET, PRESETS, Settings
+from wordbrush.web.state.flags import SWITCHES, flags_of, parse_flags
 
 if TYPE_CHECKING:
+    from wordbrush.picture.picture import Picture
     from wordbrush.record.provenance import Provenance
+    from wordbrush.region.mask import Mask
     from wordbrush.web.options import Limits
 
-__all__ = ["SWITCHES", "VARIATION", "Order", "check_limits", "flags_of", "parse_flags", "shown"]
+__all__ = ["MASKS", "PageRequest", "check_limits", "command_of", "values_of_preset"]
 
-SWITCHES = (
-    "rule", "threshold", "grow", "feather", "fill_holes", "drop_specks", "edges", "invert", "ratio", "guidance",
-    "steps", "eta",
-)  # fmt: skip
-"""The switches that have a control of their own; the others are written as flags."""
-
-VARIATION = 0.6
-"""Where the control of eta stands at first: with 0 all seeds would paint the same picture on one mask."""
+MASKS = ("mask", "include", "exclude")
+"""The masks that a request may carry."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
-    """What a visitor asks for.
+class PageRequest:
+    """What a visitor asks for: one edit for each seed.
 
     Attributes:
         query: what the picture should show.
@@ -62,7 +57,7 @@ class Order:
     check_inversion: bool = False
 
     @classmethod
-    def of(cls, values: Mapping[str, Any], guidance: float, limits: Limits) -> Order:
+    def of(cls, values: Mapping[str, Any], guidance: float, limits: Limits) -> PageRequest:
         """Read the controls.
 
         Args:
@@ -75,30 +70,27 @@ class Order:
             SettingsError: a value is out of range; the message says which.
         """
         preset = values["preset"] or DEFAULT_PRESET
-        more = parse_flags(values["flags"] or "")
-        at_rest = shown(preset, guidance, rule=values["rule"])
-        own = {name: _plain(values[name]) for name in SWITCHES}
-        switches = more | {name: value for name, value in own.items() if value != at_rest[name]}
+        flags = parse_flags(values["flags"] or "")
+        at_rest = values_of_preset(preset, guidance, rule=values["rule"])
+        controls = {name: _plain(values[name]) for name in SWITCHES}
         seeds = parse_seeds(str(values["seeds"] or "0"))
         if len(seeds) > limits.seeds:
             raise SettingsError(f"{len(seeds)} seeds at once; at most {limits.seeds} here")
-        order = cls(
-            query=(values["query"] or "").strip(),
-            reference=(values["reference"] or "").strip(),
-            negative=(values["negative"] or "").strip(),
+        request = cls(
+            **{name: (values[name] or "").strip() for name in ("query", "reference", "negative")},
             model=values["model"],
             preset=preset,
-            switches=switches,
+            switches=flags | {name: value for name, value in controls.items() if value != at_rest[name]},
             seeds=seeds,
             contrast_seed=parse_one_seed(str(_plain(values["contrast_seed"] or 0))),
             check_inversion=bool(values["check_inversion"]),
         )
-        check_limits(order.settings, limits)
-        return order
+        check_limits(request.settings, limits)
+        return request
 
     @classmethod
-    def of_record(cls, record: Provenance, models: Sequence[str], resolution_of: Callable[[str], int]) -> Order:
-        """Return the order that a record tells of.
+    def of_record(cls, record: Provenance, models: Sequence[str], resolution_of: Callable[[str], int]) -> PageRequest:
+        """Return the request that a record tells of.
 
         Args:
             record: found in a picture file.
@@ -114,7 +106,7 @@ class Order:
             settings = Settings(**record.settings)
         except TypeError as error:
             raise SettingsError(f"the record in this file has settings that are not known here: {error}") from error
-        found_with = record.seed if settings.contrast_seed is None else settings.contrast_seed
+        contrast_seed = settings.seed_of_contrast(record.seed)
         if settings.resolution == resolution_of(model):
             settings = settings.changed(resolution=None)
         settings, plain = settings.changed(contrast_seed=None), Settings.from_preset(preset)
@@ -127,19 +119,16 @@ class Order:
             preset=preset,
             switches={n: getattr(settings, n) for n in names if getattr(settings, n) != getattr(plain, n)},
             seeds=(record.seed,),
-            contrast_seed=found_with,
+            contrast_seed=contrast_seed,
         )
 
     def controls(self, guidance: float) -> dict[str, Any]:
-        """Return where the controls stand for this order, by the names `of` takes."""
-        values = shown(self.preset, guidance, rule=self.switches.get("rule"))
+        """Return where the controls stand for this request, by the names `of` takes."""
+        values = values_of_preset(self.preset, guidance, rule=self.switches.get("rule"))
         values |= {n: v for n, v in self.switches.items() if n in SWITCHES and v is not None}
-        texts = {"query": self.query, "reference": self.reference, "negative": self.negative}
         return {
-            **texts,
             **values,
-            "model": self.model,
-            "preset": self.preset,
+            **{name: getattr(self, name) for name in ("query", "reference", "negative", "model", "preset")},
             "seeds": ",".join(str(seed) for seed in self.seeds),
             "contrast_seed": str(self.contrast_seed),
             "flags": flags_of(self.preset, self.settings),
@@ -164,15 +153,35 @@ class Order:
         """Return all switches for painting with one seed on the region that was found with `contrast_seed`."""
         return self.settings.changed(contrast_seed=None if seed == self.contrast_seed else self.contrast_seed)
 
-    def check(self, *, mask_given: bool = False) -> None:
+    def edits(self, picture: Picture, **masks: Mask | None) -> Iterator[EditRequest]:
+        """Yield one edit of a picture for each seed; the reconstruction error, if asked for, is measured in the first.
+
+        Args:
+            picture: it.
+            masks: by the names of `MASKS`.
+        """
+        for seed in self.seeds:
+            yield EditRequest(
+                picture=picture,
+                query=self.query,
+                reference=self.reference,
+                negative=self.negative,
+                seed=seed,
+                settings=self.settings_for(seed),
+                check_inversion=self.check_inversion and seed == self.seeds[0],
+                **masks,
+            )
+
+    def check(self, *, own_mask: bool = False) -> None:
         """Refuse what cannot be carried out.
 
         Raises:
-            SettingsError: no query, equal texts, or several seeds that would paint one and the same picture.
+            SettingsError: no query, equal texts (but for an own mask), or several seeds that would paint one and the
+                same picture.
         """
         if not self.query:
             raise SettingsError("write what the picture should show")
-        if self.query == self.reference and not mask_given:
+        if self.query == self.reference and not own_mask:
             raise SettingsError("both texts are the same, so there is no region they disagree about")
         if len(self.seeds) > 1 and self.settings.eta == 0:
             raise SettingsError("with variation 0 every seed paints the same picture: raise it, or give one seed")
@@ -190,7 +199,7 @@ def check_limits(settings: Settings, limits: Limits) -> None:
         raise SettingsError(f"resolution {settings.resolution}; at most {limits.resolution} here")
 
 
-def shown(preset: str, guidance: float, rule: str | None = None) -> dict[str, Any]:
+def values_of_preset(preset: str, guidance: float, rule: str | None = None) -> dict[str, Any]:
     """Return where a preset puts the controls of `SWITCHES`.
 
     Args:
@@ -201,12 +210,9 @@ def shown(preset: str, guidance: float, rule: str | None = None) -> dict[str, An
     Raises:
         SettingsError: unknown preset or rule.
     """
-    if preset not in PRESETS:
-        raise SettingsError(f"unknown preset {preset!r}: known are {', '.join(PRESETS)}")
     plain = Settings.from_preset(preset)
     settings = plain if rule in {None, plain.rule} else Settings.from_preset(preset, rule=rule)
-    values = {name: getattr(settings, name) for name in SWITCHES}
-    values["rule"] = plain.rule
+    values = {name: getattr(settings, name) for name in SWITCHES} | {"rule": plain.rule}
     if values["threshold"] is None:
         values["threshold"] = DEFAULT_VALUES[settings.rule]
     if values["guidance"] is None:
@@ -219,69 +225,28 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def parse_flags(text: str, elsewhere: Collection[str] = (*SWITCHES, "contrast_seed")) -> dict[str, Any]:
-    """Read further switches as they stand on the command line: `--maps 4 --solver dpm2m --antithetic`.
+def command_of(
+    request: EditRequest, *, preset: str, model: Mapping[str, Any], output: str, masks: Mapping[str, str]
+) -> str:
+    """Return the command that makes the very same file as an edit, as one line for a shell.
 
     Args:
-        text: the words.
-        elsewhere: switches that are refused because they have a control of their own.
-
-    Raises:
-        SettingsError: an unknown flag, one that has a control of its own, or a value that cannot be read.
+        request: the edit, of an opened picture and with settings.
+        preset: set of switches it started from.
+        model: what a command says of the model, see `Models.flags`.
+        output: name of the file.
+        masks: names of the mask files, by `MASKS`, where there are any.
     """
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise SettingsError(f"further switches: {error}") from error
-    switches: dict[str, Any] = {}
-    while words:
-        name, equals, value = words.pop(0).partition("=")
-        key, kind = _named(name, elsewhere)
-        if kind is bool:
-            switches[key] = not name.startswith("--no-")
-        else:
-            if not equals and not words:
-                raise SettingsError(f"further switches: {name} needs a value")
-            switches[key] = _read(name, value if equals else words.pop(0), kind)
-    return switches
-
-
-def _named(name: str, elsewhere: Collection[str]) -> tuple[str, Any]:
-    kinds = {item.name: _kind(item.name) for item in dataclasses.fields(Settings)}
-    key = name.removeprefix("--").replace("-", "_")
-    if kinds.get(key.removeprefix("no_")) is bool:
-        key = key.removeprefix("no_")
-    if not name.startswith("--") or key not in kinds:
-        raise SettingsError(f"further switches: {name[:40]!r} is not one; `wordbrush edit --help` lists them")
-    if key in elsewhere:
-        raise SettingsError(f"further switches: {name} has a control of its own on this page")
-    return key, kinds[key]
-
-
-def _kind(name: str) -> Any:
-    hint = typing.get_type_hints(Settings)[name]
-    if isinstance(hint, types.UnionType):
-        hint = next(part for part in typing.get_args(hint) if part is not type(None))
-    return str if typing.get_origin(hint) is Literal else hint
-
-
-def _read(name: str, text: str, kind: Any) -> Any:
-    try:
-        return kind(text)
-    except ValueError as error:
-        raise SettingsError(f"further switches: {name} {text[:40]!r} is not a number") from error
-
-
-def flags_of(preset: str, settings: Settings) -> str:
-    """Return the switches without a control of their own that differ from the preset, as `parse_flags` reads them."""
-    plain, words = Settings.from_preset(preset), []
-    for item in dataclasses.fields(Settings):
-        value = getattr(settings, item.name)
-        if item.name in SWITCHES or item.name == "contrast_seed" or value == getattr(plain, item.name):
-            continue
-        flag = item.name.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
-        elif value is not None:
-            words += [f"--{flag}", str(value)]
-    return shlex.join(words)
+    words = edit_command(
+        picture=request.picture.name or "picture.png",
+        query=request.query,
+        reference=request.reference,
+        negative=request.negative,
+        seed=request.seed,
+        preset=preset,
+        settings=request.settings or Settings(),
+        output=output,
+        **model,
+        **masks,
+    )
+    return shell(words)
