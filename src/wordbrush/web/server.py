@@ -125,15 +125,10 @@ def _within_a_loop(work: Callable[[], T]) -> T:
 
 
 def _assemble(options: Options, files: Path) -> tuple[FastAPI, Workbench]:
-    import gradio as gr
     from fastapi import FastAPI
 
-    from wordbrush.web.api.endpoints import add_endpoints
     from wordbrush.web.api.routes import routes
     from wordbrush.web.gate.guard import HEALTH, Guard
-    from wordbrush.web.gate.queue import limit_queue
-    from wordbrush.web.page.components import theme_css
-    from wordbrush.web.page.page import add_page
     from wordbrush.web.workbench import Workbench
 
     workbench = Workbench(options, files)
@@ -157,8 +152,21 @@ def _assemble(options: Options, files: Path) -> tuple[FastAPI, Workbench]:
         from wordbrush.web.api.mcp import add_tools  # its library is an extra of its own
 
         add_tools(app, workbench)
-    page: gr.Blocks
-    with gr.Blocks(title="wordbrush", analytics_enabled=False) as page:
+    _mount_page(app, workbench)
+    return app, workbench
+
+
+def _mount_page(app: FastAPI, workbench: Workbench) -> None:
+    """Put the page and the HTTP API, which are one application of Gradio, under every address that is left."""
+    import gradio as gr
+
+    from wordbrush.web.api.endpoints import add_endpoints
+    from wordbrush.web.gate.queue import limit_queue
+    from wordbrush.web.page.components import theme_css
+    from wordbrush.web.page.page import add_page
+
+    options, page = workbench.options, gr.Blocks(title="wordbrush", analytics_enabled=False)
+    with page:
         add_page(page, workbench)
         add_endpoints(workbench)
     limit_queue(page, options.limits)
@@ -169,7 +177,6 @@ def _assemble(options: Options, files: Path) -> tuple[FastAPI, Workbench]:
     )  # fmt: skip
     _close_gaps(page)
     app.state.page = page
-    return app, workbench
 
 
 def _close_gaps(page: gr.Blocks) -> None:

@@ -1,17 +1,17 @@
 """Inputs of the API: name, kind, range, default and one sentence each; JSON schema and checks come from them.
 
-What a switch means and which values it takes is asked of `Settings`, so the API cannot fall behind it.
+What a switch means and which values it takes is asked of `notation.switches`, so the API cannot fall behind it.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from wordbrush.errors import SettingsError
-from wordbrush.settings import DEFAULT_PRESET, MAX_SEED, PRESETS, Settings
+from wordbrush.notation import switches
+from wordbrush.settings import DEFAULT_PRESET, MAX_SEED, PRESETS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,10 +109,9 @@ class Field:
 
 def _switch(name: str, kind: Literal["number", "integer"], *, high: float | None = None) -> Field:
     """Return the input of a switch; left out, it stands where the preset puts it."""
-    (switch,) = (item for item in dataclasses.fields(Settings) if item.name == name)
-    low, highest = switch.metadata["range"]
-    about = switch.metadata["help"]
-    sentence = f"{about[0].upper()}{about[1:]}; left out, as the preset has it."
+    switch = switches()[name]
+    low, highest = switch.range or (None, None)
+    sentence = f"{switch.help[0].upper()}{switch.help[1:]}; left out, as the preset has it."
     return Field(name=name, kind=kind, help=sentence, low=low, high=high or highest)
 
 

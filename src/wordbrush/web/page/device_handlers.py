@@ -88,11 +88,10 @@ class DeviceHandlers(Handlers):
         try:
             tab = http.session_hash or ""
             self.visitor_of(http).stop(tab)
-            if await leave_queue(self.page, tab):
-                return {self.parts.progress: views.idle("It had not begun yet.", "stopped", "Stopped")}
-            return UNCHANGED
+            left = await leave_queue(self.page, tab)
         except WordbrushError as error:
             return {self.parts.progress: views.problem(str(error))}
+        return {self.parts.progress: views.idle("It had not begun yet.", "stopped", "Stopped")} if left else UNCHANGED
 
 
 def _stops(visitor: Visitor, http: gr.Request) -> TabStops:

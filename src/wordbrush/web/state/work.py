@@ -142,16 +142,21 @@ async def run_work(
     try:
         ended = False
         while not ended:
-            news = [await updates.get()]
-            while not updates.empty():
-                news.append(updates.get_nowait())
-            ended = news[-1] is None  # nothing comes after it
-            states = [state for state in news if state is not None]
-            if states:
-                yield states[-1]
+            state, ended = await _newest(updates)
+            if state is not None:
+                yield state
             if not ended:
                 await asyncio.sleep(0.05)
         yield Done(await future)
     finally:
         work.stop.set()
         future.cancel()
+
+
+async def _newest(updates: asyncio.Queue[dict[str, Any] | None]) -> tuple[dict[str, Any] | None, bool]:
+    """Wait for updates; return the newest state, if one came, and whether the end came, which is None."""
+    news = [await updates.get()]
+    while not updates.empty():
+        news.append(updates.get_nowait())
+    states = [state for state in news if state is not None]
+    return (states[-1] if states else None), news[-1] is None  # nothing comes after the end
