@@ -172,7 +172,7 @@ class Workbench:
             opened: the picture.
             request: what to do.
             strokes: by hand.
-            work: told of every step.
+            work: hears of every step.
             on_version: called with each version as soon as it is there.
 
         Raises:
@@ -200,7 +200,7 @@ class Workbench:
             request: the edit, with settings.
             model: one of the operator's names.
             preset: set of switches the settings started from.
-            work: told of every step.
+            work: hears of every step.
 
         Raises:
             WordbrushError: whatever stops it.

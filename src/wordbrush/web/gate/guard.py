@@ -1,6 +1,6 @@
 """The guard: stands in front of every request, the page's, the API's, and our own.
 
-One small function for each rule, in the order in which they are asked; each says which attack it answers. What passes
+One small function for each rule; each says which attack it answers. What passes
 is handed on with its body whole and its answer dressed in the headers that tell browsers what the page may do.
 """
 

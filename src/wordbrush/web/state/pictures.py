@@ -192,8 +192,9 @@ class Opened:
         mask = self.own_mask_for(settings)
         if contrast is None and mask is None and strokes.include is None:
             return Cut(None, None, shown.fit)
-        found = None if contrast is None else found_mask(shown.frame, contrast, settings)
-        region = region_of(shown.frame, found, settings, mask=mask, include=strokes.include, exclude=strokes.exclude)
+        automatic = None if contrast is None else found_mask(shown.frame, contrast, settings)
+        masks = {"mask": mask, "include": strokes.include, "exclude": strokes.exclude}
+        region = region_of(shown.frame, automatic, settings, **masks)
         return Cut(contrast, region, shown.fit)
 
     def _proxy(self, session: Session, editor: Editor, model: str, settings: Settings) -> Session:
