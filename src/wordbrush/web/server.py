@@ -210,14 +210,12 @@ def sweep(folder: Path, before: float) -> None:
         before: seconds since the epoch.
     """
     for place, folders, names in os.walk(folder, topdown=False):
-        for path in (Path(place, name) for name in names):
+        for name in (*names, *folders):
+            path = Path(place, name)
+            remove = path.rmdir if name in folders else path.unlink  # a folder goes only when it is empty
             with contextlib.suppress(OSError):
                 if path.lstat().st_mtime < before:
-                    path.unlink()
-        for path in (Path(place, name) for name in folders):
-            with contextlib.suppress(OSError):
-                if path.lstat().st_mtime < before:
-                    path.rmdir()  # only when it is empty
+                    remove()
 
 
 def address_of(host: str, port: int) -> str:

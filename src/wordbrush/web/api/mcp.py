@@ -181,18 +181,14 @@ class Tools:
         files = {name: f"{root}{FILE}{place}" for name, place in zip(answer.files, places, strict=True)}
         report = {name: value for name, value in answer.values["report"].items() if name != "provenance"}
         contents = {"files": files, "report": report}
-        seen = [data for data in answer.files.values() if len(data) <= SEEN_BYTES]
+        seen = [base64.b64encode(data).decode() for data in answer.files.values() if len(data) <= SEEN_BYTES]
         return types.CallToolResult(
             content=[
-                *(types.ImageContent(type="image", data=_coded(data), mimeType="image/png") for data in seen),
+                *(types.ImageContent(type="image", data=picture, mimeType="image/png") for picture in seen),
                 types.TextContent(type="text", text=json.dumps(contents)),
             ],
             structuredContent=contents,
         )
-
-
-def _coded(data: bytes) -> str:
-    return base64.b64encode(data).decode()
 
 
 def _failed(message: str) -> types.CallToolResult:

@@ -11,7 +11,7 @@ import gradio as gr
 from wordbrush.errors import Cancelled, WordbrushError
 from wordbrush.web.gate.queue import leave_queue
 from wordbrush.web.page import views
-from wordbrush.web.page.handlers import UNCHANGED, Handlers, Update, Value
+from wordbrush.web.page.handlers import UNCHANGED, Handlers, Update, Value, sides_of
 from wordbrush.web.page.layout import Parts
 from wordbrush.web.state.versions import Version
 from wordbrush.web.state.visitors import TabStops, Visitor
@@ -57,7 +57,7 @@ class DeviceHandlers(Handlers):
 
     async def paint(self, http: gr.Request, stage: Value, listed: Value, *controls: Any) -> AsyncIterator[Update]:
         """Repaint the region once a seed, and keep the versions."""
-        left, painted, shown = (listed or {}).get("left"), list[Version](), 0
+        left, painted, shown = sides_of(listed)["left"], list[Version](), 0
         try:
             visitor, opened, request, strokes = self.scene_of(http, stage, controls)
             states = run_work(

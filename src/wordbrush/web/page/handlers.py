@@ -24,7 +24,7 @@ from wordbrush.web.state.versions import Version
 from wordbrush.web.state.visitors import Visitor
 from wordbrush.web.workbench import Workbench
 
-__all__ = ["UNCHANGED", "Handlers", "Scene", "Update", "Value", "errors_shown", "values_of"]
+__all__ = ["UNCHANGED", "Handlers", "Scene", "Update", "Value", "errors_shown", "sides_of", "values_of"]
 
 Value = dict[str, Any]
 """What a custom component holds."""
@@ -54,6 +54,11 @@ def errors_shown(handler: Callable[..., Update]) -> Callable[..., Update]:
 def values_of(controls: tuple[Any, ...]) -> dict[str, Any]:
     """Return the values of the controls by name."""
     return dict(zip(CONTROLS, controls, strict=True))
+
+
+def sides_of(listed: Value | None) -> dict[str, str | None]:
+    """Return the ids of the versions under the slider, left and right, from the value of the history."""
+    return {side: (listed or {}).get(side) for side in ("left", "right")}
 
 
 class Scene(NamedTuple):
@@ -167,7 +172,7 @@ class Handlers:
             facts = views.drawer(version, self.workbench.models.editor(name).model, self.workbench.card(name))
             command = version.command
         return {
-            self.parts.versions: views.versions_view(visitor, left, right, right),
+            self.parts.versions: views.versions_view(visitor, left, right),
             self.parts.compare: views.compare_view(visitor, left, right),
             self.parts.facts: facts,
             self.parts.command: command,

@@ -10,7 +10,7 @@ import gradio as gr
 from wordbrush.errors import InputError, WordbrushError
 from wordbrush.record.provenance import Provenance
 from wordbrush.web.page import views
-from wordbrush.web.page.handlers import UNCHANGED, Handlers, Update, Value, errors_shown, values_of
+from wordbrush.web.page.handlers import UNCHANGED, Handlers, Update, Value, errors_shown, sides_of, values_of
 from wordbrush.web.state.pictures import Opened, Strokes
 from wordbrush.web.state.request import PageRequest
 
@@ -104,10 +104,10 @@ class OpenHandlers(Handlers):
         opened.own_mask = version.own_mask
         if version.own_mask is not None:  # it is kept as it was used, turned already
             request = replace(request, switches={k: v for k, v in request.switches.items() if k != "invert"})
-        box = views.idle(f"{version.number}. {request.query}", "done", "Version restored")
+        box = views.idle(version.title, "done", "Version restored")
         return {
             **self._scene_shown(stage, opened, request, version.strokes),
-            **self.versions_shown(visitor, (listed or {}).get("left"), version.id),
+            **self.versions_shown(visitor, sides_of(listed)["left"], version.id),
             self.parts.progress: box,
         }
 
@@ -118,10 +118,10 @@ class OpenHandlers(Handlers):
             version = self.version_of(visitor, event)
             with visitor.lock:
                 visitor.versions.pop(version.id, None)
-            left, right = (listed or {}).get("left"), (listed or {}).get("right")
-            if right == version.id:
-                right = next(reversed(visitor.versions), None)
-            return self.versions_shown(visitor, left, right)
+            sides = sides_of(listed)
+            if sides["right"] == version.id:
+                sides["right"] = next(reversed(visitor.versions), None)
+            return self.versions_shown(visitor, **sides)
         except WordbrushError:
             return UNCHANGED  # it is gone already
 
@@ -129,9 +129,9 @@ class OpenHandlers(Handlers):
         """Choose one side of the comparison."""
         try:
             visitor = self.visitor_of(http)
-            sides = {side: (listed or {}).get(side) for side in ("left", "right")}
+            sides = sides_of(listed)
             if event.side in sides:
                 sides[event.side] = None if event.id is None else self.version_of(visitor, event).id
-            return self.versions_shown(visitor, sides["left"], sides["right"])
+            return self.versions_shown(visitor, **sides)
         except WordbrushError:
             return UNCHANGED

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
@@ -85,25 +84,21 @@ def stage_view(
     return view
 
 
-def version_address(version: Version) -> str:
-    """Return where a version's file is served; its name comes from the visitor's file and may hold `#` or `?`."""
-    return f"/wordbrush/version/{version.id}/{quote(version.name, safe='')}"
-
-
-def versions_view(visitor: Visitor, left: str | None, right: str | None, current: str | None) -> dict[str, Any]:
-    """Return the history, newest first; `left` and `right` are being compared, `current` was restored or painted."""
+def versions_view(visitor: Visitor, left: str | None, right: str | None) -> dict[str, Any]:
+    """Return the history, newest first; `left` and `right` are being compared, `right` was restored or painted."""
     with visitor.lock:
         kept = list(visitor.versions.values())
     cards = [
         {
             "id": version.id,
-            "title": f"{version.number}. {version.request.query}",
-            "detail": _detail(version),
+            "title": version.title,
+            "detail": f"seed {version.seed} · ratio {version.request.settings.ratio:g} · "
+            f"region {version.report.mask_area:.1%}",
             "thumb": f"/wordbrush/thumb/{version.id}",
-            "url": version_address(version),
+            "url": version.address,
             "name": version.name,
             "seed": version.seed,
-            "current": version.id == current,
+            "current": version.id == right,
         }
         for version in reversed(kept)
     ]
@@ -113,11 +108,6 @@ def versions_view(visitor: Visitor, left: str | None, right: str | None, current
         "left": left if left in known else None,
         "right": right if right in known else None,
     }
-
-
-def _detail(version: Version) -> str:
-    settings = version.request.settings
-    return f"seed {version.seed} · ratio {settings.ratio:g} · region {version.report.mask_area:.1%}"
 
 
 def compare_view(visitor: Visitor, left: str | None, right: str | None) -> dict[str, Any]:
@@ -131,7 +121,7 @@ def compare_view(visitor: Visitor, left: str | None, right: str | None) -> dict[
 
 
 def _side(version: Version) -> dict[str, str]:
-    return {"url": version_address(version), "label": f"{version.number}. {version.request.query}"}
+    return {"url": version.address, "label": version.title}
 
 
 def _input_side(visitor: Visitor, version: Version) -> dict[str, str] | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
 
 from PIL import Image
 
@@ -112,6 +113,16 @@ class Version:
     def size(self) -> int:
         """Bytes it takes, besides the picture it was made from."""
         return len(self.png) + len(self.thumb) + len(self.mask)
+
+    @property
+    def title(self) -> str:
+        """What the page calls it."""
+        return f"{self.number}. {self.request.query}"
+
+    @property
+    def address(self) -> str:
+        """Where its file is served; its name comes from the visitor's file and may hold `#` or `?`."""
+        return f"/wordbrush/version/{self.id}/{quote(self.name, safe='')}"
 
     def masks(self) -> dict[str, bytes]:
         """Return the files that the command names besides the picture: name to PNG bytes."""
