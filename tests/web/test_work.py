@@ -21,9 +21,9 @@ def device() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def all_of(device: ThreadPoolExecutor, function: Callable[[Work], Any], stops: set[threading.Event]) -> list[Any]:
+def all_of(device: ThreadPoolExecutor, function: Callable[[Work], Any], on_end: Callable[[], None]) -> list[Any]:
     async def gather() -> list[Any]:
-        return [state async for state in run_work(device, function, stops)]
+        return [state async for state in run_work(device, function, threading.Event(), on_end=on_end)]
 
     async def bounded() -> list[Any]:
         return await asyncio.wait_for(gather(), 20)
@@ -55,12 +55,12 @@ def test_work_that_ends_right_after_telling_is_not_waited_for_in_vain(pause: flo
 
     with Late(1) as device:
         for _ in range(5):
-            stops: set[threading.Event] = set()
-            *states, done = all_of(device, tell, stops)
+            ended = threading.Event()
+            *states, done = all_of(device, tell, ended.set)
             assert isinstance(done, Done)
             assert done.value == 7
             assert states[-1]["title"] == "last"
-            assert not stops
+            assert ended.is_set()
 
 
 def test_what_work_raises_is_raised(device: ThreadPoolExecutor) -> None:
@@ -68,20 +68,19 @@ def test_what_work_raises_is_raised(device: ThreadPoolExecutor) -> None:
         raise SettingsError("no")
 
     with pytest.raises(SettingsError, match="no"):
-        all_of(device, tell, set())
+        all_of(device, tell, lambda: None)
 
 
 def test_stopped_work_that_waits_never_begins(device: ThreadPoolExecutor) -> None:
     begun: list[Work] = []
 
     async def scene() -> None:
-        hold, stops = threading.Event(), set[threading.Event]()
+        hold, stop = threading.Event(), threading.Event()
         device.submit(hold.wait, 20)
-        states = run_work(device, begun.append, stops)
+        states = run_work(device, begun.append, stop)
         waiting = asyncio.ensure_future(anext(states))
         await asyncio.sleep(0.1)
-        for stop in stops:
-            stop.set()
+        stop.set()
         hold.set()
         with pytest.raises(Cancelled):
             await asyncio.wait_for(waiting, 20)
@@ -100,7 +99,7 @@ def test_closing_stops_the_work_at_its_next_step(device: ThreadPoolExecutor) -> 
             time.sleep(0.01)
 
     async def scene() -> None:
-        states = run_work(device, tell, set())
+        states = run_work(device, tell, threading.Event())
         await asyncio.wait_for(anext(states), 20)
         await states.aclose()
 

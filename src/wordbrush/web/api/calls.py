@@ -80,7 +80,7 @@ async def perform(
     workbench: Workbench,
     values: Mapping[str, Any],
     read: Callable[[Any], Upload],
-    stops: set[threading.Event],
+    stop: threading.Event,
     tell: Callable[[Mapping[str, Any]], Awaitable[None]],
 ) -> Answer:
     """Carry a call out in the device's thread; being cancelled stops the work at its next step.
@@ -90,7 +90,7 @@ async def perform(
         workbench: does the work.
         values: inputs by name, as they came in.
         read: gives the file that an input names.
-        stops: where the event that stops it is kept.
+        stop: set to stop the work.
         tell: takes how far the present stage is: label, done and total.
 
     Raises:
@@ -103,7 +103,7 @@ async def perform(
         work.start(call.name)
         return call.run(workbench, request, work)
 
-    async with contextlib.aclosing(run_work(workbench.models.device, run, stops, previews=False)) as states:
+    async with contextlib.aclosing(run_work(workbench.models.device, run, stop, previews=False)) as states:
         async for state in states:
             if isinstance(state, Done):
                 return state.value

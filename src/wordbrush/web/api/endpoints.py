@@ -69,14 +69,14 @@ def _handler(call: Call, workbench: Workbench, uploads: Uploads) -> Callable[...
 
     async def run(*inputs: Any) -> list[Any]:
         *of_fields, progress = inputs
-        values, stops = dict(zip((f.name for f in fields), of_fields, strict=True)), set[threading.Event]()
+        values, stop = dict(zip((f.name for f in fields), of_fields, strict=True)), threading.Event()
 
         async def tell(stage: Mapping[str, Any]) -> None:
             progress((stage["done"], stage["total"]), desc=stage["label"])
 
-        watch = asyncio.create_task(_stop_when_alone(stops))
+        watch = asyncio.create_task(_stop_when_alone(stop))
         try:
-            answer = await perform(call, workbench, values, read, stops, tell)
+            answer = await perform(call, workbench, values, read, stop, tell)
             return [*await asyncio.to_thread(keep, workbench, answer), *answer.values.values()]
         except WordbrushError as error:
             raise gr.Error(str(error), print_exception=False) from error
@@ -96,16 +96,18 @@ def _handler(call: Call, workbench: Workbench, uploads: Uploads) -> Callable[...
     return run
 
 
-async def _stop_when_alone(stops: set[threading.Event]) -> None:
+async def _stop_when_alone(stop: threading.Event) -> None:
     """Stop the work when whoever asked has gone. Gradio marks such a call, but lets it run to its end."""
     page, id_ = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
     if page is None or id_ is None:
         return
-    while True:  # until it is cancelled: the work may begin after they have gone
+
+    def alone() -> bool:
+        return any(not event.alive for batch in page._queue.active_jobs for event in batch or () if event._id == id_)
+
+    while not alone():
         await asyncio.sleep(LOOK_SECONDS)
-        if not all(event.alive for batch in page._queue.active_jobs if batch for event in batch if event._id == id_):
-            for stop in list(stops):
-                stop.set()
+    stop.set()
 
 
 # ---- components: they carry types; what comes in is checked by `fields`, not by them

@@ -148,8 +148,7 @@ class Tools:
         self._waiting += 1
         try:
             async with self._turn:
-                stops = set[threading.Event]()
-                return await perform(call, self.workbench, arguments, self._read, stops, self._teller())
+                return await perform(call, self.workbench, arguments, self._read, threading.Event(), self._teller())
         finally:
             self._waiting -= 1
 

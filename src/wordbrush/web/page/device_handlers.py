@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 import gradio as gr
@@ -14,8 +14,8 @@ from wordbrush.web.page import views
 from wordbrush.web.page.handlers import UNCHANGED, Handlers, Update, Value, sides_of
 from wordbrush.web.page.layout import Parts
 from wordbrush.web.state.versions import Version
-from wordbrush.web.state.visitors import TabStops, Visitor
-from wordbrush.web.state.work import Done, run_work
+from wordbrush.web.state.visitors import Visitor
+from wordbrush.web.state.work import Done, Work, run_work
 from wordbrush.web.workbench import Workbench
 
 __all__ = ["DeviceHandlers"]
@@ -38,12 +38,7 @@ class DeviceHandlers(Handlers):
         """Contrast the texts and show the region."""
         try:
             visitor, opened, request, strokes = self.scene_of(http, stage, controls)
-            states = run_work(
-                self.workbench.models.device,
-                lambda work: self.workbench.find(opened, request, work),
-                _stops(visitor, http),
-            )
-            async for state in states:
+            async for state in self._run(http, visitor, lambda work: self.workbench.find(opened, request, work)):
                 if not isinstance(state, Done):
                     yield {self.parts.progress: state}
             cut = self.workbench.cut(opened, request, strokes)
@@ -60,12 +55,11 @@ class DeviceHandlers(Handlers):
         left, painted, shown = sides_of(listed)["left"], list[Version](), 0
         try:
             visitor, opened, request, strokes = self.scene_of(http, stage, controls)
-            states = run_work(
-                self.workbench.models.device,
-                lambda work: self.workbench.paint(visitor, opened, request, strokes, work, painted.append),
-                _stops(visitor, http),
-            )
-            async for state in states:
+
+            def run(work: Work) -> object:
+                return self.workbench.paint(visitor, opened, request, strokes, work, painted.append)
+
+            async for state in self._run(http, visitor, run):
                 if isinstance(state, Done):
                     break
                 update: Update = {self.parts.progress: state}
@@ -83,6 +77,13 @@ class DeviceHandlers(Handlers):
             rest = self.versions_shown(visitor, left, painted[-1].id) if len(painted) > shown else {}
             yield {self.parts.progress: _failure(error), **rest}
 
+    def _run(
+        self, http: gr.Request, visitor: Visitor, function: Callable[[Work], object]
+    ) -> AsyncGenerator[Value | Done[object], None]:
+        """Run a function in the device's thread, as work of the tab that sent the request."""
+        stop = visitor.begin(http.session_hash or "")
+        return run_work(self.workbench.models.device, function, stop, on_end=lambda: visitor.end(stop))
+
     async def stop(self, http: gr.Request) -> Update:
         """Stop this tab's work: what waits leaves the queue, what runs ends at its next step and says so."""
         try:
@@ -92,10 +93,6 @@ class DeviceHandlers(Handlers):
         except WordbrushError as error:
             return {self.parts.progress: views.problem(str(error))}
         return {self.parts.progress: views.idle("It had not begun yet.", "stopped", "Stopped")} if left else UNCHANGED
-
-
-def _stops(visitor: Visitor, http: gr.Request) -> TabStops:
-    return TabStops(visitor, http.session_hash or "")
 
 
 def _failure(error: Exception) -> Value:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from wordbrush.web.state.pictures import Opened
     from wordbrush.web.state.versions import Version
 
-__all__ = ["TabStops", "Visitor", "Visitors"]
+__all__ = ["Visitor", "Visitors"]
 
 @dataclass(eq=False)
 class Visitor:
@@ -82,6 +82,18 @@ class Visitor:
         """Whether work of this visitor runs or waits for the device."""
         return bool(self.running)
 
+    def begin(self, tab: str) -> threading.Event:
+        """Note work that runs or waits for a tab; return the event that stops it."""
+        stop = threading.Event()
+        with self.lock:
+            self.running[stop] = tab
+        return stop
+
+    def end(self, stop: threading.Event) -> None:
+        """Forget work that ended."""
+        with self.lock:
+            self.running.pop(stop, None)
+
     def stop(self, tab: str | None = None) -> None:
         """Ask the work of one tab, or of all, to stop at its next step."""
         with self.lock:
@@ -93,24 +105,6 @@ class Visitor:
         """Return the bytes that pictures, their caches and versions take."""
         with self.lock:
             return self._held() + sum(opened.held() for opened in self.pictures.values())
-
-
-@dataclass(frozen=True)
-class TabStops:
-    """Where the work of one tab keeps the events that stop it; one of `work.Stops`."""
-
-    visitor: Visitor
-    tab: str
-
-    def add(self, event: threading.Event) -> None:
-        """Keep the event of work that begins."""
-        with self.visitor.lock:
-            self.visitor.running[event] = self.tab
-
-    def discard(self, event: threading.Event) -> None:
-        """Forget the event of work that ended."""
-        with self.visitor.lock:
-            self.visitor.running.pop(event, None)
 
 
 class Visitors:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from wordbrush.errors import Cancelled
 from wordbrush.web.state.png import data_address, png_of
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from wordbrush.engine.events import Event
 
-__all__ = ["LABELS", "Done", "Stops", "Work", "run_work"]
+__all__ = ["LABELS", "Done", "Work", "run_work"]
 
 T = TypeVar("T")
 
@@ -31,16 +31,6 @@ LABELS = {
 }
 PREVIEW_SHARE = 8
 """A preview is decoded when this many times its own cost went by since the last one."""
-
-
-class Stops(Protocol):
-    """Where the events that stop running and waiting work are kept; a set of them is one."""
-
-    def add(self, event: threading.Event, /) -> None:
-        """Keep the event of work that begins."""
-
-    def discard(self, event: threading.Event, /) -> None:
-        """Forget the event of work that ended."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +97,12 @@ class Work:
 
 
 async def run_work(
-    device: Executor, function: Callable[[Work], T], stops: Stops, *, previews: bool = True
+    device: Executor,
+    function: Callable[[Work], T],
+    stop: threading.Event,
+    *,
+    on_end: Callable[[], None] = lambda: None,
+    previews: bool = True,
 ) -> AsyncGenerator[dict[str, Any] | Done[T], None]:
     """Run a function in the device's thread; yields its newest state now and then, and last what it returned.
 
@@ -116,7 +111,8 @@ async def run_work(
     Args:
         device: runs one thing at a time.
         function: takes the work, which it tells its states and asks whether to stop.
-        stops: where the event that stops it is kept while the work is on.
+        stop: set to stop the work, also before it begins.
+        on_end: called when the work has ended, which may be after the iterator is closed.
         previews: see `Work`.
 
     Raises:
@@ -127,7 +123,7 @@ async def run_work(
     def put(state: dict[str, Any] | None) -> None:
         loop.call_soon_threadsafe(updates.put_nowait, state)
 
-    work = Work(put, previews=previews)
+    work = Work(put, stop, previews)
 
     def run() -> T:
         try:
@@ -136,9 +132,8 @@ async def run_work(
         finally:
             put(None)
 
-    stops.add(work.stop)
     future = loop.run_in_executor(device, run)
-    future.add_done_callback(lambda _: stops.discard(work.stop))
+    future.add_done_callback(lambda _: on_end())
     try:
         ended = False
         while not ended:
@@ -149,7 +144,7 @@ async def run_work(
                 await asyncio.sleep(0.05)
         yield Done(await future)
     finally:
-        work.stop.set()
+        stop.set()
         future.cancel()
 
 
