@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 import weakref
+import webbrowser
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -272,7 +273,7 @@ def serve(options: Options, *, open_browser: bool = False) -> None:
                 if self.started:
                     print(f"wordbrush is at {address} (Ctrl-C stops it)", file=sys.stderr, flush=True)
                     if open_browser:
-                        threading.Thread(target=_show, args=(address,), daemon=True).start()
+                        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
             async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
                 app.state.workbench.visitors.clear()  # stops their work, so that nothing is waited for in vain
@@ -283,9 +284,3 @@ def serve(options: Options, *, open_browser: bool = False) -> None:
             lifespan="on", limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=STOP_SECONDS,
         )  # fmt: skip
         Server(config).run(sockets=[taken])
-
-
-def _show(address: str) -> None:
-    import webbrowser
-
-    webbrowser.open(address)

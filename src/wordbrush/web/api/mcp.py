@@ -42,7 +42,7 @@ PLACE = "/gradio_api/mcp"
 """Where the tools are; Gradio's own would be at the same address."""
 
 SEEN_BYTES = 1_000_000
-"""Largest picture that is put into an answer for the caller to see; of larger ones the address is told only."""
+"""Largest picture that is put into an answer for the caller to see; of a larger one the answer has the address only."""
 
 HOW = (
     "Give what an upload to POST /gradio_api/upload (multipart, field `files`) answered, or a data:image/png;base64, "
@@ -158,7 +158,7 @@ class Tools:
         return self.uploads.decode(text)
 
     def _teller(self) -> Callable[[Mapping[str, Any]], Awaitable[None]]:
-        """Return what tells the caller how far a stage is, where that was asked for."""
+        """Return what tells the caller how far a stage is, if the caller wants to know."""
         context, counter = self.server.request_context, itertools.count(1)
         token = context.meta.progressToken if context.meta is not None else None
 

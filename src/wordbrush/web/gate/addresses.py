@@ -1,4 +1,4 @@
-"""Which addresses of the server may be asked for; whatever is not named here is answered by 404.
+"""The addresses of the server that answer visitors; whatever is not named here is answered by 404.
 
 Gradio answers many more than this page, its HTTP API and `gradio_client` use: a proxy, streams, the history of runs,
 the editing of the program's own source, monitoring. What cannot be reached cannot have a hole.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import gradio as gr
+from gradio.server_messages import ProcessCompletedMessage
+
 from wordbrush.web.state.keys import COOKIE
 
 if TYPE_CHECKING:
-    import gradio as gr
-
     from wordbrush.web.options import Limits
 
 __all__ = ["DEVICE", "device_events", "leave_queue", "limit_queue"]
@@ -56,8 +57,6 @@ async def leave_queue(page: gr.Blocks, tab: str) -> int:
     Returns:
         How many there were.
     """
-    from gradio.server_messages import ProcessCompletedMessage
-
     queue, left = page._queue, 0
     for line in list(queue.event_queue_per_concurrency_id.values()):
         for event in [event for event in line.queue if event.session_hash == tab and event.concurrency_id == DEVICE]:

@@ -12,13 +12,14 @@ import re
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import gradio as gr
+from gradio import processing_utils
+from gradio.exceptions import InvalidPathError
 
 from wordbrush.errors import InputError
 from wordbrush.web.state.pictures import clean_name
-
-if TYPE_CHECKING:
-    import gradio as gr
 
 __all__ = ["Upload", "Uploads", "fence"]
 
@@ -112,7 +113,6 @@ class Uploads:
 
 def fence(block: gr.blocks.Block, uploads: Uploads) -> None:
     """Let a component of Gradio name files of the private folder only, in and out; there they stay where they are."""
-    import gradio as gr
 
     async def keep(path: str | Path | None) -> str | None:
         if path is None:
@@ -131,10 +131,6 @@ def fence(block: gr.blocks.Block, uploads: Uploads) -> None:
 
 def _speak_plainly() -> None:
     """Let Gradio's own check of paths, which comes first, refuse in our words: its own tell of the server's folders."""
-    import gradio as gr
-    from gradio import processing_utils
-    from gradio.exceptions import InvalidPathError
-
     check = processing_utils._check_allowed
     if getattr(check, "plain", False):
         return

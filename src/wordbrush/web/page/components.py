@@ -8,12 +8,11 @@ markup; the scripts set it as text.
 from __future__ import annotations
 
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import gradio as gr
 
 from wordbrush.picture.picture import MAX_BYTES
-
-if TYPE_CHECKING:
-    import gradio as gr
 
 __all__ = ["EMPTY_STAGE", "compare", "progress", "stage", "theme_css", "versions", "words"]
 
@@ -33,8 +32,6 @@ def _static(name: str) -> str:
 
 
 def _component(name: str, value: dict[str, Any], scripts: tuple[str, ...] = (), **kw: Any) -> gr.HTML:
-    import gradio as gr
-
     return gr.HTML(
         value,
         html_template=_static(f"{name}.html"),

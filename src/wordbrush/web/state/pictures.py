@@ -43,7 +43,7 @@ SESSIONS = 6
 
 @dataclass(frozen=True, eq=False)
 class Strokes:
-    """What was painted by hand on the region found, each any size and stretched over the picture; None where empty."""
+    """What was painted by hand on the region, as masks of any size, stretched over the picture."""
 
     include: Mask | None = None
     exclude: Mask | None = None

@@ -1,4 +1,4 @@
-"""Requests of the page: what its controls say as one edit a seed; and back, to show a preset or a record.
+"""The request of the page: its controls as one edit for each seed; and a preset or a record as values of the controls.
 
 A control that stands where its preset puts it sets no switch, so a request is as short as the command that repeats it.
 """

@@ -1,4 +1,4 @@
-"""Work: what runs networks, in the device's one thread, told of step by step and stopped between two steps."""
+"""Work: what runs networks in the device's one thread; it tells every step, and can be stopped between two steps."""
 
 from __future__ import annotations
 
