@@ -22,12 +22,12 @@ def live_schema() -> dict[str, Any]:
     """Return the schema of the API as it is now, with the options a workbench has by default."""
     import gradio as gr
 
-    from wordbrush.web.api import add_api
-    from wordbrush.web.bench import Bench
+    from wordbrush.web.api.endpoints import add_endpoints
     from wordbrush.web.options import Options
+    from wordbrush.web.workbench import Workbench
 
     with tempfile.TemporaryDirectory() as folder, gr.Blocks(analytics_enabled=False) as page:
-        add_api(Bench(Options(), Path(folder)))
+        add_endpoints(Workbench(Options(), Path(folder)))
     page.config = page.get_config_file()
     info: Any = page.get_api_info()
     return reduced(info["named_endpoints"])

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.support.browser import launched, served
-from wordbrush.web.bench import Bench
 from wordbrush.web.server import build_app
+from wordbrush.web.workbench import Workbench
 
 ROOT = Path(__file__).parents[2]
 SLOW = 60_000
@@ -87,7 +87,7 @@ class Places:
 
     space: str
     host: str
-    bench: Bench = field(repr=False)
+    workbench: Workbench = field(repr=False)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
         proxy = forwarding(stack.enter_context(served(app)))
         inside = stack.enter_context(served(proxy, lifespan="off", **secure)).replace("127.0.0.1", "localhost")
         host = stack.enter_context(served(framing(inside), lifespan="off", **secure))
-        yield Places(inside, host, app.state.bench)
+        yield Places(inside, host, app.state.workbench)
 
 
 def test_a_framed_visitor_paints_looks_and_downloads(places: Places) -> None:
@@ -118,7 +118,7 @@ def test_a_framed_visitor_paints_looks_and_downloads(places: Places) -> None:
         frame.locator("#progress").get_by_text("Painted").first.wait_for(timeout=SLOW)
         (cookie,) = context.cookies(places.space)
         assert (cookie["httpOnly"], cookie["secure"], cookie["sameSite"]) == (True, True, "None")
-        visitor = places.bench.visitors.of(cookie["value"])
+        visitor = places.workbench.visitors.of(cookie["value"])
         assert visitor is not None
         (version,) = visitor.versions.values()
         files = {}

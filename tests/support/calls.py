@@ -34,5 +34,5 @@ def ask(served: Running, name: str, **values: Any) -> tuple[bool, Any]:
 def upload(served: Running, data: bytes, name: str = "fox.png") -> dict[str, Any]:
     """Upload by plain HTTP and return the input that names the file."""
     files = {"files": (name, data)}
-    answer = httpx.post(f"{served.address}/gradio_api/upload", files=files, trust_env=False).raise_for_status()
-    return {"path": answer.json()[0], "orig_name": name, "meta": META}
+    answer = httpx.post(f"{served.address}/gradio_api/upload", files=files, timeout=120, trust_env=False)
+    return {"path": answer.raise_for_status().json()[0], "orig_name": name, "meta": META}

@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.support.browser import launched, served
 from tests.support.pictures import encode, scene
-from wordbrush.web import components
+from wordbrush.web.page import components
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -16,10 +16,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tests.support.browser import served
-from wordbrush.web.bodies import Patience
-from wordbrush.web.guard import Guard
+from wordbrush.web.gate.bodies import Patience
+from wordbrush.web.gate.guard import Guard
 from wordbrush.web.options import Limits, Options
-from wordbrush.web.visitors import Visitors
+from wordbrush.web.state.visitors import Visitors
 
 __all__ = ["JOIN", "LIMITS", "PICTURE", "UPLOAD", "client", "guarded", "raw"]
 

@@ -15,33 +15,33 @@ from urllib.parse import quote
 import httpx
 
 from tests.support.browser import served
-from wordbrush.web.bench import Bench
-from wordbrush.web.controls import CONTROLS
+from wordbrush.web.gate.queue import device_events
 from wordbrush.web.options import Limits, Options
-from wordbrush.web.queueing import device_jobs
+from wordbrush.web.page.controls import CONTROLS
 from wordbrush.web.server import build_app
-from wordbrush.web.visitors import COOKIE
+from wordbrush.web.state.keys import COOKIE
+from wordbrush.web.workbench import Workbench
 
 __all__ = ["Running", "Visit", "free_port", "running"]
 
 
 @dataclass(frozen=True)
 class Running:
-    """A server: its address, and the bench inside, for looking at what the page cannot see."""
+    """A server: its address, and the workbench inside, for looking at what the page cannot see."""
 
     address: str
-    bench: Bench
+    workbench: Workbench
     page: Any = field(repr=False)
 
     @property
     def jobs(self) -> int:
-        """Jobs that run on the device or wait for it."""
-        return len(device_jobs(self.page))
+        """How much work runs on the device or waits for it."""
+        return len(device_events(self.page))
 
     @property
     def rows(self) -> int:
         """Network evaluations of the default model so far."""
-        return self.bench.models.editor(self.bench.models.names[0]).driver.rows
+        return self.workbench.models.editor(self.workbench.models.names[0]).driver.rows
 
 
 def free_port() -> int:
@@ -57,7 +57,7 @@ def running(limits: Limits | None = None, **options: Any) -> Iterator[Running]:
     """Serve a workbench on a free loopback port while the block runs."""
     app = build_app(Options(limits=limits or Limits(), **options))
     with served(app) as address:
-        yield Running(address, app.state.bench, app.state.page)
+        yield Running(address, app.state.workbench, app.state.page)
 
 
 @dataclass

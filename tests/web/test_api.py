@@ -24,7 +24,7 @@ from tests.support.calls import FOX, ROOT, TEXTS, WORDS, ask, upload
 from tests.support.command import mask_file
 from tests.support.workbench import Running, running
 from wordbrush.cli import main
-from wordbrush.web.api import perform
+from wordbrush.web.api.calls import perform
 
 
 @pytest.fixture(scope="module")
@@ -121,11 +121,11 @@ def test_a_mask_that_came_back_can_be_given_again(served: Running) -> None:
 def test_files_lie_under_a_key_and_nowhere_else(served: Running) -> None:
     good, (mask, _) = ask(served, "mask", picture=upload(served, FOX.read_bytes()), **TEXTS, switches="--maps 1")
     assert good
-    place, home = Path(mask["path"]), served.bench.files / "results"
+    place, home = Path(mask["path"]), served.workbench.files / "results"
     assert place.parent.parent == home
     assert re.fullmatch(r"[A-Za-z0-9_-]{43}", place.parent.name)
     assert place.name == "mask.png"
-    assert len([file for file in served.bench.files.rglob("mask.png") if file.samefile(place)]) == 1
+    assert len([file for file in served.workbench.files.rglob("mask.png") if file.samefile(place)]) == 1
     assert httpx.get(mask["url"], trust_env=False).content == place.read_bytes()
     assert httpx.get(mask["url"].replace(place.parent.name, "A" * 43), trust_env=False).status_code == 404
 
@@ -138,12 +138,11 @@ def test_two_at_once_take_turns(
     async def timed(*given: Any) -> Any:
         begin = time.monotonic()
         try:
-            async for state in perform(*given):
-                yield state
+            return await perform(*given)
         finally:
             times.append((begin, time.monotonic()))
 
-    monkeypatch.setattr("wordbrush.web.api.perform", timed)
+    monkeypatch.setattr("wordbrush.web.api.endpoints.perform", timed)
     other = Client(served.address, verbose=False, download_files=str(tmp_path / "b"), analytics_enabled=False)
     job = {"picture": handle_file(FOX), **TEXTS, "steps": 30, "switches": "--maps 4", "api_name": "/edit"}
     first, second = client.submit(**job), other.submit(**job)
@@ -169,7 +168,7 @@ def _stands_still(served: Running, before: int, most: int) -> None:
         rows = served.rows
         time.sleep(1)
     assert rows - before < most
-    assert served.bench.models.device.submit(lambda: 1).result(1) == 1
+    assert served.workbench.models.device.submit(lambda: 1).result(1) == 1
 
 
 LONG = {"steps": 200, "switches": "--maps 64 --strengths 5 --fixed-point 20"}

@@ -19,8 +19,8 @@ from tests.support.calls import FOX, META, TEXTS, ask, upload
 from tests.support.hostile import png
 from tests.support.workbench import Running, running
 from wordbrush.errors import SettingsError
-from wordbrush.web.api import SORRY
-from wordbrush.web.fields import Field, fields_of
+from wordbrush.web.api.calls import SORRY
+from wordbrush.web.api.fields import Field, fields_of
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_web_addresses_are_refused_and_never_fetched(served: Running, elsewhere:
 
 def test_files_that_were_not_uploaded_are_refused(served: Running, tmp_path: Path) -> None:
     fox = upload(served, FOX.read_bytes())
-    home = served.bench.files
+    home = served.workbench.files
     (home / "link.png").symlink_to(FOX)
     copy = shutil.copy(FOX, tmp_path / "fox.svg")
     folder = Path(fox["path"]).parent
@@ -108,7 +108,7 @@ def test_what_is_no_picture_is_refused_in_one_sentence(served: Running, name: st
         good, answer = ask(served, "mask", **values, **TEXTS)
         assert not good
         assert "\n" not in answer["error"]
-        assert str(served.bench.files) not in answer["error"]
+        assert str(served.workbench.files) not in answer["error"]
         if "include" not in values:
             assert answer["error"].startswith(f"{name}: ")
             assert part in answer["error"]
@@ -184,7 +184,7 @@ def test_nothing_is_told_of_other_errors(
     def full(bench: object, answer: object) -> list[str]:
         raise OSError("no space left in /secret/place")
 
-    monkeypatch.setattr("wordbrush.web.api.keep", full)
+    monkeypatch.setattr("wordbrush.web.api.endpoints.keep", full)
     good, answer = ask(served, "mask", picture=upload(served, FOX.read_bytes()), **TEXTS, switches="--maps 1")
     assert not good
     assert answer["error"] == SORRY

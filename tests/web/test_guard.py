@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from tests.support.guarding import JOIN, PICTURE, UPLOAD, client, raw
-from wordbrush.web.guard import HEALTH
-from wordbrush.web.rules import is_loopback
-from wordbrush.web.visitors import new_key
+from wordbrush.web.gate.guard import HEALTH
+from wordbrush.web.options import is_loopback
+from wordbrush.web.state.keys import new_key
 
 KEY, LINKED = new_key(), new_key()
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - nothing listens there

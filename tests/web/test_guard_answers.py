@@ -14,11 +14,11 @@ import httpx
 import pytest
 
 from tests.support.guarding import JOIN, PICTURE, UPLOAD, client, guarded, raw
-from wordbrush.web.bodies import Bodies, Patience, Refusal
-from wordbrush.web.guard import HEALTH, OTHER_BODY
+from wordbrush.web.gate.bodies import Bodies, Patience, Refusal
+from wordbrush.web.gate.guard import HEALTH, OTHER_BODY
+from wordbrush.web.gate.rules import Newcomers
 from wordbrush.web.options import Limits
-from wordbrush.web.rules import Newcomers
-from wordbrush.web.visitors import COOKIE, new_key
+from wordbrush.web.state.keys import COOKIE, new_key
 
 
 @pytest.fixture(scope="module")

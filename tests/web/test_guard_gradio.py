@@ -15,9 +15,10 @@ from fastapi import FastAPI
 from gradio_client import Client, handle_file
 
 from tests.support.browser import launched, served
-from wordbrush.web.guard import Guard
+from wordbrush.web.gate.guard import Guard
 from wordbrush.web.options import Limits, Options
-from wordbrush.web.visitors import COOKIE, Visitors, new_key
+from wordbrush.web.state.keys import COOKIE, new_key
+from wordbrush.web.state.visitors import Visitors
 
 SHOWN = "([id, text]) => document.querySelector(`#${id} textarea, #${id} input`).value === text"
 LINK = "(to) => { const a = document.createElement('a'); a.href = to; document.body.append(a); a.click(); }"

@@ -31,8 +31,8 @@ def server() -> Iterator[Running]:
 
 def painted(me: Visit, **changes: Any) -> list[Any]:
     """Paint quickly; returns what the page's components hold then."""
-    order = me.controls(**{**TEXTS, "steps": 4, **changes})
-    return me.call("paint", "click", [me.stage, EMPTY, *order])
+    controls = me.controls(**{**TEXTS, "steps": 4, **changes})
+    return me.call("paint", "click", [me.stage, EMPTY, *controls])
 
 
 def test_what_is_mine_is_served_to_me_alone(server: Running) -> None:
@@ -159,15 +159,15 @@ def test_nobody_fills_the_queue_alone() -> None:
 
 def _stopped(server: Running, jobs: list[Any]) -> bool:
     """Stop the long jobs, those that just began, too; whether all have ended."""
-    for visitor in list(server.bench.visitors._visitors.values()):
+    for visitor in list(server.workbench.visitors._visitors.values()):
         if not visitor.versions:
             visitor.stop()
     return all(job.done() for job in jobs)
 
 
 def _long_job(me: Visit, number: int) -> Any:
-    order = me.controls(**{**TEXTS, "steps": 200, "seeds": str(number)})
-    return me.call("paint", "click", [me.stage, EMPTY, *order])
+    controls = me.controls(**{**TEXTS, "steps": 200, "seeds": str(number)})
+    return me.call("paint", "click", [me.stage, EMPTY, *controls])
 
 
 def _until(true: Any, seconds: float = 30) -> None:
@@ -189,7 +189,7 @@ def test_idle_visitors_are_dropped_with_all_they_had() -> None:
 
 def test_the_private_folder_is_empty_while_serving_and_gone_afterwards(tmp_path: Path) -> None:
     with running() as server, Visit.to(server.address) as me:
-        folder = server.bench.files
+        folder = server.workbench.files
         me.upload(FOX)
         painted(me)
         assert [path for path in folder.rglob("*") if path.is_file()] == []

@@ -20,8 +20,8 @@ from mcp.types import CallToolResult, ImageContent, TextContent
 from tests.support.calls import FOX, TEXTS, ask, upload
 from tests.support.workbench import Running, running
 from wordbrush.record.provenance import read_provenance
-from wordbrush.web.api import SORRY
-from wordbrush.web.tools import PLACE
+from wordbrush.web.api.calls import SORRY
+from wordbrush.web.api.mcp import PLACE
 
 DATA = "data:image/png;base64," + base64.b64encode(FOX.read_bytes()).decode()
 
@@ -139,7 +139,7 @@ def test_unknown_tools_and_other_errors_are_told_without_details(
     def full(bench: object, answer: object) -> list[str]:
         raise OSError("no space left in /secret/place")
 
-    monkeypatch.setattr("wordbrush.web.tools.keep", full)
+    monkeypatch.setattr("wordbrush.web.api.mcp.keep", full)
     result = use(served, "mask", picture=DATA, **TEXTS, switches="--maps 1")
     assert result.isError
     assert words(result) == SORRY
@@ -158,9 +158,9 @@ def test_progress_is_told_to_who_asks(served: Running) -> None:
 
 
 def test_a_full_line_says_busy_at_once(served: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = served.bench.options
+    options = served.workbench.options
     full = dataclasses.replace(options, limits=dataclasses.replace(options.limits, queue=0))
-    monkeypatch.setattr(served.bench, "options", full)
+    monkeypatch.setattr(served.workbench, "options", full)
     result = use(served, "mask", picture=DATA, **TEXTS)
     assert result.isError
     assert "busy" in words(result)
@@ -179,7 +179,7 @@ def test_leaving_stops_the_work(served: Running) -> None:
     talk(served, leave)
     for _ in range(20):
         rows = served.rows
-        served.bench.models.device.submit(lambda: None).result(60)
+        served.workbench.models.device.submit(lambda: None).result(60)
         if served.rows == rows:
             break
     assert served.rows - before < 640

@@ -13,7 +13,7 @@ from tests.support import hub, tiny
 from tests.support.workbench import Running, Visit, running
 from wordbrush.cli import main
 from wordbrush.picture.samples import samples_folder
-from wordbrush.web.controls import CONTROLS, RULES
+from wordbrush.web.page.controls import CONTROLS, RULES
 
 FOX = samples_folder() / "fox.png"
 TEXTS = {"query": "a penguin on snow", "reference": "a fox on snow", "flags": "--maps 1", "steps": 4}
@@ -66,8 +66,8 @@ def test_every_control_of_the_region_changes_the_mask(me: Visit, name: str, valu
 
 
 def test_a_preset_moves_the_controls_and_leaves_texts_and_seeds(me: Visit) -> None:
-    order = me.controls(**{**TEXTS, "seeds": "7", "preset": "paper"})
-    outputs = me.call("preset", "input", [me.stage, *order])
+    controls = me.controls(**{**TEXTS, "seeds": "7", "preset": "paper"})
+    outputs = me.call("preset", "input", [me.stage, *controls])
     laid: dict[str, Any] = dict(zip(CONTROLS, outputs[1 : 1 + len(CONTROLS)], strict=True))
     assert (laid["steps"], laid["ratio"], laid["threshold"]["value"], laid["edges"]) == (50, 0.8, 0.5, "smooth")
     assert (laid["seeds"], laid["query"], laid["eta"], laid["flags"]) == ("7", TEXTS["query"], 0.6, "")
@@ -76,8 +76,8 @@ def test_a_preset_moves_the_controls_and_leaves_texts_and_seeds(me: Visit) -> No
 def test_another_model_brings_its_own_guidance_and_paints(me: Visit, tiny_model: str) -> None:
     guidance, *_ = me.call("model", "input", [me.stage, *me.controls(**TEXTS, model=tiny_model)])
     assert guidance == 7.5
-    order = me.controls(**{**TEXTS, "model": tiny_model, "guidance": guidance, "threshold": 0.1})
-    painted = me.call("paint", "click", [me.stage, EMPTY, *order])
+    controls = me.controls(**{**TEXTS, "model": tiny_model, "guidance": guidance, "threshold": 0.1})
+    painted = me.call("paint", "click", [me.stage, EMPTY, *controls])
     assert painted[1]["state"] == "done", painted[1]
     assert f"--model {tiny_model}" in painted[5]
     assert "--guidance" not in painted[5]
@@ -116,7 +116,7 @@ def test_words_are_named_and_replaced(me: Visit) -> None:
         ({"contrast_seed": "x"}, "not a seed"),
     ],
 )
-def test_orders_that_cannot_be_carried_out_are_told_in_a_sentence(
+def test_requests_that_cannot_be_carried_out_are_told_in_a_sentence(
     me: Visit, changes: dict[str, Any], part: str
 ) -> None:
     told = me.call("paint", "click", [me.stage, EMPTY, *me.controls(**{**TEXTS, **changes})])[1]
@@ -171,7 +171,7 @@ def test_versions_can_be_restored_used_compared_and_removed(me: Visit) -> None:
     assert picked[1]["left"]["label"].startswith("1. ")
     restored = me.call("versions", "restore", [me.stage, second[2]], {"id": oldest["id"]})
     assert dict(zip(CONTROLS, restored[1 : 1 + len(CONTROLS)], strict=True))["seeds"] == "0"
-    reused = me.call("versions", "reuse", [me.stage, second[2], *me.controls(**TEXTS)], {"id": newest["id"]})
+    reused = me.call("versions", "reuse", [me.stage, *me.controls(**TEXTS)], {"id": newest["id"]})
     assert reused[0]["picture"]["name"] == newest["name"]
     assert dict(zip(CONTROLS, reused[1 : 1 + len(CONTROLS)], strict=True))["reference"] == TEXTS["query"]
     removed = me.call("versions", "remove", [picked[0]], {"id": newest["id"]})
@@ -200,9 +200,9 @@ def test_a_hub_model_is_fetched_where_the_operator_lets_it(
         for allowed in (False, True):
             with running(models=("pocket", name), allow_download=allowed) as found, Visit.to(found.address) as visit:
                 visit.upload(FOX)
-                order = visit.controls(**TEXTS, model=name)
-                told = visit.call("model", "input", [visit.stage, *order])[2]
-                painted = visit.call("paint", "click", [visit.stage, EMPTY, *order])
+                controls = visit.controls(**TEXTS, model=name)
+                told = visit.call("model", "input", [visit.stage, *controls])[2]
+                painted = visit.call("paint", "click", [visit.stage, EMPTY, *controls])
             if not allowed:
                 assert "not in the local hub cache" in told["note"]
                 assert painted[1]["state"] == "failed"

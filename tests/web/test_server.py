@@ -15,7 +15,7 @@ import pytest
 from tests.support.workbench import Running, Visit, running
 from wordbrush.errors import InputError, ModelError
 from wordbrush.picture.samples import samples_folder
-from wordbrush.web.guard import HEALTH
+from wordbrush.web.gate.guard import HEALTH
 from wordbrush.web.options import Limits, Options
 from wordbrush.web.server import address_of, build_app, serve, sweep
 
@@ -41,7 +41,7 @@ def test_health_needs_no_cookie(workbench: Running) -> None:
 
 
 def test_files_lie_in_a_folder_of_our_own(workbench: Running) -> None:
-    folder = workbench.bench.files
+    folder = workbench.workbench.files
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert os.environ["GRADIO_TEMP_DIR"] == str(folder)
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
@@ -59,14 +59,14 @@ def test_the_page_names_no_other_server(visit: Visit) -> None:
 @pytest.mark.parametrize("place", ["http://127.0.0.1:9/x.png", "https://example.com/x.png", "/etc/passwd", "/dev/zero"])
 def test_no_input_makes_the_server_fetch_or_read(visit: Visit, workbench: Running, place: str) -> None:
     """A file's place can stand anywhere in an input, also where the page has none."""
-    before = set(workbench.bench.files.rglob("*"))
+    before = set(workbench.workbench.files.rglob("*"))
     smuggled = {"path": place, "meta": {"_type": "gradio.FileData"}}
     for event in (event for event in visit.config["dependencies"] if not event["queue"]):
         data = [{"picture": smuggled}] * len(event["inputs"])
         body: dict[str, Any] = {"data": data, "fn_index": event["id"], "session_hash": "a"}
         answer = visit.client.post("/gradio_api/run/predict", json=body, timeout=10)
         assert "root:" not in answer.text
-    assert set(workbench.bench.files.rglob("*")) == before
+    assert set(workbench.workbench.files.rglob("*")) == before
 
 
 def test_uploads_of_strangers_are_refused(workbench: Running) -> None:
@@ -84,7 +84,7 @@ def test_stopping_leaves_nothing_behind() -> None:
     before = {name: os.environ.get(name) for name in ("GRADIO_TEMP_DIR", "HF_HUB_DISABLE_TELEMETRY")}
     with running() as made, Visit.to(made.address) as visit:
         visit.upload(FOX)
-        folder, visitors = made.bench.files, made.bench.visitors
+        folder, visitors = made.workbench.files, made.workbench.visitors
         assert folder.is_dir()
         assert len(visitors) == 1
     assert not folder.exists()

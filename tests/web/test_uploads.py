@@ -11,7 +11,7 @@ import gradio as gr
 import pytest
 
 from wordbrush.errors import InputError
-from wordbrush.web.uploads import Uploads, fence
+from wordbrush.web.gate.uploads import Uploads, fence
 
 
 @pytest.fixture

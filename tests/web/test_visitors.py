@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,10 +11,11 @@ from PIL import Image
 
 from wordbrush.report import Report
 from wordbrush.web.options import Limits
-from wordbrush.web.orders import Order
-from wordbrush.web.pictures import Opened, Strokes
-from wordbrush.web.versions import Version
-from wordbrush.web.visitors import TabStops, Visitor, Visitors, new_key
+from wordbrush.web.state.keys import new_key
+from wordbrush.web.state.pictures import Opened, Strokes
+from wordbrush.web.state.request import PageRequest
+from wordbrush.web.state.versions import Version
+from wordbrush.web.state.visitors import Visitor, Visitors
 
 
 class Clock:
@@ -41,8 +41,8 @@ def opened(limits: Limits | None = None) -> Opened:
 
 def version(size: int = 10, source: bytes = b"") -> Version:
     given: dict[str, Any] = {"thumb": b"", "name": "a-1.png", "number": 1, "seed": 0, "mask": b"", "command": ""}
-    given |= {"source": source, "source_name": "a.png", "picture": new_key(), "strokes": Strokes(), "given": None}
-    return Version(png=bytes(size), order=Order(query="a"), report=Report(0, {}, {}, 0.5), **given)
+    given |= {"source": source, "source_name": "a.png", "picture": new_key(), "strokes": Strokes(), "own_mask": None}
+    return Version(png=bytes(size), request=PageRequest(query="a"), report=Report(0, {}, {}, 0.5), **given)
 
 
 def visitor(**limits: Any) -> Visitor:
@@ -94,35 +94,32 @@ def test_the_idle_are_dropped_with_all_they_had(clock: Clock) -> None:
     assert visitors.of(active.key) is active
 
 
-def test_who_has_a_job_is_not_idle(clock: Clock) -> None:
+def test_who_has_work_is_not_idle(clock: Clock) -> None:
     visitors = Visitors(Limits(idle_seconds=60), clock)
-    busy, stop = visitors.welcome(None), threading.Event()
-    TabStops(busy, "tab").add(stop)
+    busy = visitors.welcome(None)
+    stop = busy.begin("tab")
     clock.now += 1000
     visitors.of(None)
     assert len(visitors) == 1
-    TabStops(busy, "tab").discard(stop)
+    busy.end(stop)
     visitors.of(None)
     assert len(visitors) == 0
 
 
-def test_dropping_somebody_stops_their_jobs() -> None:
-    visitors, stop = Visitors(Limits(visitors=1)), threading.Event()
-    first = visitors.welcome(None)
-    TabStops(first, "tab").add(stop)
+def test_dropping_somebody_stops_their_work() -> None:
+    visitors = Visitors(Limits(visitors=1))
+    stop = visitors.welcome(None).begin("tab")
     visitors.welcome(None)
     assert stop.is_set()
-    second_stop = threading.Event()
-    TabStops(visitors.welcome(None), "tab").add(second_stop)
+    second_stop = visitors.welcome(None).begin("tab")
     visitors.clear()
     assert second_stop.is_set()
     assert len(visitors) == 0
 
 
 def test_stopping_a_tab_leaves_the_others() -> None:
-    mine, here, there = visitor(), threading.Event(), threading.Event()
-    TabStops(mine, "here").add(here)
-    TabStops(mine, "there").add(there)
+    mine = visitor()
+    here, there = mine.begin("here"), mine.begin("there")
     mine.stop("here")
     assert (here.is_set(), there.is_set()) == (True, False)
     mine.stop("nowhere")
@@ -188,7 +185,7 @@ def test_newcomers_push_out_who_has_nothing_before_who_has_something() -> None:
     visitors = Visitors(Limits(visitors=3))
     working, waiting = visitors.welcome(None), visitors.welcome(None)
     working.open(opened())
-    TabStops(waiting, "tab").add(threading.Event())
+    waiting.begin("tab")
     for _ in range(10):
         newest = visitors.welcome(None)
     assert visitors.of(working.key) is working
@@ -202,7 +199,7 @@ def test_all_visitors_together_are_bounded_in_bytes() -> None:
     some = [visitors.welcome(None) for _ in range(3)]
     for one in some:
         one.keep(version(400, b""))
-    TabStops(some[0], "tab").add(threading.Event())
+    some[0].begin("tab")
     visitors.trim()
-    assert [visitors.of(one.key) is one for one in some] == [True, False, True]  # who has a job stays
+    assert [visitors.of(one.key) is one for one in some] == [True, False, True]  # who has work stays
     assert not some[1].versions

@@ -97,8 +97,7 @@ def ui(
     _need("gradio", "web")
     if mcp:
         _need("mcp", "web,mcp")
-    from wordbrush.web.options import Limits, Options
-    from wordbrush.web.rules import is_loopback
+    from wordbrush.web.options import Limits, Options, is_loopback
 
     if auth and no_auth:
         raise SettingsError("--auth (or WORDBRUSH_AUTH) and --no-auth contradict each other")

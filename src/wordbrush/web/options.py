@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 from dataclasses import dataclass, field
 
 from wordbrush.picture.picture import MAX_BYTES, MAX_PIXELS
 
-__all__ = ["Limits", "Options"]
+__all__ = ["Limits", "Options", "is_loopback"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,8 +18,8 @@ class Limits:
     Attributes:
         file_bytes: largest picture or mask file, checked before it is read whole.
         pixels: most pixels (width x height) of a picture, checked before it is decoded.
-        queue: most jobs running or waiting; the next one is told that the server is busy.
-        in_flight: most jobs of one visitor running or waiting.
+        queue: most pieces of work running or waiting; the next one is told that the server is busy.
+        in_flight: most pieces of work of one visitor running or waiting.
         visitors: most visitors kept; the one idle longest goes first.
         idle_seconds: a visitor not seen for this long is dropped with all pictures and versions.
         pictures: most pictures a visitor has open; the one used longest ago is closed.
@@ -25,7 +27,7 @@ class Limits:
         versions: most versions kept for a visitor; the oldest goes first.
         version_bytes: what a visitor's versions may take together.
         total_bytes: what pictures, caches and versions of all visitors may take; beyond it who is idle longest goes.
-        seeds: most seeds of one order.
+        seeds: most seeds of one request.
         steps: most steps of the grid.
         resolution: largest working size, the side of the square of equal area.
     """
@@ -76,3 +78,12 @@ class Options:
     embedded: bool = False
     hosts: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address to listen on is reached from this machine only."""
+    if host.lower() == "localhost":
+        return True
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    return False

@@ -1,4 +1,4 @@
-"""The server: bench, page, API, own routes and guard put together, in a private folder that goes when it stops."""
+"""The server: workbench, page, API, own routes and guard put together, in a private folder that goes when it stops."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 import weakref
+import webbrowser
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     import gradio as gr
     from fastapi import FastAPI
 
-    from wordbrush.web.bench import Bench
     from wordbrush.web.options import Options
+    from wordbrush.web.workbench import Workbench
 
 T = TypeVar("T")
 
@@ -46,8 +47,8 @@ CONNECTIONS = 1024
 def build_app(options: Options) -> FastAPI:
     """Return the whole workbench as an ASGI application; the first model is loaded here.
 
-    Makes a private folder (mode 0700) for uploads and results, which is removed when the application stops. Its bench
-    is `app.state.bench`, its page `app.state.page`.
+    Makes a private folder (mode 0700) for uploads and results, which is removed when the application stops. Its
+    workbench is `app.state.workbench`, its page `app.state.page`.
 
     Args:
         options: what the operator decided.
@@ -59,7 +60,7 @@ def build_app(options: Options) -> FastAPI:
     discard = weakref.finalize(options, shutil.rmtree, files, ignore_errors=True)  # if it is never started, at exit
     before = _settle(files)
     try:
-        app, bench = _within_a_loop(lambda: _assemble(options, files))
+        app, workbench = _within_a_loop(lambda: _assemble(options, files))
     except BaseException:
         _restore(before)
         discard()
@@ -67,14 +68,14 @@ def build_app(options: Options) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
-        sweeping = asyncio.create_task(_keep_sweeping(bench, files))
+        sweeping = asyncio.create_task(_keep_sweeping(workbench, files))
         try:
             async with inner(app) as state:
                 yield state
         finally:
             sweeping.cancel()
-            bench.visitors.clear()
-            bench.models.device.shutdown(wait=False, cancel_futures=True)
+            workbench.visitors.clear()
+            workbench.models.device.shutdown(wait=False, cancel_futures=True)
             _restore(before)
             discard()
 
@@ -124,38 +125,52 @@ def _within_a_loop(work: Callable[[], T]) -> T:
         loop.close()
 
 
-def _assemble(options: Options, files: Path) -> tuple[FastAPI, Bench]:
-    import gradio as gr
+def _assemble(options: Options, files: Path) -> tuple[FastAPI, Workbench]:
     from fastapi import FastAPI
 
-    from wordbrush.web.bench import Bench
-    from wordbrush.web.components import theme_css
-    from wordbrush.web.guard import HEALTH, Guard
-    from wordbrush.web.page import build_page
-    from wordbrush.web.routes import routes
+    from wordbrush.web.api.routes import routes
+    from wordbrush.web.gate.guard import HEALTH, Guard
+    from wordbrush.web.workbench import Workbench
 
-    bench = Bench(options, files)
+    workbench = Workbench(options, files)
 
-    class Workbench(FastAPI):
+    class Application(FastAPI):
         """The application; its guard stands before everything, its own error page too."""
 
         def build_middleware_stack(self) -> Any:
             inner: Any = super().build_middleware_stack()
-            return Guard(inner, options=options, visitors=bench.visitors, files=files)
+            return Guard(inner, options=options, visitors=workbench.visitors, files=files)
 
-    app = Workbench(docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.bench = bench
+    app = Application(docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.workbench = workbench
 
     @app.api_route(HEALTH, methods=["GET", "HEAD"])
     def health() -> dict[str, bool]:
         return {"ok": True}
 
-    app.include_router(routes(bench))
+    app.include_router(routes(workbench))
     if options.mcp:
-        from wordbrush.web.tools import add_tools
+        from wordbrush.web.api.mcp import add_tools  # its library is an extra of its own
 
-        add_tools(app, bench)
-    page = build_page(bench)
+        add_tools(app, workbench)
+    _mount_page(app, workbench)
+    return app, workbench
+
+
+def _mount_page(app: FastAPI, workbench: Workbench) -> None:
+    """Put the page and the HTTP API, which are one application of Gradio, under every address that is left."""
+    import gradio as gr
+
+    from wordbrush.web.api.endpoints import add_endpoints
+    from wordbrush.web.gate.queue import limit_queue
+    from wordbrush.web.page.components import theme_css
+    from wordbrush.web.page.page import add_page
+
+    options, page = workbench.options, gr.Blocks(title="wordbrush", analytics_enabled=False)
+    with page:
+        add_page(page, workbench)
+        add_endpoints(workbench)
+    limit_queue(page, options.limits)
     gr.mount_gradio_app(
         app, page, "/", server_name=options.host, server_port=options.port, footer_links=[], run_history=False,
         allowed_paths=[], show_error=False, max_file_size=options.limits.file_bytes, ssr_mode=False,
@@ -163,7 +178,6 @@ def _assemble(options: Options, files: Path) -> tuple[FastAPI, Bench]:
     )  # fmt: skip
     _close_gaps(page)
     app.state.page = page
-    return app, bench
 
 
 def _close_gaps(page: gr.Blocks) -> None:
@@ -182,10 +196,10 @@ def _close_gaps(page: gr.Blocks) -> None:
     page.has_launched = page.is_running = True
 
 
-async def _keep_sweeping(bench: Bench, files: Path) -> None:
+async def _keep_sweeping(workbench: Workbench, files: Path) -> None:
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
-        bench.visitors.of(None)  # looking somebody up drops who is idle too long
+        workbench.visitors.of(None)  # looking somebody up drops who is idle too long
         await asyncio.to_thread(sweep, files, time.time() - FILE_SECONDS)
 
 
@@ -197,14 +211,12 @@ def sweep(folder: Path, before: float) -> None:
         before: seconds since the epoch.
     """
     for place, folders, names in os.walk(folder, topdown=False):
-        for path in (Path(place, name) for name in names):
+        for name in (*names, *folders):
+            path = Path(place, name)
+            remove = path.rmdir if name in folders else path.unlink  # a folder goes only when it is empty
             with contextlib.suppress(OSError):
                 if path.lstat().st_mtime < before:
-                    path.unlink()
-        for path in (Path(place, name) for name in folders):
-            with contextlib.suppress(OSError):
-                if path.lstat().st_mtime < before:
-                    path.rmdir()  # only when it is empty
+                    remove()
 
 
 def address_of(host: str, port: int) -> str:
@@ -261,10 +273,10 @@ def serve(options: Options, *, open_browser: bool = False) -> None:
                 if self.started:
                     print(f"wordbrush is at {address} (Ctrl-C stops it)", file=sys.stderr, flush=True)
                     if open_browser:
-                        threading.Thread(target=_show, args=(address,), daemon=True).start()
+                        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
             async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-                app.state.bench.visitors.clear()  # stops their jobs, so that nothing is waited for in vain
+                app.state.workbench.visitors.clear()  # stops their work, so that nothing is waited for in vain
                 await super().shutdown(sockets)
 
         config = uvicorn.Config(
@@ -272,9 +284,3 @@ def serve(options: Options, *, open_browser: bool = False) -> None:
             lifespan="on", limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=STOP_SECONDS,
         )  # fmt: skip
         Server(config).run(sockets=[taken])
-
-
-def _show(address: str) -> None:
-    import webbrowser
-
-    webbrowser.open(address)

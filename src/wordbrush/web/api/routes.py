@@ -1,0 +1,154 @@
+"""The workbench's own routes: uploads and everything a visitor made, each served to its owner alone.
+
+Every route asks for the visitor's cookie. What belongs to somebody else answers exactly like what never was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
+
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import JSONResponse, Response
+from PIL import Image
+
+from wordbrush.errors import InputError
+from wordbrush.region.mask import Mask
+from wordbrush.web.state.keys import COOKIE
+from wordbrush.web.state.png import png_of
+from wordbrush.web.state.versions import zip_of
+
+if TYPE_CHECKING:
+    from wordbrush.web.state.pictures import Opened
+    from wordbrush.web.state.versions import Version
+    from wordbrush.web.state.visitors import Visitor
+    from wordbrush.web.workbench import Workbench
+
+__all__ = ["routes"]
+
+_GONE = HTTPException(404, "there is no such thing, or it is not yours, or it was dropped")
+
+
+def routes(workbench: Workbench) -> APIRouter:
+    """Return the routes under `/wordbrush`."""
+    router = APIRouter(prefix="/wordbrush")
+    _add_uploads(router, workbench)
+    _add_pictures(router, workbench)
+    _add_versions(router, workbench)
+    return router
+
+
+def _visitor(workbench: Workbench, request: Request) -> Visitor:
+    visitor = workbench.visitors.of(request.cookies.get(COOKIE))
+    if visitor is None:
+        raise HTTPException(403, "this page was left alone for too long, or its cookie is blocked; reload it")
+    return visitor
+
+
+def _opened(workbench: Workbench, request: Request, id_: str) -> Opened:
+    opened = _visitor(workbench, request).picture(id_)
+    if opened is None:
+        raise _GONE
+    return opened
+
+
+def _version(workbench: Workbench, request: Request, id_: str) -> Version:
+    version = _visitor(workbench, request).versions.get(id_)
+    if version is None:
+        raise _GONE
+    return version
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    """Return a body; the guard took it whole, within wider bounds."""
+    data = await request.body()
+    if len(data) > limit:
+        raise HTTPException(413, f"more than {limit / 1e6:.0f} MB; save it smaller")
+    return data
+
+
+def _file(data: bytes, name: str, *, download: bool, kind: str = "image/png") -> Response:
+    how = "attachment" if download else "inline"
+    headers = {"Content-Disposition": f"{how}; filename*=UTF-8''{quote(name)}", "Cache-Control": "private, no-store"}
+    return Response(data, media_type=kind, headers=headers)
+
+
+def _add_uploads(router: APIRouter, workbench: Workbench) -> None:
+    limit = workbench.options.limits.file_bytes
+
+    @router.post("/picture")
+    async def upload_picture(request: Request) -> JSONResponse:
+        visitor = _visitor(workbench, request)
+        data = await _body(request, limit)
+        name = unquote(request.headers.get("x-wordbrush-name", ""))
+        try:
+            opened = await asyncio.to_thread(workbench.open, visitor, data, name)
+        except InputError as error:
+            return JSONResponse({"error": str(error)}, 422)
+        notes = list(opened.picture.notes)
+        return JSONResponse({**opened.facts(), "restored": opened.record() is not None, "notes": notes})
+
+    @router.post("/mask/{id_}")
+    async def upload_mask(request: Request, id_: str) -> JSONResponse:
+        opened = _opened(workbench, request, id_)
+        data = await _body(request, limit)
+        try:
+            opened.own_mask = (await asyncio.to_thread(Mask.open, data)).rounded()
+        except InputError as error:
+            return JSONResponse({"error": str(error)}, 422)
+        return JSONResponse({"area": opened.own_mask.area})
+
+
+def _add_pictures(router: APIRouter, workbench: Workbench) -> None:
+    @router.get("/picture/{id_}")
+    def picture(request: Request, id_: str) -> Response:
+        opened = _opened(workbench, request, id_)
+        return _file(opened.display(), opened.name, download=False)
+
+    @router.get("/mask/{id_}/{kind}.png")
+    def mask_file(request: Request, id_: str, kind: str, download: int = 0) -> Response:
+        opened = _opened(workbench, request, id_)
+        mask = {
+            "mask": workbench.region(opened),
+            "include": opened.strokes.include,
+            "exclude": opened.strokes.exclude,
+            "given": opened.own_mask,
+        }.get(kind)
+        if mask is None:
+            raise _GONE
+        return _file(png_of(mask.to_image()), f"{PurePosixPath(opened.name).stem}-{kind}.png", download=bool(download))
+
+    @router.get("/sample/{index}")
+    def sample(index: int) -> Response:
+        if not 0 <= index < len(workbench.samples):
+            raise _GONE
+        with Image.open(workbench.samples[index].path) as image:
+            small = image.convert("RGB")
+        small.thumbnail((160, 160))
+        return _file(png_of(small), f"sample-{index}.png", download=False)
+
+
+def _add_versions(router: APIRouter, workbench: Workbench) -> None:
+    @router.get("/version/{id_}/{name}")
+    def version_file(request: Request, id_: str, name: str, download: int = 0) -> Response:
+        version = _version(workbench, request, id_)
+        files = {version.name: version.png, "region.png": version.mask, **version.masks()}
+        if name not in files:
+            raise _GONE
+        return _file(files[name], name, download=bool(download))
+
+    @router.get("/thumb/{id_}")
+    def thumb(request: Request, id_: str) -> Response:
+        version = _version(workbench, request, id_)
+        return _file(version.thumb, version.name, download=False)
+
+    @router.get("/versions.zip")
+    def versions(request: Request) -> Response:
+        visitor = _visitor(workbench, request)
+        with visitor.lock:
+            kept = list(visitor.versions.values())
+        if not kept:
+            raise _GONE
+        return _file(zip_of(kept), "wordbrush-versions.zip", download=True, kind="application/zip")

@@ -1,0 +1,143 @@
+"""The rules that look at who asks, by which name, and from where; each says which attack it answers."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import hashlib
+import hmac
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from wordbrush.web.gate.bodies import Refusal
+from wordbrush.web.options import is_loopback
+from wordbrush.web.state.keys import COOKIE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, MutableMapping
+
+    from wordbrush.web.options import Options
+
+__all__ = ["Head", "Newcomers", "host_rule", "login_rule", "names_of", "origin_rule"]
+
+
+class Head:
+    """One request: what the rules look at."""
+
+    def __init__(self, scope: MutableMapping[str, Any]) -> None:
+        self.scope = scope
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.raw: bytes = scope.get("raw_path") or self.path.encode("utf-8", "surrogateescape")
+
+    def header(self, name: str) -> str | None:
+        """Return a header, or None where it is missing; given twice, it is joined and will match nothing."""
+        values = [value for key, value in self.scope["headers"] if key.lower() == name.encode()]
+        return ", ".join(value.decode("latin-1") for value in values) if values else None
+
+    @property
+    def visitor_key(self) -> str | None:
+        """The key in the visitor's cookie."""
+        for part in (self.header("cookie") or "").replace(",", ";").split(";"):
+            name, equals, value = part.strip().partition("=")
+            if equals and name == COOKIE:
+                return value
+        return None
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the browser spoke HTTPS, to us or to the proxy before us. Whoever lies spoils their own cookie."""
+        forwarded = (self.header("x-forwarded-proto") or "").split(",")[0].strip()
+        return "https" in {self.scope.get("scheme"), forwarded}
+
+    @property
+    def from_elsewhere(self) -> bool:
+        """Whether the browser says that a page of another origin sent the request."""
+        return self.header("sec-fetch-site") in {"cross-site", "same-site"}
+
+
+class Newcomers:
+    """Counts new visitors.
+
+    Answers a flood of requests for the page, each of which would make a visitor and push out the one idle longest. No
+    more than `most` a minute are made, fewer than the registry holds by default: who did anything within the last
+    minute is not pushed out by a flood. Others may be, and the flood keeps newcomers out while it lasts; a proxy that
+    limits the rate of each address is what helps against that.
+    """
+
+    def __init__(self, most: int = 60, seconds: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._times: deque[float] = deque(maxlen=most)
+        self._seconds, self._clock = seconds, clock
+
+    def admit(self) -> bool:
+        """Count one more, or tell that there were too many."""
+        now = self._clock()
+        if len(self._times) == self._times.maxlen and now - self._times[0] < self._seconds:
+            return False
+        self._times.append(now)
+        return True
+
+
+def host_rule(head: Head, names: frozenset[str] | None) -> Refusal | None:
+    """Answers DNS rebinding: another site's name that is made to point here, whose scripts could then read all.
+
+    Such a request carries that name in its Host header.
+    """
+    if names is None or _name_of(head.header("host") or "") in names:
+        return None
+    return Refusal(421, "this server does not go by that name; its operator can allow it with --allow-host")
+
+
+def login_rule(head: Head, auth: tuple[str, str] | None) -> Refusal | None:
+    """Answers strangers: nothing is served without the user and password, compared in constant time."""
+    if auth is None:
+        return None
+    kind, _, coded = (head.header("authorization") or "").partition(" ")
+    with contextlib.suppress(ValueError, binascii.Error):
+        answer = base64.b64decode(coded.strip(), validate=True)
+        # Digests are of one length, so that the time tells nothing of the secret's.
+        pair = [hashlib.sha256(text).digest() for text in (answer, ":".join(auth).encode())]
+        if hmac.compare_digest(*pair) and kind.lower() == "basic":
+            return None
+    challenge = (b"www-authenticate", b'Basic realm="wordbrush", charset="UTF-8"')
+    return Refusal(401, "a user and a password are needed", (challenge,))
+
+
+def origin_rule(head: Head, *, embedded: bool) -> Refusal | None:
+    """Answers cross-site requests: another site's page in the visitor's browser that acts or reads here.
+
+    Only following a link to the page itself is open to other sites, and framing it where that is allowed. Nothing is
+    shared across origins, so preflights are refused, too.
+    """
+    refusal = Refusal(403, "requests from other sites are not answered")
+    if head.method == "OPTIONS":
+        return refusal
+    origin = head.header("origin")
+    if origin is not None:
+        place = urlsplit(origin).netloc.lower()
+        if not place or place != (head.header("host") or "").lower():
+            return refusal
+    if not head.from_elsewhere:
+        return None
+    ways = {None, "document", "iframe"} if embedded else {None, "document"}
+    visits = head.path == "/" and head.method in {"GET", "HEAD"}
+    return None if visits and head.header("sec-fetch-dest") in ways else refusal
+
+
+def names_of(options: Options) -> frozenset[str] | None:
+    """Return the names the server goes by, or None where it takes any."""
+    if options.hosts:
+        return frozenset(_name_of(name) for name in options.hosts)
+    return frozenset({"localhost", "127.0.0.1", "[::1]", _name_of(options.host)}) if is_loopback(options.host) else None
+
+
+def _name_of(host: str) -> str:
+    """Return a Host header without its port."""
+    host = host.lower()
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    name, _, _ = host.partition(":")
+    return f"[{host}]" if host.count(":") > 1 else name.rstrip(".")

@@ -1,0 +1,145 @@
+"""Uploaded files: taken by their place in the server's private folder. Nothing is ever fetched from anywhere else.
+
+Gradio downloads what an input names by a web address, on the server's behalf, and copies any local file an input names
+into its cache when it is mounted in another application. `fence` replaces that step of a component.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio import processing_utils
+from gradio.exceptions import InvalidPathError
+
+from wordbrush.errors import InputError
+from wordbrush.web.state.pictures import clean_name
+
+__all__ = ["Upload", "Uploads", "fence"]
+
+NO_UPLOAD = "there is no such upload, or it was dropped; upload the file and give what the upload answered"
+
+_DATA = re.compile(r"data:image/[\w.+-]+;base64,", re.ASCII)
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that came in.
+
+    Attributes:
+        data: its bytes.
+        name: what the sender calls it, without folders.
+    """
+
+    data: bytes = field(repr=False)
+    name: str
+
+
+@dataclass(frozen=True)
+class Uploads:
+    """The private folder that uploads lie in.
+
+    Attributes:
+        folder: it.
+        most: largest file in bytes.
+    """
+
+    folder: Path
+    most: int
+
+    def place(self, text: str) -> Path:
+        """Return the file that an input names.
+
+        Raises:
+            InputError: a web address, or no file of this folder.
+        """
+        if _ADDRESS.match(text):
+            raise InputError("no URL inputs; upload the file and give what the upload answered")
+        try:
+            path, home = Path(text).resolve(), self.folder.resolve()
+            there = path.lstat() if path.is_relative_to(home) and Path(text).is_absolute() else None
+        except (OSError, ValueError):
+            there = None
+        if there is None or not stat.S_ISREG(there.st_mode):
+            raise InputError(NO_UPLOAD)
+        return path
+
+    def read(self, text: str, name: str | None = None) -> Upload:
+        """Read the file that an input names.
+
+        Args:
+            text: its place, as the upload answered it.
+            name: what the sender calls it, if that is another name than the file has there.
+
+        Raises:
+            InputError: see `place`.
+        """
+        path = self.place(text)
+        try:
+            with path.open("rb") as file:
+                data = file.read(self.most + 1)
+        except OSError as error:
+            raise InputError("the upload was dropped while it was read; upload it again") from error
+        if len(data) > self.most:
+            raise InputError(f"{path.name}: more than {self.most / 1e6:.1f} MB; save it smaller")
+        return Upload(data, clean_name(name or path.name))
+
+    def decode(self, text: str) -> Upload:
+        """Read a `data:image/...;base64,` address, or else the file that an input names.
+
+        Raises:
+            InputError: not such an address, too large, or see `place`.
+        """
+        if not text.startswith("data:"):
+            return self.read(text)
+        start = _DATA.match(text)
+        if start is None:
+            raise InputError("the data address does not start with data:image/png;base64, or alike")
+        if (len(text) - start.end()) // 4 * 3 > self.most + 2:
+            raise InputError(f"the file is larger than the limit of {self.most / 1e6:.1f} MB")
+        try:
+            data = base64.b64decode(text[start.end() :], validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise InputError("the data address does not hold base64") from error
+        return Upload(data, "picture.png")
+
+
+def fence(block: gr.blocks.Block, uploads: Uploads) -> None:
+    """Let a component of Gradio name files of the private folder only, in and out; there they stay where they are."""
+
+    async def keep(path: str | Path | None) -> str | None:
+        if path is None:
+            return None
+        try:
+            kept = str(uploads.place(str(path)))
+        except InputError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        block.temp_files.add(kept)  # Gradio deletes these when they are old, and when it stops
+        return kept
+
+    part: Any = block
+    part.async_move_resource_to_block_cache = keep
+    _speak_plainly()
+
+
+def _speak_plainly() -> None:
+    """Let Gradio's own check of paths, which comes first, refuse in our words: its own tell of the server's folders."""
+    check = processing_utils._check_allowed
+    if getattr(check, "plain", False):
+        return
+
+    def plainly(path: str | Path, check_in_upload_folder: bool) -> None:
+        try:
+            check(path, check_in_upload_folder)
+        except (InvalidPathError, OSError, ValueError) as error:
+            raise gr.Error(NO_UPLOAD, print_exception=False) from error
+
+    plainly.plain = True  # type: ignore[attr-defined]
+    processing_utils._check_allowed = plainly

@@ -1,0 +1,179 @@
+"""What the handlers of the page share: who asks, about which picture, and how the answer is shown.
+
+A handler takes the HTTP request first (whose cookie tells the visitor), then the event, then the components' values. It
+returns new values by component; what it does not name stays as it is. Errors of wordbrush are told in the progress box.
+Nothing of another visitor is ever reached, as ids are looked up in the visitor's own things.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import gradio as gr
+
+from wordbrush.errors import InputError, WordbrushError
+from wordbrush.web.page import views
+from wordbrush.web.page.controls import CONTROLS, RULES, TEXTS
+from wordbrush.web.page.layout import Parts
+from wordbrush.web.state.keys import COOKIE
+from wordbrush.web.state.pictures import Opened, Strokes
+from wordbrush.web.state.request import PageRequest
+from wordbrush.web.state.versions import Version
+from wordbrush.web.state.visitors import Visitor
+from wordbrush.web.workbench import Workbench
+
+__all__ = ["UNCHANGED", "Handlers", "Scene", "Update", "Value", "errors_shown", "sides_of", "values_of"]
+
+Value = dict[str, Any]
+"""What a custom component holds."""
+
+Update = dict[Any, Any]
+"""New values by component."""
+
+UNCHANGED: Update = gr.skip()
+"""Leaves every component as it is."""
+
+H = TypeVar("H", bound="Handlers")
+
+
+def errors_shown(handler: Callable[..., Update]) -> Callable[..., Update]:
+    """Let a handler tell errors of wordbrush in the progress box."""
+
+    @functools.wraps(handler)
+    def answer(self: H, *values: Any) -> Update:
+        try:
+            return handler(self, *values)
+        except WordbrushError as error:
+            return {self.parts.progress: views.problem(str(error))}
+
+    return answer
+
+
+def values_of(controls: tuple[Any, ...]) -> dict[str, Any]:
+    """Return the values of the controls by name."""
+    return dict(zip(CONTROLS, controls, strict=True))
+
+
+def sides_of(listed: Value | None) -> dict[str, str | None]:
+    """Return the ids of the versions under the slider, left and right, from the value of the history."""
+    return {side: (listed or {}).get(side) for side in ("left", "right")}
+
+
+class Scene(NamedTuple):
+    """What is on the page: whose it is, the picture, the request of the controls, and the strokes."""
+
+    visitor: Visitor
+    opened: Opened
+    request: PageRequest
+    strokes: Strokes
+
+
+class Handlers:
+    """What handlers share.
+
+    Args:
+        workbench: does the work.
+        parts: the components.
+    """
+
+    def __init__(self, workbench: Workbench, parts: Parts) -> None:
+        self.workbench, self.parts = workbench, parts
+
+    def visitor_of(self, http: gr.Request) -> Visitor:
+        """Return who asks.
+
+        Raises:
+            InputError: nobody known: the cookie is missing, or the visitor was dropped.
+        """
+        visitor = self.workbench.visitors.of(http.cookies.get(COOKIE))
+        if visitor is None:
+            raise InputError(
+                "this page was left alone for too long and what it held was dropped, or its cookie blocked; reload it"
+            )
+        return visitor
+
+    def picture_of(self, visitor: Visitor, stage: Value) -> Opened:
+        """Return the picture on the stage.
+
+        Raises:
+            InputError: there is none, or it was closed.
+        """
+        id_ = ((stage or {}).get("picture") or {}).get("id")
+        if id_ is None:
+            raise InputError("open a picture first: drop one, paste one, or take a sample")
+        opened = visitor.picture(str(id_))
+        if opened is None:
+            raise InputError("this picture was closed; open it again")
+        return opened
+
+    def version_of(self, visitor: Visitor, event: gr.EventData) -> Version:
+        """Return the version an event is about.
+
+        Raises:
+            InputError: it was dropped.
+        """
+        version = visitor.versions.get(str(event.id))
+        if version is None:
+            raise InputError("this version was dropped to keep within the limits of memory")
+        return version
+
+    def guidance(self, model: str) -> float:
+        """Return a model's own guidance scale."""
+        return self.workbench.models.editor(model).model.guidance
+
+    def request_of(self, values: Mapping[str, Any]) -> PageRequest:
+        """Read the values of the controls.
+
+        Raises:
+            SettingsError: see `PageRequest.of`.
+        """
+        return PageRequest.of(values, self.guidance(values["model"]), self.workbench.options.limits)
+
+    def scene_of(self, http: gr.Request, stage: Value, controls: tuple[Any, ...]) -> Scene:
+        """Read the whole page.
+
+        Raises:
+            InputError: there is no visitor or no picture, or a value is wrong.
+        """
+        visitor = self.visitor_of(http)
+        opened, request = self.picture_of(visitor, stage), self.request_of(values_of(controls))
+        return Scene(visitor, opened, request, Strokes.of(stage.get("strokes")))
+
+    # ---- what is shown
+
+    def region_shown(
+        self, stage: Value, opened: Opened, request: PageRequest, strokes: Strokes, *, lay: bool = False
+    ) -> Update:
+        """Show a picture with its region as it stands; `lay` puts these strokes in the place of those on the page."""
+        cut = self.workbench.cut(opened, request, strokes)
+        return {self.parts.stage: views.stage_view(stage, opened, cut, strokes if lay else None)}
+
+    def controls_shown(self, request: PageRequest) -> Update:
+        """Put the controls where a request has them."""
+        values = request.controls(self.guidance(request.model))
+        (label, low, high, step), number = RULES[values["rule"]], values["threshold"]
+        values["threshold"] = gr.Slider(min(low, number), max(high, number), number, step=step, label=label)
+        return {self.parts.controls[name]: values[name] for name in CONTROLS}
+
+    def request_shown(self, request: PageRequest) -> Update:
+        """Put the controls where a request has them, and name the words in it that its model does not know."""
+        words = {
+            field: self.workbench.unknown_words(request.model, getattr(request, name)) for name, field in TEXTS.items()
+        }
+        return {**self.controls_shown(request), self.parts.words: views.words_view(words)}
+
+    def versions_shown(self, visitor: Visitor, left: str | None, right: str | None) -> Update:
+        """Show the history, two of it under the slider, and the facts of the right one in the drawer."""
+        version, facts, command = visitor.versions.get(right or ""), views.NOTHING_PAINTED, ""
+        if version is not None:
+            name = version.request.model
+            facts = views.drawer(version, self.workbench.models.editor(name).model, self.workbench.card(name))
+            command = version.command
+        return {
+            self.parts.versions: views.versions_view(visitor, left, right),
+            self.parts.compare: views.compare_view(visitor, left, right),
+            self.parts.facts: facts,
+            self.parts.command: command,
+        }
