@@ -1,23 +1,40 @@
-"""Notation: seeds, flags and commands as people write them, read and written in one place."""
+"""Notation: seeds, LoRA files, switches and commands as people write them, read and written in one place."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import shlex
-from collections.abc import Iterator
-from typing import Any
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from wordbrush.errors import SettingsError
 from wordbrush.settings import DEFAULT_PRESET, MAX_SEED, Settings
 
-__all__ = ["MAX_SEEDS", "edit_command", "parse_one_seed", "parse_seeds", "shell"]
+__all__ = [
+    "MAX_SEEDS",
+    "Switch",
+    "bound",
+    "edit_command",
+    "flag_words",
+    "parse_loras",
+    "parse_one_seed",
+    "parse_seeds",
+    "shell",
+    "switches",
+]
 
 MAX_SEEDS = 10_000
 _ITEM = re.compile(r"(\d{1,19})(?:-(\d{1,19}))?")
 
 _BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """What would end the line, or make a terminal do something when the command is pasted."""
+
+_BOOLS = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
+_NOTHING = ("none", "auto")
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -59,6 +76,139 @@ def parse_one_seed(text: str) -> int:
     if len(seeds) != 1:
         raise SettingsError(f"--seed: {text[:40]!r} names several seeds; this command takes one")
     return seeds[0]
+
+
+def parse_loras(items: Iterable[str]) -> tuple[tuple[str, float], ...]:
+    """Read `FILE[:SCALE]` items.
+
+    Returns:
+        Files with their scales, 1 where none is written.
+
+    Raises:
+        SettingsError: the scale is outside -100 ... 100, or the file name is empty.
+    """
+    loras = []
+    for item in items:
+        path, colon, tail = item.rpartition(":")
+        try:
+            name, scale = (path, float(tail)) if colon else (item, 1.0)
+        except ValueError:
+            name, scale = item, 1.0  # the colon belongs to the name
+        if not name or not -100.0 <= scale <= 100.0:
+            raise SettingsError(f"--lora {item}: write a file and perhaps a scale, like style.safetensors:0.8")
+        loras.append((name, scale))
+    return tuple(loras)
+
+
+@dataclass(frozen=True)
+class Switch:
+    """One switch of `Settings`, as flags, forms and tables show it.
+
+    Attributes:
+        name: of the field.
+        kind: bool, int, float or str.
+        choices: the words it takes; empty where it is no word.
+        range: smallest and largest number, or None.
+        optional: None is a value, too: the rule or the model decides.
+        default: in the preset `balanced`.
+        help: what it does, without capital and full stop.
+    """
+
+    name: str
+    kind: type
+    choices: tuple[str, ...]
+    range: tuple[float, float] | None
+    optional: bool
+    default: Any
+    help: str
+
+    @classmethod
+    def of(cls, item: dataclasses.Field[Any], hint: Any) -> Switch:
+        """Read a field of `Settings` and its type."""
+        kinds = get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        choices = get_args(kinds[0]) if get_origin(kinds[0]) is Literal else ()
+        kind = str if choices else kinds[0]
+        ends = item.metadata["range"]
+        ends = None if ends[0] is None else ends
+        return cls(item.name, kind, choices, ends, types.NoneType in kinds, item.default, item.metadata["help"])
+
+    @property
+    def flag(self) -> str:
+        """Its flag, such as `--drop-specks`."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def shown_default(self) -> str:
+        """Its default for people; empty where the rule or the model decides."""
+        return "" if self.default is None else self.shown(self.default)
+
+    def shown(self, value: Any) -> str:
+        """Write a value so that `read` gives it back."""
+        if value is None:
+            return "auto"
+        if self.kind is bool:
+            return "on" if value else "off"
+        return value if isinstance(value, str) else repr(value)
+
+    def words(self, value: Any) -> list[str]:
+        """Write the words that set it on a command line; there are none for None, which has no flag."""
+        if self.kind is bool:
+            return [self.flag if value else f"--no-{self.flag[2:]}"]
+        return flag_words({self.name: None if value is None else self.shown(value)})
+
+    def read(self, text: str) -> Any:
+        """Read a value: a number, a word, `on` or `off`; `none` or `auto` where it may be left open.
+
+        Raises:
+            SettingsError: the text is no such value. Words and ranges are checked by `Settings`.
+        """
+        if text.lower() in _NOTHING and self.optional:
+            return None
+        try:
+            return _BOOLS[text.lower()] if self.kind is bool else self.kind(text)
+        except (KeyError, ValueError):
+            wanted = {bool: "on or off", int: "a whole number"}.get(self.kind, "a number")
+            raise SettingsError(f"{self.name} {text!r} is not {wanted}") from None
+
+
+@functools.cache
+def switches() -> Mapping[str, Switch]:
+    """Return every switch of `Settings` by name, in their order."""
+    hints = get_type_hints(Settings)
+    return types.MappingProxyType(
+        {item.name: Switch.of(item, hints[item.name]) for item in dataclasses.fields(Settings)}
+    )
+
+
+def bound(value: float) -> str:
+    """Write the end of a range for people."""
+    return "2^63 - 1" if value == MAX_SEED else f"{value:g}"
+
+
+def flag_words(flags: Mapping[str, Any]) -> list[str]:
+    """Write flags as the words of a command line.
+
+    Args:
+        flags: name to value: a text or number, True for a flag without a value, a list for a flag that is repeated;
+            None, False and an empty list are left out. A value that begins with a dash is tied to its flag, else it
+            could be taken for a flag.
+    """
+    return [word for name, value in flags.items() for word in _flag_words(name, value)]
+
+
+def _flag_words(name: str, value: Any) -> Iterator[str]:
+    flag = "--" + name.replace("_", "-")
+    if isinstance(value, list | tuple):
+        for one in value:
+            yield from _flag_words(name, one)
+    elif value is True:
+        yield flag
+    elif value is not None and value is not False:
+        text = str(value)
+        if text.startswith("-") and text != "-":
+            yield f"{flag}={text}"
+        else:
+            yield from ("-o" if name == "output" else flag, text)
 
 
 def edit_command(
@@ -112,7 +262,7 @@ def edit_command(
     """
     if not 0 <= seed <= MAX_SEED:
         raise SettingsError(f"the seed {seed} is outside 0 ... {MAX_SEED}, so no command can repeat this edit")
-    start, switches = _from_preset(preset, settings)
+    start, changed = _from_preset(preset, settings)
     named = {
         "from": reference or None,
         "to": query,
@@ -128,8 +278,7 @@ def edit_command(
         "exclude": exclude,
         "preset": start if start != DEFAULT_PRESET else None,
     }
-    words = [word for name, value in named.items() if value is not None for word in _option(name, value)]
-    words += [word for name, value in switches.items() for word in _switch(name, value)]
+    words = flag_words(named) + [word for name, value in changed.items() for word in switches()[name].words(value)]
     dashed = picture.startswith("-") and picture != "-"
     words = ["wordbrush", "edit", *([] if dashed else [picture]), *words, *(["--", picture] if dashed else [])]
     _check(words)
@@ -148,9 +297,9 @@ def shell(words: list[str]) -> str:
 def _from_preset(preset: str, settings: Settings) -> tuple[str, dict[str, Any]]:
     """Return a preset and the switches that make it `settings`: the one asked for, or else the default one."""
     for name in (preset, DEFAULT_PRESET):
-        switches = _differing(name, settings)
-        if None not in switches.values():
-            return name, switches
+        changed = _differing(name, settings)
+        if None not in changed.values():
+            return name, changed
     raise SettingsError("these settings set back to nothing what every preset sets, so no command can repeat this edit")
 
 
@@ -162,22 +311,6 @@ def _differing(preset: str, settings: Settings) -> dict[str, Any]:
         plain = Settings.from_preset(preset, **named)
     values = {item.name: getattr(settings, item.name) for item in dataclasses.fields(Settings)}
     return {name: value for name, value in values.items() if name in named or value != getattr(plain, name)}
-
-
-def _switch(name: str, value: Any) -> Iterator[str]:
-    flag = name.replace("_", "-")
-    if isinstance(value, bool):
-        yield f"--{flag}" if value else f"--no-{flag}"
-    else:
-        yield from _option(flag, value if isinstance(value, str) else repr(value))
-
-
-def _option(name: str, value: str) -> Iterator[str]:
-    """Write an option; a value that begins with a dash is tied to it, else it could be taken for an option."""
-    if value.startswith("-") and value != "-":
-        yield f"--{name}={value}"
-    else:
-        yield from ("-o" if name == "output" else f"--{name}", value)
 
 
 def _check(words: list[str]) -> None:
