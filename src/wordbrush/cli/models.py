@@ -2,52 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from huggingface_hub import scan_cache_dir
-from huggingface_hub.errors import CacheNotFound
 from huggingface_hub.utils import disable_progress_bars
 
 from wordbrush.cli.commands.models import FetchCommand, ListCommand, ShowCommand
 from wordbrush.cli.loading import load_editor
 from wordbrush.cli.options import ModelChoice
 from wordbrush.cli.terminal import Terminal, one_line, print_json, shown
-from wordbrush.models.checkpoint.sources import card_text, locate
+from wordbrush.models.checkpoint.sources import locate
+from wordbrush.models.listing import at_hand, card_text
 from wordbrush.models.model import Model
 
-__all__ = ["cached_models", "fetch", "list_models", "show"]
+__all__ = ["fetch", "list_models", "show"]
 
 
 def list_models(command: ListCommand) -> None:
     """Print the models at hand."""
-    models = [{"name": "pocket", "revision": "", "bytes": _size_of_pocket(), "where": "shipped"}, *cached_models()]
+    models = at_hand()
     if command.json:
         print_json({"schema": 1, "command": "models list", "models": models})
         return
     for model in models:
         print(f"{model['name']:<48} {model['bytes'] / 2**20:>9.1f} MiB  {model['revision'][:12] or model['where']}")
-
-
-def cached_models() -> list[dict[str, Any]]:
-    """Return the models in diffusers layout that the Hugging Face cache holds, by name; reads only the folder."""
-    try:
-        cache = scan_cache_dir()
-    except (CacheNotFound, OSError):
-        return []
-    models = [
-        {"name": repo.repo_id, "revision": version.commit_hash, "bytes": version.size_on_disk, "where": "cache"}
-        for repo in cache.repos
-        if repo.repo_type == "model"
-        for version in repo.revisions
-        if any(file.file_name == "model_index.json" for file in version.files)
-    ]
-    return sorted(models, key=lambda model: (model["name"], model["revision"]))
-
-
-def _size_of_pocket() -> int:
-    folder = Path(__file__).resolve().parents[1] / "models" / "pocket"
-    return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
 
 
 def show(command: ShowCommand) -> None:

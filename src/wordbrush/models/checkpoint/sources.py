@@ -13,7 +13,7 @@ from wordbrush.models.checkpoint.layout import INDEX, needed_files
 from wordbrush.models.checkpoint.quiet import quiet_hub
 from wordbrush.models.checkpoint.weights import refuse_pickle_name
 
-__all__ = ["BUILT_IN", "Located", "card_text", "list_files", "locate", "offline"]
+__all__ = ["BUILT_IN", "Located", "list_files", "locate", "offline"]
 
 BUILT_IN = ("pocket",)
 """Models that are shipped inside the package."""
@@ -151,16 +151,3 @@ def _download(repository: str, revision: str, where: str, prefer_half: bool) -> 
         raise
     except Exception as error:  # whichever HTTP client the hub library uses, with errors of its own
         raise ModelError(f"{where} could not be fetched: {error}; check the network, or use a local folder") from error
-
-
-MAX_CARD = 200_000
-"""Characters of a model card that are read."""
-
-
-def card_text(path: Path) -> str:
-    """Return the model card, the README.md of a model's folder, or "" where there is none."""
-    file = path / "README.md"
-    if not file.is_file():
-        return ""
-    with file.open(encoding="utf-8", errors="replace") as stream:
-        return stream.read(MAX_CARD)
