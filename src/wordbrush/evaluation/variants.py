@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from wordbrush import notation
 from wordbrush.errors import SettingsError
 from wordbrush.evaluation.items import Phrasing, Variant
 from wordbrush.evaluation.plan import PANELS
-from wordbrush.notation import switches
 from wordbrush.settings import DEFAULT_PRESET, Settings
 
 __all__ = ["build_variants", "parse_assignments", "parse_value", "parse_varied"]
@@ -21,9 +21,9 @@ def parse_value(setting: str, text: str) -> Any:
         SettingsError: there is no such setting, or the text is no such value.
     """
     name = setting.replace("-", "_")
-    if name not in switches():
-        raise SettingsError(f"unknown setting {setting!r}: known are {', '.join(switches())}")
-    return switches()[name].read(text)
+    if name not in notation.switches():
+        raise SettingsError(f"unknown setting {setting!r}: known are {', '.join(notation.switches())}")
+    return notation.switches()[name].read(text)
 
 
 def parse_assignments(items: Sequence[str]) -> dict[str, Any]:
@@ -92,13 +92,18 @@ def build_variants(
                     for value in values:
                         changed = {**(switches or {}), setting: value}
                         settings = Settings.from_preset(preset, **changed)
-                        name, tags = f"{line} {setting}={switches()[setting].shown(value)}", _tags(line, setting, value)
+                        name = f"{line} {setting}={_shown(setting, value)}"
+                        tags = _tags(line, setting, value)
                         found.append(Variant(name, method, settings, phrasing, preset, tags))
     return tuple(found)
 
 
 def _tags(line: str, setting: str, value: Any) -> dict[str, str | float | int]:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    plain = value if number else switches()[setting].shown(value)
+    plain = value if number else _shown(setting, value)
     tags: dict[str, str | float | int] = {"vary": setting, "value": plain, "line": line}
     return {**tags, "curve": line, "ratio": value} if setting == "ratio" else tags
+
+
+def _shown(setting: str, value: Any) -> str:
+    return notation.switches()[setting].shown(value)
