@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from wordbrush.cli.app import app
 from wordbrush.cli.commands.edit import EditCommand
-from wordbrush.notation import edit_command, shell
+from wordbrush.notation import edit_command, shell, switches
 from wordbrush.settings import MAX_SEED, PRESETS, Settings
 
 COMMAND = typer.main.get_command(app)
@@ -131,6 +131,13 @@ def test_no_switch_could_be_left_out(settings: Settings, preset: str) -> None:
             assert Settings.from_preset(preset, **rest) != settings
         except ValueError:  # a SettingsError: no settings at all
             continue
+
+
+@given(settings=all_settings())
+def test_every_value_of_a_switch_is_read_as_it_is_written(settings: Settings) -> None:
+    for name, switch in switches().items():
+        value = getattr(settings, name)
+        assert repr(switch.read(switch.shown(value))) == repr(value)
 
 
 @given(words=st.lists(TEXTS, min_size=1, max_size=4))

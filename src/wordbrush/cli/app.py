@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from typing import Annotated, Final
 
 import typer
 
 from wordbrush.cli.command import Command, command_of
+from wordbrush.cli.commands.doctor import DoctorCommand
 from wordbrush.cli.commands.edit import DemoCommand, EditCommand, MaskCommand
 from wordbrush.cli.commands.evaluate import BoundsCommand, TruthCommand
-from wordbrush.cli.commands.files import DoctorCommand, InspectCommand, ReplayCommand
 from wordbrush.cli.commands.models import FetchCommand, ListCommand, ShowCommand
 from wordbrush.cli.commands.protocols import CocoCommand, ImagenetCommand, PieCommand, PromptsCommand
+from wordbrush.cli.commands.records import InspectCommand, ReplayCommand
 from wordbrush.cli.commands.ui import UiCommand
 
 __all__ = ["COMMANDS", "app"]
@@ -55,8 +57,6 @@ app = typer.Typer(
 
 def _version(*, wanted: bool) -> None:
     if wanted:
-        import importlib.metadata  # a tenth of the time that help takes
-
         print(f"wordbrush {importlib.metadata.version('wordbrush')}")
         raise typer.Exit
 

@@ -94,15 +94,15 @@ def _parameters(kind: type) -> Iterator[inspect.Parameter]:
 
 def _filled(kind: type[Group], values: dict[str, Any]) -> Group:
     """Build the dataclass, and those within it, from the values that typer read."""
-    told: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for item, hint in _hinted(kind):
         if hint == Switches:
-            told[item.name] = {name: values[name] for name in switches() if values[name] is not None}
+            arguments[item.name] = {name: values[name] for name in switches() if values[name] is not None}
         elif dataclasses.is_dataclass(hint):
-            told[item.name] = _filled(typing.cast("type[Any]", hint), values)
+            arguments[item.name] = _filled(typing.cast("type[Any]", hint), values)
         elif _is_flag(hint):
-            told[item.name] = values[item.name]
-    return kind(**told)
+            arguments[item.name] = values[item.name]
+    return kind(**arguments)
 
 
 def _hinted(kind: type) -> Iterator[tuple[dataclasses.Field[Any], Any]]:

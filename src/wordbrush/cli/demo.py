@@ -40,7 +40,7 @@ def demo(command: DemoCommand) -> None:
     sheet = panels[0] if len(panels) == 1 else make_sheet(panels, columns=2 if len(panels) > 3 else 1)
     save_image(sheet, str(target), None, force=command.force)
     if command.json:
-        results = [told for _, told in made]
+        results = [facts for _, facts in made]
         print_json({"schema": 1, "command": "demo", "panel": str(target), "results": results})
     else:
         print(target)

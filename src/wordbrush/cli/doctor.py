@@ -16,7 +16,7 @@ from typing import Any
 
 import typer
 
-from wordbrush.cli.commands.files import DoctorCommand
+from wordbrush.cli.commands.doctor import DoctorCommand
 from wordbrush.cli.terminal import one_line, print_json
 from wordbrush.errors import WordbrushError
 

@@ -36,7 +36,7 @@ def edit(command: EditCommand) -> None:
         show_plan(editor, source, command, terminal)
         return
     session = editor.open(source, resolution=command.settings.resolution)
-    told = []
+    results = []
     for (query, seed), mark in zip(itertools.product(command.to, command.seeds), command.marks, strict=True):
         with stage_bars(terminal, f"{query}  (seed {seed})" if mark else "") as callback:
             result = session.edit(
@@ -52,9 +52,9 @@ def edit(command: EditCommand) -> None:
             )
         files = command.targets(mark)
         _save(result, command, files, terminal)
-        told.append({"query": query, **result.report.as_dict(), "files": files})
+        results.append({"query": query, **result.report.as_dict(), "files": files})
     if command.json:
-        print_json(_document(editor, source, command, told))
+        print_json(_document(editor, source, command, results))
 
 
 def _check_alpha(source: Picture, command: EditCommand) -> None:

@@ -32,8 +32,8 @@ def truth(command: TruthCommand) -> None:
         _show_plan(plan, names, json=command.json)
         return
     terminal, out = Terminal(quiet=command.quiet), command.out
-    with run_progress(terminal) as told:
-        rows: Rows = run(plan, out, told, force=command.force)
+    with run_progress(terminal) as show:
+        rows: Rows = run(plan, out, show, force=command.force)
     with terminal.waiting("writing the report"):
         result = write_report(rows, out, command=_same_figures(command, plan), baseline=command.baseline)
     if command.json:

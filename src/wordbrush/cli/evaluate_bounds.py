@@ -41,11 +41,11 @@ def bounds(command: BoundsCommand) -> None:
     terminal = Terminal(quiet=command.quiet)
     editor = load_editor(command.model, terminal)
     pairs = [(item.picture, item.texts["captions"][1]) for item in items]
-    with run_progress(terminal) as told:
+    with run_progress(terminal) as show:
 
         def on_step(done: int, total: int) -> None:
-            if told is not None:
-                told(Progress(done, total, 0, 0))
+            if show is not None:
+                show(Progress(done, total, 0, 0))
 
         estimated = estimate_bounds(editor, pairs, settings, ratios, command.seed, on_step=on_step)
     record: dict[str, Any] = {"command": "bounds", "split": command.split, "item_ids": [item.id for item in items]}
@@ -54,7 +54,7 @@ def bounds(command: BoundsCommand) -> None:
     if command.json:
         print_json(record)
     else:
-        print(_told(estimated))
+        print("\n".join(_lines(estimated)))
     terminal.note(f"{out / 'bounds.html'}")
 
 
@@ -85,7 +85,7 @@ def _write(estimated: Bounds, record: dict[str, Any], out: Path, *, force: bool)
         write_atomic(out / name, text.encode(), force=force)
 
 
-def _told(estimated: Bounds) -> str:
+def _lines(estimated: Bounds) -> list[str]:
     """Return constants, crossings and curves as lines for people."""
     known = estimated.constants
     lines = [
@@ -104,4 +104,4 @@ def _told(estimated: Bounds) -> str:
     for row in estimated.rows:
         cells = [f"{row[name]:.3g}".rjust(len(name)) for name in names]
         lines.append("  ".join([f"{row['ratio']:5.2f}", *cells]))
-    return "\n".join(lines)
+    return lines

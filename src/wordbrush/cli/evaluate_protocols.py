@@ -93,15 +93,15 @@ def _generator(run: RunFlags, how: Generation) -> Callable[[Editor, Sequence[Ent
             return
         terminal.note(f"making {len(wanted)} pictures")
         done = 0
-        with run_progress(terminal) as told:
-            if told is not None:
-                told(Progress(0, len(wanted), 0, 0))
+        with run_progress(terminal) as show:
+            if show is not None:
+                show(Progress(0, len(wanted), 0, 0))
 
             def step() -> None:
                 nonlocal done
                 done += 1
-                if told is not None:
-                    told(Progress(done, len(wanted), 0, 0))
+                if show is not None:
+                    show(Progress(done, len(wanted), 0, 0))
 
             generate_pictures(editor, wanted, how, force=run.force, step=step)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from wordbrush.cli.commands.files import InspectCommand
+from wordbrush.cli.commands.records import InspectCommand
 from wordbrush.cli.terminal import one_line, print_json
 from wordbrush.record.provenance import Provenance, read_provenance
 

@@ -120,15 +120,15 @@ def run_protocol(flags: RunFlags, setup: Setup, editor: Editor | None = None) ->
 def _edit(flags: RunFlags, setup: Setup, editor: Editor, entries: Sequence[Entry], run: Run, journal: Journal) -> Tally:
     resumed = sum(journal.is_done(entry.id) for entry in entries)
     done = failed = 0
-    with run_progress(Terminal(quiet=flags.quiet)) as told:
-        if told is not None:
-            told(Progress(0, len(entries), 0, 0))
+    with run_progress(Terminal(quiet=flags.quiet)) as show:
+        if show is not None:
+            show(Progress(0, len(entries), 0, 0))
 
         def step(entry: Entry, fault: str | None) -> None:
             nonlocal done, failed
             done, failed = done + 1, failed + (fault is not None)
-            if told is not None:
-                told(Progress(done, len(entries), min(resumed, done), failed))
+            if show is not None:
+                show(Progress(done, len(entries), min(resumed, done), failed))
 
         return edit_entries(editor, setup.method, entries, run, journal, step)
 

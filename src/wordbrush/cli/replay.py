@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from wordbrush.cli.commands.files import ReplayCommand
+from wordbrush.cli.commands.records import ReplayCommand
 from wordbrush.cli.loading import load_editor
 from wordbrush.cli.options import ModelChoice
 from wordbrush.cli.progress import stage_bars
@@ -40,14 +40,14 @@ def replay(command: ReplayCommand) -> None:
     """
     terminal = Terminal(quiet=command.quiet)
     recorded = Recorded.of(command)
-    told = _again(recorded, _choice(recorded.record, command, terminal), terminal, force=command.force)
-    for name, (then, now) in told["other_packages"].items():
+    outcome = _again(recorded, _choice(recorded.record, command, terminal), terminal, force=command.force)
+    for name, (then, now) in outcome["other_packages"].items():
         terminal.warn(f"{name} was {then}, here it is {now}")
     if command.json:
-        print_json(told)
+        print_json(outcome)
         return
     terminal.note(str(recorded.output))
-    print("identical" if told["identical"] else "same pixels" if told["same_pixels"] else "different")
+    print("identical" if outcome["identical"] else "same pixels" if outcome["same_pixels"] else "different")
 
 
 @dataclass(frozen=True)

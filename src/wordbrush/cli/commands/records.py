@@ -1,4 +1,4 @@
-"""What `inspect`, `replay` and `doctor` take."""
+"""What `inspect` and `replay` take."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from wordbrush.cli import options as opt
 from wordbrush.cli.command import Command
 
-__all__ = ["DoctorCommand", "InspectCommand", "ReplayCommand"]
+__all__ = ["InspectCommand", "ReplayCommand"]
 
 Recorded = Annotated[Path, typer.Argument(metavar="FILE", help="A picture made by wordbrush.")]
 
@@ -48,10 +48,3 @@ class ReplayCommand(Command):
     force: opt.Force = False
     json: opt.Json = False
     quiet: opt.Quiet = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class DoctorCommand(Command):
-    """Check this installation: versions, devices, memory, and whether the pocket model runs."""
-
-    json: opt.Json = False
