@@ -46,8 +46,9 @@ test: $(VENV)/.developer browser  ## run every test
 test-fast: $(VENV)/.developer  ## run the tests that are not marked slow
 	@$(PY) -m pytest -m "not slow"
 
-lint: $(VENV)/.developer  ## ruff
+lint: $(VENV)/.developer  ## ruff, and who may import whom
 	@$(PY) -m ruff check .
+	@PYTHONPATH=src $(VENV)/bin/lint-imports --no-logo
 
 types: $(VENV)/.developer  ## mypy --strict over src, tests, training and benchmarks
 	@$(PY) -m mypy
@@ -62,5 +63,5 @@ pictures: $(VENV)/.installed  ## regenerate the pictures in the README and docs,
 	@$(PY) docs/make_pictures.py
 
 clean:  ## remove everything generated, the environment included
-	rm -rf $(VENV) demo-output build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	rm -rf $(VENV) demo-output build dist .mypy_cache .ruff_cache .import_linter_cache .grimp_cache .pytest_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

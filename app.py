@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from wordbrush.cli.ui import parse_auth
+from wordbrush.cli.commands.ui import parse_auth
 from wordbrush.web.options import Options
 from wordbrush.web.server import serve
 

@@ -7,9 +7,7 @@ Those of the workbench are taken from what its browser test left in `tests/e2e/s
 
 from __future__ import annotations
 
-import dataclasses
 import re
-import typing
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +15,11 @@ import numpy as np
 from PIL import Image
 
 from wordbrush import Editor
-from wordbrush.cli.options import bound
 from wordbrush.files import write_atomic
+from wordbrush.notation import bound, switches
 from wordbrush.picture.panel import make_panel, make_sheet
 from wordbrush.picture.samples import Sample, load_samples
 from wordbrush.record.provenance import encode_image
-from wordbrush.settings import Settings
 
 DOCS = Path(__file__).resolve().parent
 BEGIN, END = "<!-- flags: written by docs/make_pictures.py -->", "<!-- end of flags -->"
@@ -38,22 +35,15 @@ def panel_of(editor: Editor, sample: Sample, *, tile: int) -> Any:
 
 def flag_table() -> str:
     """Return the switches of the algorithm as a Markdown table."""
-    hints = typing.get_type_hints(Settings)
     rows = ["| flag | takes | default | what it does |", "|---|---|---|---|"]
-    for field in dataclasses.fields(Settings):
-        low, high = field.metadata["range"]
-        kinds = [k for k in (typing.get_args(hints[field.name]) or (hints[field.name],)) if k is not type(None)]
-        if isinstance(kinds[0], str):
-            takes = ", ".join(f"`{kind}`" for kind in kinds)
+    for switch in switches().values():
+        if switch.choices:
+            takes = ", ".join(f"`{choice}`" for choice in switch.choices)
+        elif switch.range:
+            takes = " ... ".join(map(bound, switch.range))
         else:
-            takes = (
-                f"{bound(low)} ... {bound(high)}"
-                if low is not None
-                else {bool: "on, off", int: "whole number"}.get(kinds[0], "number")
-            )
-        default = ("on" if field.default else "off") if kinds[0] is bool else field.default
-        name = "--" + field.name.replace("_", "-")
-        rows.append(f"| `{name}` | {takes} | {'' if default is None else default} | {field.metadata['help']} |")
+            takes = {bool: "on, off", int: "whole number"}.get(switch.kind, "number")
+        rows.append(f"| `{switch.flag}` | {takes} | {switch.shown_default} | {switch.help} |")
     return "\n".join(rows)
 
 

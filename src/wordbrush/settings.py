@@ -73,7 +73,7 @@ class Settings:
     )
     steps: int = _switch(25, "steps of the full grid", 1, 1000, of=("contrast", "trajectory"))
     # The inversion: the picture carried into the noise.
-    ratio: float = _switch(0.9, "encoding ratio: 0 changes nothing, 1 starts from pure noise", 0.0, 1.0)
+    ratio: float = _switch(0.9, "encoding ratio: 0 changes nothing, 1 starts from the noisiest level", 0.0, 1.0)
     inversion_text: Literal["empty", "reference"] = _switch("empty", "text of the inversion")
     inversion_guidance: float = _switch(1.0, "guidance of the inversion, 1 = off", 0.0, 50.0, of=("trajectory",))
     inversion_label: Literal["source", "target"] = _switch(
@@ -81,7 +81,7 @@ class Settings:
         of=("trajectory",),
     )
     fixed_point: int = _switch(
-        0, "further evaluations a step that make the ddim inversion exact", 0, 20, of=("trajectory",)
+        0, "further evaluations a step; each brings the ddim inversion nearer to exact", 0, 20, of=("trajectory",)
     )
     # The decode: the masked region repainted.
     guidance: float | None = _switch(None, "guidance of the decode, 1 = off; by default the model's own", 0.0, 50.0)
@@ -214,7 +214,8 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
     "best": {"maps": 16, "strengths": 3, "steps": 50, "fixed_point": 1},
 }
 """Named sets of switches: `balanced` (the default: the paper's recipe with the numbers that were measured to be better
-on the truth bench), `paper`, `diffusers` (its threshold rule and guided inversion without its faults, for
+on the truth bench), `paper` (what it states of strength, steps, ratio and threshold; the guidance is the model's own,
+as in the others), `diffusers` (its threshold rule and guided inversion without its faults, for
 comparison), `fast` and `best`."""
 
 

@@ -17,10 +17,9 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wordbrush.cli import edit as edits
 from wordbrush.cli.app import app
-from wordbrush.cli.edit import Order
-from wordbrush.notation import edit_command, shell
+from wordbrush.cli.commands.edit import EditCommand
+from wordbrush.notation import edit_command, shell, switches
 from wordbrush.settings import MAX_SEED, PRESETS, Settings
 
 COMMAND = typer.main.get_command(app)
@@ -66,19 +65,14 @@ def all_settings(draw: st.DrawFn) -> Settings:
     return Settings(**values)
 
 
-def read(words: list[str]) -> Order:
+def read(words: list[str]) -> EditCommand:
     """Parse the words as the command line does, up to where the work would begin."""
-    orders: list[Order] = []
-
-    def keep(order: Order, settings: Settings) -> None:
-        assert settings == order.settings
-        orders.append(order)
-
+    calls: list[EditCommand] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(edits, "run_edit", keep)
+        patch.setattr("wordbrush.cli.edit.edit", calls.append)
         COMMAND.main(words[1:], prog_name="wordbrush", standalone_mode=False)
-    (order,) = orders
-    return order
+    (called,) = calls
+    return called
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -115,14 +109,14 @@ def test_the_command_reads_back_as_the_edit(
         settings=settings, model=model, output=output, mask=files[0], include=files[1], exclude=files[2],
         revision=loading[0], device=loading[1], dtype=loading[2],
     )  # fmt: skip
-    order = read(words)
-    assert order.settings == settings
+    called = read(words)
+    assert called.settings == settings
     # Equal is not enough for a record: True is 1 and 3 is 3.0, but JSON writes them in two ways.
-    assert repr(order.settings) == repr(settings)
-    assert (order.picture, order.queries, order.reference, order.negative) == (picture, (query,), reference, negative)
-    assert (order.seeds, order.preset, order.model.name, order.output) == ((seed,), preset, model, output)
-    assert (order.model.revision, order.model.device, order.model.dtype) == loading
-    assert (order.mask, order.include, order.exclude) == files
+    assert repr(called.settings) == repr(settings)
+    assert (called.picture, called.to, called.reference, called.negative) == (picture, [query], reference, negative)
+    assert (called.seeds, called.preset, called.model.name, called.output) == ((seed,), preset, model, output)
+    assert (called.model.revision, called.model.device, called.model.dtype) == loading
+    assert (called.mask, called.include, called.exclude) == files
 
 
 @hypothesis.settings(max_examples=200)
@@ -137,6 +131,13 @@ def test_no_switch_could_be_left_out(settings: Settings, preset: str) -> None:
             assert Settings.from_preset(preset, **rest) != settings
         except ValueError:  # a SettingsError: no settings at all
             continue
+
+
+@given(settings=all_settings())
+def test_every_value_of_a_switch_is_read_as_it_is_written(settings: Settings) -> None:
+    for name, switch in switches().items():
+        value = getattr(settings, name)
+        assert repr(switch.read(switch.shown(value))) == repr(value)
 
 
 @given(words=st.lists(TEXTS, min_size=1, max_size=4))

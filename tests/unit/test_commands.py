@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from wordbrush.errors import SettingsError
-from wordbrush.notation import edit_command, shell
+from wordbrush.notation import edit_command, flag_words, shell, switches
 from wordbrush.settings import PRESETS, Settings
 
 
@@ -139,3 +139,23 @@ def test_every_switch_has_its_flag() -> None:
         words = edit_command(picture="in.png", query="a", output="out.png", settings=Settings(**{item.name: value}))
         flags = [word for word in words if word.startswith("--") and word != "--to"]
         assert flags == ["--" + item.name.replace("_", "-")]
+
+
+def test_flags_are_written_by_the_kind_of_their_value() -> None:
+    flags = {"seed": 0, "share": True, "memory": False, "set": ["a=1", "-b"], "kind": (), "limit": None}
+    assert flag_words({**flags, "dry_run": True}) == ["--seed", "0", "--share", "--set", "a=1", "--set=-b", "--dry-run"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("steps", "none", "a whole number"),
+        ("steps", "2.5", "a whole number"),
+        ("ratio", "half", "a number"),
+        ("invert", "2", "on or off"),
+        ("clip_skip", "auto", "a whole number"),
+    ],
+)
+def test_a_text_that_is_no_value_of_a_switch_is_refused(name: str, text: str, told: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name} {text!r} is not {told}"):
+        switches()[name].read(text)

@@ -85,7 +85,8 @@ class Faulty:
 def faulty_editor(part: str, fault: Fault, at: int, **driver: Any) -> tuple[Editor, Faulty]:
     model = toy.model()
     faulty = Faulty(model, fault, at)
-    editor = Editor(replace(model, **{part: faulty}))
+    parts: dict[str, Any] = {part: faulty}
+    editor = Editor(replace(model, **parts))
     editor.driver = Driver(editor.model, **driver)
     return editor, faulty
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wordbrush.errors import SettingsError
-from wordbrush.notation import parse_one_seed, parse_seeds
+from wordbrush.notation import parse_loras, parse_one_seed, parse_seeds
 from wordbrush.settings import MAX_SEED
 
 
@@ -41,3 +41,21 @@ def test_one_seed_is_one() -> None:
     assert parse_one_seed("7") == 7
     with pytest.raises(SettingsError, match="several"):
         parse_one_seed("7,8")
+
+
+def test_files_of_loras_have_scales() -> None:
+    items = ["a.safetensors", "b.safetensors:0.8", "C:/c.safetensors:-2", "C:/d.safetensors", "e:f:1e1"]
+    assert parse_loras(items) == (
+        ("a.safetensors", 1.0),
+        ("b.safetensors", 0.8),
+        ("C:/c.safetensors", -2.0),
+        ("C:/d.safetensors", 1.0),
+        ("e:f", 10.0),
+    )
+    assert parse_loras([]) == ()
+
+
+@pytest.mark.parametrize("item", ["", ":1", "a:101", "a:nan", "a:-inf"])
+def test_other_loras_are_refused(item: str) -> None:
+    with pytest.raises(SettingsError, match="--lora"):
+        parse_loras([item])

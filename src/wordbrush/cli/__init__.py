@@ -3,14 +3,26 @@
 Standard output carries data only, standard error speaks to people. Exit codes: 0 done, 1 a fault of this program,
 2 usage, 3 bad input or output, 4 model, 5 out of memory, 6 some items of a run failed, 130 interrupted. An error is one
 line, never a traceback, unless `WORDBRUSH_DEBUG=1` is set.
+
+What is imported when: help, usage errors and the checks of flags need `app`, `command`, `commands` and what these
+import, and nothing of it is heavy (`make lint` checks that). The other modules do the work; each imports torch,
+diffusers or gradio at its top like any module, and is itself imported by `command` when its command runs. So no import
+stands inside a function here, but in `doctor`, where a library that cannot be imported is a finding.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
+
+from typer import Abort, TyperException
+
+from wordbrush.cli.app import app
+from wordbrush.cli.terminal import one_line
+from wordbrush.errors import Cancelled, WordbrushError
 
 __all__ = ["main"]
 
@@ -37,11 +49,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     """Run one command; every failure but Ctrl-C is told here. 130 means stopped, and is not told yet."""
-    from typer import Abort, TyperException
-
-    from wordbrush.cli.app import app
-    from wordbrush.errors import Cancelled, WordbrushError
-
     try:
         code = app(words, prog_name="wordbrush", standalone_mode=False)
     except (Abort, Cancelled):
@@ -65,11 +72,7 @@ def _run(words: list[str]) -> int:
 
 
 def _fail(error: BaseException, code: int, message: str) -> int:
-    from wordbrush.cli.terminal import one_line
-
     if os.environ.get("WORDBRUSH_DEBUG") == "1":
-        import traceback
-
         traceback.print_exception(error)
     print(f"wordbrush: {one_line(message)}", file=sys.stderr)
     return code

@@ -1,23 +1,47 @@
-"""The command tree. Nothing heavy is imported here: `wordbrush --help` answers at once."""
+"""The command table: what each command takes, and which function does it. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import importlib.metadata
+from typing import Annotated, Final
 
 import typer
 
-from wordbrush.cli.demo import demo
-from wordbrush.cli.doctor import doctor
-from wordbrush.cli.edit import edit
-from wordbrush.cli.evaluate import evaluate
-from wordbrush.cli.evaluate_bounds import bounds
-from wordbrush.cli.evaluate_protocols import coco, imagenet, pie, prompts
-from wordbrush.cli.mask import mask
-from wordbrush.cli.models import models
-from wordbrush.cli.records import inspect, replay
-from wordbrush.cli.ui import ui
+from wordbrush.cli.command import Command, command_of
+from wordbrush.cli.commands.doctor import DoctorCommand
+from wordbrush.cli.commands.edit import DemoCommand, EditCommand, MaskCommand
+from wordbrush.cli.commands.evaluate import BoundsCommand, TruthCommand
+from wordbrush.cli.commands.models import FetchCommand, ListCommand, ShowCommand
+from wordbrush.cli.commands.protocols import CocoCommand, ImagenetCommand, PieCommand, PromptsCommand
+from wordbrush.cli.commands.records import InspectCommand, ReplayCommand
+from wordbrush.cli.commands.ui import UiCommand
 
-__all__ = ["app"]
+__all__ = ["COMMANDS", "app"]
+
+COMMANDS: Final[dict[str, tuple[type[Command], str]]] = {
+    "edit": (EditCommand, "edit:edit"),
+    "mask": (MaskCommand, "mask:mask"),
+    "demo": (DemoCommand, "demo:demo"),
+    "models list": (ListCommand, "models:list_models"),
+    "models show": (ShowCommand, "models:show"),
+    "models fetch": (FetchCommand, "models:fetch"),
+    "eval truth": (TruthCommand, "evaluate:truth"),
+    "eval bounds": (BoundsCommand, "evaluate_bounds:bounds"),
+    "eval imagenet": (ImagenetCommand, "evaluate_protocols:imagenet"),
+    "eval coco": (CocoCommand, "evaluate_protocols:coco"),
+    "eval prompts": (PromptsCommand, "evaluate_protocols:prompts"),
+    "eval pie": (PieCommand, "evaluate_protocols:pie"),
+    "inspect": (InspectCommand, "inspect:inspect"),
+    "replay": (ReplayCommand, "replay:replay"),
+    "ui": (UiCommand, "ui:ui"),
+    "doctor": (DoctorCommand, "doctor:doctor"),
+}
+"""Words of a command to its flags and its work, as `command_of` takes them."""
+
+GROUPS: Final = {
+    "models": "List, show and fetch models.",
+    "eval": "Measure: against the truth, the paper's bounds, and by the paper's protocols.",
+}
 
 app = typer.Typer(
     name="wordbrush",
@@ -33,8 +57,6 @@ app = typer.Typer(
 
 def _version(*, wanted: bool) -> None:
     if wanted:
-        import importlib.metadata
-
         print(f"wordbrush {importlib.metadata.version('wordbrush')}")
         raise typer.Exit
 
@@ -49,15 +71,10 @@ def root(
     """Edit the part of a picture that words change, and only that part."""
 
 
-app.command()(edit)
-app.command()(mask)
-app.command()(demo)
-app.add_typer(models, name="models")
-evaluate.command()(bounds)
-for _protocol in (imagenet, coco, prompts, pie):
-    evaluate.command()(_protocol)
-app.add_typer(evaluate, name="eval")
-app.command()(inspect)
-app.command()(replay)
-app.command()(ui)
-app.command()(doctor)
+_groups = {"": app}
+for _name, _help in GROUPS.items():
+    _groups[_name] = typer.Typer(help=_help, no_args_is_help=True)
+    app.add_typer(_groups[_name], name=_name)
+for _words, (_kind, _work) in COMMANDS.items():
+    _group, _, _name = _words.rpartition(" ")
+    _groups[_group].command(_name)(command_of(_kind, _work))

@@ -1,4 +1,7 @@
-"""`wordbrush doctor`: is this machine ready, and with what."""
+"""`wordbrush doctor`: is this machine ready, and with what.
+
+Checks import what they look at themselves: a library that cannot be imported is a finding, not the end of the report.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from typing import Any
 
 import typer
 
-from wordbrush.cli import options as opt
+from wordbrush.cli.commands.doctor import DoctorCommand
 from wordbrush.cli.terminal import one_line, print_json
 from wordbrush.errors import WordbrushError
 
@@ -23,11 +26,15 @@ OK, WARN, FAIL = "ok", "warning", "FAILED"
 PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "numpy", "pillow", "scipy", "peft")
 
 
-def doctor(*, json: opt.Json = False) -> None:
-    """Check this installation: versions, devices, memory, and whether the pocket model runs."""
+def doctor(command: DoctorCommand) -> None:
+    """Run every check and print what each found.
+
+    Raises:
+        Exit: a check failed; with code 4 where it is the model, else 1.
+    """
     checks = examine()
     failed = [check for check in checks if check["status"] == FAIL]
-    if json:
+    if command.json:
         print_json({"schema": 1, "command": "doctor", "healthy": not failed, "checks": checks})
     else:
         for check in checks:
@@ -48,14 +55,14 @@ def examine() -> list[dict[str, str]]:
         "cache": _cache,
         "pocket": _pocket,
     }
-    found = []
+    report = []
     for name, check in checks.items():
         try:
             status, detail = check()
         except (WordbrushError, ImportError, OSError, RuntimeError) as error:
             status, detail = FAIL, f"{type(error).__name__}: {error}"
-        found.append({"name": name, "status": status, "detail": detail})
-    return found
+        report.append({"name": name, "status": status, "detail": detail})
+    return report
 
 
 def _python() -> tuple[str, str]:
@@ -117,12 +124,12 @@ def _drifted(name: str, pin: str) -> bool:
 def _devices() -> tuple[str, str]:
     import torch
 
-    found = ["cpu"]
+    devices = ["cpu"]
     if torch.cuda.is_available():
-        found += [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
+        devices += [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
-        found.append("mps")
-    return OK, ", ".join(found)
+        devices.append("mps")
+    return OK, ", ".join(devices)
 
 
 def _threads() -> tuple[str, str]:

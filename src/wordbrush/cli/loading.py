@@ -2,53 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from wordbrush.cli.options import parse_loras
-from wordbrush.cli.outputs import STDIO
+from wordbrush.cli.options import ModelChoice
+from wordbrush.cli.targets import STDIO
+from wordbrush.cli.terminal import Terminal
+from wordbrush.editor import Editor
 from wordbrush.errors import PictureError
+from wordbrush.picture.picture import MAX_BYTES, Picture
+from wordbrush.region.mask import Mask
 
-if TYPE_CHECKING:
-    from wordbrush.cli.terminal import Terminal
-    from wordbrush.editor import Editor
-    from wordbrush.picture.picture import Picture
-    from wordbrush.region.mask import Mask
-
-__all__ = ["ModelChoice", "load_editor", "open_mask", "open_picture"]
-
-
-@dataclass(frozen=True)
-class ModelChoice:
-    """What the flags say about the model."""
-
-    name: str = "pocket"
-    revision: str | None = None
-    allow_download: bool = False
-    device: str | None = None
-    dtype: str | None = None
-    loras: tuple[tuple[str, float], ...] = ()
-
-    @classmethod
-    def of(
-        cls,
-        name: str,
-        revision: str | None,
-        device: str | None,
-        dtype: str | None,
-        lora: list[str] | None,
-        *,
-        allow_download: bool,
-    ) -> ModelChoice:
-        """Build a choice from the flags as they were given.
-
-        Raises:
-            SettingsError: a LoRA item cannot be read.
-        """
-        return cls(name, revision, allow_download, device, dtype, parse_loras(lora))
+__all__ = ["load_editor", "open_mask", "open_picture"]
 
 
 def load_editor(choice: ModelChoice, terminal: Terminal) -> Editor:
@@ -57,12 +22,7 @@ def load_editor(choice: ModelChoice, terminal: Terminal) -> Editor:
     Raises:
         ModelError: it is not there, or cannot be used.
     """
-    # Both are read once, when the libraries are imported; what they would say is not for users of this program.
-    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     with terminal.waiting(f"loading {choice.name}"):
-        from wordbrush.editor import Editor
-
         return Editor.from_pretrained(
             choice.name,
             revision=choice.revision,
@@ -79,8 +39,6 @@ def open_picture(path: str) -> Picture:
     Raises:
         PictureError: it is not there, or is refused.
     """
-    from wordbrush.picture.picture import MAX_BYTES, Picture
-
     if path != STDIO:
         return Picture.open(path)
     # One byte more than allowed is enough to be refused; an endless stream is not read to its end.
@@ -96,6 +54,4 @@ def open_mask(path: str | None) -> Mask | None:
     Raises:
         MaskError: it is not there, or is refused.
     """
-    from wordbrush.region.mask import Mask
-
     return None if path is None else Mask.open(Path(path))

@@ -2,79 +2,40 @@
 
 from __future__ import annotations
 
-import os
-import re
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
-import typer
+from huggingface_hub.utils import disable_progress_bars
 
-from wordbrush.cli import options as opt
+from wordbrush.cli.commands.models import FetchCommand, ListCommand, ShowCommand
+from wordbrush.cli.loading import load_editor
+from wordbrush.cli.options import ModelChoice
 from wordbrush.cli.terminal import Terminal, one_line, print_json, shown
-from wordbrush.errors import SettingsError
+from wordbrush.models.checkpoint.sources import locate
+from wordbrush.models.listing import at_hand, card_text
+from wordbrush.models.model import Model
 
-if TYPE_CHECKING:
-    from wordbrush.models.model import Model
-
-__all__ = ["cached_models", "card_text", "models"]
-
-models = typer.Typer(help="List, show and fetch models.", no_args_is_help=True)
-
-MAX_CARD = 200_000
-"""Characters of a model card that are shown."""
-
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", flags=re.ASCII)
+__all__ = ["fetch", "list_models", "show"]
 
 
-@models.command("list")
-def list_models(*, json: opt.Json = False) -> None:
-    """List the models at hand: pocket, and what the Hugging Face cache holds. No network."""
-    found = [{"name": "pocket", "revision": "", "bytes": _size_of_pocket(), "where": "shipped"}, *cached_models()]
-    if json:
-        print_json({"schema": 1, "command": "models list", "models": found})
+def list_models(command: ListCommand) -> None:
+    """Print the models at hand."""
+    models = at_hand()
+    if command.json:
+        print_json({"schema": 1, "command": "models list", "models": models})
         return
-    for entry in found:
-        print(f"{entry['name']:<48} {entry['bytes'] / 2**20:>9.1f} MiB  {entry['revision'][:12] or entry['where']}")
+    for model in models:
+        print(f"{model['name']:<48} {model['bytes'] / 2**20:>9.1f} MiB  {model['revision'][:12] or model['where']}")
 
 
-def cached_models() -> list[dict[str, Any]]:
-    """Return the models in diffusers layout that the Hugging Face cache holds, by name; reads only the folder."""
-    from huggingface_hub import scan_cache_dir
-    from huggingface_hub.errors import CacheNotFound
+def show(command: ShowCommand) -> None:
+    """Print identity, card and known words of a model.
 
-    try:
-        cache = scan_cache_dir()
-    except (CacheNotFound, OSError):
-        return []
-    entries = [
-        {"name": repo.repo_id, "revision": version.commit_hash, "bytes": version.size_on_disk, "where": "cache"}
-        for repo in cache.repos
-        if repo.repo_type == "model"
-        for version in repo.revisions
-        if any(file.file_name == "model_index.json" for file in version.files)
-    ]
-    return sorted(entries, key=lambda entry: (entry["name"], entry["revision"]))
-
-
-def _size_of_pocket() -> int:
-    folder = Path(__file__).resolve().parents[1] / "models" / "pocket"
-    return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
-
-
-@models.command("show")
-def show(
-    *,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="pocket, a folder, a file, or a cached model.")],
-    revision: opt.Revision = None,
-    json: opt.Json = False,
-) -> None:
-    """Show who a model is: identity, card and known words. No network."""
-    from wordbrush.cli.loading import ModelChoice, load_editor
-    from wordbrush.models.checkpoint.sources import locate
-
-    model = load_editor(ModelChoice(name=name, revision=revision), Terminal()).model
-    card = card_text(locate(name, revision=revision, local_files_only=True).path)
-    if json:
+    Raises:
+        ModelError: it is not at hand, or cannot be used.
+    """
+    model = load_editor(ModelChoice(name=command.name, revision=command.revision), Terminal()).model
+    card = card_text(locate(command.name, revision=command.revision, local_files_only=True).path)
+    if command.json:
         print_json({"schema": 1, "command": "models show", **_facts(model), "card_text": card})
         return
     for key, value in _facts(model).items():
@@ -99,36 +60,17 @@ def _facts(model: Model) -> dict[str, Any]:
     }
 
 
-def card_text(path: Path) -> str:
-    """Return the model card, the README.md of a model's folder, or "" where there is none."""
-    file = path / "README.md"
-    if not file.is_file():
-        return ""
-    with file.open(encoding="utf-8", errors="replace") as stream:
-        return stream.read(MAX_CARD)
+def fetch(command: FetchCommand) -> None:
+    """Download a model into the Hugging Face cache, and say where it is.
 
-
-@models.command("fetch")
-def fetch(
-    *,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A Hugging Face id, such as owner/model.")],
-    revision: opt.Revision = None,
-    half: Annotated[
-        bool, typer.Option("--half", help="Take the half-precision files where there are both; for GPUs.")
-    ] = False,
-    json: opt.Json = False,
-    quiet: opt.Quiet = False,
-) -> None:
-    """Download a model into the Hugging Face cache: safetensors and settings only, never a pickle or code."""
-    if not HUB_ID.fullmatch(name):
-        raise SettingsError(f"{name!r} is not a Hugging Face id; it looks like owner/model")
-    if quiet:
-        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # read when the hub client is imported
-    from wordbrush.models.checkpoint.sources import locate
-
-    found = locate(name, revision=revision, prefer_half=half)
-    if json:
-        facts = {"name": found.name, "revision": found.revision, "folder": str(found.path)}
+    Raises:
+        ModelError: there is no such model, it has no safe weights, or the network fails.
+    """
+    if command.quiet:
+        disable_progress_bars()
+    model = locate(command.name, revision=command.revision, prefer_half=command.half)
+    if command.json:
+        facts = {"name": model.name, "revision": model.revision, "folder": str(model.path)}
         print_json({"schema": 1, "command": "models fetch", **facts})
     else:
-        Terminal(quiet=quiet).note(f"{found.name} at {found.revision} is in {found.path}")
+        Terminal(quiet=command.quiet).note(f"{model.name} at {model.revision} is in {model.path}")

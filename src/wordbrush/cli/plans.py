@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from wordbrush.cli.terminal import STAGES, print_json
-
-if TYPE_CHECKING:
-    from wordbrush.cli.edit import Order
-    from wordbrush.cli.terminal import Terminal
-    from wordbrush.editor import Editor
-    from wordbrush.picture.picture import Picture
-    from wordbrush.report import Plan
+from wordbrush.cli.commands.edit import EditCommand
+from wordbrush.cli.progress import STAGES
+from wordbrush.cli.terminal import Terminal, print_json
+from wordbrush.editor import Editor
+from wordbrush.picture.picture import Picture
+from wordbrush.report import Plan
 
 __all__ = ["show_plan"]
 
 
-def show_plan(editor: Editor, source: Picture, order: Order, terminal: Terminal) -> None:
-    """Print the plan of an order: as JSON on standard output, or as lines for people on standard error."""
+def show_plan(editor: Editor, source: Picture, command: EditCommand, terminal: Terminal) -> None:
+    """Print the plan of a call: as JSON on standard output, or as lines for people on standard error."""
     plan = editor.plan(
         source.size,
-        queries=len(order.queries),
-        seeds=len(order.seeds),
-        settings=order.settings,
-        own_mask=order.mask is not None,
-        check_inversion=order.check_inversion,
+        queries=len(command.to),
+        seeds=len(command.seeds),
+        settings=command.settings,
+        own_mask=command.mask is not None,
+        check_inversion=command.check_inversion,
     )
-    if order.json:
-        print_json(plan_record(plan, editor, order))
+    if command.json:
+        print_json(_record(plan, editor, command))
         return
-    for line in plan_lines(plan):
+    for line in _lines(plan):
         terminal.console.print(line)
 
 
-def plan_record(plan: Plan, editor: Editor, order: Order) -> dict[str, Any]:
+def _record(plan: Plan, editor: Editor, command: EditCommand) -> dict[str, Any]:
     """Return what `--dry-run --json` prints."""
     return {
         "schema": 1,
@@ -46,11 +44,11 @@ def plan_record(plan: Plan, editor: Editor, order: Order) -> dict[str, Any]:
         "evaluations": dict(plan.evaluations),
         "evaluations_total": sum(plan.evaluations.values()),
         "memory_bytes": plan.memory_bytes,
-        "results": len(order.jobs),
+        "results": len(command.marks),
     }
 
 
-def plan_lines(plan: Plan) -> list[str]:
+def _lines(plan: Plan) -> list[str]:
     """Return the plan as lines of text."""
     lines = [
         f"picture       {plan.size[0]} x {plan.size[1]}",

@@ -1,29 +1,16 @@
-"""What people see on standard error: notes, warnings, progress bars. And the one way data goes to standard output."""
+"""What people see on standard error: notes and warnings. And the one way data goes to standard output."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from rich.console import Console
 
-    from wordbrush.engine.events import Event
-
-__all__ = ["STAGES", "Terminal", "one_line", "print_json", "shown", "write_stdout"]
-
-STAGES = {
-    "encode": "encode the picture",
-    "contrast": "contrast the texts",
-    "invert": "invert into the noise",
-    "check": "check the inversion",
-    "decode": "decode under the query",
-    "compose": "compose the pixels",
-}
-
+__all__ = ["Terminal", "one_line", "print_json", "shown", "write_stdout"]
 
 def shown(text: str) -> str:
     """Return text with control characters, which could drive a terminal, written out instead of sent."""
@@ -48,7 +35,7 @@ def write_stdout(data: bytes) -> None:
 
 
 class Terminal:
-    """Standard error: notes and warnings as lines, stages as bars.
+    """Standard error: notes and warnings as lines.
 
     Args:
         quiet: no notes and no bars; warnings still appear.
@@ -60,8 +47,6 @@ class Terminal:
     @property
     def console(self) -> Console:
         """A console on the present standard error; honours NO_COLOR."""
-        from rich.console import Console
-
         return Console(stderr=True, highlight=False, markup=False, emoji=False)
 
     def note(self, text: str) -> None:
@@ -82,30 +67,3 @@ class Terminal:
             return
         with console.status(one_line(text)):
             yield
-
-    @contextmanager
-    def stages(self, title: str = "") -> Iterator[Callable[[Event], None] | None]:
-        """Show a bar for each stage while the block runs; yields the callback to hand to the editor."""
-        console = self.console
-        if self.quiet or not console.is_terminal:
-            yield None
-            return
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        )
-        with Progress(*columns, console=console) as progress:
-            tasks: dict[str, Any] = {}
-            if title:
-                console.print(one_line(title), soft_wrap=True)
-
-            def show(event: Event) -> None:
-                if event.stage not in tasks:
-                    tasks[event.stage] = progress.add_task(STAGES.get(event.stage, event.stage), total=event.steps)
-                progress.update(tasks[event.stage], total=event.steps, completed=event.step)
-
-            yield show

@@ -114,7 +114,7 @@ def depth_of(ratio: float, steps: int) -> int:
         SettingsError: the ratio is outside [0, 1].
     """
     if not 0.0 <= ratio <= 1.0:
-        raise SettingsError(f"ratio {ratio} is outside [0, 1]: 0 changes nothing, 1 starts from pure noise")
+        raise SettingsError(f"ratio {ratio} is outside [0, 1]: 0 changes nothing, 1 starts from the noisiest level")
     return round(ratio * steps)
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Sequence
-from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
+from wordbrush import notation
 from wordbrush.errors import SettingsError
 from wordbrush.evaluation.items import Phrasing, Variant
 from wordbrush.evaluation.plan import PANELS
 from wordbrush.settings import DEFAULT_PRESET, Settings
 
 __all__ = ["build_variants", "parse_assignments", "parse_value", "parse_varied"]
-
-_BOOLS: Final = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
-_NOTHING: Final = ("none", "auto")
 
 
 def parse_value(setting: str, text: str) -> Any:
@@ -23,22 +20,10 @@ def parse_value(setting: str, text: str) -> Any:
     Raises:
         SettingsError: there is no such setting, or the text is no such value.
     """
-    hints = get_type_hints(Settings)
     name = setting.replace("-", "_")
-    if name not in hints:
-        raise SettingsError(f"unknown setting {setting!r}: known are {', '.join(hints)}")
-    hint = hints[name]
-    kinds = get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if text.lower() in _NOTHING and types.NoneType in kinds:
-        return None
-    kind = kinds[0]
-    if get_origin(kind) is Literal:
-        return text  # `Settings` knows the words and tells them
-    try:
-        return _BOOLS[text.lower()] if kind is bool else kind(text)
-    except (KeyError, ValueError):
-        wanted = {bool: "on or off", int: "a whole number"}.get(kind, "a number")
-        raise SettingsError(f"{name} {text!r} is not {wanted}") from None
+    if name not in notation.switches():
+        raise SettingsError(f"unknown setting {setting!r}: known are {', '.join(notation.switches())}")
+    return notation.switches()[name].read(text)
 
 
 def parse_assignments(items: Sequence[str]) -> dict[str, Any]:
@@ -107,18 +92,18 @@ def build_variants(
                     for value in values:
                         changed = {**(switches or {}), setting: value}
                         settings = Settings.from_preset(preset, **changed)
-                        name, tags = f"{line} {setting}={_word(value)}", _tags(line, setting, value)
+                        name = f"{line} {setting}={_shown(setting, value)}"
+                        tags = _tags(line, setting, value)
                         found.append(Variant(name, method, settings, phrasing, preset, tags))
     return tuple(found)
 
 
 def _tags(line: str, setting: str, value: Any) -> dict[str, str | float | int]:
-    plain = value if isinstance(value, int | float) and not isinstance(value, bool) else _word(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    plain = value if number else _shown(setting, value)
     tags: dict[str, str | float | int] = {"vary": setting, "value": plain, "line": line}
     return {**tags, "curve": line, "ratio": value} if setting == "ratio" else tags
 
 
-def _word(value: Any) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return "auto" if value is None else str(value)
+def _shown(setting: str, value: Any) -> str:
+    return notation.switches()[setting].shown(value)

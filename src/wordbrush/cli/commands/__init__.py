@@ -1,0 +1,1 @@
+"""What each command takes: dataclasses of flags, which import nothing heavy. See `wordbrush.cli.command`."""

@@ -1,0 +1,220 @@
+"""What `edit`, `mask` and `demo` take."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from wordbrush.cli import options as opt
+from wordbrush.cli.command import Command, Switches
+from wordbrush.cli.targets import CONTRAST_SUFFIXES, PICTURE_SUFFIXES, STDIO, check_free, check_suffix, marks, numbered
+from wordbrush.errors import SettingsError
+from wordbrush.notation import parse_loras, parse_one_seed, parse_seeds
+from wordbrush.settings import Settings
+
+__all__ = ["DemoCommand", "EditCommand", "MaskCommand"]
+
+_Out = opt.OUTPUT_PANEL
+
+
+class _Contrasting(Command):
+    """What `edit` and `mask` share: the algorithm's settings and the model."""
+
+    preset: str
+    switches: dict[str, Any]
+    model: opt.ModelChoice
+    lora: list[str] | None
+
+    @cached_property
+    def settings(self) -> Settings:
+        """All switches of the algorithm.
+
+        Raises:
+            SettingsError: an unknown preset, or a value out of range.
+        """
+        return Settings.from_preset(self.preset, **self.switches)
+
+    @cached_property
+    def model_choice(self) -> opt.ModelChoice:
+        """The model with its LoRA weights.
+
+        Raises:
+            SettingsError: a LoRA item cannot be read.
+        """
+        return dataclasses.replace(self.model, loras=parse_loras(self.lora or ()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditCommand(_Contrasting):
+    """Edit the part of a picture that words change.
+
+    With several seeds or texts the files are numbered: out-s5.png, out-q2.png, out-q2-s5.png.
+    """
+
+    picture: opt.PictureFile
+    to: Annotated[list[str], typer.Option("--to", help="What it should show; repeat for several.", metavar="TEXT")]
+    reference: opt.Reference = ""
+    negative: Annotated[
+        str, typer.Option("--negative", help="What the result should not show.", metavar="TEXT")
+    ] = ""
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="Result file; - writes a PNG to standard output.")
+    ] = None
+    seed: Annotated[str, typer.Option("--seed", help="One seed or several: 1,2,5-8.", metavar="SEEDS")] = "0"
+    preset: opt.Preset = opt.DEFAULT_PRESET
+    model: opt.ModelChoice
+    lora: opt.Lora = None
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            "--mask", help="Use this mask instead of finding one; white = edit.", rich_help_panel=opt.MASK_PANEL
+        ),
+    ] = None
+    include: opt.Include = None
+    exclude: opt.Exclude = None
+    save_mask: Annotated[
+        str | None, typer.Option("--save-mask", help="Write the mask, a PNG.", rich_help_panel=_Out)
+    ] = None
+    save_contrast: Annotated[
+        str | None,
+        typer.Option(
+            "--save-contrast", help="Write the soft map: a grey PNG, or the cells as .npy.", rich_help_panel=_Out
+        ),
+    ] = None
+    panel: Annotated[
+        str | None,
+        typer.Option("--panel", help="Write input | contrast | mask | result as one picture.", rich_help_panel=_Out),
+    ] = None
+    check_inversion: Annotated[
+        bool, typer.Option("--check-inversion", help="Measure how well the inversion leads back; costs as many steps.")
+    ] = False
+    strip_metadata: Annotated[
+        bool, typer.Option("--strip-metadata", help="Write no record of what was done.", rich_help_panel=_Out)
+    ] = False
+    no_prompt: Annotated[
+        bool, typer.Option("--no-prompt", help="Leave the texts out of the record.", rich_help_panel=_Out)
+    ] = False
+    force: opt.Force = False
+    json: opt.Json = False
+    quiet: opt.Quiet = False
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print stages, network evaluations, memory and sizes; run nothing.")
+    ] = False
+    switches: Switches
+
+    @cached_property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of `--seed`.
+
+        Raises:
+            SettingsError: they cannot be read.
+        """
+        return parse_seeds(self.seed)
+
+    @cached_property
+    def marks(self) -> list[str]:
+        """What numbers the files of each result; all seeds of the first text come first."""
+        return marks(len(self.to), self.seeds)
+
+    def targets(self, mark: str) -> dict[str, str]:
+        """Return the files of one result: kind to path."""
+        named = {
+            "output": self.output,
+            "mask": self.save_mask,
+            "contrast": self.save_contrast,
+            "panel": self.panel,
+        }
+        return {kind: numbered(path, mark) for kind, path in named.items() if path is not None}
+
+    def check(self) -> None:
+        """Refuse what cannot end well, before anything is loaded.
+
+        Raises:
+            SettingsError: a flag cannot be read, or flags contradict one another.
+            OutputError: a file would be overwritten, or its folder is missing.
+        """
+        _ = self.seeds, self.model_choice
+        if self.output is None and not self.dry_run:
+            raise SettingsError("edit: say where the result goes with -o FILE (or --dry-run to see the plan only)")
+        if self.output == STDIO and self.json:
+            raise SettingsError("-o - and --json both want standard output; give the picture a file name")
+        if self.mask is not None and self.save_contrast is not None:
+            raise SettingsError("--save-contrast needs the mask to be found, but --mask gives it")
+        check_suffix(self.output, PICTURE_SUFFIXES, "-o")
+        check_suffix(self.save_mask, (".png",), "--save-mask")
+        check_suffix(self.save_contrast, CONTRAST_SUFFIXES, "--save-contrast")
+        check_suffix(self.panel, PICTURE_SUFFIXES, "--panel")
+        check_free((path for mark in self.marks for path in self.targets(mark).values()), force=self.force)
+        _ = self.settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskCommand(_Contrasting):
+    """Find the region that words change and write it as a mask, without editing."""
+
+    picture: opt.PictureFile
+    to: Annotated[str, typer.Option("--to", help="What it should show.", metavar="TEXT")]
+    output: Annotated[str, typer.Option("--output", "-o", help="The mask, a PNG; white = edit.")]
+    reference: opt.Reference = ""
+    contrast: Annotated[
+        str | None, typer.Option("--contrast", help="Write the soft map: a grey PNG, or the cells as .npy.")
+    ] = None
+    seed: Annotated[str, typer.Option("--seed", help="One seed.", metavar="SEED")] = "0"
+    preset: opt.Preset = opt.DEFAULT_PRESET
+    model: opt.ModelChoice
+    lora: opt.Lora = None
+    include: opt.Include = None
+    exclude: opt.Exclude = None
+    force: opt.Force = False
+    json: opt.Json = False
+    quiet: opt.Quiet = False
+    switches: Switches
+
+    @cached_property
+    def one_seed(self) -> int:
+        """The seed of `--seed`.
+
+        Raises:
+            SettingsError: it is not one seed.
+        """
+        return parse_one_seed(self.seed)
+
+    def check(self) -> None:
+        """Refuse what cannot end well, before anything is loaded.
+
+        Raises:
+            SettingsError: a flag cannot be read, or the files have wrong endings.
+            OutputError: a file would be overwritten, or its folder is missing.
+        """
+        _ = self.settings, self.one_seed, self.model_choice
+        check_suffix(self.output, (".png",), "-o")
+        check_suffix(self.contrast, CONTRAST_SUFFIXES, "--contrast")
+        check_free([path for path in (self.output, self.contrast) if path is not None], force=self.force)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoCommand(Command):
+    """Edit a shipped sample picture with the pocket model and print the path of the panel.
+
+    The panel shows input | contrast | mask | result; the result itself is written beside it.
+    """
+
+    everything: Annotated[bool, typer.Option("--all", help="Edit every sample picture, one sheet.")] = False
+    out: Annotated[Path, typer.Option("--out", help="Folder for the pictures.", metavar="FOLDER")] = Path(
+        "wordbrush-demo"
+    )
+    seed: Annotated[int, typer.Option("--seed", help="One seed.", min=0)] = 0
+    preset: opt.Preset = opt.DEFAULT_PRESET
+    device: opt.Device = None
+    force: opt.Force = False
+    json: opt.Json = False
+    quiet: opt.Quiet = False
+
+    def check(self) -> None:
+        """Refuse an unknown preset before anything is made."""
+        Settings.from_preset(self.preset)

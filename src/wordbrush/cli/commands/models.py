@@ -1,0 +1,55 @@
+"""What `models list`, `show` and `fetch` take."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from wordbrush.cli import options as opt
+from wordbrush.cli.command import Command
+from wordbrush.errors import SettingsError
+
+__all__ = ["FetchCommand", "ListCommand", "ShowCommand"]
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", flags=re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListCommand(Command):
+    """List the models at hand: pocket, and what the Hugging Face cache holds. No network."""
+
+    json: opt.Json = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowCommand(Command):
+    """Show who a model is: identity, card and known words. No network."""
+
+    name: Annotated[str, typer.Argument(metavar="NAME", help="pocket, a folder, a file, or a cached model.")]
+    revision: opt.Revision = None
+    json: opt.Json = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchCommand(Command):
+    """Download a model into the Hugging Face cache: safetensors and settings only, never a pickle or code."""
+
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A Hugging Face id, such as owner/model.")]
+    revision: opt.Revision = None
+    half: Annotated[
+        bool, typer.Option("--half", help="Take the half-precision files where there are both; for GPUs.")
+    ] = False
+    json: opt.Json = False
+    quiet: opt.Quiet = False
+
+    def check(self) -> None:
+        """Refuse a name that is no id.
+
+        Raises:
+            SettingsError: it does not look like owner/model.
+        """
+        if not HUB_ID.fullmatch(self.name):
+            raise SettingsError(f"{self.name!r} is not a Hugging Face id; it looks like owner/model")

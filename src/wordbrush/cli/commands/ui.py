@@ -1,0 +1,110 @@
+"""What `ui` takes."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from wordbrush.cli import options as opt
+from wordbrush.cli.command import Command
+from wordbrush.errors import SettingsError
+
+__all__ = ["UiCommand", "parse_auth"]
+
+
+def _server(*flags: str, **more: Any) -> Any:
+    return typer.Option(*flags, rich_help_panel="Server", **more)
+
+
+def _access(*flags: str, **more: Any) -> Any:
+    return typer.Option(*flags, rich_help_panel="Letting others in (see docs/operating.md)", **more)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UiCommand(Command):
+    """Run the workbench: see the region before you pay for the edit, correct it with a brush, keep every version."""
+
+    host: Annotated[
+        str,
+        _server("--host", help="Address to listen on; the default is this machine only.", metavar="ADDRESS"),
+    ] = "127.0.0.1"
+    port: Annotated[int, _server("--port", min=0, max=65535, help="0 takes any free one.")] = 7860
+    open_browser: Annotated[bool, _server("--open", help="Open the page in the browser.")] = False
+    queue: Annotated[
+        int,
+        _server(
+            "--queue",
+            min=1,
+            max=1000,
+            help="Most jobs running or waiting; the next is told that the server is busy.",
+            metavar="N",
+        ),
+    ] = 20
+    mcp: Annotated[bool, _server("--mcp", help="Serve the API as MCP tools, too (extra mcp).")] = False
+    allow_model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-model",
+            help="A model visitors may choose, as for edit --model; the first is the default. Repeatable.",
+            metavar="NAME",
+            rich_help_panel=opt.MODEL_PANEL,
+        ),
+    ] = None
+    no_pocket: Annotated[
+        bool,
+        typer.Option("--no-pocket", help="Do not offer the pocket model besides.", rich_help_panel=opt.MODEL_PANEL),
+    ] = False
+    allow_download: opt.AllowDownload = False
+    device: opt.Device = None
+    dtype: opt.Dtype = None
+    auth: Annotated[
+        str | None,
+        _access(
+            "--auth",
+            help="Ask for this user and password; others here can read a command line, not a variable.",
+            envvar="WORDBRUSH_AUTH",
+            metavar="USER:PASSWORD",
+        ),
+    ] = None
+    no_auth: Annotated[
+        bool, _access("--no-auth", help="Listen on an address that others reach without asking for a password.")
+    ] = False
+    allow_host: Annotated[
+        list[str] | None,
+        _access(
+            "--allow-host",
+            help="A name the page is called by; requests under other names are refused. Repeatable.",
+            metavar="NAME",
+        ),
+    ] = None
+    embedded: Annotated[bool, _access("--embedded", help="Other sites may frame the page over HTTPS.")] = False
+
+    def check(self) -> None:
+        """Refuse to start without the packages that the page needs.
+
+        Raises:
+            SettingsError: one is not installed; the message says which extra brings it.
+        """
+        _need("gradio", "web")
+        if self.mcp:
+            _need("mcp", "web,mcp")
+
+
+def parse_auth(text: str) -> tuple[str, str]:
+    """Read `USER:PASSWORD`; the password may hold colons.
+
+    Raises:
+        SettingsError: either is empty.
+    """
+    user, _, password = text.partition(":")
+    if not user or not password:
+        raise SettingsError("--auth (or WORDBRUSH_AUTH): write a user, a colon and a password")  # never show it
+    return user, password
+
+
+def _need(package: str, extras: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise SettingsError(f"the workbench needs more packages: pip install 'wordbrush[{extras}]'")

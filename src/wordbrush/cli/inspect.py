@@ -1,0 +1,51 @@
+"""`wordbrush inspect`: what a file says of its making."""
+
+from __future__ import annotations
+
+import json
+
+from wordbrush.cli.commands.records import InspectCommand
+from wordbrush.cli.terminal import one_line, print_json
+from wordbrush.record.provenance import Provenance, read_provenance
+
+__all__ = ["inspect"]
+
+
+def inspect(command: InspectCommand) -> None:
+    """Print the record of a file.
+
+    Raises:
+        ProvenanceError: it has none, or one that cannot be read.
+    """
+    record = read_provenance(command.file)
+    if command.json:
+        print_json(json.loads(record.to_json()))
+        return
+    for name, value in _lines(record):
+        print(f"{name:<12}{one_line(value)}")
+
+
+def _lines(record: Provenance) -> list[tuple[str, str]]:
+    source, model, mask = record.input, record.model, record.mask
+    revision = f" at {model['revision']}" if model.get("revision") else ""
+    changed = ", ".join(f"{name} {value}" for name, value in record.settings.items())
+    packages = [f"{name} {version}" for name, version in record.packages.items() if name != "wordbrush"]
+    return [
+        *([("texts", "left out on purpose")] if record.withheld else _texts(record)),
+        ("seed", str(record.seed)),
+        (
+            "input",
+            f"{source['name'] or '(unnamed)'}, {source['width']} x {source['height']}, sha256 {source['sha256']}",
+        ),
+        ("model", f"{model['name']}{revision} ({model['family']}, {model['parametrisation']}, {model['dtype']})"),
+        ("weights", f"sha256 {model['sha256']}"),
+        ("mask", f"{mask['source']}, {float(mask['area']):.1%} of the picture, sha256 {mask['sha256']}"),
+        ("preset", record.preset or "(none)"),
+        ("settings", changed),
+        ("made with", ", ".join([f"wordbrush {record.wordbrush}", *packages])),
+        *(("note", note) for note in record.notes),
+    ]
+
+
+def _texts(record: Provenance) -> list[tuple[str, str]]:
+    return [("query", record.query), ("reference", record.reference), ("negative", record.negative)]

@@ -1,0 +1,110 @@
+"""What the evaluations have in common: how far a run is, what failed in it, and words out of a list."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import typer
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from wordbrush.cli.terminal import Terminal
+from wordbrush.errors import SettingsError
+from wordbrush.evaluation.runner import Progress
+
+__all__ = ["end_run", "one_of", "progress_line", "run_progress"]
+
+PARTIAL: Final = 6
+"""Exit code of a run in which some rows failed and the others are there."""
+
+EVERY: Final = 10.0
+"""Seconds between plain lines."""
+
+
+def one_of(flag: str, word: str, known: Sequence[str]) -> Any:
+    """Return `word` if it is one of the known ones.
+
+    Raises:
+        SettingsError: it is not.
+    """
+    if word not in known:
+        raise SettingsError(f"{flag} {word!r} is unknown: known are {', '.join(known)}")
+    return word
+
+
+def end_run(failures: Sequence[str], total: int, rows: str, terminal: Terminal) -> None:
+    """Tell the first failures of a run and how many there are; without one do nothing.
+
+    Args:
+        failures: one sentence each.
+        total: how many rows there are.
+        rows: what they are called.
+        terminal: where it is told.
+
+    Raises:
+        Exit: with code 6, something failed.
+    """
+    for failure in failures[:5]:
+        terminal.warn(failure)
+    if failures:
+        terminal.warn(f"{len(failures)} of {total} {rows} failed; run again to try them again")
+        raise typer.Exit(PARTIAL)
+
+
+def progress_line(progress: Progress, seconds: float) -> str:
+    """Return `done/total, rate, time left`; the rate is of this run alone, not of the rows it found."""
+    made = progress.done - progress.resumed
+    text = f"{progress.done}/{progress.total} rows"
+    if progress.resumed:
+        text += f" ({progress.resumed} were there)"
+    if made and seconds > 0:
+        rate = made / seconds
+        text += f", {rate:.2f} rows/s" if rate >= 0.1 else f", {1 / rate:.1f} s a row"
+        if progress.done < progress.total:
+            text += f", {_clock((progress.total - progress.done) / rate)} left"
+    return text + (f", {progress.failed} failed" if progress.failed else "")
+
+
+@contextmanager
+def run_progress(terminal: Terminal) -> Iterator[Callable[[Progress], None] | None]:
+    """Yield what to hand to `runner.run`: it shows how far the run is, on standard error."""
+    if terminal.quiet:
+        yield None
+        return
+    console, begin = terminal.console, 0.0
+
+    def since() -> float:
+        """Return the seconds since the first row could start: loading does not count."""
+        nonlocal begin
+        begin = begin or time.monotonic()
+        return time.monotonic() - begin
+
+    if not console.is_terminal:
+        shown = -EVERY
+
+        def tell(progress: Progress) -> None:
+            nonlocal shown
+            now = since()
+            if now - shown >= EVERY or progress.done == progress.total:
+                shown = now
+                terminal.note(progress_line(progress, now))
+
+        yield tell
+        return
+    with Bar(BarColumn(), TextColumn("{task.description}", markup=False), console=console) as bar:
+        task = bar.add_task("loading", total=None)
+
+        def draw(progress: Progress) -> None:
+            text = progress_line(progress, since())
+            bar.update(task, description=text, total=progress.total, completed=progress.done)
+
+        yield draw
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
