@@ -54,7 +54,8 @@ class EditResult:
         """Return input | contrast | mask | result side by side."""
         from wordbrush.picture.panel import make_panel
 
-        return make_panel(self.picture.srgb, self.contrast, self.mask, np.asarray(self.image.convert("RGB")), tile=tile)
+        edited = np.asarray(self.image.convert("RGB"))
+        return make_panel(self.picture.srgb, self.contrast, self.mask.values, edited, tile=tile)
 
     def save(
         self,

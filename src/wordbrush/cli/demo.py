@@ -78,7 +78,7 @@ def edit_sample(
     result.save(path, force=force)
     record = {"from": sample.reference, "to": sample.query, "kind": sample.kind, "file": str(path)}
     after = np.asarray(result.image.convert("RGB"))
-    panel = make_panel(result.picture.srgb, result.contrast, result.mask, after, caption=title)
+    panel = make_panel(result.picture.srgb, result.contrast, result.mask.values, after, caption=title)
     return panel, {**record, **result.report.as_dict()}
 
 

@@ -13,14 +13,13 @@ A saved picture carries
 from __future__ import annotations
 
 import functools
-import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import OutputError, ProvenanceError
-from wordbrush.files import write_atomic
+from wordbrush.files import bounded_read, write_atomic
 from wordbrush.record import containers as metadata
 from wordbrush.record.encode import FORMATS, encode_pixels
 from wordbrush.record.rules import SCHEMA_VERSION, bare_name, checked, dumped, loaded, plain_line, quoted
@@ -36,10 +35,11 @@ __all__ = [
     "parameters_line",
     "read_provenance",
     "save_image",
-    "xmp_packet",
 ]
 
 MAX_FILE = 1 << 30
+"""Most bytes of a file in which a record is looked for."""
+
 _IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 _PACKAGES = ("wordbrush", "torch", "diffusers", "transformers", "numpy", "scipy", "pillow", "safetensors", "peft")
 _TEXTS = ("query", "reference", "negative")
@@ -163,16 +163,6 @@ def _items(provenance: Provenance) -> list[tuple[str, Any]]:
     ]
 
 
-def xmp_packet(provenance: Provenance, whole: bool) -> bytes:
-    """Return the XMP packet (UTF-8) with the IPTC digital source type, without the record.
-
-    Args:
-        provenance: what was done; an empty mask leaves the type out.
-        whole: the mask covers the whole picture, so all of it is made by the model.
-    """
-    return metadata.xmp_text(_creator(provenance), _source_type(provenance, whole))
-
-
 def encode_image(
     image: Image.Image,
     suffix: str,
@@ -260,7 +250,8 @@ def read_provenance(source: str | Path | bytes) -> Provenance:
     Raises:
         ProvenanceError: no such file, not a picture format that can carry a record, no record in it, or a broken one.
     """
-    data, name = (source, "these bytes") if isinstance(source, bytes) else _file_bytes(Path(source))
+    name = "these bytes" if isinstance(source, bytes) else str(source)
+    data = bounded_read(source, MAX_FILE, error=ProvenanceError, kind="picture", advice="no record is looked for in it")
     try:
         record = metadata.find_record(data)
         if record is not None:
@@ -268,19 +259,6 @@ def read_provenance(source: str | Path | bytes) -> Provenance:
     except ProvenanceError as error:
         raise ProvenanceError(f"{name}: {error}") from error
     raise ProvenanceError(f"{name}: there is no wordbrush record in it; metadata may have been stripped on the way")
-
-
-def _file_bytes(path: Path) -> tuple[bytes, str]:
-    try:
-        there = path.stat()
-        good = stat.S_ISREG(there.st_mode) and there.st_size <= MAX_FILE
-        data = path.read_bytes() if good else b""
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ProvenanceError(f"{str(path)!r}: the file cannot be read ({reason})") from error
-    if not good:
-        raise ProvenanceError(f"{path}: this is not a file, or one of more than {MAX_FILE:,} bytes")
-    return data, str(path)
 
 
 @functools.cache

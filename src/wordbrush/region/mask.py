@@ -18,6 +18,7 @@ import numpy as np
 
 from wordbrush.errors import MaskError, OutputError
 from wordbrush.files import write_atomic
+from wordbrush.picture.resize import resize
 from wordbrush.region import cells as arrays
 from wordbrush.region.reading import array_values, image_values, open_values
 
@@ -242,7 +243,9 @@ class Mask:
         """
         if how not in get_args(ResizeRule):
             raise MaskError(f"resize by {how!r} is unknown: known are {', '.join(get_args(ResizeRule))}")
-        return self if _size(size) == self.size else Mask(arrays.resize(self.values, _size(size), how))
+        if _size(size) == self.size:
+            return self
+        return Mask(resize(self.values, _size(size), "centre" if how == "nearest" else how))
 
     # ---- out
 
