@@ -34,6 +34,7 @@ def inspect(*, file: Recorded, json: opt.Json = False) -> None:
 def _lines(record: Provenance) -> list[tuple[str, str]]:
     source, model, mask = record.input, record.model, record.mask
     revision = f" at {model['revision']}" if model.get("revision") else ""
+    packages = [f"{name} {version}" for name, version in record.packages.items() if name != "wordbrush"]
     changed = ", ".join(f"{name} {value}" for name, value in record.settings.items())
     return [
         *([("texts", "left out on purpose")] if record.withheld else _texts(record)),
@@ -47,7 +48,7 @@ def _lines(record: Provenance) -> list[tuple[str, str]]:
         ("mask", f"{mask['source']}, {float(mask['area']):.1%} of the picture, sha256 {mask['sha256']}"),
         ("preset", record.preset or "(none)"),
         ("settings", changed),
-        ("made with", f"wordbrush {record.wordbrush}, " + ", ".join(f"{k} {v}" for k, v in record.packages.items())),
+        ("made with", ", ".join([f"wordbrush {record.wordbrush}", *packages])),
         *(("note", note) for note in record.notes),
     ]
 

@@ -31,6 +31,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "Provenance",
     "encode_image",
+    "file_bytes",
     "package_versions",
     "parameters_line",
     "read_provenance",
@@ -244,14 +245,27 @@ def save_image(
     write_atomic(path, data, force=force)
 
 
-def read_provenance(source: str | Path | bytes) -> Provenance:
+def file_bytes(source: str | Path | bytes) -> bytes:
+    """Return the bytes of a file that may carry a record.
+
+    Raises:
+        ProvenanceError: no such file, or one of more than `MAX_FILE` bytes.
+    """
+    return bounded_read(source, MAX_FILE, error=ProvenanceError, kind="picture", advice="no record is looked for in it")
+
+
+def read_provenance(source: str | Path | bytes, *, name: str | None = None) -> Provenance:
     """Return the record in a picture file, or in its bytes. No pixel is decoded.
+
+    Args:
+        source: the file, or its bytes.
+        name: what messages call it; by default its path.
 
     Raises:
         ProvenanceError: no such file, not a picture format that can carry a record, no record in it, or a broken one.
     """
-    name = "these bytes" if isinstance(source, bytes) else str(source)
-    data = bounded_read(source, MAX_FILE, error=ProvenanceError, kind="picture", advice="no record is looked for in it")
+    data = file_bytes(source)
+    name = name or ("these bytes" if isinstance(source, bytes) else str(source))
     try:
         record = metadata.find_record(data)
         if record is not None:
