@@ -56,8 +56,8 @@ def bounded_read(
         else:
             status = Path(source).stat()
             if not stat.S_ISREG(status.st_mode):
-                found = "folder" if stat.S_ISDIR(status.st_mode) else "special file"
-                raise error(f"{source} is a {found}, not a {kind} file")
+                thing = "folder" if stat.S_ISDIR(status.st_mode) else "special file"
+                raise error(f"{source} is a {thing}, not a {kind} file")
             check_count(status.st_size)
             with Path(source).open("rb") as file:
                 data = _read_up_to(file, max_bytes + 1, status.st_size + 1)
@@ -121,20 +121,20 @@ def write_atomic(path: str | Path, data: bytes, *, force: bool = False) -> None:
 def _check_target(target: Path, *, force: bool) -> int | None:
     """Return the permission bits to keep, or None for a new file; raise early on what cannot work."""
     try:
-        there = target.lstat()
+        status = target.lstat()
     except FileNotFoundError:
         if not target.parent.is_dir():
             raise OutputError(f"{target}: the folder {target.parent} does not exist; make it first") from None
         return None
-    if stat.S_ISDIR(there.st_mode):
+    if stat.S_ISDIR(status.st_mode):
         raise OutputError(f"{target}: this is a folder; give the name of a file in it")
     if not force:
         raise _taken(target)
-    if stat.S_ISLNK(there.st_mode):
+    if stat.S_ISLNK(status.st_mode):
         return None
-    if not stat.S_ISREG(there.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise OutputError(f"{target}: this is a device or a pipe, not a file; choose another name")
-    return stat.S_IMODE(there.st_mode)
+    return stat.S_IMODE(status.st_mode)
 
 
 def _write_synced(temporary: Path, data: bytes, mode: int | None) -> None:

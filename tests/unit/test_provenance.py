@@ -23,7 +23,7 @@ from PIL.PngImagePlugin import PngInfo
 
 import wordbrush.record.provenance as provenance_module
 from wordbrush.errors import OutputError, ProvenanceError
-from wordbrush.record import containers as metadata
+from wordbrush.record import containers
 from wordbrush.record.provenance import (
     Provenance,
     encode_image,
@@ -471,7 +471,7 @@ def test_hostile_containers_end_in_a_provenance_error() -> None:
     damaged = bytearray(_png_with(_chunk(b"tEXt", b"wordbrush\0" + record().to_json().encode())))
     damaged[damaged.index(b"zebra")] ^= 1
     segment = b"\xff\xe1" + struct.pack(">H", 2 + 35 + 10) + b"http://ns.adobe.com/xmp/extension/\0" + b"x" * 10
-    wanting = metadata.jpeg_segments("x", None, "y" * 100_000)[:500]
+    wanting = containers.jpeg_segments("x", None, "y" * 100_000)[:500]
     for data in (
         b"",
         b"GIF89a",

@@ -90,7 +90,7 @@ def make_panel(
 
     Args:
         picture: (height, width, 3) the input, sRGB.
-        contrast: (rows, columns) in [0, 1], or None when the mask was given by the user: that tile is left out.
+        contrast: (rows, columns) in [0, 1], or None for a mask of the user: that tile is left out.
         mask: (rows, columns) in [0, 1], 1 = edited; any size.
         result: (height, width, 3) the edited picture, sRGB.
         tile: the longer side of each tile in pixels, at least; pictures up to twice that keep their size.

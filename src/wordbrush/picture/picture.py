@@ -187,13 +187,13 @@ def _finish(
     """Flatten, settle colours, and build the Picture; `digest` None means: of the result itself."""
     profile = image.info.get("icc_profile")
     flat, alpha, how = flatten(image)
-    coloured, kept, why = settle(flat, profile if isinstance(profile, bytes) and profile else None)
+    coloured, icc_profile, why = settle(flat, profile if isinstance(profile, bytes) and profile else None)
     pixels = _frozen(np.array(coloured))
     alpha = None if alpha is None else _frozen(alpha)
     if digest is None:
         mode = "RGB" if alpha is None else "RGBA"
         head = f"{mode} {image.width}x{image.height} ".encode()
         digest = hashlib.sha256(
-            b"".join((head, pixels.tobytes(), b"" if alpha is None else alpha.tobytes(), kept or b""))
+            b"".join((head, pixels.tobytes(), b"" if alpha is None else alpha.tobytes(), icc_profile or b""))
         ).hexdigest()
-    return Picture(pixels, alpha, kept, digest, name, kind, notes + how + why)
+    return Picture(pixels, alpha, icc_profile, digest, name, kind, notes + how + why)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import OutputError, ProvenanceError
 from wordbrush.files import bounded_read, write_atomic
-from wordbrush.record import containers as metadata
+from wordbrush.record import containers
 from wordbrush.record.encode import FORMATS, encode_pixels
 from wordbrush.record.rules import SCHEMA_VERSION, bare_name, checked, dumped, loaded, plain_line, quoted
 
@@ -66,7 +66,7 @@ class Provenance:
         settings: every switch with its value.
         mask: source ("auto" or "user"), sha256, area in [0, 1]; given masks with their own sha256 and png (base64).
         packages: name to version.
-        notes: what the user was told.
+        notes: how the input was read, in words for the user.
         withheld: the texts were left out on purpose: query, reference and negative are empty, a replay is impossible.
 
     Raises:
@@ -120,8 +120,8 @@ class Provenance:
         Raises:
             ProvenanceError: not JSON, of a newer schema, or a field is missing or wrong; the message names it.
         """
-        if len(text) > metadata.MAX_RECORD:
-            raise ProvenanceError(f"the record is longer than {metadata.MAX_RECORD:,} characters")
+        if len(text) > containers.MAX_RECORD:
+            raise ProvenanceError(f"the record is longer than {containers.MAX_RECORD:,} characters")
         fields = loaded(text)
         if fields.setdefault("withheld", False) is True:
             fields.update(dict.fromkeys(_TEXTS, ""))
@@ -198,23 +198,23 @@ def encode_image(
 
 def _carried(provenance: Provenance, kind: str, include_prompt: bool) -> dict[str, Any]:
     """Return what goes into a file of this kind besides pixels, as arguments of `encode_pixels`."""
-    told = provenance if include_prompt else provenance.without_texts()
-    record, creator = told.to_json(), _creator(told)
-    if len(record) > metadata.MAX_RECORD:
+    written = provenance if include_prompt else provenance.without_texts()
+    record, creator = written.to_json(), _creator(written)
+    if len(record) > containers.MAX_RECORD:
         raise OutputError(
-            f"the record has {len(record):,} characters, more than {metadata.MAX_RECORD:,}; the mask in it is too "
+            f"the record has {len(record):,} characters, more than {containers.MAX_RECORD:,}; the mask in it is too "
             "detailed: simplify it, or leave the metadata out"
         )
-    source_type = _source_type(told, told.mask["area"] >= 1)
+    source_type = _source_type(written, written.mask["area"] >= 1)
     if kind == "PNG":
-        packet = metadata.xmp_text(creator, source_type).decode()
-        return {"texts": [("parameters", parameters_line(told)), *metadata.record_parts(record)], "xmp": packet}
+        packet = containers.xmp_text(creator, source_type).decode()
+        return {"texts": [("parameters", parameters_line(written)), *containers.record_parts(record)], "xmp": packet}
     if kind == "TIFF":
-        return {"xmp": metadata.xmp_text(creator, source_type, record)}
-    comment = metadata.user_comment(parameters_line(told))
+        return {"xmp": containers.xmp_text(creator, source_type, record)}
+    comment = containers.user_comment(parameters_line(written))
     if kind == "JPEG":
-        return {"exif": comment, "extra": metadata.jpeg_segments(creator, source_type, record)}
-    return {"exif": comment, "xmp": metadata.xmp_text(creator, source_type, record)}
+        return {"exif": comment, "extra": containers.jpeg_segments(creator, source_type, record)}
+    return {"exif": comment, "xmp": containers.xmp_text(creator, source_type, record)}
 
 
 def _creator(provenance: Provenance) -> str:
@@ -267,7 +267,7 @@ def read_provenance(source: str | Path | bytes, *, name: str | None = None) -> P
     data = file_bytes(source)
     name = name or ("these bytes" if isinstance(source, bytes) else str(source))
     try:
-        record = metadata.find_record(data)
+        record = containers.find_record(data)
         if record is not None:
             return Provenance.from_json(record)
     except ProvenanceError as error:
@@ -279,14 +279,14 @@ def read_provenance(source: str | Path | bytes, *, name: str | None = None) -> P
 def _versions() -> tuple[tuple[str, str], ...]:
     from importlib import metadata as installed
 
-    found = []
+    versions = []
     for name in _PACKAGES:
         try:
-            found.append((name, installed.version(name)))
+            versions.append((name, installed.version(name)))
         except installed.PackageNotFoundError:
             if name == "wordbrush":
-                found.append((name, "unknown"))
-    return tuple(found)
+                versions.append((name, "unknown"))
+    return tuple(versions)
 
 
 def package_versions() -> dict[str, str]:

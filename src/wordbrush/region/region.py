@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from wordbrush.region.frame import Frame
 from wordbrush.region.mask import Mask
-
-if TYPE_CHECKING:
-    from wordbrush.region.threshold import Contrast
-    from wordbrush.settings import Settings
+from wordbrush.region.threshold import Contrast
+from wordbrush.settings import Settings
 
 __all__ = ["Region", "found_cells", "found_mask", "found_region", "region_of"]
 
@@ -58,6 +56,7 @@ def found_region(frame: Frame, contrast: Contrast, settings: Settings) -> Region
 
 
 found_mask = found_region
+"""The same under the name that callers still use."""
 
 
 def _cleaned(mask: Mask, settings: Settings, cell: int) -> Mask:
@@ -86,7 +85,7 @@ def region_of(
 
     Args:
         frame: of the picture.
-        found: the region found, see `found_region`; None where there is none or the user gave the whole mask.
+        found: what the contrast gives, see `found_region`; None where there is none or the user gave the whole mask.
         settings: for edges and feather.
         mask: the user's whole mask; takes the place of `found`.
         include: always edited.
@@ -103,9 +102,9 @@ def region_of(
         region = Region(region.cells, region.pixels.feather(settings.feather * cell))
     if exclude is not None:
         # Every pixel that is excluded at all stays; a cell stays out of the decode where all of it is excluded.
-        kept = _placed(frame, exclude, "cells", "any").pixels
+        pixels = _placed(frame, exclude, "cells", "any").pixels
         free = _placed(frame, ~exclude, "cells").cells
-        region = Region(region.cells - ~free, region.pixels - kept)
+        region = Region(region.cells - ~free, region.pixels - pixels)
     return region
 
 
