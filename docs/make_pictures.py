@@ -30,7 +30,7 @@ def panel_of(editor: Editor, sample: Sample, *, tile: int) -> Any:
     result: Any = editor.edit(sample.path, sample.query, sample.reference)
     after = np.asarray(result.image.convert("RGB"))
     caption = f"{sample.reference} > {sample.query}"
-    return make_panel(result.picture.srgb, result.contrast, result.mask, after, tile=tile, caption=caption)
+    return make_panel(result.picture.srgb, result.contrast, result.mask.values, after, tile=tile, caption=caption)
 
 
 def flag_table() -> str:

@@ -1,6 +1,6 @@
-"""Writing files so that a name never shows half a file.
+"""Files: read no further than a bound, written so that a name never shows half a file.
 
-The bytes go to a temporary name in the same folder, are flushed and synced, and take the real name in one step of
+Written bytes go to a temporary name in the same folder, are flushed and synced, and take the real name in one step of
 the file system. Whoever is killed half way leaves at most a hidden file whose name starts with `TEMPORARY_PREFIX`;
 nothing ever reads such a file, and it may be deleted whenever no wordbrush is running.
 """
@@ -13,13 +13,72 @@ import os
 import secrets
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
-from wordbrush.errors import OutputError
+from wordbrush.errors import InputError, OutputError
 
-__all__ = ["TEMPORARY_PREFIX", "write_atomic"]
+__all__ = ["TEMPORARY_PREFIX", "bounded_read", "write_atomic"]
 
 TEMPORARY_PREFIX = ".wordbrush-"
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES}
+
+
+def bounded_read(
+    source: str | Path | bytes | BinaryIO, max_bytes: int, *, error: type[InputError], kind: str, advice: str
+) -> bytes:
+    """Return the whole content of a file, or refuse it: never more than `max_bytes` + 1 bytes are read.
+
+    A file whose size is above the bound is refused unread; one that grows while it is read, or a stream that does not
+    end, as soon as the bound is passed. Pipes and devices are not opened by name, as they could block or never end.
+
+    Args:
+        source: a file's name, its bytes, or a binary stream such as standard input.
+        max_bytes: most bytes.
+        error: what is raised.
+        kind: what the file should hold, for the message: "picture", "mask".
+        advice: what to do with a file that is too large, for the message.
+
+    Raises:
+        InputError: of the class `error`: no such file, not a file, not readable, or too large.
+    """
+
+    def check_count(count: int) -> None:
+        if count > max_bytes:
+            size = f"the file has {count / 1e6:.1f} MB; the limit is {max_bytes / 1e6:.1f} MB: {advice}"
+            raise error(f"{source}: {size}" if isinstance(source, str | Path) else size)
+
+    if isinstance(source, bytes):
+        check_count(len(source))
+        return source
+    try:
+        if not isinstance(source, str | Path):
+            data = _read_up_to(source, max_bytes + 1, 1 << 20)
+        else:
+            status = Path(source).stat()
+            if not stat.S_ISREG(status.st_mode):
+                thing = "folder" if stat.S_ISDIR(status.st_mode) else "special file"
+                raise error(f"{source} is a {thing}, not a {kind} file")
+            check_count(status.st_size)
+            with Path(source).open("rb") as file:
+                data = _read_up_to(file, max_bytes + 1, status.st_size + 1)
+    except FileNotFoundError as problem:
+        raise error(f"there is no file {source}; {kind}s are read from local files only") from problem
+    except (OSError, ValueError) as problem:
+        if isinstance(problem, error):
+            raise
+        reason = getattr(problem, "strerror", None) or problem
+        raise error(f"cannot read {str(source)[:200]!r} ({reason})") from problem
+    check_count(len(data))
+    return data
+
+
+def _read_up_to(file: BinaryIO, count: int, step: int) -> bytes:
+    """Read to the end, or `count` bytes; `step` bytes at a time, so that a small file takes no large buffer."""
+    pieces, left = [], count
+    while left > 0 and (piece := file.read(min(step, left))):
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
 
 
 def write_atomic(path: str | Path, data: bytes, *, force: bool = False) -> None:
@@ -62,20 +121,20 @@ def write_atomic(path: str | Path, data: bytes, *, force: bool = False) -> None:
 def _check_target(target: Path, *, force: bool) -> int | None:
     """Return the permission bits to keep, or None for a new file; raise early on what cannot work."""
     try:
-        there = target.lstat()
+        status = target.lstat()
     except FileNotFoundError:
         if not target.parent.is_dir():
             raise OutputError(f"{target}: the folder {target.parent} does not exist; make it first") from None
         return None
-    if stat.S_ISDIR(there.st_mode):
+    if stat.S_ISDIR(status.st_mode):
         raise OutputError(f"{target}: this is a folder; give the name of a file in it")
     if not force:
         raise _taken(target)
-    if stat.S_ISLNK(there.st_mode):
+    if stat.S_ISLNK(status.st_mode):
         return None
-    if not stat.S_ISREG(there.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise OutputError(f"{target}: this is a device or a pipe, not a file; choose another name")
-    return stat.S_IMODE(there.st_mode)
+    return stat.S_IMODE(status.st_mode)
 
 
 def _write_synced(temporary: Path, data: bytes, mode: int | None) -> None:

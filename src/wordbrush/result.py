@@ -63,7 +63,8 @@ class EditResult:
 
     def panel(self, *, tile: int = 256) -> Image.Image:
         """Return input | contrast | mask | result side by side."""
-        return make_panel(self.picture.srgb, self.contrast, self.mask, np.asarray(self.image.convert("RGB")), tile=tile)
+        edited = np.asarray(self.image.convert("RGB"))
+        return make_panel(self.picture.srgb, self.contrast, self.mask.values, edited, tile=tile)
 
     def save(
         self,

@@ -9,12 +9,56 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from wordbrush.errors import SettingsError
 
-__all__ = ["DEFAULT_PRESET", "MAX_SEED", "PRESETS", "Settings", "check_threshold", "resolve"]
+__all__ = [
+    "DEFAULT_PRESET",
+    "MAX_SEED",
+    "PRESETS",
+    "RULES",
+    "Rescale",
+    "Rule",
+    "Settings",
+    "ThresholdRule",
+    "check_threshold",
+    "resolve",
+]
 
 DEFAULT_PRESET: Final = "balanced"
 
 MAX_SEED: Final = 2**63 - 1
 """Largest seed."""
+
+Rescale = Literal["percentile", "iqr", "minmax", "ratio"]
+"""How a raw contrast map is brought to [0, 1]."""
+
+Rule = Literal["fixed", "otsu", "quantile", "area", "ratio"]
+"""How the threshold of a contrast map is chosen."""
+
+
+@dataclass(frozen=True)
+class ThresholdRule:
+    """What a threshold rule does with its number.
+
+    Attributes:
+        default: its number where none is given.
+        low: its least number, or None.
+        high: its largest, or None.
+        help: what the number is.
+    """
+
+    default: float
+    low: float | None
+    high: float | None
+    help: str
+
+
+RULES: Final[Mapping[Rule, ThresholdRule]] = {
+    "fixed": ThresholdRule(0.24, 0.0, 1.0, "the cut itself, on the map rescaled to 0 ... 1"),
+    "otsu": ThresholdRule(0.0, None, None, "by how much Otsu's cut is moved"),
+    "quantile": ThresholdRule(0.8, 0.0, 1.0, "share of the cells below the cut"),
+    "area": ThresholdRule(0.25, 0.0, 1.0, "share of the cells above the cut"),
+    "ratio": ThresholdRule(1.5, 0.0, None, "multiple of the mean of the raw map"),
+}
+"""Every threshold rule."""
 
 
 Kept = Literal["contrast", "trajectory"]
@@ -53,11 +97,13 @@ class Settings:
         "absolute", "average sizes of differences, or differences", of=("contrast",)
     )
     norm: Literal["mean", "l2"] = _switch("mean", "size of a difference over the channels", of=("contrast",))
-    rescale: Literal["percentile", "iqr", "minmax", "ratio"] = _switch("percentile", "how outliers are tamed")
+    rescale: Rescale = _switch("percentile", "how outliers are tamed")  # noqa: RUF009 - ruff does not see through the alias
     clip: float = _switch(1.0, "percent clipped at both ends by --rescale percentile", 0.0, 49.0)
     # The mask: what is cut out of the contrast.
-    rule: Literal["fixed", "otsu", "quantile", "area", "ratio"] = _switch("fixed", "how the threshold is chosen")
-    threshold: float | None = _switch(None, "the rule's number: fixed .24, quantile .8, area .25, ratio 1.5, otsu +0")
+    rule: Rule = _switch("fixed", "how the threshold is chosen")  # noqa: RUF009
+    threshold: float | None = _switch(
+        None, "the rule's number: " + ", ".join(f"{name} {rule.default:g}" for name, rule in RULES.items())
+    )
     fill_holes: bool = _switch(False, "fill holes of the mask")
     drop_specks: int = _switch(0, "drop parts of fewer latent cells", 0, 10_000)
     grow: int = _switch(0, "grow the mask by latent cells; below zero shrinks it", -64, 64)
@@ -149,7 +195,7 @@ class Settings:
         )
 
 
-def check_threshold(rule: str, value: float) -> None:
+def check_threshold(rule: Rule, value: float) -> None:
     """Check the number of a threshold rule.
 
     Raises:
@@ -157,10 +203,11 @@ def check_threshold(rule: str, value: float) -> None:
     """
     if not math.isfinite(value):
         raise SettingsError(f"{rule} threshold {value} is not a finite number")
-    if rule in {"fixed", "quantile", "area"} and not 0.0 <= value <= 1.0:
-        raise SettingsError(f"{rule} threshold {value} is outside [0, 1]")
-    if rule == "ratio" and value < 0.0:
-        raise SettingsError(f"ratio threshold {value} is negative")
+    low, high = RULES[rule].low, RULES[rule].high
+    if low is not None and value < low:
+        raise SettingsError(f"{rule} threshold {value} is below {low:g}")
+    if high is not None and value > high:
+        raise SettingsError(f"{rule} threshold {value} is above {high:g}")
 
 
 _HINTS: dict[str, Any] = {}

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from wordbrush.errors import MaskError, OutputError
 from wordbrush.region.mask import Mask
+
+GROWING = Path("/proc/self/maps")  # says 0 bytes, has thousands: as a file that grows while it is read
 
 
 def drawing(*rows: str) -> Mask:
@@ -233,6 +235,29 @@ def test_open_refuses(tmp_path: Path) -> None:
     for wrong in (tmp_path, tmp_path / "missing.png", "a\0b.png", "/dev/zero"):
         with pytest.raises(MaskError):
             Mask.open(wrong)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
+def test_half_a_mask_is_refused_whatever_the_process_allows(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training scripts let Pillow load truncated files; half a mask would silently keep the other half."""
+    data = png(Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)), kind)
+    half = data[: len(data) // 2]
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    with pytest.raises(MaskError, match=r"cut short|damaged"):
+        Mask.open(half)
+    if kind != "TIFF":  # whose directory stands at the end
+        with Image.open(io.BytesIO(half)) as lazy, pytest.raises(MaskError, match="cut short"):
+            Mask.from_image(lazy)
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is True
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert Mask.open(data).size == (64, 64)
+
+
+@pytest.mark.skipif(not GROWING.exists(), reason="needs a file that is longer than it says")
+def test_a_file_that_is_longer_than_it_says_is_read_to_the_bound_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wordbrush.region.reading.MAX_BYTES", 20)
+    with pytest.raises(MaskError, match="the limit is"):
+        Mask.open(GROWING)
 
 
 def test_mutants_end_in_a_mask_or_a_mask_error() -> None:

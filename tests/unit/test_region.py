@@ -1,4 +1,4 @@
-"""The region found, turned inside out."""
+"""The region found, turned inside out; and which latent cells a mask sets free."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 
 from tests.support import toy
 from tests.support.maps import contrast_of
+from wordbrush.picture.picture import plan_fit
+from wordbrush.region.frame import Frame
 from wordbrush.region.mask import Mask
-from wordbrush.region.region import found_mask, region_of
+from wordbrush.region.outline import guided
+from wordbrush.region.region import found_region, region_of
 from wordbrush.result import EditResult
 from wordbrush.session import Session
 from wordbrush.settings import Settings
@@ -78,7 +81,7 @@ def test_what_is_found_in_the_padding_alone_is_nothing(edges: Any) -> None:
     raw[0] = 1.0
     contrast, settings = contrast_of(raw, "minmax"), Settings(edges=edges, threshold=0.9)
     for chosen in (settings, settings.changed(invert=True)):
-        assert region_of(session.frame, found_mask(session.frame, contrast, chosen), chosen).pixels.is_empty
+        assert region_of(session.frame, found_region(session.frame, contrast, chosen), chosen).pixels.is_empty
 
 
 def test_everything_found_leaves_nothing_and_says_so() -> None:
@@ -105,3 +108,99 @@ def test_a_mask_of_the_user_is_not_turned() -> None:
     plain, turned = edit(session, mask=mask), edit(session, mask=mask, invert=True)
     np.testing.assert_array_equal(plain.mask.values, turned.mask.values)
     np.testing.assert_array_equal(np.asarray(plain.image), np.asarray(turned.image))
+
+
+# ---- cells at sizes that the canvas does not have
+
+OFF_GRID = [(61, 47), (100, 75), (37, 91), (333, 500), (260, 256), (90, 20)]
+
+
+def framed(size: tuple[int, int]) -> Frame:
+    """Return a picture's frame: cells of 8 pixels on a canvas of about 64 x 64."""
+    fit, pixels = plan_fit(size, grid=8, resolution=64), picture(*size)
+    pixels[:, size[0] // 3 :] += 90  # an edge for the outline to follow
+    return Frame(fit, 8, lambda values: guided(values, fit.forward(pixels), radius=8))
+
+
+def touching(frame: Frame, mask: Mask) -> NDArray[np.float32]:
+    """The largest value of all pixels that share an area with a cell, by the corners of both; 2 in the padding."""
+    width, height = frame.latent_size
+    largest = np.full((height, width), 2, np.float32)
+    for y, x in np.ndindex(height, width):
+        shared = []
+        for axis, at in ((0, x), (1, y)):
+            scale = frame.fit.inner[axis] / frame.size[axis]
+            low = (frame.cell * at - frame.fit.offset[axis]) / scale
+            high = (frame.cell * (at + 1) - frame.fit.offset[axis]) / scale
+            shared.append(slice(max(int(np.floor(low + 1e-9)), 0), max(int(np.ceil(high - 1e-9)), 0)))
+        pixels = mask.values[shared[1], shared[0]]
+        largest[y, x] = pixels.max() if pixels.size else 2
+    return largest
+
+
+def boxes(size: tuple[int, int], seed: int) -> Mask:
+    """A few boxes, one of them at the border, and a single pixel."""
+    rng, mask = np.random.default_rng(seed), Mask.from_box(size, (0, 0, size[0] // 4, size[1] // 5))
+    for _ in range(3):
+        (left, right), (top, bottom) = np.sort(rng.integers(0, size[0], 2)), np.sort(rng.integers(0, size[1], 2))
+        mask = mask | Mask.from_box(size, (left, top, min(right, left + 12), min(bottom, top + 9)))
+    x, y = int(rng.integers(size[0])), int(rng.integers(size[1]))
+    return mask | Mask.from_box(size, (x, y, x + 1, y + 1))
+
+
+@pytest.mark.parametrize("size", OFF_GRID)
+def test_a_black_and_white_mask_frees_every_cell_it_touches_and_no_other(size: tuple[int, int]) -> None:
+    frame = framed(size)
+    for seed in range(5):
+        mask = boxes(size, seed)
+        region, expected = region_of(frame, None, Settings(), mask=mask), touching(frame, mask)
+        assert region.cells.is_binary, np.unique(region.cells.values)
+        assert not region.cells.is_empty
+        np.testing.assert_array_equal(region.cells.values[expected < 2], expected[expected < 2])
+        np.testing.assert_array_equal(region.pixels.values, mask.values)
+
+
+@pytest.mark.parametrize("size", OFF_GRID)
+def test_what_is_included_and_excluded_is_free_or_held(size: tuple[int, int]) -> None:
+    frame, start = framed(size), Mask.from_box(size, (0, 0, size[0] // 2, size[1]))
+    include, exclude = boxes(size, 7), boxes(size, 8)
+    region = region_of(frame, None, Settings(), mask=start, include=include, exclude=exclude)
+    assert region.cells.is_binary, np.unique(region.cells.values)
+    np.testing.assert_array_equal(region.pixels.values, ((start | include) - exclude).values)
+    inside = touching(frame, start | include)
+    expected = np.minimum(inside, touching(frame, ~exclude))
+    np.testing.assert_array_equal(region.cells.values[inside < 2], expected[inside < 2])
+
+
+@pytest.mark.parametrize("invert", [False, True])
+@pytest.mark.parametrize("size", OFF_GRID)
+def test_a_guided_outline_frees_whole_cells(size: tuple[int, int], invert: bool) -> None:
+    frame, settings = framed(size), Settings(edges="guided", threshold=0.4, invert=invert)
+    raw = np.zeros(frame.latent_size[::-1], np.float32)
+    raw[raw.shape[0] // 4 : -1, raw.shape[1] // 3 : -1] = 1.0
+    found = found_region(frame, contrast_of(raw, "minmax"), settings)
+    region = region_of(frame, found, settings)
+    assert region.cells.is_binary, np.unique(region.cells.values)
+    assert 0 < region.cells.area < 1
+    strong = touching(frame, region.pixels.binarise(0.999))  # blended pixels at the outline may reach a cell further
+    any_ = touching(frame, Mask((region.pixels.values > 0).astype(np.float32)))
+    assert (region.cells.values[strong == 1] == 1).all()
+    assert not region.cells.values[any_ == 0].any()
+
+
+@pytest.mark.parametrize("size", [*OFF_GRID, (64, 64)])
+def test_a_soft_mask_keeps_its_greys(size: tuple[int, int]) -> None:
+    frame, ramp = framed(size), np.linspace(0, 1, 5, dtype=np.float32)
+    mask = Mask(np.tile(np.repeat(ramp, -(-size[0] // 5))[: size[0]], (size[1], 1)))
+    cells = region_of(frame, None, Settings(), mask=mask).cells
+    assert set(np.unique(cells.values)) <= set(mask.values[0])
+    assert len(np.unique(cells.values)) >= 4
+    assert (np.diff(cells.values, axis=1) >= 0).all()
+    expected = touching(frame, mask)
+    np.testing.assert_array_equal(cells.values[expected < 2], expected[expected < 2])
+
+
+def test_a_mask_of_latent_cells_is_taken_as_it_is() -> None:
+    frame = framed((61, 47))
+    cells = Mask(np.random.default_rng(0).random(frame.latent_size[::-1]).astype(np.float32))
+    assert np.array_equal(region_of(frame, None, Settings(), mask=cells).cells.values, cells.values)

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 
 from wordbrush.errors import SettingsError
-from wordbrush.settings import DEFAULT_PRESET, PRESETS, Settings, check_threshold
+from wordbrush.settings import DEFAULT_PRESET, PRESETS, RULES, Rule, Settings, check_threshold
 
 HINTS = get_type_hints(Settings)
 FIELDS: list[Field[Any]] = list(fields(Settings))
@@ -107,6 +107,20 @@ def test_the_threshold_is_checked_against_its_rule(rule: Any, good: list[float],
     for value in [*bad, math.nan, math.inf]:
         with pytest.raises(SettingsError, match=f"{rule}|threshold"):
             Settings(rule=rule, threshold=value)
+
+
+def test_every_rule_has_its_number_and_says_what_it_is() -> None:
+    help_ = Settings.__dataclass_fields__["threshold"].metadata["help"]
+    assert tuple(RULES) == get_args(Rule)
+    for name, rule in RULES.items():
+        check_threshold(name, rule.default)
+        assert f"{name} {rule.default:g}" in help_
+        assert rule.help
+        for value in (rule.low, rule.high):
+            if value is not None:
+                check_threshold(name, value)
+                with pytest.raises(SettingsError, match=f"{name} threshold .* is (below|above) {value:g}"):
+                    check_threshold(name, value + (1e-9 if value == rule.high else -1e-9))
 
 
 def test_the_default_preset_is_the_defaults() -> None:

@@ -60,7 +60,7 @@ def _edit(
     result.save(file, force=command.force)
     texts = {"from": sample.reference, "to": sample.query, "kind": sample.kind, "file": str(file)}
     after = np.asarray(result.image.convert("RGB"))
-    panel = make_panel(result.picture.srgb, result.contrast, result.mask, after, caption=title)
+    panel = make_panel(result.picture.srgb, result.contrast, result.mask.values, after, caption=title)
     return panel, {**texts, **result.report.as_dict()}
 
 

@@ -10,6 +10,7 @@ from wordbrush.cli.targets import STDIO
 from wordbrush.cli.terminal import Terminal
 from wordbrush.editor import Editor
 from wordbrush.errors import PictureError
+from wordbrush.files import bounded_read
 from wordbrush.picture.picture import MAX_BYTES, Picture
 from wordbrush.region.mask import Mask
 
@@ -41,8 +42,7 @@ def open_picture(path: str) -> Picture:
     """
     if path != STDIO:
         return Picture.open(path)
-    # One byte more than allowed is enough to be refused; an endless stream is not read to its end.
-    data = sys.stdin.buffer.read(MAX_BYTES + 1)
+    data = bounded_read(sys.stdin.buffer, MAX_BYTES, error=PictureError, kind="picture", advice="save it smaller")
     if not data:
         raise PictureError("standard input is empty; pipe a picture into it or give a file name")
     return Picture.open(data)

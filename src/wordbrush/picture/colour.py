@@ -96,7 +96,7 @@ def settle(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, byte
 
     Args:
         image: mode L, RGB, CMYK or LAB.
-        profile: the ICC profile found in the file, if any.
+        profile: the ICC profile of the file, if any.
 
     Returns:
         The picture in mode RGB, the RGB profile of its pixels (None = sRGB), notes.

@@ -14,29 +14,21 @@ With r the model's native side, the rules of `plan_fit` are:
 
 import math
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from wordbrush.errors import InputError, SettingsError
+from wordbrush.picture.resize import Resample, resize
 
 __all__ = ["FitPlan", "Resample", "plan_fit"]
 
-Resample = Literal["nearest", "linear", "box", "lanczos"]
 Size = tuple[int, int]
 Scalar = TypeVar("Scalar", np.uint8, np.float32, np.float64)
 
 LONGEST = 4  # longest side of the canvas, in native sides
 KEEP = 1.25  # how far the area may be from native before a picture is resampled
-
-_FILTERS = {
-    "nearest": Image.Resampling.NEAREST,
-    "linear": Image.Resampling.BILINEAR,
-    "box": Image.Resampling.BOX,
-    "lanczos": Image.Resampling.LANCZOS,
-}
 
 
 @dataclass(frozen=True)
@@ -65,7 +57,7 @@ class FitPlan:
 
         Args:
             array: (height, width) or (height, width, channels), uint8, float32 or float64.
-            resample: filter; "nearest", "linear" or "box" for masks, as "lanczos" overshoots at edges in floats.
+            resample: the filter, see `resize`; for masks not "lanczos", which overshoots at edges in floats.
 
         Returns:
             A new array (canvas height, canvas width[, channels]) of the same dtype.
@@ -74,10 +66,13 @@ class FitPlan:
             InputError: the array has another size, dtype or rank.
         """
         self._check(array, self.size, "picture")
-        inner = _resize(array, self.inner, resample)
+        return self.padded(resize(array, self.inner, resample))
+
+    def padded(self, array: NDArray[Scalar]) -> NDArray[Scalar]:
+        """Put an array of the size of `inner` on the canvas, repeating its edge around it."""
         left, top = self.offset
         right, bottom = self.canvas[0] - left - self.inner[0], self.canvas[1] - top - self.inner[1]
-        return np.pad(inner, ((top, bottom), (left, right), (0, 0))[: array.ndim], mode="edge")
+        return np.pad(array, ((top, bottom), (left, right), (0, 0))[: array.ndim], mode="edge")
 
     def inverse(self, array: NDArray[Scalar], resample: Resample = "lanczos") -> NDArray[Scalar]:
         """Bring an array on the canvas back to the picture's size.
@@ -92,9 +87,17 @@ class FitPlan:
         Raises:
             InputError: the array has another size, dtype or rank.
         """
+        return resize(self.cropped(array), self.size, resample)
+
+    def cropped(self, array: NDArray[Scalar]) -> NDArray[Scalar]:
+        """Take `inner` out of an array on the canvas, as a view.
+
+        Raises:
+            InputError: the array has another size, dtype or rank.
+        """
         self._check(array, self.canvas, "canvas")
         left, top = self.offset
-        return _resize(array[top : top + self.inner[1], left : left + self.inner[0]], self.size, resample)
+        return array[top : top + self.inner[1], left : left + self.inner[0]]
 
     def to_canvas(self, x: float, y: float) -> tuple[float, float]:
         """Map a point of the picture to the canvas; pixel edges are whole numbers."""
@@ -167,23 +170,3 @@ def _scales(size: Size, grid: int, resolution: int) -> list[float]:
 
 def _scaled(size: Size, scale: float) -> Size:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def _resize(array: NDArray[Scalar], size: Size, resample: Resample) -> NDArray[Scalar]:
-    """Resample (height, width[, channels]) to (width, height) `size`; the same size is a bit-exact copy."""
-    if resample not in _FILTERS:
-        raise SettingsError(f"resample must be one of {', '.join(_FILTERS)}, got {resample!r}")
-    if array.shape[:2] == (size[1], size[0]):
-        return array.copy()
-    if array.ndim == 2:
-        return _resize_plane(array, size, resample)
-    if array.shape[2] == 3 and array.dtype == np.uint8:
-        return _resize_plane(array, size, resample)
-    planes = [_resize_plane(array[..., channel], size, resample) for channel in range(array.shape[2])]
-    return np.stack(planes, axis=-1)
-
-
-def _resize_plane(plane: NDArray[Scalar], size: Size, resample: Resample) -> NDArray[Scalar]:
-    pillow = plane if plane.dtype == np.uint8 else plane.astype(np.float32)
-    image = Image.fromarray(np.ascontiguousarray(pillow))
-    return np.array(image.resize(size, _FILTERS[resample]), dtype=plane.dtype)

@@ -11,9 +11,15 @@ from collections.abc import Callable
 
 from wordbrush.errors import PictureError
 
-__all__ = ["SUPPORTED", "check_bytes", "check_size", "sniff"]
+__all__ = ["MAX_BYTES", "MAX_PIXELS", "SUPPORTED", "check_bytes", "check_size", "sniff"]
 
 SUPPORTED = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF")
+
+MAX_PIXELS = 50_000_000
+"""Most pixels of a picture or a mask, unless the caller says otherwise."""
+
+MAX_BYTES = 25_000_000
+"""Most bytes of its file."""
 
 MAX_PNG_CHUNKS = 50_000  # Pillow walks chunks in Python at some microseconds each
 MAX_JPEG_SCANS = 100  # encoders write about ten; libtiff refuses more than this too

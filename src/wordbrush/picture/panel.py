@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from wordbrush.picture.resize import resize
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from wordbrush.region.mask import Mask
 
 __all__ = ["heat_colours", "heat_over", "make_panel", "make_sheet"]
 
@@ -68,10 +68,8 @@ def heat_over(picture: NDArray[np.uint8], contrast: NDArray[np.floating]) -> Ima
         An RGB image of the picture's size.
     """
     height, width = picture.shape[:2]
-    soft = Image.fromarray(np.nan_to_num(np.asarray(contrast, dtype=np.float32))).resize(
-        (width, height), Image.Resampling.BILINEAR
-    )
-    share = np.clip(np.asarray(soft, dtype=np.float32), 0.0, 1.0)
+    soft = np.nan_to_num(np.asarray(contrast, dtype=np.float32))
+    share = np.clip(resize(soft, (width, height), "linear"), 0.0, 1.0)
     grey = np.asarray(Image.fromarray(picture).convert("L"), dtype=np.float32)[..., None]
     weight = (0.45 + 0.45 * share)[..., None]
     mixed = (1.0 - weight) * grey + weight * heat_colours(share).astype(np.float32)
@@ -81,7 +79,7 @@ def heat_over(picture: NDArray[np.uint8], contrast: NDArray[np.floating]) -> Ima
 def make_panel(
     picture: NDArray[np.uint8],
     contrast: NDArray[np.floating] | None,
-    mask: Mask,
+    mask: NDArray[np.floating],
     result: NDArray[np.uint8],
     *,
     tile: int = 256,
@@ -92,8 +90,8 @@ def make_panel(
 
     Args:
         picture: (height, width, 3) the input, sRGB.
-        contrast: (rows, columns) in [0, 1], or None when the mask was given by the user: that tile is left out.
-        mask: white is what was edited; any size.
+        contrast: (rows, columns) in [0, 1], or None for a mask of the user: that tile is left out.
+        mask: (rows, columns) in [0, 1], 1 = edited; any size.
         result: (height, width, 3) the edited picture, sRGB.
         tile: the longer side of each tile in pixels, at least; pictures up to twice that keep their size.
         titles: one title for each of the four tiles.
@@ -104,7 +102,7 @@ def make_panel(
     """
     height, width = picture.shape[:2]
     size = _tile_size(width, height, tile)
-    strength = Image.fromarray(np.rint(np.clip(mask.values, 0.0, 1.0) * 255.0).astype(np.uint8))
+    strength = Image.fromarray(np.rint(np.clip(mask, 0.0, 1.0) * 255.0).astype(np.uint8))
     images = [Image.fromarray(picture), strength.convert("RGB"), Image.fromarray(result)]
     names = [titles[0], titles[2], titles[3]]
     if contrast is not None:
@@ -149,7 +147,7 @@ def _tile_size(width: int, height: int, tile: int) -> tuple[int, int]:
 
 def _scaled(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     # Lanczos both ways: small pictures from a small model look cleaner smooth than as blocks.
-    return image if image.size == size else image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    return image if image.size == size else Image.fromarray(resize(np.asarray(image.convert("RGB")), size, "lanczos"))
 
 
 def _lay_out(tiles: Sequence[Image.Image], titles: Sequence[str], caption: str) -> Image.Image:

@@ -10,7 +10,6 @@ picture.compose(edited, weight).save("zebra.png")
 """
 
 import hashlib
-import stat
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,15 +20,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wordbrush.errors import MaskError, PictureError
+from wordbrush.files import bounded_read
 from wordbrush.picture.colour import from_srgb, settle, to_srgb
 from wordbrush.picture.decode import decode, flatten, refusing, upright
 from wordbrush.picture.fit import FitPlan, Resample, plan_fit
-from wordbrush.picture.guard import SUPPORTED, check_size
+from wordbrush.picture.guard import MAX_BYTES, MAX_PIXELS, SUPPORTED, check_size
 
 __all__ = ["MAX_BYTES", "MAX_PIXELS", "SUPPORTED", "FitPlan", "Picture", "PictureSource", "Resample", "plan_fit"]
-
-MAX_PIXELS = 50_000_000
-MAX_BYTES = 25_000_000
 
 _BLEND_PIXELS = 65_536  # blended in float64 at a time: bounds memory and stays in cache
 
@@ -84,10 +81,8 @@ class Picture:
         """
         if isinstance(source, Picture):
             return source
-        if isinstance(source, bytes):
-            return _from_bytes(source, None, max_pixels, max_bytes)
-        if isinstance(source, str | Path):
-            return _from_bytes(_read(Path(source), max_bytes), Path(source).name, max_pixels, max_bytes)
+        if isinstance(source, str | Path | bytes):
+            return _from_file(source, max_pixels, max_bytes)
         if isinstance(source, Image.Image):
             return _from_image(source, max_pixels)
         if isinstance(source, np.ndarray):
@@ -152,33 +147,10 @@ def _blend(
     return out
 
 
-def _read(path: Path, max_bytes: int) -> bytes:
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe or a device could block or never end
-            kind = "folder" if stat.S_ISDIR(status.st_mode) else "special file"
-            raise PictureError(f"{path} is a {kind}, not a picture file")
-        _check_bytes_limit(status.st_size, max_bytes)
-        with path.open("rb") as file:
-            return file.read(max_bytes + 1)  # it may have grown since
-    except FileNotFoundError as error:
-        raise PictureError(f"there is no file {path}; pictures are read from local files only") from error
-    except (OSError, ValueError) as error:
-        if isinstance(error, PictureError):
-            raise
-        raise PictureError(f"cannot read {str(path)[:200]!r}: {error}") from error
-
-
-def _check_bytes_limit(count: int, max_bytes: int) -> None:
-    if count > max_bytes:
-        raise PictureError(
-            f"the file has {count / 1e6:.1f} MB; the limit is {max_bytes / 1e6:.1f} MB: save it smaller, or raise "
-            "max_bytes"
-        )
-
-
-def _from_bytes(data: bytes, name: str | None, max_pixels: int, max_bytes: int) -> Picture:
-    _check_bytes_limit(len(data), max_bytes)
+def _from_file(source: str | Path | bytes, max_pixels: int, max_bytes: int) -> Picture:
+    advice = "save it smaller, or raise max_bytes"
+    data = bounded_read(source, max_bytes, error=PictureError, kind="picture", advice=advice)
+    name = None if isinstance(source, bytes) else Path(source).name
     try:
         image, kind, notes = decode(data, max_pixels)
         with refusing(f"the {kind} file", max_pixels):
@@ -215,13 +187,13 @@ def _finish(
     """Flatten, settle colours, and build the Picture; `digest` None means: of the result itself."""
     profile = image.info.get("icc_profile")
     flat, alpha, how = flatten(image)
-    coloured, kept, why = settle(flat, profile if isinstance(profile, bytes) and profile else None)
+    coloured, icc_profile, why = settle(flat, profile if isinstance(profile, bytes) and profile else None)
     pixels = _frozen(np.array(coloured))
     alpha = None if alpha is None else _frozen(alpha)
     if digest is None:
         mode = "RGB" if alpha is None else "RGBA"
         head = f"{mode} {image.width}x{image.height} ".encode()
         digest = hashlib.sha256(
-            b"".join((head, pixels.tobytes(), b"" if alpha is None else alpha.tobytes(), kept or b""))
+            b"".join((head, pixels.tobytes(), b"" if alpha is None else alpha.tobytes(), icc_profile or b""))
         ).hexdigest()
-    return Picture(pixels, alpha, kept, digest, name, kind, notes + how + why)
+    return Picture(pixels, alpha, icc_profile, digest, name, kind, notes + how + why)

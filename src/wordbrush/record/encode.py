@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import OutputError
-from wordbrush.record import containers as metadata
+from wordbrush.record.containers import PNG_XMP
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -105,5 +105,5 @@ def _png_info(carried: dict[str, Any]) -> Any:
     for keyword, text in carried.get("texts", ()):
         info.add_text(keyword, text)
     if "xmp" in carried:
-        info.add_itxt(metadata.PNG_XMP, carried["xmp"])
+        info.add_itxt(PNG_XMP, carried["xmp"])
     return info

@@ -13,15 +13,14 @@ A saved picture carries
 from __future__ import annotations
 
 import functools
-import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import OutputError, ProvenanceError
-from wordbrush.files import write_atomic
-from wordbrush.record import containers as metadata
+from wordbrush.files import bounded_read, write_atomic
+from wordbrush.record import containers
 from wordbrush.record.encode import FORMATS, encode_pixels
 from wordbrush.record.rules import SCHEMA_VERSION, bare_name, checked, dumped, loaded, plain_line, quoted
 
@@ -32,14 +31,16 @@ __all__ = [
     "SCHEMA_VERSION",
     "Provenance",
     "encode_image",
+    "file_bytes",
     "package_versions",
     "parameters_line",
     "read_provenance",
     "save_image",
-    "xmp_packet",
 ]
 
 MAX_FILE = 1 << 30
+"""Most bytes of a file in which a record is looked for."""
+
 _IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 _PACKAGES = ("wordbrush", "torch", "diffusers", "transformers", "numpy", "scipy", "pillow", "safetensors", "peft")
 _TEXTS = ("query", "reference", "negative")
@@ -65,7 +66,7 @@ class Provenance:
         settings: every switch with its value.
         mask: source ("auto" or "user"), sha256, area in [0, 1]; given masks with their own sha256 and png (base64).
         packages: name to version.
-        notes: what the user was told.
+        notes: how the input was read, in words for the user.
         withheld: the texts were left out on purpose: query, reference and negative are empty, a replay is impossible.
 
     Raises:
@@ -119,8 +120,8 @@ class Provenance:
         Raises:
             ProvenanceError: not JSON, of a newer schema, or a field is missing or wrong; the message names it.
         """
-        if len(text) > metadata.MAX_RECORD:
-            raise ProvenanceError(f"the record is longer than {metadata.MAX_RECORD:,} characters")
+        if len(text) > containers.MAX_RECORD:
+            raise ProvenanceError(f"the record is longer than {containers.MAX_RECORD:,} characters")
         fields = loaded(text)
         if fields.setdefault("withheld", False) is True:
             fields.update(dict.fromkeys(_TEXTS, ""))
@@ -163,16 +164,6 @@ def _items(provenance: Provenance) -> list[tuple[str, Any]]:
     ]
 
 
-def xmp_packet(provenance: Provenance, whole: bool) -> bytes:
-    """Return the XMP packet (UTF-8) with the IPTC digital source type, without the record.
-
-    Args:
-        provenance: what was done; an empty mask leaves the type out.
-        whole: the mask covers the whole picture, so all of it is made by the model.
-    """
-    return metadata.xmp_text(_creator(provenance), _source_type(provenance, whole))
-
-
 def encode_image(
     image: Image.Image,
     suffix: str,
@@ -207,23 +198,23 @@ def encode_image(
 
 def _carried(provenance: Provenance, kind: str, include_prompt: bool) -> dict[str, Any]:
     """Return what goes into a file of this kind besides pixels, as arguments of `encode_pixels`."""
-    told = provenance if include_prompt else provenance.without_texts()
-    record, creator = told.to_json(), _creator(told)
-    if len(record) > metadata.MAX_RECORD:
+    written = provenance if include_prompt else provenance.without_texts()
+    record, creator = written.to_json(), _creator(written)
+    if len(record) > containers.MAX_RECORD:
         raise OutputError(
-            f"the record has {len(record):,} characters, more than {metadata.MAX_RECORD:,}; the mask in it is too "
+            f"the record has {len(record):,} characters, more than {containers.MAX_RECORD:,}; the mask in it is too "
             "detailed: simplify it, or leave the metadata out"
         )
-    source_type = _source_type(told, told.mask["area"] >= 1)
+    source_type = _source_type(written, written.mask["area"] >= 1)
     if kind == "PNG":
-        packet = metadata.xmp_text(creator, source_type).decode()
-        return {"texts": [("parameters", parameters_line(told)), *metadata.record_parts(record)], "xmp": packet}
+        packet = containers.xmp_text(creator, source_type).decode()
+        return {"texts": [("parameters", parameters_line(written)), *containers.record_parts(record)], "xmp": packet}
     if kind == "TIFF":
-        return {"xmp": metadata.xmp_text(creator, source_type, record)}
-    comment = metadata.user_comment(parameters_line(told))
+        return {"xmp": containers.xmp_text(creator, source_type, record)}
+    comment = containers.user_comment(parameters_line(written))
     if kind == "JPEG":
-        return {"exif": comment, "extra": metadata.jpeg_segments(creator, source_type, record)}
-    return {"exif": comment, "xmp": metadata.xmp_text(creator, source_type, record)}
+        return {"exif": comment, "extra": containers.jpeg_segments(creator, source_type, record)}
+    return {"exif": comment, "xmp": containers.xmp_text(creator, source_type, record)}
 
 
 def _creator(provenance: Provenance) -> str:
@@ -254,15 +245,29 @@ def save_image(
     write_atomic(path, data, force=force)
 
 
-def read_provenance(source: str | Path | bytes) -> Provenance:
+def file_bytes(source: str | Path | bytes) -> bytes:
+    """Return the bytes of a file that may carry a record.
+
+    Raises:
+        ProvenanceError: no such file, or one of more than `MAX_FILE` bytes.
+    """
+    return bounded_read(source, MAX_FILE, error=ProvenanceError, kind="picture", advice="no record is looked for in it")
+
+
+def read_provenance(source: str | Path | bytes, *, name: str | None = None) -> Provenance:
     """Return the record in a picture file, or in its bytes. No pixel is decoded.
+
+    Args:
+        source: the file, or its bytes.
+        name: what messages call it; by default its path.
 
     Raises:
         ProvenanceError: no such file, not a picture format that can carry a record, no record in it, or a broken one.
     """
-    data, name = (source, "these bytes") if isinstance(source, bytes) else _file_bytes(Path(source))
+    data = file_bytes(source)
+    name = name or ("these bytes" if isinstance(source, bytes) else str(source))
     try:
-        record = metadata.find_record(data)
+        record = containers.find_record(data)
         if record is not None:
             return Provenance.from_json(record)
     except ProvenanceError as error:
@@ -270,31 +275,18 @@ def read_provenance(source: str | Path | bytes) -> Provenance:
     raise ProvenanceError(f"{name}: there is no wordbrush record in it; metadata may have been stripped on the way")
 
 
-def _file_bytes(path: Path) -> tuple[bytes, str]:
-    try:
-        there = path.stat()
-        good = stat.S_ISREG(there.st_mode) and there.st_size <= MAX_FILE
-        data = path.read_bytes() if good else b""
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ProvenanceError(f"{str(path)!r}: the file cannot be read ({reason})") from error
-    if not good:
-        raise ProvenanceError(f"{path}: this is not a file, or one of more than {MAX_FILE:,} bytes")
-    return data, str(path)
-
-
 @functools.cache
 def _versions() -> tuple[tuple[str, str], ...]:
     from importlib import metadata as installed
 
-    found = []
+    versions = []
     for name in _PACKAGES:
         try:
-            found.append((name, installed.version(name)))
+            versions.append((name, installed.version(name)))
         except installed.PackageNotFoundError:
             if name == "wordbrush":
-                found.append((name, "unknown"))
-    return tuple(found)
+                versions.append((name, "unknown"))
+    return tuple(versions)
 
 
 def package_versions() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What `Mask` does to its cells: morphology and resizing of float32 arrays (height, width) in [0, 1].
+"""What `Mask` does to its cells: morphology of float32 arrays (height, width) in [0, 1].
 
 Every function returns a new array and leaves its argument alone. Cells beyond the border count as the border demands:
 growing sees 0 there and shrinking sees 1, so that a mask that touches the edge of the picture keeps touching it.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     _Spread = Callable[[NDArray[np.float32], float], NDArray[np.float32]]
 
-__all__ = ["LEVELS", "bounds", "drop_specks", "feather", "fill_holes", "grow", "resize", "shrink"]
+__all__ = ["LEVELS", "bounds", "drop_specks", "feather", "fill_holes", "grow", "shrink"]
 
 LEVELS = 16
 
@@ -77,20 +77,6 @@ def drop_specks(values: NDArray[np.float32], min_cells: float) -> NDArray[np.flo
     return np.where(keep[labels], values, np.float32(0))
 
 
-def resize(values: NDArray[np.float32], size: tuple[int, int], how: str) -> NDArray[np.float32]:
-    """Resample to `size` (width, height); `how` is nearest, linear, area or any. See `Mask.resize`."""
-    width, height = size
-    if how == "linear":
-        from PIL import Image
-
-        # Pillow widens the triangle when it shrinks, so no source cell is skipped.
-        image = Image.fromarray(values).resize(size, Image.Resampling.BILINEAR)
-        return np.clip(np.asarray(image, dtype=np.float32), 0, 1)
-    line = {"nearest": _nearest_rows, "area": _area_rows, "any": _any_rows}[how]
-    across = line(np.ascontiguousarray(line(values, height).T), width)
-    return np.ascontiguousarray(across.T, dtype=np.float32)
-
-
 def _near_cells(values: NDArray[np.float32], radius: float, act: _Spread, ground: float = 0) -> NDArray[np.float32]:
     """Run `act` where something above `ground` is within `radius`: elsewhere nothing happens, and that is most."""
     box = bounds(values != ground)
@@ -140,31 +126,3 @@ def _fade(values: NDArray[np.float32], radius: float) -> NDArray[np.float32]:
         ramp = np.clip(1.0 - distance / radius, 0.0, 1.0).astype(np.float32)
         np.maximum(result, ramp * share, out=result)
     return result
-
-
-def _nearest_rows(values: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    """Take for each of `count` rows the source row its centre lies in."""
-    rows = ((2 * np.arange(count) + 1) * values.shape[0]) // (2 * count)
-    return np.asarray(values[rows], dtype=np.float32)
-
-
-def _area_rows(values: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    """Average what each of `count` rows covers, parts of rows counted as parts: the mean does not change."""
-    source = values.shape[0]
-    sums = np.zeros((source + 1, values.shape[1]), dtype=np.float64)
-    np.cumsum(values, axis=0, dtype=np.float64, out=sums[1:])
-    whole, part = np.divmod(np.arange(count + 1) * source, count)
-    step = np.append(values, np.zeros_like(values[:1]), axis=0)[whole]
-    edges = sums[whole] + step * (part / count)[:, None]
-    return np.asarray(np.clip(np.diff(edges, axis=0) * (count / source), 0, 1), dtype=np.float32)
-
-
-def _any_rows(values: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    """Take the largest value of all the source rows that each of `count` rows touches."""
-    source = values.shape[0]
-    first = (np.arange(count) * source) // count
-    last = -((-(np.arange(count) + 1) * source) // count)
-    padded = np.append(values, np.zeros_like(values[:1]), axis=0)
-    # reduceat wants pairs (first, end); what it reduces between two pairs is thrown away.
-    pairs = np.stack([first, last], axis=1).ravel()
-    return np.asarray(np.maximum.reduceat(padded, pairs, axis=0)[::2], dtype=np.float32)

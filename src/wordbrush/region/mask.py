@@ -18,7 +18,8 @@ import numpy as np
 
 from wordbrush.errors import MaskError, OutputError
 from wordbrush.files import write_atomic
-from wordbrush.region import cells as arrays
+from wordbrush.picture.resize import resize
+from wordbrush.region import cells
 from wordbrush.region.reading import array_values, image_values, open_values
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ class Mask:
     @property
     def box(self) -> tuple[int, int, int, int] | None:
         """(left, top, right, bottom) of the values above 0, the last two exclusive; None when empty."""
-        return arrays.bounds(self.values)
+        return cells.bounds(self.values)
 
     def __repr__(self) -> str:
         kind = "binary" if self.is_binary else "soft"
@@ -193,19 +194,19 @@ class Mask:
 
     def grow(self, radius: float) -> Mask:
         """Widen by `radius` of this mask's cells in every direction (a disc; soft masks: the largest value in it)."""
-        return Mask(arrays.grow(self.values, _radius("grow", radius)))
+        return Mask(cells.grow(self.values, _radius("grow", radius)))
 
     def shrink(self, radius: float) -> Mask:
         """Narrow by `radius` of this mask's cells: `~(~self).grow(radius)`. The edge of the picture takes nothing."""
-        return Mask(arrays.shrink(self.values, _radius("shrink", radius)))
+        return Mask(cells.shrink(self.values, _radius("shrink", radius)))
 
     def fill_holes(self) -> Mask:
         """Set to 1 every region below 0.5 that is shut in by values of at least 0.5, corners being shut."""
-        return Mask(arrays.fill_holes(self.values))
+        return Mask(cells.fill_holes(self.values))
 
     def drop_specks(self, min_cells: float) -> Mask:
         """Set to 0 every connected region (corners connect) whose values sum to less than `min_cells`."""
-        return Mask(arrays.drop_specks(self.values, _radius("drop_specks", min_cells)))
+        return Mask(cells.drop_specks(self.values, _radius("drop_specks", min_cells)))
 
     def feather(self, radius: float) -> Mask:
         """Soften outwards: a ramp falling linearly from the mask's edge to 0 at `radius` cells; inside, 1 stays 1.
@@ -213,7 +214,7 @@ class Mask:
         Distances run from cell centre to cell centre, so a radius up to 1 changes nothing. Values below 1/16 do
         not spread.
         """
-        return Mask(arrays.feather(self.values, _radius("feather", radius)))
+        return Mask(cells.feather(self.values, _radius("feather", radius)))
 
     def binarise(self, at: float = 0.5) -> Mask:
         """Return 1 where the value is at least `at` (in (0, 1]), 0 elsewhere.
@@ -242,7 +243,9 @@ class Mask:
         """
         if how not in get_args(ResizeRule):
             raise MaskError(f"resize by {how!r} is unknown: known are {', '.join(get_args(ResizeRule))}")
-        return self if _size(size) == self.size else Mask(arrays.resize(self.values, _size(size), how))
+        if _size(size) == self.size:
+            return self
+        return Mask(resize(self.values, _size(size), "centre" if how == "nearest" else how))
 
     # ---- out
 

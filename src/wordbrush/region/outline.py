@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from scipy import ndimage
+
+from wordbrush.picture.resize import resize
 
 __all__ = ["guided"]
 
@@ -33,8 +34,7 @@ def guided(
         The map at the picture's size (height, width). It may leave the range of `cells` a little at edges.
     """
     height, width = picture.shape[:2]
-    laid_out = Image.fromarray(cells).resize((width, height), Image.Resampling.BILINEAR)
-    values = np.asarray(laid_out, np.float64)
+    values = resize(cells, (width, height), "linear").astype(np.float64)
     colours = [picture[..., channel].astype(np.float64) / 255.0 for channel in range(3)]
 
     def mean(array: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import io
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from wordbrush.errors import MaskError, PictureError
-from wordbrush.picture.guard import SUPPORTED, check_bytes
+from wordbrush.files import bounded_read
+from wordbrush.picture.decode import decode, refusing
+from wordbrush.picture.guard import MAX_BYTES, MAX_PIXELS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-__all__ = ["MAX_BYTES", "MAX_PIXELS", "array_values", "image_values", "open_values"]
+__all__ = ["array_values", "image_values", "open_values"]
 
-MAX_PIXELS = 50_000_000
-MAX_BYTES = 25_000_000
 _ROUNDING = 1e-6
 
 
@@ -60,7 +58,8 @@ def _integer_values(array: NDArray[Any]) -> NDArray[np.float32]:
 def image_values(image: Image.Image) -> NDArray[np.float32]:
     """Return the values of a Pillow image of any mode; the rule is in `Mask.from_image`. Raises MaskError."""
     try:
-        image.load()
+        with refusing("the mask picture", MAX_PIXELS):  # one opened lazily by the caller decodes only now
+            image.load()
         if image.mode == "La":
             image = image.convert("LA")
         if image.has_transparency_data:
@@ -70,8 +69,10 @@ def image_values(image: Image.Image) -> NDArray[np.float32]:
         return np.asarray(_grey(image), dtype=np.float32) / np.float32(255)
     except MaskError:
         raise
-    except Exception as error:  # Pillow's decoders raise whatever the broken file leads them to
-        raise MaskError(f"the mask picture cannot be decoded: {error}") from error
+    except PictureError as error:
+        raise MaskError(str(error)) from error
+    except Exception as error:  # Pillow raises whatever odd modes and palettes lead it to
+        raise MaskError(f"the mask picture cannot be read: {error}") from error
 
 
 def _grey(image: Image.Image) -> Image.Image:
@@ -106,59 +107,10 @@ def _with_alpha(image: Image.Image) -> NDArray[np.float32]:
 
 def open_values(source: str | Path | bytes) -> NDArray[np.float32]:
     """Read a mask file or its bytes, upright by EXIF; the limits are those of `Mask.open`. Raises MaskError."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    data, name = _bytes_of(source)
+    name = "the mask" if isinstance(source, bytes) else str(source)
+    data = bounded_read(source, MAX_BYTES, error=MaskError, kind="mask", advice="make the mask smaller")
     try:
-        kind = check_bytes(data, MAX_PIXELS)  # structures made to be expensive never reach a decoder
-        with Image.open(io.BytesIO(data), formats=(kind,)) as image:
-            _check_pixels(image.size, name)
-            orientation = _orientation(image)
-            image.load()
-            upright = ImageOps.exif_transpose(image) if orientation != 1 else image
-    except MaskError:
-        raise
-    except PictureError as error:
+        image, _, _ = decode(data, MAX_PIXELS)
+        return image_values(image)
+    except (MaskError, PictureError) as error:
         raise MaskError(f"{name}: {error}") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise MaskError(f"{name}: more than {MAX_PIXELS:,} pixels; make it smaller") from error
-    except UnidentifiedImageError as error:
-        raise MaskError(f"{name}: not a picture wordbrush reads ({', '.join(SUPPORTED)})") from error
-    except Exception as error:  # Pillow's decoders raise whatever the broken file leads them to
-        raise MaskError(f"{name}: the mask picture cannot be decoded: {error}") from error
-    return image_values(upright)
-
-
-def _check_pixels(size: tuple[int, int], name: str) -> None:
-    if size[0] * size[1] > MAX_PIXELS:
-        raise MaskError(f"{name}: {size[0]} × {size[1]} is more than {MAX_PIXELS:,} pixels; make it smaller")
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(0x0112, 1))
-    except Exception:  # a broken EXIF block says nothing about the pixels
-        return 1
-
-
-def _bytes_of(source: str | Path | bytes) -> tuple[bytes, str]:
-    if isinstance(source, bytes):
-        _check_bytes(len(source), "the mask")
-        return source, "the mask"
-    path = Path(source)
-    try:
-        there = path.stat()
-        regular = stat.S_ISREG(there.st_mode)
-        data = path.read_bytes() if regular and there.st_size <= MAX_BYTES else b""
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise MaskError(f"{str(path)!r}: the mask file cannot be read ({reason})") from error
-    if not regular:
-        raise MaskError(f"{path}: this is not a file")
-    _check_bytes(there.st_size, str(path))
-    return data, str(path)
-
-
-def _check_bytes(count: int, name: str) -> None:
-    if count > MAX_BYTES:
-        raise MaskError(f"{name}: {count:,} bytes are more than {MAX_BYTES:,}; make the mask smaller")

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-
-import numpy as np
+from typing import Literal
 
 from wordbrush.region.frame import Frame
 from wordbrush.region.mask import Mask
+from wordbrush.region.threshold import Contrast
+from wordbrush.settings import Settings
 
-if TYPE_CHECKING:
-    from wordbrush.region.threshold import Contrast
-    from wordbrush.settings import Settings
-
-__all__ = ["Region", "found_cells", "found_mask", "region_of"]
+__all__ = ["Region", "found_cells", "found_mask", "found_region", "region_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,25 +31,32 @@ def found_cells(contrast: Contrast, settings: Settings) -> Mask:
     return _cleaned(contrast.threshold(settings.threshold, settings.rule), settings, 1)
 
 
-def found_mask(frame: Frame, contrast: Contrast, settings: Settings) -> Mask:
+def found_region(frame: Frame, contrast: Contrast, settings: Settings) -> Region:
     """Cut a contrast and clean the mask up, at the fineness that `edges` asks for; turn it inside out with `invert`.
 
     Returns:
-        A mask of latent cells; with `edges` guided one at the picture's size, whose outline follows the picture's own
-        edges (`outline.guided`) and whose cells are those it touches. The cut is the same number either way. Where
-        nothing was found in the picture (a flat contrast, or no cell above the cut) it is empty, with `invert`, too:
-        nothing found must not mean that everything is edited.
+        With `edges` smooth or cells the latent cells above the cut, and their outline on the picture. With guided the
+        outline follows the picture's own edges (`outline.guided`), and the cells are those it touches. The cut is the
+        same number either way. Where nothing was found in the picture (a flat contrast, or no cell above the cut) it is
+        empty, with `invert`, too: nothing found must not mean that everything is edited.
     """
     if settings.edges != "guided":
         cells = found_cells(contrast, settings)
-        return cells if not settings.invert or _to_pixels(frame, cells, settings.edges).is_empty else ~cells
+        region = _placed(frame, cells, settings.edges)
+        return region if not settings.invert or region.pixels.is_empty else _placed(frame, ~cells, settings.edges)
     if contrast.is_flat:
-        return Mask.empty(frame.size)
+        return _placed(frame, Mask.empty(frame.size), settings.edges)
     values, cut = contrast.cut(settings.threshold, settings.rule)
-    cell = frame.cell
-    canvas = _cleaned(Mask.from_array(frame.outlined(values) > cut), settings, cell)
-    found = Mask.from_array(np.clip(frame.fit.inverse(canvas.values, "linear"), 0.0, 1.0))
-    return found if not settings.invert or found.is_empty else ~found
+    canvas = _cleaned(Mask.from_array(frame.outlined(values) > cut), settings, frame.cell)
+    inner = Mask(frame.fit.cropped(canvas.values))
+    pixels = inner.resize(frame.size, "linear")
+    if settings.invert and not pixels.is_empty:
+        inner, pixels = ~inner, ~pixels
+    return Region(_touched(frame, inner), pixels)
+
+
+found_mask = found_region
+"""The same under the name that callers still use."""
 
 
 def _cleaned(mask: Mask, settings: Settings, cell: int) -> Mask:
@@ -67,28 +70,30 @@ def _cleaned(mask: Mask, settings: Settings, cell: int) -> Mask:
 
 def region_of(
     frame: Frame,
-    found: Mask | None,
+    found: Region | None,
     settings: Settings,
     *,
     mask: Mask | None = None,
     include: Mask | None = None,
     exclude: Mask | None = None,
 ) -> Region:
-    """Bring the found mask and the user's masks to latent cells and to the picture's size.
+    """Lay the user's masks over the region found, at latent cells and at the picture's size.
 
     A mask of exactly the latent's size is taken for latent cells, as `Contrast.threshold` gives them; any other is
-    stretched over the picture.
+    stretched over the picture, and a cell takes the largest value of the pixels that touch it. So a black and white
+    mask of the picture's size gives cells that are free or held, and a soft one keeps its greys.
 
     Args:
         frame: of the picture.
-        found: the mask found, at latent cells; None where the user gave the whole mask.
+        found: what the contrast gives, see `found_region`; None where there is none or the user gave the whole mask.
         settings: for edges and feather.
         mask: the user's whole mask; takes the place of `found`.
         include: always edited.
         exclude: never edited; wins over everything.
     """
-    start = mask if mask is not None else found or Mask.empty(frame.latent_size)
-    region = _placed(frame, start, settings.edges)
+    region = found or _placed(frame, Mask.empty(frame.size), settings.edges)
+    if mask is not None:
+        region = _placed(frame, mask, settings.edges)
     if include is not None:
         more = _placed(frame, include, settings.edges)
         region = Region(region.cells | more.cells, region.pixels | more.pixels)
@@ -97,9 +102,9 @@ def region_of(
         region = Region(region.cells, region.pixels.feather(settings.feather * cell))
     if exclude is not None:
         # Every pixel that is excluded at all stays; a cell stays out of the decode where all of it is excluded.
-        kept = _placed(frame, exclude, "cells", "any").pixels
+        pixels = _placed(frame, exclude, "cells", "any").pixels
         free = _placed(frame, ~exclude, "cells").cells
-        region = Region(region.cells - ~free, region.pixels - kept)
+        region = Region(region.cells - ~free, region.pixels - pixels)
     return region
 
 
@@ -108,10 +113,19 @@ def _placed(frame: Frame, mask: Mask, edges: str, how: Literal["linear", "any"] 
     if mask.size == frame.latent_size != frame.size:
         return Region(mask, _to_pixels(frame, mask, edges))
     pixels = mask.resize(frame.size, how)
-    canvas = frame.fit.forward(pixels.values, "linear")
-    return Region(Mask.from_array(np.clip(canvas, 0.0, 1.0)).resize(frame.latent_size, "any"), pixels)
+    return Region(_touched(frame, pixels.resize(frame.fit.inner, "any")), pixels)
+
+
+def _touched(frame: Frame, inner: Mask) -> Mask:
+    """Return the latent cells that a mask touches, each as free as its strongest pixel.
+
+    Args:
+        frame: of the picture.
+        inner: a mask of the size that the picture has on the canvas; its edge is repeated in the padding around it.
+    """
+    return Mask(frame.fit.padded(inner.values)).resize(frame.latent_size, "any")
 
 
 def _to_pixels(frame: Frame, cells: Mask, edges: str) -> Mask:
     canvas = cells.resize(frame.fit.canvas, "nearest" if edges == "cells" else "linear")
-    return Mask.from_array(np.clip(frame.fit.inverse(canvas.values, "linear"), 0.0, 1.0))
+    return Mask(frame.fit.inverse(canvas.values, "linear"))

@@ -6,7 +6,7 @@ The raw map, its rescaled form and the threshold are three separate steps, so th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,9 @@ from numpy.typing import NDArray
 from wordbrush.errors import SettingsError
 from wordbrush.picture.fit import FitPlan
 from wordbrush.region.mask import Mask
-from wordbrush.settings import check_threshold
+from wordbrush.settings import RULES, Rescale, Rule, check_threshold
 
 __all__ = ["DEFAULT_VALUES", "Contrast", "Rescale", "Rule", "otsu", "rescale"]
-
-Rescale = Literal["percentile", "iqr", "minmax", "ratio"]
-Rule = Literal["fixed", "otsu", "quantile", "area", "ratio"]
 
 FLAT = 1e-6
 """A raw map whose spread is below this share of its largest value holds no place: nothing is found on it."""
@@ -27,7 +24,7 @@ FLAT = 1e-6
 TIE = 1e-4
 """Cells this near to the cut may fall on the other side on other hardware."""
 
-DEFAULT_VALUES = {"fixed": 0.24, "otsu": 0.0, "quantile": 0.8, "area": 0.25, "ratio": 1.5}
+DEFAULT_VALUES = {name: rule.default for name, rule in RULES.items()}
 """The number of each threshold rule where none is given."""
 
 
@@ -117,17 +114,15 @@ class Contrast:
         """Return the map a rule looks at and its cut; the mask is what lies above it.
 
         Args:
-            value: `fixed`: the cut itself in [0, 1] (0.24); `quantile`: share of cells below the cut (0.8);
-                `area`: share of cells above it (0.25); `ratio`: multiple of the raw map's mean (1.5); `otsu`: moves
-                the cut by this much (0).
-            rule: one of the five. `ratio` looks at the raw map, the others at the soft one.
+            value: the rule's number, see `settings.RULES`; by default the rule's own.
+            rule: one of those. `ratio` looks at the raw map, the others at the soft one.
 
         Raises:
             SettingsError: unknown rule, or value out of range.
         """
-        if rule not in get_args(Rule):
-            raise SettingsError(f"unknown threshold rule {rule!r}: known are {', '.join(get_args(Rule))}")
-        number = DEFAULT_VALUES[rule] if value is None else float(value)
+        if rule not in RULES:
+            raise SettingsError(f"unknown threshold rule {rule!r}: known are {', '.join(RULES)}")
+        number = RULES[rule].default if value is None else float(value)
         check_threshold(rule, number)
         if rule == "ratio":
             return self.raw, number * float(self.raw.mean())

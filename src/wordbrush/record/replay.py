@@ -1,0 +1,173 @@
+"""Doing a recorded edit again: find what it was made from, check that it is the recorded one, and compare.
+
+It runs no model. Records lie above pictures and masks and below the editor, so the edit itself is the caller's:
+
+```
+recorded = Recorded.find("zebra.png")
+session = editor.open(recorded.picture, resolution=recorded.settings.resolution)
+result = session.edit(**recorded.arguments())
+recorded.compared(encode_image(result.image, ".png", result.provenance), result.provenance)
+```
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from wordbrush.errors import ProvenanceError, SettingsError
+from wordbrush.picture.picture import Picture
+from wordbrush.record.provenance import Provenance, file_bytes, read_provenance
+from wordbrush.region.mask import Mask
+from wordbrush.settings import Settings
+
+__all__ = ["MASKS", "Recorded"]
+
+MASKS = ("mask", "include", "exclude")
+"""The masks that an edit may be given."""
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """A recorded edit with all it needs but the model, each checked to be the recorded one.
+
+    Attributes:
+        data: the bytes of the file that carries the record.
+        record: what it says.
+        picture: the input.
+        settings: all switches.
+        masks: those the edit was given, by their names in `MASKS`.
+    """
+
+    data: bytes
+    record: Provenance
+    picture: Picture
+    settings: Settings
+    masks: Mapping[str, Mask]
+
+    @classmethod
+    def find(
+        cls,
+        file: str | Path,
+        source: Path | None = None,
+        masks: Mapping[str, Path | None] = MappingProxyType({}),
+    ) -> Recorded:
+        """Read the record of a file and find what it was made from.
+
+        Args:
+            file: a picture with a record.
+            source: its input; by default the file of the recorded name in the same folder.
+            masks: files of masks by their names in `MASKS`, where the record does not carry them.
+
+        Raises:
+            ProvenanceError: no record, texts withheld, or an input or mask that is not the recorded one.
+            PictureError: the input cannot be opened.
+            MaskError: a mask cannot.
+        """
+        data = file_bytes(file)
+        record = read_provenance(data, name=str(file))
+        if not record.replayable:
+            raise ProvenanceError(f"{file}: the texts were left out of the record, so it cannot be done again")
+        picture = _input(Path(file), record, source)
+        there = {kind: _mask(record, kind, masks.get(kind)) for kind in MASKS}
+        kept = {kind: mask for kind, mask in there.items() if mask is not None}
+        return cls(data, record, picture, _settings(record), kept)
+
+    @property
+    def loras(self) -> tuple[tuple[str, float], ...]:
+        """Sources and scales of the LoRA weights that were laid on the model.
+
+        Raises:
+            ProvenanceError: the record does not tell them as it should.
+        """
+        return tuple(_lora(item) for item in self.record.model["loras"])
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of `Session.edit` that make the edit again."""
+        record = self.record
+        texts = {"query": record.query, "reference": record.reference, "negative": record.negative}
+        return {**texts, "seed": record.seed, "settings": self.settings, "preset": record.preset, **self.masks}
+
+    def compared(self, data: bytes, provenance: Provenance) -> dict[str, Any]:
+        """Say how the file made again, its bytes and its record, compares with the first one.
+
+        Returns:
+            `identical`: every byte is the same; `same_pixels`: every pixel is; `other_packages`: name to [version
+            then, version now] where they differ, None for a package that is not there.
+        """
+        identical = data == self.data
+        then, now = self.record.packages, provenance.packages
+        names = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
+        return {
+            "identical": identical,
+            "same_pixels": identical or _same_pixels(data, self.data),
+            "other_packages": {name: [then.get(name), now.get(name)] for name in names},
+        }
+
+
+def _input(file: Path, record: Provenance, source: Path | None) -> Picture:
+    name = record.input["name"]
+    if source is None and not name:
+        raise ProvenanceError(f"{file}: the record does not name its input; give it with --input")
+    # Only a name next to the file is looked up: a forged record must not point anywhere else.
+    path = source or file.with_name(Path(name.replace("\\", "/")).name)
+    if not path.is_file():
+        raise ProvenanceError(f"the recorded input {path} is not there; give it with --input")
+    picture = Picture.open(path)
+    if picture.sha256 != record.input["sha256"]:
+        raise ProvenanceError(f"{path} is not the recorded input: its SHA-256 is {picture.sha256}")
+    return dataclasses.replace(picture, name=name)
+
+
+def _mask(record: Provenance, kind: str, path: Path | None) -> Mask | None:
+    """Return a mask that the edit was given, from the file named now or from the record."""
+    entry = record.mask.get(f"given_{kind}")
+    if entry is None:
+        if path is not None:
+            raise ProvenanceError(f"--{kind} {path}: the recorded edit had none")
+        return None
+    if not isinstance(entry, dict) or not isinstance(entry.get("png"), str | None):
+        raise ProvenanceError(f"the field mask.given_{kind} of the record is not an object with a png")
+    if path is None and entry.get("png") is None:
+        raise ProvenanceError(f"the record is without its {kind}, which was too large to carry; give it with --{kind}")
+    mask = Mask.open(path if path is not None else _png(entry["png"], kind))
+    if mask.digest() != entry.get("sha256"):
+        raise ProvenanceError(f"{path or 'the mask in the record'} is not the recorded {kind}: the SHA-256 differs")
+    return mask
+
+
+def _png(text: str, kind: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ProvenanceError(f"the field mask.given_{kind}.png of the record is not base64") from error
+
+
+def _settings(record: Provenance) -> Settings:
+    try:
+        return Settings(**record.settings)
+    except (TypeError, SettingsError) as error:
+        raise ProvenanceError(f"the field settings of the record cannot be used: {error}") from error
+
+
+def _lora(item: Any) -> tuple[str, float]:
+    try:
+        return str(item["source"]), float(item["scale"])
+    except (TypeError, KeyError, ValueError) as error:
+        raise ProvenanceError("the field model.loras of the record is not a list of source and scale") from error
+
+
+def _same_pixels(one: bytes, other: bytes) -> bool:
+    a, b = Picture.open(one), Picture.open(other)
+    if (a.alpha is None) != (b.alpha is None):
+        return False
+    same_alpha = a.alpha is None or b.alpha is None or np.array_equal(a.alpha, b.alpha)
+    return bool(np.array_equal(a.pixels, b.pixels) and same_alpha)
