@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ from tests.support import tiny
 from wordbrush.diffusion.denoiser import Conditioning, Denoiser, Prediction
 from wordbrush.diffusion.faults import NotFiniteError, is_out_of_memory
 from wordbrush.diffusion.schedule import Level
+from wordbrush.engine.engine import Engine
 from wordbrush.engine.memory import Chunked, ChunkedCodec
 from wordbrush.errors import ResourceError, SettingsError
 from wordbrush.models import Model
@@ -220,4 +221,6 @@ def test_codec_chunks_are_equal_to_the_whole() -> None:
 
 
 def test_loaded_models_have_the_ladder(model: Model) -> None:
-    assert isinstance(cast(Any, model.codec), ChunkedCodec)
+    codec = Engine(model).codec
+    assert isinstance(codec, ChunkedCodec)
+    assert codec.codec is model.codec

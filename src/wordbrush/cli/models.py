@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,22 +13,31 @@ from wordbrush.cli.terminal import Terminal, one_line, print_json, shown
 from wordbrush.errors import SettingsError
 
 if TYPE_CHECKING:
+    from wordbrush.models.family import Family
     from wordbrush.models.model import Model
 
-__all__ = ["cached_models", "card_text", "models"]
+__all__ = ["models"]
 
 models = typer.Typer(help="List, show and fetch models.", no_args_is_help=True)
-
-MAX_CARD = 200_000
-"""Characters of a model card that are shown."""
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", flags=re.ASCII)
 
 
 @models.command("list")
-def list_models(*, json: opt.Json = False) -> None:
+def list_models(
+    *,
+    families: Annotated[
+        bool, typer.Option("--families", help="List the families of models that can be used instead.")
+    ] = False,
+    json: opt.Json = False,
+) -> None:
     """List the models at hand: pocket, and what the Hugging Face cache holds. No network."""
-    found = [{"name": "pocket", "revision": "", "bytes": _size_of_pocket(), "where": "shipped"}, *cached_models()]
+    if families:
+        _list_families(json=json)
+        return
+    from wordbrush.models.listing import at_hand
+
+    found = at_hand()
     if json:
         print_json({"schema": 1, "command": "models list", "models": found})
         return
@@ -37,28 +45,33 @@ def list_models(*, json: opt.Json = False) -> None:
         print(f"{entry['name']:<48} {entry['bytes'] / 2**20:>9.1f} MiB  {entry['revision'][:12] or entry['where']}")
 
 
-def cached_models() -> list[dict[str, Any]]:
-    """Return the models in diffusers layout that the Hugging Face cache holds, by name; reads only the folder."""
-    from huggingface_hub import scan_cache_dir
-    from huggingface_hub.errors import CacheNotFound
+def _list_families(*, json: bool) -> None:
+    from wordbrush.models.registry import broken, families
 
-    try:
-        cache = scan_cache_dir()
-    except (CacheNotFound, OSError):
-        return []
-    entries = [
-        {"name": repo.repo_id, "revision": version.commit_hash, "bytes": version.size_on_disk, "where": "cache"}
-        for repo in cache.repos
-        if repo.repo_type == "model"
-        for version in repo.revisions
-        if any(file.file_name == "model_index.json" for file in version.files)
-    ]
-    return sorted(entries, key=lambda entry: (entry["name"], entry["revision"]))
+    for problem in broken():
+        Terminal().warn(problem)
+    found = [_family_facts(family) for family in families()]
+    if json:
+        print_json({"schema": 1, "command": "models list", "families": found})
+        return
+    for facts in found:
+        print(f"{facts['name']:<24}{facts['title']}")
+        print(f"{'':<24}guidance: {facts['guidance_kind']}, {facts['guidance']:g} by default")
+        print(f"{'':<24}evidence: {facts['evidence']}")
 
 
-def _size_of_pocket() -> int:
-    folder = Path(__file__).resolve().parents[1] / "models" / "pocket"
-    return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
+def _family_facts(family: Family) -> dict[str, Any]:
+    card = family.card
+    return {
+        "name": family.name,
+        "title": card.title,
+        "guidance_kind": card.guidance,
+        "guidance": card.scale,
+        "native": card.native,
+        "parametrisations": list(card.parametrisations),
+        "licence": card.licence,
+        "evidence": card.evidence,
+    }
 
 
 @models.command("show")
@@ -71,6 +84,7 @@ def show(
     """Show who a model is: identity, card and known words. No network."""
     from wordbrush.cli.loading import ModelChoice, load_editor
     from wordbrush.models.checkpoint.sources import locate
+    from wordbrush.models.listing import card_text
 
     model = load_editor(ModelChoice(name=name, revision=revision), Terminal()).model
     card = card_text(locate(name, revision=revision, local_files_only=True).path)
@@ -94,18 +108,10 @@ def _facts(model: Model) -> dict[str, Any]:
         "identity": model.identity.as_dict(),
         "resolution": model.resolution,
         "guidance": model.guidance,
+        "guidance_kind": model.policy.kind,
         "card": dict(model.card),
         "words": list(model.words),
     }
-
-
-def card_text(path: Path) -> str:
-    """Return the model card, the README.md of a model's folder, or "" where there is none."""
-    file = path / "README.md"
-    if not file.is_file():
-        return ""
-    with file.open(encoding="utf-8", errors="replace") as stream:
-        return stream.read(MAX_CARD)
 
 
 @models.command("fetch")

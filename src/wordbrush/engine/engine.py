@@ -15,7 +15,7 @@ from wordbrush.diffusion.contrast import differences, disagreement
 from wordbrush.diffusion.denoiser import Conditioning, Counted, Denoiser, Guided
 from wordbrush.diffusion.schedule import Level, depth_of
 from wordbrush.diffusion.solvers import SOLVERS, Solver
-from wordbrush.engine.memory import Chunked
+from wordbrush.engine.memory import Chunked, ChunkedCodec
 
 if TYPE_CHECKING:
     from wordbrush.models.model import Model, Prompt
@@ -43,7 +43,7 @@ class Engine:
         self.mix_items = (not on_cpu) if mix_items is None else mix_items
         self.chunked = Chunked(model.denoiser, self.batch_limit)
         self.denoiser = Counted(self.chunked)
-        self.codec = model.codec
+        self.codec = ChunkedCodec(model.codec)
         self._prompts: OrderedDict[tuple[str, int], Prompt] = OrderedDict()
         self._prompts_lock = threading.Lock()
 
@@ -71,8 +71,12 @@ class Engine:
         return SOLVERS[settings.solver]()
 
     def guidance(self, settings: Settings) -> float:
-        """Return the decode's guidance scale: the one set, or the model's own."""
-        return self.model.guidance if settings.guidance is None else settings.guidance
+        """Return the decode's guidance scale: the one set, or the model's own.
+
+        Raises:
+            SettingsError: one is set and the model has no guidance.
+        """
+        return self.model.policy.scale_of(settings.guidance)
 
     def guided(self, negative: Conditioning, scale: float) -> Denoiser:
         """Return the denoiser with guidance, or the plain one where the scale is 1."""

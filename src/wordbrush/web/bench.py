@@ -138,8 +138,8 @@ class Bench:
 
     def card(self, model: str) -> str:
         """Return what a model's folder says of it, or "" where it says nothing or is not a folder."""
-        from wordbrush.cli.models import card_text
         from wordbrush.models.checkpoint.sources import locate
+        from wordbrush.models.listing import card_text
 
         try:
             return card_text(locate(model, local_files_only=True).path)

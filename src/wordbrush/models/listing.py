@@ -1,0 +1,50 @@
+"""Which models are at hand, and what their folders say of themselves; no network is used and no weight is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from wordbrush.models.checkpoint.layout import INDEX
+from wordbrush.models.checkpoint.sources import BUILT_IN
+
+__all__ = ["at_hand", "card_text"]
+
+MAX_CARD = 200_000
+"""Characters of a model card that are read."""
+
+
+def at_hand() -> list[dict[str, Any]]:
+    """Return the models that need no network, as name, revision, bytes and where: the shipped ones, then the cache."""
+    folders = {name: Path(__file__).parent / name for name in BUILT_IN}
+    sizes = {name: sum(f.stat().st_size for f in folder.rglob("*.safetensors")) for name, folder in folders.items()}
+    shipped = [{"name": name, "revision": "", "bytes": size, "where": "shipped"} for name, size in sizes.items()]
+    return [*shipped, *_cached()]
+
+
+def _cached() -> list[dict[str, Any]]:
+    """Return the models in diffusers layout that the Hugging Face cache holds, by name; reads only the folder."""
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        cache = scan_cache_dir()
+    except (CacheNotFound, OSError):
+        return []
+    entries = [
+        {"name": repo.repo_id, "revision": version.commit_hash, "bytes": version.size_on_disk, "where": "cache"}
+        for repo in cache.repos
+        if repo.repo_type == "model"
+        for version in repo.revisions
+        if any(file.file_name == INDEX for file in version.files)
+    ]
+    return sorted(entries, key=lambda entry: (entry["name"], entry["revision"]))
+
+
+def card_text(path: Path) -> str:
+    """Return the model card, the README.md of a model's folder, or "" where there is none."""
+    file = path / "README.md"
+    if not file.is_file():
+        return ""
+    with file.open(encoding="utf-8", errors="replace") as stream:
+        return stream.read(MAX_CARD)
