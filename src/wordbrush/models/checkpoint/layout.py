@@ -15,7 +15,7 @@ from typing import Any
 
 from wordbrush.errors import ModelError, UnsafeWeightsError
 from wordbrush.models.checkpoint.weights import is_pickle_name
-from wordbrush.models.family import Family
+from wordbrush.models.family import Family, PartSpec
 from wordbrush.models.registry import families, family_of
 
 __all__ = [
@@ -146,9 +146,9 @@ def choose_weights(
 
 
 def needed_files(
-    names: Collection[str], family: Family, where: str, *, prefer_half: bool = False
+    names: Collection[str], parts: Mapping[str, PartSpec], where: str, *, prefer_half: bool = False
 ) -> list[str]:
-    """Return the files of a checkpoint that loading it takes, and no others.
+    """Return the files of a checkpoint with these parts that loading it takes, and no others.
 
     Raises:
         UnsafeWeightsError: a component is only there as a pickle.
@@ -157,12 +157,12 @@ def needed_files(
     if INDEX not in names:
         raise ModelError(f"{where}: {INDEX} is missing")
     wanted = {INDEX, *(extra for extra in EXTRAS if extra in names)}
-    for part, spec in family.parts.items():
+    for part, spec in parts.items():
         own = frozenset(name.removeprefix(f"{part}/") for name in names if name.startswith(f"{part}/"))
         if lost := spec.lacks(own):
             raise ModelError(f"{where}: {part}/{lost} is missing")
         wanted |= {f"{part}/{name}" for name in own if re.fullmatch(spec.keeps, name)}
-    for part, spec in family.parts.items():
+    for part, spec in parts.items():
         if spec.weights:
             wanted |= set(choose_weights(names, part, spec.weights, where, prefer_half=prefer_half).files)
     return sorted(wanted)
@@ -182,7 +182,7 @@ def refuse_by_names(names: Collection[str], where: str, *, prefer_half: bool = F
     for family in families():
         if folders >= set(family.parts):
             try:
-                needed_files(names, family, where, prefer_half=prefer_half)
+                needed_files(names, family.parts, where, prefer_half=prefer_half)
             except ModelError as error:
                 problems.append(error)
             else:

@@ -50,7 +50,7 @@ def load_folder(folder: Path, family: Family, where: str, dtype: torch.dtype) ->
     """
     names = list_files(folder)
     half = str(dtype) == "torch.float16"
-    needed_files(names, family, where, prefer_half=half)
+    needed_files(names, family.parts, where, prefer_half=half)
     networks = {name: spec for name, spec in family.parts.items() if spec.weights}
     family.check({name: read_json(folder / name / "config.json", where) for name in networks}, where)
     weights = {

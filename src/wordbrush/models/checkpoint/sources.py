@@ -110,7 +110,7 @@ def _from_hub(repository: str, revision: str, offline: bool, prefer_half: bool, 
     if folder is not None:
         family = family_in(folder, where)
         try:
-            needed_files(list_files(folder), family, where, prefer_half=prefer_half)
+            needed_files(list_files(folder), family.parts, where, prefer_half=prefer_half)
         except ModelError as error:
             folder, lacking = None, error
     if folder is None:
@@ -137,7 +137,8 @@ def _download(repository: str, revision: str, where: str, prefer_half: bool) -> 
         names = [file.rfilename for file in about.siblings or ()]
         refuse_by_names(names, where, prefer_half=prefer_half)
         index = Path(hf_hub_download(repository, INDEX, revision=revision))
-        files = needed_files(names, family_in(index.parent, where), where, prefer_half=prefer_half)
+        family = family_in(index.parent, where)
+        files = needed_files(names, family.parts, where, prefer_half=prefer_half)
         return Path(snapshot_download(repository, revision=revision, allow_patterns=files))
     except GatedRepoError as error:
         raise ModelError(f"{repository} wants its terms accepted: do so on its page, then `hf auth login`") from error
