@@ -247,6 +247,7 @@ class Family(Protocol):
         Raises:
             ModelError: the checkpoint is of a kind that the family cannot use.
         """
+        return
 
     def build(self, parts: Parts, origin: Origin) -> Model:
         """Put a model together from parts that are on their device already.
