@@ -91,12 +91,14 @@ def load_model(
     from wordbrush.models.lora import apply_loras
     from wordbrush.models.registry import family_of_file
 
-    family = family_of_file(read_header(found.path), found.path.name) if single else family_in(found.path, found.name)
-    kind = resolve_dtype(dtype, place, family.card.half)
-    if single and family.file is not None:
+    if single:
+        family, file = family_of_file(read_header(found.path), found.path.name)
+        kind = resolve_dtype(dtype, place, family.card.half)
         folders = {"config": _folder(config, "config"), "tokenizer": _folder(tokenizer, "tokenizer")}
-        parts = family.file.load(found.path, kind, **folders, parametrisation=parametrisation)
+        parts = file.load(found.path, kind, **folders, parametrisation=parametrisation)
     else:
+        family = family_in(found.path, found.name)
+        kind = resolve_dtype(dtype, place, family.card.half)
         parts = load_folder(found.path, family, found.name, kind)
     applied = apply_loras(parts, family, loras)
     move(parts, place, kind)

@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import ModelError
-from wordbrush.models.family import Family, mismatch
+from wordbrush.models.family import Family, SingleFile, mismatch
 from wordbrush.models.refused import kind_of_index, kind_of_tensors
 
 if TYPE_CHECKING:
@@ -74,14 +74,15 @@ def family_of_pipeline(pipeline: Any, where: str) -> Family:
     return next((family for family in near if not mismatch(family.parts, index)), near[0])
 
 
-def family_of_file(header: Header, where: str) -> Family:
-    """Return the family of a checkpoint in one safetensors file.
+def family_of_file(header: Header, where: str) -> tuple[Family, SingleFile]:
+    """Return the family of a checkpoint in one safetensors file, and how it reads such files.
 
     Raises:
         ModelError: no family takes it; the message says what it is.
     """
     for family in _asked(lambda family: family.file is not None and family.file.recognises(header)):
-        return family
+        if family.file is not None:
+            return family, family.file
     if kind := kind_of_tensors(header.tensors):
         raise _unknown(where, kind)
     wanted = " and no ".join(family.file.network for family in families() if family.file is not None)
