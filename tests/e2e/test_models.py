@@ -29,11 +29,23 @@ def test_list_knows_pocket_without_a_network(wordbrush: Command) -> None:
     assert "pocket" in wordbrush("models", "list").text
 
 
+def test_list_knows_the_families(wordbrush: Command) -> None:
+    done = wordbrush("models", "list", "--families", "--json")
+    assert done.code == 0, done.err
+    family = done.json["families"][0]
+    assert (family["name"], family["guidance_kind"], family["guidance"]) == ("stable-diffusion", "cfg", 7.5)
+    assert family["parametrisations"] == ["epsilon", "v_prediction", "sample"]
+    text = wordbrush("models", "list", "--families").text
+    assert "guidance: cfg, 7.5 by default" in text
+    assert "measured" in text
+
+
 def test_show_says_who_a_model_is(wordbrush: Command, tiny_folder: Path) -> None:
     done = wordbrush("models", "show", tiny_folder, "--json")
     assert done.code == 0, done.err
     assert done.json["identity"]["parametrisation"] == "epsilon"
     assert len(done.json["identity"]["sha256"]) == 64
+    assert (done.json["identity"]["family"], done.json["guidance_kind"]) == ("stable-diffusion", "cfg")
     assert "epsilon" in wordbrush("models", "show", tiny_folder).text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -132,6 +133,15 @@ def test_repository_of_pickles_is_refused_before_anything_is_fetched(hub: Hub) -
     with pytest.raises(UnsafeWeightsError, match=r"text_encoder/pytorch_model\.bin"):
         load_model(REPOSITORY)
     assert hub.fetched == []
+
+
+def test_repository_of_another_kind_is_refused_when_its_index_is_read(hub: Hub) -> None:
+    path = hub.folder / "model_index.json"
+    second = {"text_encoder_2": ["transformers", "CLIPTextModelWithProjection"]}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **second}))
+    with pytest.raises(ModelError, match="XL"):
+        load_model(REPOSITORY)
+    assert hub.fetched == ["model_index.json"]
 
 
 def test_unknown_revision_and_unknown_repository(hub: Hub) -> None:

@@ -241,4 +241,6 @@ def test_codec_chunks_are_equal_to_the_whole() -> None:
 
 
 def test_loaded_models_have_the_ladder(model: Model) -> None:
-    assert isinstance(Driver(model).codec, ChunkedCodec)
+    codec = Driver(model).codec
+    assert isinstance(codec, ChunkedCodec)
+    assert codec.codec is model.codec

@@ -17,7 +17,7 @@ from wordbrush.diffusion.schedule import schedule_from_config
 from wordbrush.editor import Editor
 from wordbrush.engine.driver import Driver
 from wordbrush.models.codec import IdentityCodec
-from wordbrush.models.model import Model, ModelIdentity, Prompt, UnknownWord
+from wordbrush.models.model import Canvas, Guidance, Model, ModelIdentity, Prompt, UnknownWord
 
 SD = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1}
 BRIGHTNESS = {"dark": -0.5, "grey": 0.0, "light": 0.5}
@@ -28,7 +28,7 @@ TRAINED = schedule_from_config(SD)
 class HalfTexts:
     """Reads `dark left, light right`; what is not named is grey."""
 
-    def encode(self, texts: Sequence[str], *, clip_skip: int = 0) -> list[Prompt]:
+    def encode(self, texts: Sequence[str], *, clip_skip: int = 0, canvas: Canvas | None = None) -> list[Prompt]:
         prompts = []
         for text in texts:
             halves = {"left": 0.0, "right": 0.0}
@@ -68,7 +68,7 @@ def model(resolution: int = 32) -> Model:
         codec=IdentityCodec(),
         text=HalfTexts(),
         resolution=resolution,
-        guidance=1.0,
+        policy=Guidance("cfg", 1.0),
         device=torch.device("cpu"),
         dtype=torch.float32,
     )

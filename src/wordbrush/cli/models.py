@@ -11,20 +11,52 @@ from wordbrush.cli.loading import load_editor
 from wordbrush.cli.options import ModelChoice
 from wordbrush.cli.terminal import Terminal, one_line, print_json, shown
 from wordbrush.models.checkpoint.sources import locate
+from wordbrush.models.family import Family
 from wordbrush.models.listing import at_hand, card_text
 from wordbrush.models.model import Model
+from wordbrush.models.registry import broken, families
 
 __all__ = ["fetch", "list_models", "show"]
 
 
 def list_models(command: ListCommand) -> None:
-    """Print the models at hand."""
+    """Print the models at hand, or the families that can be used."""
+    if command.families:
+        _list_families(json=command.json)
+        return
     models = at_hand()
     if command.json:
         print_json({"schema": 1, "command": "models list", "models": models})
         return
     for model in models:
         print(f"{model['name']:<48} {model['bytes'] / 2**20:>9.1f} MiB  {model['revision'][:12] or model['where']}")
+
+
+def _list_families(*, json: bool) -> None:
+    for problem in broken():
+        Terminal().warn(problem)
+    facts = [_family_facts(family) for family in families()]
+    if json:
+        print_json({"schema": 1, "command": "models list", "families": facts})
+        return
+    for family in facts:
+        print(f"{family['name']:<24}{family['title']}")
+        print(f"{'':<24}guidance: {family['guidance_kind']}, {family['guidance']:g} by default")
+        print(f"{'':<24}evidence: {family['evidence']}")
+
+
+def _family_facts(family: Family) -> dict[str, Any]:
+    card = family.card
+    return {
+        "name": family.name,
+        "title": card.title,
+        "guidance_kind": card.guidance,
+        "guidance": card.scale,
+        "native": card.native,
+        "parametrisations": list(card.parametrisations),
+        "licence": card.licence,
+        "evidence": card.evidence,
+    }
 
 
 def show(command: ShowCommand) -> None:
@@ -55,6 +87,7 @@ def _facts(model: Model) -> dict[str, Any]:
         "identity": model.identity.as_dict(),
         "resolution": model.resolution,
         "guidance": model.guidance,
+        "guidance_kind": model.policy.kind,
         "card": dict(model.card),
         "words": list(model.words),
     }

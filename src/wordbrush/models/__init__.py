@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import ModelError, SettingsError
 from wordbrush.models.model import (
+    Guidance,
     LoraIdentity,
     Model,
     ModelIdentity,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from wordbrush.models.lora import LoraSource
 
 __all__ = [
+    "Guidance",
     "LoraIdentity",
     "Model",
     "ModelIdentity",
@@ -47,22 +49,23 @@ def load_model(
     tokenizer: str | Path | None = None,
     parametrisation: str | None = None,
 ) -> Model:
-    """Load a Stable Diffusion 1.x or 2.x checkpoint, or take over a loaded pipeline.
+    """Load a checkpoint of any family known (see `wordbrush.models.registry`), or take over a loaded pipeline.
 
     Weights are safetensors only, no code of a checkpoint is ever run, and the network is used for hub ids alone.
 
     Args:
         source: `"pocket"`, the model that is shipped; a folder in diffusers layout; a single `.safetensors` file; a hub
-            id `owner/name`; or a loaded `StableDiffusionPipeline`, which is used in place.
+            id `owner/name`; or a loaded diffusers pipeline, which is used in place.
         revision: branch, tag or commit of a hub id.
         local_files_only: never use the network; HF_HUB_OFFLINE=1 means the same.
         device: by default the first present of CUDA, MPS and the CPU.
-        dtype: of the networks; by default float16 on CUDA and float32 elsewhere. Latents are always float32.
+        dtype: of the networks; by default float32, and on CUDA the half precision on the family's card. Latents are
+            always float32.
         loras: safetensors files, or (file, scale) pairs.
         name: what to call it in records.
         config: for a single file of unusual shape, a folder with configurations and tokenizer.
-        tokenizer: for a single file, a folder with vocab.json and merges.txt.
-        parametrisation: `epsilon`, `v_prediction` or `sample`, where the checkpoint does not say or says it wrong.
+        tokenizer: for a single file, a folder with the tokenizer's files.
+        parametrisation: one that the family's card lists, where the checkpoint does not say or says it wrong.
 
     Raises:
         UnsafeWeightsError: weights are stored as a pickle; it has not been opened.
@@ -80,47 +83,51 @@ def load_model(
     if not single and (config is not None or tokenizer is not None):
         raise SettingsError("config and tokenizer are for single-file checkpoints: a folder has its own")
     place = resolve_device(device)
-    kind = resolve_dtype(dtype, place)
 
+    from wordbrush.models.checkpoint.layout import family_in
     from wordbrush.models.checkpoint.parts import load_folder, move
-    from wordbrush.models.families.stable_diffusion import assemble
-    from wordbrush.models.families.stable_diffusion_file import load_single_file
+    from wordbrush.models.checkpoint.weights import read_header
+    from wordbrush.models.family import Origin
     from wordbrush.models.lora import apply_loras
+    from wordbrush.models.registry import family_of_file
 
     if single:
-        parts = load_single_file(
-            found.path,
-            kind,
-            config=_folder(config, "config"),
-            tokenizer=_folder(tokenizer, "tokenizer"),
-            parametrisation=parametrisation,
-        )
+        family, file = family_of_file(read_header(found.path), found.path.name)
+        kind = resolve_dtype(dtype, place, family.card.half)
+        folders = {"config": _folder(config, "config"), "tokenizer": _folder(tokenizer, "tokenizer")}
+        parts = file.load(found.path, kind, **folders, parametrisation=parametrisation)
     else:
-        parts = load_folder(found.path, found.name, kind)
-    applied = apply_loras(parts, loras)
+        family = family_in(found.path, found.name)
+        kind = resolve_dtype(dtype, place, family.card.half)
+        parts = load_folder(found.path, family, found.name, kind)
+    applied = apply_loras(parts, family, loras)
     move(parts, place, kind)
-    identity = {"name": name or found.name, "source": found.source, "revision": found.revision}
-    return assemble(parts, identity, place, parametrisation=parametrisation, loras=applied)
+    return family.build(
+        parts, Origin(name or found.name, found.source, found.revision, place, applied, parametrisation)
+    )
 
 
 def _adopt(pipeline: Any, name: str | None, parametrisation: str | None, given: dict[str, Any]) -> Model:
     """Make a model of a loaded pipeline; what would change or copy it is refused."""
-    from wordbrush.models.families.stable_diffusion import assemble, from_pipeline, is_pipeline
+    from wordbrush.models.checkpoint.parts import from_pipeline
+    from wordbrush.models.family import Origin
     from wordbrush.models.lora import present_loras
+    from wordbrush.models.registry import family_of_pipeline
 
-    if not is_pipeline(pipeline):
-        raise ModelError(f"cannot load a model from {type(pipeline).__name__}: give a path, a hub id or a pipeline")
+    where = type(pipeline).__name__
+    if isinstance(pipeline, type) or not hasattr(pipeline, "components") or not hasattr(pipeline, "scheduler"):
+        raise ModelError(f"cannot load a model from {where}: give a path, a hub id or a pipeline")
     for argument, value in given.items():
         if value is not None:
             raise SettingsError(
                 f"{argument} means nothing for a loaded pipeline, which is used as it is: change the pipeline first "
                 "(pipeline.to(...), pipeline.load_lora_weights(...))"
             )
-    parts, device = from_pipeline(pipeline)
-    source = str(getattr(pipeline.config, "_name_or_path", "") or type(pipeline).__name__)
-    identity = {"name": name or source.rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1], "source": source}
-    loras = present_loras(parts.unet)
-    return assemble(parts, {**identity, "revision": ""}, device, parametrisation=parametrisation, loras=loras)
+    family = family_of_pipeline(pipeline, where)
+    parts, device = from_pipeline(pipeline, family, where)
+    source = str(getattr(pipeline.config, "_name_or_path", "") or where)
+    called = name or source.rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1]
+    return family.build(parts, Origin(called, source, "", device, present_loras(parts, family), parametrisation))
 
 
 def _folder(path: str | Path | None, argument: str) -> Path | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from wordbrush.errors import ModelError, SettingsError
 from wordbrush.models.checkpoint.digests import file_digest
-from wordbrush.models.checkpoint.parts import Components, translated
+from wordbrush.models.checkpoint.parts import translated
 from wordbrush.models.checkpoint.quiet import quiet
 from wordbrush.models.checkpoint.weights import read_header
+from wordbrush.models.family import Family, LoraParts, Parts
 from wordbrush.models.model import LoraIdentity
 
 __all__ = ["LoraSource", "apply_loras", "present_loras"]
@@ -20,11 +20,12 @@ LoraSource = str | Path | tuple[str | Path, float]
 """A safetensors file, or (file, scale); scale 1 is full strength, 0 none."""
 
 
-def apply_loras(parts: Components, loras: Sequence[LoraSource]) -> tuple[LoraIdentity, ...]:
-    """Attach LoRAs to the UNet and, where a file has layers for it, to the text encoder.
+def apply_loras(parts: Parts, family: Family, loras: Sequence[LoraSource]) -> tuple[LoraIdentity, ...]:
+    """Attach LoRAs to those parts that the family allows and that a file has layers for.
 
     Args:
-        parts: loaded components; they are changed in place.
+        parts: loaded parts; they are changed in place.
+        family: whose parts they are.
         loras: in the order they are to be recorded.
 
     Returns:
@@ -32,18 +33,21 @@ def apply_loras(parts: Components, loras: Sequence[LoraSource]) -> tuple[LoraIde
 
     Raises:
         UnsafeWeightsError: a file is a pickle.
-        ModelError: a file is missing, damaged or made for another model, or peft is not installed.
+        ModelError: a file is missing, damaged or made for another model, the family takes none, or peft is not
+            installed.
         SettingsError: a scale is not a finite number.
     """
     if not loras:
         return ()
+    if family.lora is None:
+        raise ModelError(f"{family.card.title} take no LoRAs here: leave them out")
     wanted = [_checked(lora) for lora in loras]
     try:
         import peft  # noqa: F401 - diffusers finds it by itself
     except ImportError as error:
         raise ModelError("LoRAs need the package peft: install wordbrush[lora]") from error
     with quiet():
-        _attach(parts, wanted)
+        _attach(parts, family.lora, wanted)
     return tuple(LoraIdentity(str(given), file_digest(path), scale) for given, path, scale in wanted)
 
 
@@ -56,19 +60,8 @@ def _checked(lora: LoraSource) -> tuple[str | Path, Path, float]:
     return given, path, float(scale)
 
 
-def _attach(parts: Components, wanted: Sequence[tuple[str | Path, Path, float]]) -> None:
-    from diffusers import DDIMScheduler, StableDiffusionPipeline
-
-    pipeline = StableDiffusionPipeline(
-        vae=parts.vae,
-        text_encoder=parts.text_encoder,
-        tokenizer=parts.tokenizer,
-        unet=parts.unet,
-        scheduler=DDIMScheduler(steps_offset=1, clip_sample=False),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+def _attach(parts: Parts, touched: LoraParts, wanted: Sequence[tuple[str | Path, Path, float]]) -> None:
+    pipeline = touched.pipeline(parts)
     names = [f"lora_{index}" for index in range(len(wanted))]
     for name, (_, path, _) in zip(names, wanted, strict=True):
         with translated(f"LoRA {path.name} does not fit this model"):
@@ -78,14 +71,15 @@ def _attach(parts: Components, wanted: Sequence[tuple[str | Path, Path, float]])
         if not any(name in adapters for adapters in pipeline.get_list_adapters().values()):
             raise ModelError(f"LoRA {path.name} has no layers for this model: it was made for another family")
     pipeline.set_adapters(names, [scale for _, _, scale in wanted])
-    for module in (parts.unet, parts.text_encoder):
-        module.eval().requires_grad_(False)
+    for name in touched.names:
+        parts[name].eval().requires_grad_(False)
 
 
-def present_loras(unet: Any) -> tuple[LoraIdentity, ...]:
-    """Return the adapters that are active in a UNet already; their files are not known, so they have no digest."""
+def present_loras(parts: Parts, family: Family) -> tuple[LoraIdentity, ...]:
+    """Return the adapters that are active in a pipeline already; their files are not known, so they have no digest."""
     found: dict[str, float] = {}
-    for module in unet.modules():
+    touched = () if family.lora is None else family.lora.names
+    for module in (layer for name in touched for layer in parts[name].modules()):
         scaling, active = getattr(module, "scaling", None), getattr(module, "active_adapters", None)
         if isinstance(scaling, dict) and isinstance(active, list) and not getattr(module, "disable_adapters", False):
             for name in active:

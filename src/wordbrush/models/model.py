@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from wordbrush.errors import SettingsError
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from wordbrush.models.codec import Codec
 
 __all__ = [
+    "Canvas",
+    "Guidance",
+    "GuidanceKind",
     "LoraIdentity",
     "Model",
     "ModelIdentity",
@@ -36,6 +39,39 @@ _DTYPES = {
     "fp32": "float32",
     "float": "float32",
 }
+
+
+Canvas = tuple[int, int]
+"""Width and height of what is worked on, in latent cells."""
+
+GuidanceKind = Literal["cfg", "embedded", "none"]
+HalfName = Literal["float16", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """What guidance means to a model.
+
+    Attributes:
+        kind: `cfg`, classifier-free guidance: two evaluations a step where the scale is not 1. `embedded`: the network
+            is told the scale, one evaluation. `none`: guidance was distilled into the network and cannot be set.
+        scale: the default; 1 = off.
+    """
+
+    kind: GuidanceKind
+    scale: float
+
+    def scale_of(self, asked: float | None) -> float:
+        """Return the scale to decode with: the one asked for, else the default.
+
+        Raises:
+            SettingsError: a scale other than 1 is asked of a model that has no guidance.
+        """
+        if asked is None:
+            return self.scale
+        if self.kind == "none" and asked != 1.0:
+            raise SettingsError(f"guidance {asked:g} means nothing for this model, which has none: leave it out")
+        return asked
 
 
 @dataclass(frozen=True)
@@ -59,11 +95,11 @@ class ModelIdentity:
 
     Attributes:
         name: short name for people.
-        family: `stable-diffusion-1`, `stable-diffusion-2` or `stable-diffusion` for any other of that build.
+        family: as the family names itself, such as `stable-diffusion-1`.
         source: what `load_model` was given, as text.
         revision: the hub commit, or "" for what is not from the hub.
         sha256: digest over the weights (see `wordbrush.models.checkpoint.digests`).
-        parametrisation: `epsilon`, `v_prediction` or `sample`.
+        parametrisation: `epsilon`, `v_prediction`, `sample` or `flow`.
         device: as torch writes it.
         dtype: of the network, as in `float32`.
         loras: the LoRAs applied, in order.
@@ -117,12 +153,13 @@ class Prompt:
 class TextEncoder(Protocol):
     """Turns texts into prompts."""
 
-    def encode(self, texts: Sequence[str], *, clip_skip: int = 0) -> list[Prompt]:
+    def encode(self, texts: Sequence[str], *, clip_skip: int = 0, canvas: Canvas | None = None) -> list[Prompt]:
         """Encode each text by itself, so that none depends on its mates.
 
         Args:
             texts: any texts, the empty one too.
             clip_skip: how many of the encoder's last layers to leave out; 0 = none (diffusers' `clip_skip`).
+            canvas: what the texts are for, where the model is told its size; by default the native one.
 
         Raises:
             InputError: a text is too long to be a prompt.
@@ -137,17 +174,18 @@ class Model:
 
     Attributes:
         identity: who it is.
-        schedule: its exact levels.
+        schedule: its exact levels; for families whose levels depend on the canvas, those of the native one.
         denoiser: its network, x0 and eps out; float32 in and out.
-        codec: pixels to latents and back; runs out of memory gracefully.
+        codec: pixels to latents and back.
         text: prompts to conditioning.
         resolution: native side in pixels.
-        guidance: default scale of classifier-free guidance; 1 = off.
+        policy: what guidance means to it, with the default scale.
         device: where it runs.
         dtype: what the network computes in.
         words: the words it knows, where it says so; else empty.
         card: what its folder says of itself (`wordbrush.json`), else empty.
         scheduler: the configuration its schedule was made of, as diffusers writes it; for handing it to others.
+        schedules: makes the schedule for a canvas and a number of steps; None where `schedule` serves all.
     """
 
     identity: ModelIdentity
@@ -156,12 +194,22 @@ class Model:
     codec: Codec
     text: TextEncoder
     resolution: int
-    guidance: float
+    policy: Guidance
     device: torch.device
     dtype: torch.dtype
     words: tuple[str, ...] = ()
     card: Mapping[str, Any] = field(default_factory=dict)
     scheduler: Mapping[str, Any] = field(default_factory=dict)
+    schedules: Callable[[Canvas, int], Schedule] | None = None
+
+    @property
+    def guidance(self) -> float:
+        """Default scale of guidance; 1 = off."""
+        return self.policy.scale
+
+    def schedule_for(self, canvas: Canvas, steps: int) -> Schedule:
+        """Return the exact schedule for a canvas (width, height) in latent cells and a number of steps."""
+        return self.schedule if self.schedules is None else self.schedules(canvas, steps)
 
 
 def resolve_device(device: str | torch.device | None = None) -> torch.device:
@@ -188,8 +236,10 @@ def resolve_device(device: str | torch.device | None = None) -> torch.device:
     return chosen
 
 
-def resolve_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
-    """Return the dtype asked for; by default float16 on CUDA, else float32.
+def resolve_dtype(
+    dtype: str | torch.dtype | None, device: torch.device, half: HalfName = "float16"
+) -> torch.dtype:
+    """Return the dtype asked for; by default `half` on CUDA, else float32.
 
     Raises:
         SettingsError: it is none of float32, float16 and bfloat16.
@@ -197,7 +247,7 @@ def resolve_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torc
     import torch
 
     if dtype is None or dtype == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
+        return getattr(torch, half) if device.type == "cuda" else torch.float32
     name = str(dtype).removeprefix("torch.")
     if name not in _DTYPES:
         raise SettingsError(f"dtype {name!r} is unknown: use 'float32', 'float16' or 'bfloat16'")

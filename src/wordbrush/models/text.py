@@ -15,7 +15,7 @@ from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.faults import check_items
 from wordbrush.errors import InputError, ModelError, SettingsError
 from wordbrush.models.codec import evaluating
-from wordbrush.models.model import Prompt, UnknownWord
+from wordbrush.models.model import Canvas, Prompt, UnknownWord
 
 __all__ = ["EMBEDDING", "MAX_CHARACTERS", "ClipText"]
 
@@ -62,8 +62,8 @@ class ClipText:
         self._convert = convert or (lambda text: text)
         self.limit = min(int(tokenizer.model_max_length), int(encoder.config.max_position_embeddings))
 
-    def encode(self, texts: Sequence[str], *, clip_skip: int = 0) -> list[Prompt]:
-        """See `TextEncoder`.
+    def encode(self, texts: Sequence[str], *, clip_skip: int = 0, canvas: Canvas | None = None) -> list[Prompt]:
+        """See `TextEncoder`; these models are told nothing of the canvas.
 
         Raises:
             InputError: a text is not text, or longer than 2,000 characters.

@@ -21,6 +21,9 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", flags=re.ASCII)
 class ListCommand(Command):
     """List the models at hand: pocket, and what the Hugging Face cache holds. No network."""
 
+    families: Annotated[
+        bool, typer.Option("--families", help="List the families of models that can be used instead.")
+    ] = False
     json: opt.Json = False
 
 

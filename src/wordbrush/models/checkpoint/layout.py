@@ -1,4 +1,4 @@
-"""The diffusers folder layout: which files make a Stable Diffusion checkpoint, told from their names.
+"""The diffusers folder layout: which files make a checkpoint of a family, told from their names.
 
 The same rules serve a folder on disk and the list of files of a hub repository, so that what cannot be used is
 refused before it is downloaded.
@@ -6,31 +6,34 @@ refused before it is downloaded.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from wordbrush.errors import ModelError, UnsafeWeightsError
 from wordbrush.models.checkpoint.weights import is_pickle_name
+from wordbrush.models.family import Family, PartSpec
+from wordbrush.models.registry import families, family_of
 
-__all__ = ["INDEX", "WEIGHTED", "Weights", "check_index", "check_networks", "choose_weights", "needed_files"]
+__all__ = [
+    "INDEX",
+    "Weights",
+    "choose_weights",
+    "family_in",
+    "list_files",
+    "needed_files",
+    "read_json",
+    "refuse_by_names",
+]
 
 INDEX = "model_index.json"
 
-WEIGHTED = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
-"""Components with weights, and what their weight files are called."""
-
 EXTRAS = ("wordbrush.json", "words.json", "words.txt")
 
-_ALLOWED = {
-    "unet": {"UNet2DConditionModel"},
-    "vae": {"AutoencoderKL", "AutoencoderTiny"},
-    "text_encoder": {"CLIPTextModel"},
-    "tokenizer": {"CLIPTokenizer", "CLIPTokenizerFast"},
-}
 _LIBRARIES = {"diffusers", "transformers", "stable_diffusion"}
-_KNOWN = "Stable Diffusion 1.x and 2.x text-to-image checkpoints are supported"
 
 
 @dataclass(frozen=True)
@@ -46,65 +49,70 @@ class Weights:
     files: tuple[str, ...]
 
 
-def check_index(index: Mapping[str, Any], where: str) -> None:
-    """Check that a model_index.json describes what can be loaded, with classes of diffusers and transformers only.
+def list_files(folder: Path) -> list[str]:
+    """Return the files of a checkpoint folder, two levels deep, as paths within it with forward slashes."""
+    return sorted(p.relative_to(folder).as_posix() for g in ("*", "*/*") for p in folder.glob(g) if p.is_file())
+
+
+def read_json(path: Path, where: str) -> dict[str, Any]:
+    """Read a JSON table.
 
     Raises:
-        ModelError: it does not; the message names the component.
+        ModelError: it is missing or not one; the message names the file within `where`.
     """
-    if "text_encoder_2" in index:
-        raise ModelError(f"{where} is a Stable Diffusion XL checkpoint, with two text encoders: {_KNOWN}")
-    if "transformer" in index:
-        raise ModelError(f"{where} has a transformer instead of a UNet (Stable Diffusion 3, Flux, ...): {_KNOWN}")
+    name = f"{path.parent.name}/{path.name}"
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"{where}: {name} is missing") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{where}: {name} is not readable JSON: {error}") from error
+    if not isinstance(table, dict):
+        raise ModelError(f"{where}: {name} is not a table")
+    return table
+
+
+def family_in(folder: Path, where: str) -> Family:
+    """Return the family of a checkpoint folder, told from its index; no weight and no other file is read.
+
+    Raises:
+        ModelError: there is no index, it names code of its own, or no family takes it.
+    """
+    if not (folder / INDEX).is_file():
+        loose = sorted(path.name for path in folder.glob("*.safetensors"))
+        hint = f"; did you mean the file {loose[0]}?" if loose else ""
+        raise ModelError(f"{where}: {INDEX} is missing, so it is not a folder in diffusers layout{hint}")
+    index = read_json(folder / INDEX, where)
+    family = family_of(index, where)
+    _check_code(index, family, where)
+    return family
+
+
+def _check_code(index: Mapping[str, Any], family: Family, where: str) -> None:
+    """Raise where an index names code that is neither the libraries' nor the family's own."""
     if not isinstance(index.get("_class_name", ""), str):
         raise ModelError(f"{where}: {INDEX} names pipeline code of its own; remote code is never run")
+    libraries = _LIBRARIES | {spec.library for spec in family.parts.values()}
     for name, value in index.items():
         if not isinstance(value, list) or name.startswith("_"):
             continue
         library = value[0] if value else None
-        if library is not None and (len(value) != 2 or library not in _LIBRARIES):
+        if library is not None and (len(value) != 2 or library not in libraries):
             raise ModelError(
                 f"{where}: component {name!r} comes from {library!r}, neither diffusers nor transformers; "
                 "custom code is never run"
             )
-    for name, classes in _ALLOWED.items():
-        value = index.get(name)
-        if not isinstance(value, list) or len(value) != 2 or value[1] not in classes:
-            found = value[1] if isinstance(value, list) and len(value) == 2 else "missing"
-            raise ModelError(f"{where}: component {name!r} is {found}, not {' or '.join(sorted(classes))}: {_KNOWN}")
 
 
-def check_networks(unet: Mapping[str, Any], vae: Mapping[str, Any], where: str) -> None:
-    """Check from the configurations that the UNet is a plain text-to-image one.
-
-    Raises:
-        ModelError: it is for inpainting, instructions, super-resolution, ...; the message says which and why not.
-    """
-    latent, given = int(vae.get("latent_channels", 4)), int(unet.get("in_channels", 4))
-    if unet.get("addition_embed_type") == "text_time":
-        raise ModelError(f"{where} has a Stable Diffusion XL UNet, which wants size and pooled text: {_KNOWN}")
-    if given != latent:
-        kinds = {2 * latent + 1: "an inpainting UNet, which wants mask and masked picture beside the latent"}
-        kinds[2 * latent] = "an instruction or image-conditioned UNet, which wants a second latent"
-        kinds[latent + 1] = "a depth UNet, which wants a depth map beside the latent"
-        kind = kinds.get(given, "made for another autoencoder")
-        raise ModelError(
-            f"{where}: the UNet takes {given} channels and the latent has {latent}; it is {kind}. DiffEdit finds its "
-            "own mask: use the text-to-image checkpoint of the same family"
-        )
-    if int(unet.get("out_channels", latent)) != latent:
-        raise ModelError(f"{where}: the UNet gives {unet['out_channels']} channels for a latent of {latent}: {_KNOWN}")
-    for key in ("class_embed_type", "num_class_embeds", "encoder_hid_dim_type", "addition_embed_type"):
-        if unet.get(key) is not None:
-            raise ModelError(f"{where}: the UNet wants more than a text ({key} is {unet[key]!r}): {_KNOWN}")
-
-
-def choose_weights(names: Collection[str], component: str, where: str, *, prefer_half: bool = False) -> Weights:
+def choose_weights(
+    names: Collection[str], component: str, stem: str, where: str, *, prefer_half: bool = False
+) -> Weights:
     """Choose the weight files of a component among the files of a checkpoint.
 
     Args:
         names: all files of the checkpoint, as paths within it with forward slashes.
-        component: a key of `WEIGHTED`.
+        component: the part's name.
+        stem: what its weight files are called.
         where: what to call the checkpoint in messages.
         prefer_half: take the fp16 variant where there is one.
 
@@ -112,7 +120,6 @@ def choose_weights(names: Collection[str], component: str, where: str, *, prefer
         UnsafeWeightsError: there are only pickles; the message names one.
         ModelError: there are no weights at all; the message names the file that is missing.
     """
-    stem = WEIGHTED[component]
     own = sorted(name.removeprefix(f"{component}/") for name in names if name.startswith(f"{component}/"))
     found: dict[str | None, Weights] = {}
     for name in own:
@@ -138,21 +145,47 @@ def choose_weights(names: Collection[str], component: str, where: str, *, prefer
     raise ModelError(f"{where}: {component}/{stem}.safetensors is missing")
 
 
-def needed_files(names: Collection[str], where: str, *, prefer_half: bool = False) -> list[str]:
-    """Return the files of a checkpoint that loading it takes, and no others.
+def needed_files(
+    names: Collection[str], parts: Mapping[str, PartSpec], where: str, *, prefer_half: bool = False
+) -> list[str]:
+    """Return the files of a checkpoint with these parts that loading it takes, and no others.
 
     Raises:
         UnsafeWeightsError: a component is only there as a pickle.
         ModelError: a file is missing; the message names it.
     """
-    wanted = [INDEX, "scheduler/scheduler_config.json", *(f"{name}/config.json" for name in WEIGHTED)]
-    for name in wanted:
-        if name not in names:
-            raise ModelError(f"{where}: {name} is missing")
-    tokenizer = [n for n in names if re.fullmatch(r"tokenizer/[\w.-]+\.(json|txt)", n)]
-    if "tokenizer/tokenizer.json" not in tokenizer:
-        for name in ("tokenizer/vocab.json", "tokenizer/merges.txt"):
-            if name not in tokenizer:
-                raise ModelError(f"{where}: {name} is missing")
-    weights = [f for c in WEIGHTED for f in choose_weights(names, c, where, prefer_half=prefer_half).files]
-    return sorted({*wanted, *tokenizer, *weights, *(extra for extra in EXTRAS if extra in names)})
+    if INDEX not in names:
+        raise ModelError(f"{where}: {INDEX} is missing")
+    wanted = {INDEX, *(extra for extra in EXTRAS if extra in names)}
+    for part, spec in parts.items():
+        own = frozenset(name.removeprefix(f"{part}/") for name in names if name.startswith(f"{part}/"))
+        if lost := spec.lacks(own):
+            raise ModelError(f"{where}: {part}/{lost} is missing")
+        wanted |= {f"{part}/{name}" for name in own if re.fullmatch(spec.keeps, name)}
+    for part, spec in parts.items():
+        if spec.weights:
+            wanted |= set(choose_weights(names, part, spec.weights, where, prefer_half=prefer_half).files)
+    return sorted(wanted)
+
+
+def refuse_by_names(names: Collection[str], where: str, *, prefer_half: bool = False) -> None:
+    """Raise for a hub repository that no family can use, as far as the names of its files tell.
+
+    Raises:
+        UnsafeWeightsError: a component is only there as a pickle.
+        ModelError: there is no index, or a file is missing.
+    """
+    if INDEX not in names:
+        raise ModelError(f"{where}: {INDEX} is missing")
+    folders = {name.split("/", 1)[0] for name in names if "/" in name}
+    problems = []
+    for family in families():
+        if folders >= set(family.parts):
+            try:
+                needed_files(names, family.parts, where, prefer_half=prefer_half)
+            except ModelError as error:
+                problems.append(error)
+            else:
+                return
+    if problems:
+        raise problems[0]

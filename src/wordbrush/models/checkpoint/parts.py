@@ -1,99 +1,46 @@
-"""The parts of a Stable Diffusion checkpoint, and reading them from a folder in diffusers layout."""
+"""Reading the parts of a checkpoint, from a folder in diffusers layout or from a loaded pipeline."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wordbrush.diffusion.faults import is_out_of_memory
 from wordbrush.errors import ModelError, ResourceError, WordbrushError
-from wordbrush.models.checkpoint.digests import digest_files
-from wordbrush.models.checkpoint.layout import (
-    INDEX,
-    WEIGHTED,
-    check_index,
-    check_networks,
-    choose_weights,
-    needed_files,
-)
+from wordbrush.models.checkpoint.digests import digest_files, digest_modules
+from wordbrush.models.checkpoint.layout import INDEX, choose_weights, list_files, needed_files, read_json
 from wordbrush.models.checkpoint.quiet import quiet
-from wordbrush.models.checkpoint.sources import list_files
 from wordbrush.models.checkpoint.weights import check_finite, read_header
+from wordbrush.models.family import Family, Parts, PartSpec, classes_of
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Components", "check_loaded", "load_folder", "load_tokenizer", "move", "read_json", "translated"]
+__all__ = ["check_loaded", "from_pipeline", "load_folder", "load_tokenizer", "move", "translated"]
+
+_SCHEDULER = "scheduler"
 
 
-@dataclass
-class Components:
-    """What the loaders hand over.
-
-    Attributes:
-        unet: UNet2DConditionModel.
-        vae: AutoencoderKL.
-        text_encoder: CLIPTextModel.
-        tokenizer: CLIPTokenizer.
-        scheduler: the scheduler's configuration.
-        sha256: digest of the weights.
-        card: contents of `wordbrush.json`.
-        words: the words the model was taught, where it says so.
-        convert: what a pipeline does to a text before the tokenizer sees it.
-    """
-
-    unet: Any
-    vae: Any
-    text_encoder: Any
-    tokenizer: Any
-    scheduler: Mapping[str, Any]
-    sha256: str
-    card: Mapping[str, Any] = field(default_factory=dict)
-    words: tuple[str, ...] = ()
-    convert: Callable[[str], str] | None = None
-
-    def modules(self) -> dict[str, Any]:
-        """Return the networks by name."""
-        return {name: getattr(self, name) for name in WEIGHTED}
-
-
-def move(parts: Components, device: torch.device, dtype: torch.dtype) -> None:
+def move(parts: Parts, device: torch.device, dtype: torch.dtype) -> None:
     """Bring the networks to a device; whatever was added to them since they were loaded gets their dtype."""
     from torch import nn
 
     with translated(f"the model cannot be brought to {device}"):
-        for module in parts.modules().values():
+        for module in parts.networks.values():
             nn.Module.to(module, device=device, dtype=dtype)  # diffusers' own would log a caution about the dtype
 
 
-def read_json(path: Path, where: str) -> dict[str, Any]:
-    """Read a JSON table.
-
-    Raises:
-        ModelError: it is missing or not one; the message names the file within `where`.
-    """
-    name = f"{path.parent.name}/{path.name}"
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(f"{where}: {name} is missing") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{where}: {name} is not readable JSON: {error}") from error
-    if not isinstance(table, dict):
-        raise ModelError(f"{where}: {name} is not a table")
-    return table
-
-
-def load_folder(folder: Path, where: str, dtype: torch.dtype) -> Components:
+def load_folder(folder: Path, family: Family, where: str, dtype: torch.dtype) -> Parts:
     """Load a checkpoint in diffusers layout; everything is checked before a weight is read.
 
     Args:
         folder: with model_index.json.
+        family: whose checkpoint it is.
         where: what to call it in messages.
         dtype: of the networks.
 
@@ -102,30 +49,64 @@ def load_folder(folder: Path, where: str, dtype: torch.dtype) -> Components:
         ModelError: a file is missing or damaged, or the checkpoint is of another kind.
     """
     names = list_files(folder)
-    if INDEX not in names:
-        loose = [name for name in names if name.endswith(".safetensors") and "/" not in name]
-        hint = f"; did you mean the file {loose[0]}?" if loose else ""
-        raise ModelError(f"{where}: {INDEX} is missing, so it is not a folder in diffusers layout{hint}")
-    check_index(read_json(folder / INDEX, where), where)
     half = str(dtype) == "torch.float16"
-    needed_files(names, where, prefer_half=half)
-    configs = {name: read_json(folder / name / "config.json", where) for name in ("unet", "vae")}
-    check_networks(configs["unet"], configs["vae"], where)
-    weights = {name: choose_weights(names, name, where, prefer_half=half) for name in WEIGHTED}
+    needed_files(names, family.parts, where, prefer_half=half)
+    networks = {name: spec for name, spec in family.parts.items() if spec.weights}
+    family.check({name: read_json(folder / name / "config.json", where) for name in networks}, where)
+    weights = {
+        name: choose_weights(names, name, spec.weights, where, prefer_half=half) for name, spec in networks.items()
+    }
     files = {name: folder / name for chosen in weights.values() for name in _whole(folder, chosen.files, where)}
     for path in files.values():
         read_header(path)
-    with quiet():
-        modules = {name: _load(folder, name, weights[name].variant, dtype, where) for name in WEIGHTED}
-        tokenizer = load_tokenizer(folder / "tokenizer", where)
     card = read_json(folder / "wordbrush.json", where) if "wordbrush.json" in names else {}
     if not isinstance(card.get("guidance", 1.0), int | float):
         raise ModelError(f"{where}: wordbrush.json: guidance is {card['guidance']!r}, not a number")
-    scheduler = read_json(folder / "scheduler" / "scheduler_config.json", where)
     words = _words(folder, card, names)
-    return Components(
-        **modules, tokenizer=tokenizer, scheduler=scheduler, sha256=digest_files(files), card=card, words=words
+    with quiet():
+        modules = {
+            name: _load(folder, name, spec, weights[name].variant, dtype, where) for name, spec in networks.items()
+        }
+        others = {
+            name: load_tokenizer(folder / name, spec, where)
+            for name, spec in family.parts.items()
+            if spec.classes and not spec.weights
+        }
+    scheduler: Mapping[str, Any] = {}
+    if _SCHEDULER in family.parts:
+        scheduler = read_json(folder / _SCHEDULER / "scheduler_config.json", where)
+    return Parts(modules, others, scheduler, digest_files(files), card, words)
+
+
+def from_pipeline(pipeline: Any, family: Family, where: str) -> tuple[Parts, torch.device]:
+    """Take the parts of a loaded pipeline, in place: nothing is copied, moved or changed, nor is its scheduler.
+
+    Raises:
+        ModelError: a part is absent, a weight is not finite, or the pipeline is of another kind.
+    """
+    import torch
+
+    for name in family.parts:
+        if getattr(pipeline, name, None) is None:
+            raise ModelError(f"{where} has no {name}: load the pipeline with all its parts")
+    found = {name: getattr(pipeline, name) for name in family.parts if name != _SCHEDULER}
+    networks = {name: module for name, module in found.items() if family.parts[name].weights}
+    family.check({name: _config(module) for name, module in networks.items()}, where)
+    for name, module in networks.items():
+        check_finite(module, f"{where}: {name}")
+    parts = Parts(
+        networks,
+        {name: part for name, part in found.items() if name not in networks},
+        dict(pipeline.scheduler.config) if _SCHEDULER in family.parts else {},
+        digest_modules(networks),
+        pipeline=pipeline,
     )
+    return parts, torch.device(pipeline._execution_device)
+
+
+def _config(module: Any) -> dict[str, Any]:
+    config = module.config
+    return dict(config.to_dict() if hasattr(config, "to_dict") else config)
 
 
 def _whole(folder: Path, files: tuple[str, ...], where: str) -> list[str]:
@@ -145,18 +126,16 @@ def _whole(folder: Path, files: tuple[str, ...], where: str) -> list[str]:
     return [f"{component}/{name}" for name in named]
 
 
-def _load(folder: Path, component: str, variant: str | None, dtype: torch.dtype, where: str) -> Any:
-    import diffusers
+def _load(folder: Path, name: str, spec: PartSpec, variant: str | None, dtype: torch.dtype, where: str) -> Any:
     import transformers
 
-    index = read_json(folder / INDEX, where)
-    library = transformers if component == "text_encoder" else diffusers
-    kind = getattr(library, index[component][1])
-    options = {"dtype" if component == "text_encoder" else "torch_dtype": dtype}
-    with translated(f"{where}: {component} cannot be loaded"):
+    # The class is looked up in the library that the family names, whatever library the index names.
+    kind = getattr(import_module(spec.library), classes_of(read_json(folder / INDEX, where))[name])
+    options = {"dtype" if issubclass(kind, transformers.PreTrainedModel) else "torch_dtype": dtype}
+    with translated(f"{where}: {name} cannot be loaded"):
         module, report = kind.from_pretrained(
             folder,
-            subfolder=component,
+            subfolder=name,
             variant=variant,
             use_safetensors=True,
             local_files_only=True,
@@ -166,8 +145,8 @@ def _load(folder: Path, component: str, variant: str | None, dtype: torch.dtype,
     for problem in ("missing_keys", "mismatched_keys"):
         if found := sorted(map(str, report.get(problem, ()))):
             kind_of = problem.removesuffix("_keys")
-            raise ModelError(f"{where}: {component} has {len(found)} {kind_of} weights, the first is {found[0]!r}")
-    return check_loaded(module, f"{where}: {component}")
+            raise ModelError(f"{where}: {name} has {len(found)} {kind_of} weights, the first is {found[0]!r}")
+    return check_loaded(module, f"{where}: {name}")
 
 
 def check_loaded(module: Any, where: str) -> Any:
@@ -183,20 +162,17 @@ def check_loaded(module: Any, where: str) -> Any:
     return module.eval().requires_grad_(False)
 
 
-def load_tokenizer(folder: Path, where: str, **changes: Any) -> Any:
-    """Load a CLIP tokenizer from its folder; `changes` replace settings, as `pad_token`.
+def load_tokenizer(folder: Path, spec: PartSpec, where: str, **changes: Any) -> Any:
+    """Load a tokenizer from its folder; `changes` replace settings, as `pad_token`.
 
     Raises:
         ModelError: a file is missing or cannot be read.
     """
-    from transformers import CLIPTokenizer
-
-    if not (folder / "tokenizer.json").is_file():
-        for name in ("vocab.json", "merges.txt"):
-            if not (folder / name).is_file():
-                raise ModelError(f"{where}: {folder.name}/{name} is missing")
-    with translated(f"{where}: the tokenizer cannot be loaded"):
-        return CLIPTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **changes)
+    if lost := spec.lacks(frozenset(path.name for path in folder.glob("*"))):
+        raise ModelError(f"{where}: {folder.name}/{lost} is missing")
+    kind = getattr(import_module(spec.library), spec.classes[0])
+    with translated(f"{where}: the {folder.name} cannot be loaded"):
+        return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **changes)
 
 
 @contextmanager

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wordbrush.errors import ModelError, SettingsError, WordbrushError
-from wordbrush.models.checkpoint.layout import INDEX, needed_files
+from wordbrush.models.checkpoint.layout import INDEX, family_in, list_files, needed_files, refuse_by_names
 from wordbrush.models.checkpoint.quiet import quiet_hub
 from wordbrush.models.checkpoint.weights import refuse_pickle_name
 
-__all__ = ["BUILT_IN", "Located", "list_files", "locate", "offline"]
+__all__ = ["BUILT_IN", "Located", "locate", "offline"]
 
 BUILT_IN = ("pocket",)
 """Models that are shipped inside the package."""
@@ -95,11 +95,6 @@ def offline() -> bool:
 _OFFLINE_NAMES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
-def list_files(folder: Path) -> list[str]:
-    """Return the files of a checkpoint folder, two levels deep, as paths within it with forward slashes."""
-    return sorted(p.relative_to(folder).as_posix() for g in ("*", "*/*") for p in folder.glob(g) if p.is_file())
-
-
 def _cached(repository: str, revision: str) -> Path | None:
     """Return the folder of a revision in the local cache, complete or not."""
     from huggingface_hub import try_to_load_from_cache
@@ -113,8 +108,9 @@ def _from_hub(repository: str, revision: str, offline: bool, prefer_half: bool, 
     folder = _cached(repository, revision)
     lacking: ModelError | None = None
     if folder is not None:
+        family = family_in(folder, where)
         try:
-            needed_files(list_files(folder), where, prefer_half=prefer_half)
+            needed_files(list_files(folder), family.parts, where, prefer_half=prefer_half)
         except ModelError as error:
             folder, lacking = None, error
     if folder is None:
@@ -131,15 +127,18 @@ def _from_hub(repository: str, revision: str, offline: bool, prefer_half: bool, 
 
 
 def _download(repository: str, revision: str, where: str, prefer_half: bool) -> Path:
-    """Fetch the files that are needed into the hub's own cache, after a look at the list of all."""
-    from huggingface_hub import HfApi, snapshot_download
+    """Fetch the files that are needed into the hub's own cache, after a look at the list of all and at the index."""
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     try:
         # Asked first because it fails at once without a network, where the download would try again and again.
         about = HfApi().model_info(repository, revision=revision, timeout=_PATIENCE)
         names = [file.rfilename for file in about.siblings or ()]
-        files = needed_files(names, where, prefer_half=prefer_half)
+        refuse_by_names(names, where, prefer_half=prefer_half)
+        index = Path(hf_hub_download(repository, INDEX, revision=revision))
+        family = family_in(index.parent, where)
+        files = needed_files(names, family.parts, where, prefer_half=prefer_half)
         return Path(snapshot_download(repository, revision=revision, allow_patterns=files))
     except GatedRepoError as error:
         raise ModelError(f"{repository} wants its terms accepted: do so on its page, then `hf auth login`") from error

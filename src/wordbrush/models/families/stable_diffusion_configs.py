@@ -1,14 +1,30 @@
-"""Component configurations of Stable Diffusion 1.x and 2.x, for single-file checkpoints, which carry none."""
+"""Configurations of Stable Diffusion 1.x and 2.x: those that single files lack, and what a usable one must say."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["Family", "built_in", "write"]
+from wordbrush.errors import ModelError
+from wordbrush.models.family import SCHEDULER, PartSpec, network, tokenizer
 
-Family = Literal["sd1", "sd2"]
+__all__ = ["KNOWN", "NETWORKS", "PARTS", "TITLE", "TOKENIZER", "Version", "built_in", "check_networks", "write"]
+
+TITLE = "Stable Diffusion 1.x and 2.x text-to-image checkpoints"
+KNOWN = f"{TITLE} are supported"
+TOKENIZER = tokenizer("CLIPTokenizer", "CLIPTokenizerFast")
+PARTS: Mapping[str, PartSpec] = {
+    "unet": network("UNet2DConditionModel"),
+    "vae": network("AutoencoderKL", "AutoencoderTiny"),
+    "text_encoder": network("CLIPTextModel", library="transformers"),
+    "tokenizer": TOKENIZER,
+    "scheduler": SCHEDULER,
+}
+NETWORKS = tuple(name for name, spec in PARTS.items() if spec.weights)
+
+Version = Literal["sd1", "sd2"]
 
 _UNET = {
     "_class_name": "UNet2DConditionModel",
@@ -27,7 +43,7 @@ _UNET = {
     "out_channels": 4,
     "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
 }
-_UNET_OF: dict[Family, dict[str, Any]] = {
+_UNET_OF: dict[Version, dict[str, Any]] = {
     "sd1": {"attention_head_dim": 8, "cross_attention_dim": 768, "sample_size": 64},
     "sd2": {
         "attention_head_dim": [5, 10, 20, 20],
@@ -62,7 +78,7 @@ _TEXT = {
     "pad_token_id": 1,
     "vocab_size": 49408,
 }
-_TEXT_OF: dict[Family, dict[str, Any]] = {
+_TEXT_OF: dict[Version, dict[str, Any]] = {
     "sd1": {
         "hidden_act": "quick_gelu",
         "hidden_size": 768,
@@ -93,7 +109,7 @@ _SCHEDULER = {
 }
 
 
-def built_in(family: Family, parametrisation: str) -> dict[str, dict[str, Any]]:
+def built_in(family: Version, parametrisation: str) -> dict[str, dict[str, Any]]:
     """Return the configurations as file within the checkpoint -> contents.
 
     Args:
@@ -125,3 +141,28 @@ def write(folder: Path, configs: dict[str, dict[str, Any]]) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def check_networks(unet: Mapping[str, Any], vae: Mapping[str, Any], where: str) -> None:
+    """Check from the configurations that the UNet is a plain text-to-image one.
+
+    Raises:
+        ModelError: it is for inpainting, instructions, super-resolution, ...; the message says which and why not.
+    """
+    latent, given = int(vae.get("latent_channels", 4)), int(unet.get("in_channels", 4))
+    if unet.get("addition_embed_type") == "text_time":
+        raise ModelError(f"{where} has a Stable Diffusion XL UNet, which wants size and pooled text: {KNOWN}")
+    if given != latent:
+        kinds = {2 * latent + 1: "an inpainting UNet, which wants mask and masked picture beside the latent"}
+        kinds[2 * latent] = "an instruction or image-conditioned UNet, which wants a second latent"
+        kinds[latent + 1] = "a depth UNet, which wants a depth map beside the latent"
+        kind = kinds.get(given, "made for another autoencoder")
+        raise ModelError(
+            f"{where}: the UNet takes {given} channels and the latent has {latent}; it is {kind}. DiffEdit finds its "
+            "own mask: use the text-to-image checkpoint of the same family"
+        )
+    if int(unet.get("out_channels", latent)) != latent:
+        raise ModelError(f"{where}: the UNet gives {unet['out_channels']} channels for a latent of {latent}: {KNOWN}")
+    for key in ("class_embed_type", "num_class_embeds", "encoder_hid_dim_type", "addition_embed_type"):
+        if unet.get(key) is not None:
+            raise ModelError(f"{where}: the UNet wants more than a text ({key} is {unet[key]!r}): {KNOWN}")

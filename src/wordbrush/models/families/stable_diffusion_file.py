@@ -13,93 +13,96 @@ from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import ModelError
 from wordbrush.models.checkpoint.digests import file_digest
-from wordbrush.models.checkpoint.layout import WEIGHTED, check_networks
-from wordbrush.models.checkpoint.parts import Components, check_loaded, load_tokenizer, read_json, translated
+from wordbrush.models.checkpoint.layout import read_json
+from wordbrush.models.checkpoint.parts import check_loaded, load_tokenizer, translated
 from wordbrush.models.checkpoint.quiet import quiet
 from wordbrush.models.checkpoint.weights import Header, read_header
-from wordbrush.models.families.stable_diffusion_configs import Family, built_in, write
+from wordbrush.models.families.stable_diffusion_configs import (
+    NETWORKS,
+    TOKENIZER,
+    Version,
+    built_in,
+    check_networks,
+    write,
+)
+from wordbrush.models.family import Parts
+from wordbrush.models.refused import kind_of_tensors
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["load_single_file"]
+__all__ = ["StableDiffusionFile"]
 
 _FIRST = "model.diffusion_model.input_blocks.0.0.weight"
 _CLIP = "cond_stage_model.transformer.text_model."
 _OPEN_CLIP = "cond_stage_model.model."
 _VOCABULARY = 49_408
-_KNOWN = "Stable Diffusion 1.x and 2.x text-to-image checkpoints are supported"
-
-_FOREIGN = {
-    "conditioner.embedders.": "a Stable Diffusion XL checkpoint",
-    "model.diffusion_model.joint_blocks.": "a Stable Diffusion 3 checkpoint",
-    "model.diffusion_model.double_blocks.": "a Flux checkpoint",
-    "double_blocks.": "a Flux transformer",
-    "lora_unet_": "a LoRA, to be given as loras= beside a model",
-    "lora_te_": "a LoRA, to be given as loras= beside a model",
-    "unet.": "a LoRA or a part of a checkpoint",
-    "control_model.": "a ControlNet",
-    "down_blocks.": "a UNet alone, without autoencoder and text encoder",
-}
 
 
-def load_single_file(
-    path: Path,
-    dtype: torch.dtype,
-    *,
-    config: Path | None = None,
-    tokenizer: Path | None = None,
-    parametrisation: str | None = None,
-) -> Components:
-    """Load a checkpoint; no network is used.
+class StableDiffusionFile:
+    """How such a file becomes the parts of a model."""
 
-    Args:
-        path: the safetensors file.
-        dtype: of the networks.
-        config: a folder in diffusers layout to take configurations and tokenizer from (its weights are not read), for
-            checkpoints of another shape than Stable Diffusion 1.x and 2.x.
-        tokenizer: a folder with vocab.json and merges.txt.
-        parametrisation: for Stable Diffusion 2.x, whose files do not tell epsilon from v prediction; v by default.
+    network = f"Stable Diffusion UNet ({_FIRST})"
 
-    Raises:
-        UnsafeWeightsError: it is a pickle, whatever it is called.
-        ModelError: it is of another kind, or parts are missing; the message says which and what to give.
-    """
-    where = path.name
-    header = read_header(path)
-    family = _family(header, where)
-    if config is None:
-        configs = built_in(family, parametrisation or _told_parametrisation(header, family))
-    else:
-        configs = _given(config)
-    unet, vae = dict(configs["unet/config.json"]), configs["vae/config.json"]
-    unet["in_channels"] = header.tensors[_FIRST].shape[1]
-    check_networks(unet, vae, where)
-    with quiet(), TemporaryDirectory(prefix="wordbrush-") as scratch:
-        folder = Path(scratch)
-        write(folder, configs)
-        reader = _tokenizer(family, config, tokenizer, where)
-        modules = _load(path, folder, reader, dtype, where)
-    scheduler = configs["scheduler/scheduler_config.json"]
-    return Components(**modules, tokenizer=reader, scheduler=scheduler, sha256=file_digest(path))
+    def recognises(self, header: Header) -> bool:
+        """Say whether a file holds a UNet of this family, and is nothing else that holds one too."""
+        entry = header.tensors.get(_FIRST)
+        return entry is not None and len(entry.shape) == 4 and not kind_of_tensors(header.tensors)
+
+    def load(
+        self,
+        path: Path,
+        dtype: torch.dtype,
+        *,
+        config: Path | None = None,
+        tokenizer: Path | None = None,
+        parametrisation: str | None = None,
+    ) -> Parts:
+        """Load a checkpoint; no network is used.
+
+        Args:
+            path: the safetensors file.
+            dtype: of the networks.
+            config: a folder in diffusers layout to take configurations and tokenizer from (its weights are not read),
+                for checkpoints of another shape than Stable Diffusion 1.x and 2.x.
+            tokenizer: a folder with vocab.json and merges.txt.
+            parametrisation: for Stable Diffusion 2.x, whose files do not tell epsilon from v prediction; v by default.
+
+        Raises:
+            UnsafeWeightsError: it is a pickle, whatever it is called.
+            ModelError: parts are missing, or do not fit; the message says which and what to give.
+        """
+        where = path.name
+        header = read_header(path)
+        family = _version(header, where)
+        if config is None:
+            configs = built_in(family, parametrisation or _told_parametrisation(header, family))
+        else:
+            configs = _given(config)
+        unet, vae = dict(configs["unet/config.json"]), configs["vae/config.json"]
+        unet["in_channels"] = header.tensors[_FIRST].shape[1]
+        check_networks(unet, vae, where)
+        with quiet(), TemporaryDirectory(prefix="wordbrush-") as scratch:
+            folder = Path(scratch)
+            write(folder, configs)
+            reader = _tokenizer(family, config, tokenizer, where)
+            modules = _load(path, folder, reader, dtype, where)
+        scheduler = configs["scheduler/scheduler_config.json"]
+        return Parts(modules, {"tokenizer": reader}, scheduler, file_digest(path))
 
 
-def _family(header: Header, where: str) -> Family:
+def _version(header: Header, where: str) -> Version:
     names = header.tensors
-    for prefix, kind in _FOREIGN.items():
-        if any(name.startswith(prefix) for name in names):
-            raise ModelError(f"{where} is {kind}: {_KNOWN}")
-    if _FIRST not in names or len(names[_FIRST].shape) != 4:
-        raise ModelError(f"{where} holds no Stable Diffusion UNet ({_FIRST} is missing): {_KNOWN}")
     if not any(name.startswith("first_stage_model.decoder.") for name in names):
         raise ModelError(f"{where} holds no autoencoder (first_stage_model. is missing): use the full checkpoint")
-    for prefix, family in ((_CLIP, "sd1"), (_OPEN_CLIP, "sd2")):
-        if any(name.startswith(prefix) for name in names):
-            return "sd2" if family == "sd2" else "sd1"
+    if any(name.startswith(_CLIP) for name in names):
+        return "sd1"
+    if any(name.startswith(_OPEN_CLIP) for name in names):
+        return "sd2"
     raise ModelError(f"{where} holds no text encoder (cond_stage_model. is missing): use the full checkpoint")
 
 
-def _told_parametrisation(header: Header, family: Family) -> str:
+def _told_parametrisation(header: Header, family: Version) -> str:
     """Return what the file says of itself, else what its family is known for."""
     told = header.metadata.get("modelspec.prediction_type", "").lower()
     if told in {"v", "v_prediction"} or "v_pred" in header.tensors:
@@ -110,7 +113,7 @@ def _told_parametrisation(header: Header, family: Family) -> str:
 
 
 def _given(config: Path) -> dict[str, dict[str, Any]]:
-    names = [*(f"{name}/config.json" for name in WEIGHTED), "scheduler/scheduler_config.json"]
+    names = [*(f"{name}/config.json" for name in NETWORKS), "scheduler/scheduler_config.json"]
     return {name: read_json(config / name, f"config folder {config.name}") for name in names}
 
 
@@ -132,15 +135,16 @@ def _load(path: Path, folder: Path, tokenizer: Any, dtype: torch.dtype, where: s
             feature_extractor=None,
             requires_safety_checker=False,
         )
-    return {name: check_loaded(getattr(pipeline, name), f"{where}: {name}") for name in WEIGHTED}
+    return {name: check_loaded(getattr(pipeline, name), f"{where}: {name}") for name in NETWORKS}
 
 
-def _tokenizer(family: Family, config: Path | None, tokenizer: Path | None, where: str) -> Any:
+def _tokenizer(family: Version, config: Path | None, tokenizer: Path | None, where: str) -> Any:
     if tokenizer is not None:
         inner = tokenizer / "tokenizer"
-        return load_tokenizer(inner if inner.is_dir() else tokenizer, "tokenizer folder", **_padding(family, config))
+        folder = inner if inner.is_dir() else tokenizer
+        return load_tokenizer(folder, TOKENIZER, "tokenizer folder", **_padding(family, config))
     if config is not None:
-        return load_tokenizer(config / "tokenizer", f"config folder {config.name}")
+        return load_tokenizer(config / "tokenizer", TOKENIZER, f"config folder {config.name}")
     found = _cached_tokenizer()
     if found is None:
         raise ModelError(
@@ -149,10 +153,10 @@ def _tokenizer(family: Family, config: Path | None, tokenizer: Path | None, wher
             "are not needed); with a network, `hf download openai/clip-vit-large-patch14 vocab.json merges.txt` "
             "puts it into the cache"
         )
-    return load_tokenizer(found, "cached tokenizer", **_padding(family, None))
+    return load_tokenizer(found, TOKENIZER, "cached tokenizer", **_padding(family, None))
 
 
-def _padding(family: Family, config: Path | None) -> dict[str, Any]:
+def _padding(family: Version, config: Path | None) -> dict[str, Any]:
     """Return settings that a bare vocabulary lacks: both families share it, but pad with different tokens."""
     if config is not None:
         return {}

@@ -1,0 +1,274 @@
+"""What a family of models is: a card, its parts by name, how it is recognised, and how its parts become a Model.
+
+One file in `wordbrush.models.families`, or in a package of anybody's that names it in the entry-point group
+`wordbrush.families`, holds one object that does what `Family` says. Nothing else knows a family's parts by name. The
+card is a literal in that file: it is read beside the code that it describes, it is checked by the type checker, and a
+third party ships no data file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from wordbrush.models.model import GuidanceKind, HalfName, LoraIdentity, Model, ModelIdentity
+
+if TYPE_CHECKING:
+    import torch
+
+    from wordbrush.diffusion.denoiser import Parametrisation
+    from wordbrush.models.checkpoint.weights import Header
+
+__all__ = [
+    "SCHEDULER",
+    "Card",
+    "Family",
+    "LoraParts",
+    "Origin",
+    "PartSpec",
+    "Parts",
+    "SingleFile",
+    "classes_of",
+    "mismatch",
+    "network",
+    "tokenizer",
+]
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is told of a family before anything is loaded.
+
+    Attributes:
+        title: its name for people, in the plural: "... are supported".
+        native: side in pixels its models were trained at, where a checkpoint does not say.
+        guidance: what guidance means to it.
+        scale: default scale, where a checkpoint does not say; 1 = off.
+        parametrisations: what its networks may answer.
+        licence: of the published weights.
+        evidence: how well its edits are known: "measured", "from the paper" or "translated", and by what.
+        half: the dtype on CUDA unless another is asked for.
+    """
+
+    title: str
+    native: int
+    guidance: GuidanceKind
+    scale: float
+    parametrisations: tuple[Parametrisation, ...]
+    licence: str
+    evidence: str
+    half: HalfName = "float16"
+
+
+@dataclass(frozen=True)
+class PartSpec:
+    """What one part of a checkpoint must be: a folder of its name, and an entry of model_index.json.
+
+    Attributes:
+        library: the package that has its classes; only what an installed family names is ever imported.
+        classes: the class names that are accepted; empty = any, it is then never loaded but read as a configuration.
+        weights: what its weight files are called, without suffix; "" = it has none.
+        needs: sets of files; one set must be whole.
+        keeps: pattern of the file names that belong to it, beside its weights.
+    """
+
+    library: str
+    classes: tuple[str, ...]
+    weights: str
+    needs: tuple[tuple[str, ...], ...]
+    keeps: str = r"[\w.-]+\.json"
+
+    def lacks(self, names: frozenset[str]) -> str:
+        """Return the first file that is missing among the names in the part's folder, or "" if all are there."""
+        missing = [[name for name in files if name not in names] for files in self.needs]
+        return "" if not all(missing) else missing[-1][0]
+
+
+SCHEDULER = PartSpec("diffusers", (), "", (("scheduler_config.json",),), r"scheduler_config\.json")
+"""The configuration of a scheduler, of any class: the exact schedule is made from it."""
+
+
+def network(*classes: str, library: str = "diffusers") -> PartSpec:
+    """Return the part that a network is, its weights called as the library calls them."""
+    stem = "model" if library == "transformers" else "diffusion_pytorch_model"
+    return PartSpec(library, classes, stem, (("config.json",),), r"config\.json")
+
+
+def tokenizer(*classes: str, alone: tuple[str, ...] = ("vocab.json", "merges.txt")) -> PartSpec:
+    """Return the part that a tokenizer of transformers is.
+
+    Args:
+        classes: the class names that are accepted; the first is loaded.
+        alone: the files that do where `tokenizer.json` is missing.
+    """
+    return PartSpec("transformers", classes, "", (("tokenizer.json",), alone), r"[\w.-]+\.(json|txt)")
+
+
+@dataclass
+class Parts:
+    """The loaded parts of a checkpoint.
+
+    Attributes:
+        networks: the parts with weights, by name.
+        others: tokenizers and the like, by name.
+        scheduler: the scheduler's configuration; empty where the family has none.
+        sha256: digest of the weights.
+        card: contents of `wordbrush.json`.
+        words: the words the model was taught, where it says so.
+        pipeline: the loaded pipeline that they were taken from, else None.
+    """
+
+    networks: Mapping[str, Any]
+    others: Mapping[str, Any]
+    scheduler: Mapping[str, Any]
+    sha256: str
+    card: Mapping[str, Any] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
+    pipeline: Any = None
+
+    def __getitem__(self, name: str) -> Any:
+        return self.networks[name] if name in self.networks else self.others[name]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model comes from and where it runs.
+
+    Attributes:
+        name: short name for people.
+        source: what was given, as text.
+        revision: the hub commit, or "".
+        device: where its parts are already.
+        loras: those applied.
+        parametrisation: in place of what the checkpoint says, or None.
+    """
+
+    name: str
+    source: str
+    revision: str
+    device: torch.device
+    loras: tuple[LoraIdentity, ...] = ()
+    parametrisation: str | None = None
+
+    def identity(self, family: str, parts: Parts, parametrisation: str, dtype: torch.dtype) -> ModelIdentity:
+        """Return who the model is, once its family has read its parts."""
+        return ModelIdentity(
+            name=self.name,
+            family=family,
+            source=self.source,
+            revision=self.revision,
+            sha256=parts.sha256,
+            parametrisation=parametrisation,
+            device=str(self.device),
+            dtype=str(dtype).removeprefix("torch."),
+            loras=self.loras,
+        )
+
+
+class SingleFile(Protocol):
+    """How a family is read from one safetensors file under the tensor names of its authors."""
+
+    network: str
+    """What such a file must hold, for messages."""
+
+    def recognises(self, header: Header) -> bool:
+        """Say whether a file is of this family, from its header."""
+        ...
+
+    def load(
+        self,
+        path: Path,
+        dtype: torch.dtype,
+        *,
+        config: Path | None = None,
+        tokenizer: Path | None = None,
+        parametrisation: str | None = None,
+    ) -> Parts:
+        """Load the parts; no network is used.
+
+        Args:
+            path: the file.
+            dtype: of the networks.
+            config: a folder in diffusers layout with configurations and tokenizers, where the user gave one.
+            tokenizer: a folder with the tokenizer's files, where the user gave one.
+            parametrisation: as asked for.
+
+        Raises:
+            UnsafeWeightsError: it is a pickle, whatever it is called.
+            ModelError: parts are missing; the message says which and what to give.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class LoraParts:
+    """What LoRAs may do to a family.
+
+    Attributes:
+        names: the parts that may be touched.
+        pipeline: makes the diffusers pipeline that reads the family's LoRA files into those parts.
+    """
+
+    names: tuple[str, ...]
+    pipeline: Callable[[Parts], Any]
+
+
+@runtime_checkable
+class Family(Protocol):
+    """A family of models. Subclass it, or have its members.
+
+    Attributes:
+        name: short name, as in records.
+        card: what is told of it.
+        parts: what its checkpoints are made of, by name.
+        file: how it is read from one file, or None.
+        lora: what LoRAs may do to it, or None.
+    """
+
+    name: str
+    card: Card
+    parts: Mapping[str, PartSpec]
+    file: SingleFile | None = None
+    lora: LoraParts | None = None
+
+    def recognises(self, index: Mapping[str, Any]) -> bool:
+        """Say whether a checkpoint looks like one of this family, even one that lacks a part.
+
+        Args:
+            index: contents of model_index.json; for a loaded pipeline the same, told from its components.
+        """
+        ...
+
+    def check(self, configs: Mapping[str, Mapping[str, Any]], where: str) -> None:
+        """Check the configurations of the networks, by part, before a weight is read.
+
+        Raises:
+            ModelError: the checkpoint is of a kind that the family cannot use.
+        """
+        return
+
+    def build(self, parts: Parts, origin: Origin) -> Model:
+        """Put a model together from parts that are on their device already.
+
+        Raises:
+            ModelError: the parts do not belong together, or the parametrisation is not supported.
+        """
+        ...
+
+
+def classes_of(index: Mapping[str, Any]) -> dict[str, str]:
+    """Return the class names of the parts that an index names, by part; parts said to be absent are left out."""
+    pairs = {name: value for name, value in index.items() if isinstance(value, list) and not name.startswith("_")}
+    return {name: str(value[1]) for name, value in pairs.items() if len(value) == 2 and value[1] is not None}
+
+
+def mismatch(parts: Mapping[str, PartSpec], index: Mapping[str, Any]) -> str:
+    """Return in words the first part of an index that is missing or of another class than wanted, or ""."""
+    found = classes_of(index)
+    for name, spec in parts.items():
+        if spec.classes and found.get(name) not in spec.classes:
+            kind = f"{found[name]} of {index[name][0]}" if name in found else "missing"
+            return f"component {name!r} is {kind}, not {' or '.join(sorted(spec.classes))}"
+    return ""
