@@ -191,7 +191,7 @@ class Editor:
 
     def guidance(self, settings: Settings) -> float:
         """Return the decode's guidance scale: the one set, or the model's own."""
-        return self.model.guidance if settings.guidance is None else settings.guidance
+        return self.model.policy.scale_of(settings.guidance)
 
     def plan(
         self,

@@ -23,6 +23,7 @@ from wordbrush.settings import Settings
 if TYPE_CHECKING:
     from wordbrush.diffedit import Painted
     from wordbrush.engine.driver import Driver, Run
+    from wordbrush.models.model import Prompt
     from wordbrush.region.threshold import Contrast
     from wordbrush.request import EditRequest
 
@@ -98,6 +99,7 @@ class Finished:
     Attributes:
         request: what was asked for.
         settings: all switches it was done with.
+        prompts: its texts as they were encoded, by name: `query`, `reference`, `negative`.
         masks: the user's own masks by name, as they were used.
         picture: the input.
         fit: how the picture lay on the model's canvas.
@@ -108,6 +110,7 @@ class Finished:
 
     request: EditRequest
     settings: Settings
+    prompts: Mapping[str, Prompt]
     masks: Mapping[str, Mask]
     picture: Picture
     fit: FitPlan
@@ -145,16 +148,15 @@ def result_of(
             near_threshold=0 if contrast is None else contrast.ties(settings.threshold, settings.rule),
             reconstruction_error=painted.reconstruction_error,
             reused=reused,
-            warnings=(*_warnings(done, driver), *run.notes),
+            warnings=(*_warnings(done), *run.notes),
         ),
         fit=done.fit,
     )
 
 
-def _warnings(done: Finished, driver: Driver) -> tuple[str, ...]:
+def _warnings(done: Finished) -> tuple[str, ...]:
     warnings: list[str] = list(done.picture.notes)
-    for name in ("query", "reference", "negative"):
-        prompt = driver.prompt(getattr(done.request, name), done.settings.clip_skip)
+    for name, prompt in done.prompts.items():
         if prompt.dropped:
             warnings.append(f"{name}: cut by the text encoder's limit: {' '.join(prompt.dropped)}")
         for word in prompt.unknown:

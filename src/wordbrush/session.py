@@ -24,6 +24,7 @@ from wordbrush.engine.events import Callback
 from wordbrush.engine.running import Item
 from wordbrush.engine.store import Store
 from wordbrush.errors import SettingsError, WordbrushError
+from wordbrush.models.model import Prompt
 from wordbrush.picture.fit import plan_fit
 from wordbrush.picture.picture import Picture
 from wordbrush.region.frame import Frame
@@ -92,12 +93,16 @@ class Session:
 
     def levels(self, settings: Settings) -> tuple[Level, ...]:
         """Return the grid cut at the encoding ratio, clean level first."""
-        grid = self.driver.model.schedule.grid(settings.steps)
-        return grid[: depth_of(settings.ratio, settings.steps) + 1]
+        schedule = self.driver.model.schedule_for(self.latent_size, settings.steps)
+        return schedule.grid(settings.steps)[: depth_of(settings.ratio, settings.steps) + 1]
 
     def guidance(self, settings: Settings) -> float:
         """Return the decode's guidance scale: the one set, or the model's own."""
-        return self.driver.model.guidance if settings.guidance is None else settings.guidance
+        return self.driver.model.policy.scale_of(settings.guidance)
+
+    def prompt(self, text: str, settings: Settings) -> Prompt:
+        """Encode a text for this canvas, or take it from the driver."""
+        return self.driver.prompt(text, settings.clip_skip, self.latent_size)
 
     def latent(self) -> Tensor:
         """Return the clean latent z0 (1, channel, height, width), float32: the posterior mean, encoded once."""
@@ -241,6 +246,7 @@ class Session:
         edit = yield from self._edit(
             request.query, request.reference, request.seed, settings, request.negative, masks, request.check_inversion
         )
+        texts = {name: self.prompt(getattr(request, name), settings) for name in ("query", "reference", "negative")}
         painted = yield from diffedit(edit)
         edited = self.picture.srgb
         if painted.latent is not None:
@@ -249,6 +255,7 @@ class Session:
         return Finished(
             request=request,
             settings=settings,
+            prompts=texts,
             masks=masks,
             picture=self.picture,
             fit=self.fit,
@@ -290,10 +297,14 @@ class Session:
             frame=self.frame,
             settings=settings,
             seed=seed,
-            **{name: self.driver.prompt(text, settings.clip_skip).conditioning for name, text in texts.items()},
+            **{name: self.prompt(text, settings).conditioning for name, text in texts.items()},
             levels=self.levels(settings),
             contrast_levels=contrast_levels(
-                model.schedule, settings.strength, settings.strengths, settings.strength_axis, settings.steps
+                model.schedule_for(self.latent_size, settings.steps),
+                settings.strength,
+                settings.strengths,
+                settings.strength_axis,
+                settings.steps,
             ),
             guidance=self.guidance(settings),
             contrast_key=self._contrast_key(query, reference, seed, settings),

@@ -19,7 +19,6 @@ from weakref import WeakKeyDictionary
 import torch
 
 from wordbrush.diffusion.denoiser import NetworkDenoiser
-from wordbrush.engine.memory import ChunkedCodec
 from wordbrush.errors import ModelError
 from wordbrush.evaluation.memory_probe import memory_probe
 from wordbrush.models.checkpoint.quiet import quiet
@@ -86,7 +85,7 @@ class Pipelines:
 
     def __init__(self, model: Model) -> None:
         network = model.denoiser.network if isinstance(model.denoiser, NetworkDenoiser) else None
-        codec = model.codec.codec if isinstance(model.codec, ChunkedCodec) else model.codec
+        codec = model.codec
         if not (
             isinstance(network, UNetNetwork)
             and isinstance(codec, AutoencoderCodec)
