@@ -13,7 +13,7 @@ import pytest
 from tests.support import toy
 from wordbrush.engine import driver as drivers
 from wordbrush.engine.store import Store
-from wordbrush.models.model import Prompt
+from wordbrush.models.model import Canvas, Prompt
 from wordbrush.region.region import found_mask, region_of
 from wordbrush.settings import Settings
 
@@ -64,11 +64,11 @@ def test_prompts_are_encoded_once_and_one_at_a_time(monkeypatch: pytest.MonkeyPa
     encode, busy = editor.model.text.encode, threading.Lock()
     calls: list[str] = []
 
-    def alone(texts: Sequence[str], *, clip_skip: int = 0) -> list[Prompt]:
+    def alone(texts: Sequence[str], *, clip_skip: int = 0, canvas: Canvas | None = None) -> list[Prompt]:
         assert busy.acquire(blocking=False), "two threads in the text encoder"
         calls.extend(texts)
         try:
-            return encode(texts, clip_skip=clip_skip)
+            return encode(texts, clip_skip=clip_skip, canvas=canvas)
         finally:
             busy.release()
 
