@@ -18,6 +18,7 @@ class Report:
         evaluations: network evaluations a stage (one row of one call each), of the whole call.
         mask_area: share of the picture inside the mask, [0, 1].
         near_threshold: latent cells so near to the cut that other hardware may decide them otherwise.
+        real_ratio: the encoding ratio in whole steps of the grid: steps up by steps of the grid.
         reconstruction_error: root mean square between the latent and its way up and down again, if measured.
         reused: what the session's store held when the edit asked for it: `latent`, `contrast`, and `trajectory`, or
             `part of the trajectory` where a kept one was carried further.
@@ -28,6 +29,7 @@ class Report:
     timings: dict[str, float]
     evaluations: dict[str, int]
     mask_area: float
+    real_ratio: float
     near_threshold: int = 0
     reconstruction_error: float | None = None
     reused: tuple[str, ...] = ()
@@ -40,6 +42,7 @@ class Report:
             "timings": {k: round(v, 6) for k, v in self.timings.items()},
             "evaluations": dict(self.evaluations),
             "mask_area": self.mask_area,
+            "real_ratio": self.real_ratio,
             "near_threshold": self.near_threshold,
             "reconstruction_error": self.reconstruction_error,
             "reused": list(self.reused),

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from wordbrush.diffusion.schedule import depth_of
 from wordbrush.picture.fit import FitPlan
 from wordbrush.picture.panel import make_panel
 from wordbrush.picture.picture import Picture
@@ -145,6 +146,7 @@ def result_of(
             timings=dict(run.timings),
             evaluations=dict(run.evaluations),
             mask_area=region.pixels.area,
+            real_ratio=_real_ratio(settings),
             near_threshold=0 if contrast is None else contrast.ties(settings.threshold, settings.rule),
             reconstruction_error=painted.reconstruction_error,
             reused=reused,
@@ -152,6 +154,10 @@ def result_of(
         ),
         fit=done.fit,
     )
+
+
+def _real_ratio(settings: Settings) -> float:
+    return depth_of(settings.ratio, settings.steps) / settings.steps
 
 
 def _warnings(done: Finished) -> tuple[str, ...]:
@@ -201,4 +207,5 @@ def _provenance(done: Finished, driver: Driver, preset: str | None) -> Provenanc
         },
         packages=package_versions(),
         notes=picture.notes,
+        real_ratio=_real_ratio(done.settings),
     )

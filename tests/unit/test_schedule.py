@@ -136,6 +136,14 @@ def test_depth_lies_on_the_grid(ratio: float, steps: int) -> None:
     assert abs(depth - ratio * steps) <= 0.5
 
 
+@pytest.mark.parametrize(
+    ("ratio", "steps", "depth"),
+    [(0.9, 25, 23), (0.5, 25, 13), (0.5, 1, 1), (0.145, 100, 15), (0.7, 45, 32), (0.1, 5, 1), (0.3, 5, 2)],
+)
+def test_halves_are_rounded_up_as_they_are_written(ratio: float, steps: int, depth: int) -> None:
+    assert depth_of(ratio, steps) == depth
+
+
 def test_depth_rounds_where_diffusers_truncates() -> None:
     assert depth_of(0.8, 50) == int(0.8 * 50) == 40
     assert 0.29 * 100 < 29  # in floating point

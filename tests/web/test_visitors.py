@@ -42,7 +42,7 @@ def opened(limits: Limits | None = None) -> Opened:
 def version(size: int = 10, source: bytes = b"") -> Version:
     given: dict[str, Any] = {"thumb": b"", "name": "a-1.png", "number": 1, "seed": 0, "mask": b"", "command": ""}
     given |= {"source": source, "source_name": "a.png", "picture": new_key(), "strokes": Strokes(), "own_mask": None}
-    return Version(png=bytes(size), request=PageRequest(query="a"), report=Report(0, {}, {}, 0.5), **given)
+    return Version(png=bytes(size), request=PageRequest(query="a"), report=Report(0, {}, {}, 0.5, 0.8), **given)
 
 
 def visitor(**limits: Any) -> Visitor:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -108,14 +109,16 @@ def _checked_time(time: float) -> float:
 
 
 def depth_of(ratio: float, steps: int) -> int:
-    """Return how many of `steps` grid steps the encoding ratio r in [0, 1] runs: r * steps, rounded.
+    """Return how many of `steps` grid steps the encoding ratio r in [0, 1] runs: r * steps, halves rounded up.
+
+    The ratio is taken as it is written in decimals: .145 of 100 steps is a half, though its binary number is less.
 
     Raises:
         SettingsError: the ratio is outside [0, 1].
     """
     if not 0.0 <= ratio <= 1.0:
         raise SettingsError(f"ratio {ratio} is outside [0, 1]: 0 changes nothing, 1 starts from the noisiest level")
-    return round(ratio * steps)
+    return int((Decimal(repr(float(ratio))) * steps).to_integral_value(ROUND_HALF_UP))
 
 
 def contrast_levels(
@@ -134,7 +137,7 @@ def contrast_levels(
     if axis == "time":
         return [schedule.level(time) for time in times]
     grid = schedule.grid(steps)
-    return [grid[depth_of(time, steps)] for time in times]
+    return [grid[round(time * steps)] for time in times]
 
 
 class DiscreteSchedule:

@@ -67,6 +67,7 @@ class Provenance:
         mask: source ("auto" or "user"), sha256, area in [0, 1]; given masks with their own sha256 and png (base64).
         packages: name to version.
         notes: how the input was read, in words for the user.
+        real_ratio: the encoding ratio in whole steps of the grid, or None in a record of before it was told.
         withheld: the texts were left out on purpose: query, reference and negative are empty, a replay is impossible.
 
     Raises:
@@ -87,6 +88,7 @@ class Provenance:
     packages: Mapping[str, str]
     notes: tuple[str, ...] = ()
     withheld: bool = False
+    real_ratio: float | None = None
 
     def __post_init__(self) -> None:
         own = {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -109,6 +111,8 @@ class Provenance:
     def to_json(self) -> str:
         """Return one line of ASCII JSON with sorted keys: equal records give equal text."""
         fields = asdict(self)
+        if self.real_ratio is None:
+            del fields["real_ratio"]
         if not fields.pop("withheld"):
             return dumped(fields)
         return dumped({**{name: value for name, value in fields.items() if name not in _TEXTS}, "withheld": True})
@@ -126,6 +130,7 @@ class Provenance:
         if fields.setdefault("withheld", False) is True:
             fields.update(dict.fromkeys(_TEXTS, ""))
         fields.setdefault("notes", [])
+        fields.setdefault("real_ratio", None)
         known = checked({name: value for name, value in fields.items() if name in cls.__dataclass_fields__})
         return cls(**known)
 

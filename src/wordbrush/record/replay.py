@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from wordbrush.diffusion.schedule import depth_of
 from wordbrush.errors import ProvenanceError, SettingsError
 from wordbrush.picture.picture import Picture
 from wordbrush.record.provenance import Provenance, file_bytes, read_provenance
@@ -153,9 +154,14 @@ def _png(text: str, kind: str) -> bytes:
 
 def _settings(record: Provenance) -> Settings:
     try:
-        return Settings(**record.settings)
+        settings = Settings(**record.settings)
     except (TypeError, SettingsError) as error:
         raise ProvenanceError(f"the field settings of the record cannot be used: {error}") from error
+    # Before the real ratio was recorded, ratios that end in half a step were rounded to the even one.
+    then = round(settings.ratio * settings.steps)
+    if record.real_ratio is None and then != depth_of(settings.ratio, settings.steps):
+        return settings.changed(ratio=then / settings.steps)
+    return settings
 
 
 def _lora(item: Any) -> tuple[str, float]:

@@ -35,6 +35,7 @@ _SHARE: _Rule = (
     "a number in 0 ... 1",
     lambda value: isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1,
 )
+_SHARE_OR_NONE: _Rule = ("a number in 0 ... 1 or null", lambda value: value is None or _SHARE[1](value))
 _LIST: _Rule = ("a list", lambda value: isinstance(value, list))
 _TEXTS: _Rule = ("a list of texts", lambda value: isinstance(value, list) and all(isinstance(v, str) for v in value))
 _SOURCE: _Rule = ("'auto' or 'user'", lambda value: value in ("auto", "user"))
@@ -49,6 +50,7 @@ _PLAIN: dict[str, _Rule] = {
     "preset": _TEXT_OR_NONE,
     "notes": _TEXTS,
     "withheld": _FLAG,
+    "real_ratio": _SHARE_OR_NONE,
 }
 _NESTED: dict[str, dict[str, _Rule]] = {
     "input": {"name": _TEXT_OR_NONE, "sha256": _DIGEST, "width": _SIDE, "height": _SIDE},

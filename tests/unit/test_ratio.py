@@ -1,0 +1,56 @@
+"""The encoding ratio in whole steps: halves go up, and report and record say what it became."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.support import toy
+from wordbrush.record.provenance import encode_image, read_provenance
+from wordbrush.record.replay import Recorded
+from wordbrush.result import EditResult
+
+DARK = "dark left, dark right"
+HALF = "dark left, light right"
+PICTURE = (64 + np.random.default_rng(0).integers(-12, 13, (32, 32, 3))).astype(np.uint8)
+
+
+def edit(**switches: Any) -> EditResult:
+    result: EditResult = toy.editor().edit(PICTURE, HALF, DARK, **switches)
+    return result
+
+
+@pytest.mark.parametrize(
+    ("ratio", "steps", "depth", "real"),
+    [(0.9, 25, 23, 0.92), (0.5, 25, 13, 0.52), (0.88, 25, 22, 0.88), (1.0, 3, 3, 1.0)],
+)
+def test_report_and_record_say_the_real_ratio(ratio: float, steps: int, depth: int, real: float) -> None:
+    result = edit(ratio=ratio, steps=steps)
+    assert result.report.evaluations["invert"] == depth
+    assert result.report.real_ratio == result.provenance.real_ratio == real
+    assert result.report.as_dict()["real_ratio"] == real
+    assert result.provenance.settings["ratio"] == ratio
+
+
+def test_the_default_goes_the_22_of_25_steps_that_were_measured() -> None:
+    assert edit().report.evaluations == {"contrast": 20, "invert": 22, "decode": 22}
+    assert edit(preset="best", strengths=1).report.real_ratio == 0.9
+
+
+def test_a_record_of_before_is_done_again_with_the_steps_it_took_then(tmp_path: Path) -> None:
+    """Half a step went to the even number: 2 of 5 for a ratio of .5, and 22 of 25 for .9."""
+    Image.fromarray(PICTURE).save(tmp_path / "in.png")
+    for ratio, steps, then, now in ((0.5, 5, 2, 3), (0.9, 25, 22, 23), (0.9, 12, 11, 11)):
+        result = toy.editor().edit(tmp_path / "in.png", HALF, DARK, ratio=ratio, steps=steps)
+        for real, depth in ((None, then), (result.provenance.real_ratio, now)):
+            record = replace(result.provenance, real_ratio=real)
+            (tmp_path / "out.png").write_bytes(encode_image(result.image, ".png", record))
+            assert read_provenance(tmp_path / "out.png") == record
+            recorded = Recorded.find(tmp_path / "out.png")
+            again = toy.editor().open(recorded.picture).edit(**recorded.arguments())
+            assert again.report.evaluations["invert"] == depth
