@@ -126,7 +126,7 @@ def test_the_truth_loss_counts_visible_examples_only() -> None:
 
 
 def test_a_run_in_pieces_ends_where_its_steps_end_with_every_average_and_exports(work: Path, tmp_path: Path) -> None:
-    piece = settings(work, tmp_path / "run", "--steps", "3", "--piece", "0.0001", "--ema", "0.1", "0.9")
+    piece = settings(work, tmp_path / "run", "--steps", "3", "--piece", "1e-9", "--ema", "0.1", "0.9")
     steps = [train(piece).step for _ in range(3)]
     assert steps[-1] == 3
     assert steps == sorted(set(steps))
