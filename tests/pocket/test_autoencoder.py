@@ -110,23 +110,23 @@ def test_the_decoder_alone_learns_when_asked_to(folder: Path, tmp_path: Path) ->
 
 def test_a_stopped_run_goes_on_exactly_where_it_was(folder: Path, tmp_path: Path) -> None:
     whole = Run(settings(folder, tmp_path / "whole"))
-    losses = [whole.advance() for _ in range(4)]
+    losses = [float(whole.advance()) for _ in range(4)]
     first = Run(settings(folder, tmp_path / "halves"))
-    halves = [first.advance() for _ in range(2)]
+    halves = [float(first.advance()) for _ in range(2)]
     figures = first.save()
     assert set(figures) == {"psnr", "inside", "inside_worst", "edges", "edges_worst"}
     second = Run(settings(folder, tmp_path / "halves"))
     assert second.step == 2
-    halves += [second.advance() for _ in range(2)]
+    halves += [float(second.advance()) for _ in range(2)]
     assert halves == losses
     for left, right in zip(whole.vae.parameters(), second.vae.parameters(), strict=True):
         assert torch.equal(left, right)
 
 
-def test_the_rate_follows_the_steps() -> None:
-    assert rate(0, 1000) == pytest.approx(0.01)
-    assert rate(500, 1000) == pytest.approx(0.5)
-    assert rate(1000, 1000) == rate(2000, 1000) == pytest.approx(0.01)
+def test_the_rate_warms_up_by_steps_and_falls_by_the_share_that_is_done() -> None:
+    assert rate(0.0, 0) == pytest.approx(0.01)
+    assert rate(0.5, 500) == pytest.approx(0.5)
+    assert rate(1.0, 1000) == rate(2.0, 2000) == pytest.approx(0.01)
 
 
 @pytest.mark.parametrize("channels", [4, 16])

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from . import examples, export, heldout, latents, train_unet, train_vae
 from .artwork import FluentArtwork, fetch
+from .atlas import build_atlas
 from .pictures import draw
 from .unet import LAYERS, WIDTHS
 
@@ -79,6 +80,12 @@ def _unet(args: argparse.Namespace) -> None:
         raise RuntimeError("training stopped; run the stage again to resume from the last state")
 
 
+def _atlas(args: argparse.Namespace) -> None:
+    """Collect the sprites for a machine with a GPU and without the artwork; see `gpu`."""
+    (args.work / "run").mkdir(parents=True, exist_ok=True)
+    build_atlas(FluentArtwork(fetch(args.work))).save(args.work / "atlas.npz")
+
+
 def _export(args: argparse.Namespace) -> None:
     run = args.work / "run"
     scale = json.loads((run / "vae-frozen.json").read_text())["scaling_factor"]
@@ -103,6 +110,7 @@ STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
     "export": _export,
     "heldout": _heldout,
     "examples": _examples,
+    "atlas": _atlas,
 }
 
 

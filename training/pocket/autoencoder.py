@@ -67,8 +67,8 @@ def returned(vae: AutoencoderKL, pictures: NDArray[np.uint8]) -> Tensor:
     made = []
     with torch.no_grad():
         for start in range(0, len(pictures), 8):
-            latents = vae.encode(tensor_of(pictures[start : start + 8])).latent_dist.mean
-            made.append(vae.decode(latents).sample.float().clamp(-1, 1))
+            latents = vae.encode(tensor_of(pictures[start : start + 8]).to(vae.device)).latent_dist.mean
+            made.append(vae.decode(latents).sample.float().clamp(-1, 1).cpu())
     return torch.cat(made)
 
 

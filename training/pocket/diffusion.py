@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -38,6 +38,24 @@ class Batch:
         """Return the batch on a device."""
         classes = None if self.classes is None else self.classes.to(device)
         return Batch(self.latents.to(device), self.tokens.to(device), classes)
+
+
+class Examples(Protocol):
+    """Where training examples come from; the random numbers are those of `generator`, on the examples' device."""
+
+    generator: torch.Generator
+
+    def skip(self, step: int) -> None:
+        """Continue with fresh random numbers at `step` of a resumed run."""
+        ...
+
+    def refresh(self) -> None:
+        """Look for examples that have come since."""
+        ...
+
+    def batch(self, size: int, dropout: float) -> Batch:
+        """Return random examples; a share `dropout` of the captions is empty."""
+        ...
 
 
 class Corpus:

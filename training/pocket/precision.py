@@ -1,6 +1,8 @@
-"""Where and how precisely to compute: bfloat16 where the hardware multiplies it, single precision elsewhere."""
+"""Where, how precisely and how long to compute: bfloat16 where the hardware multiplies it, else single precision."""
 
 from __future__ import annotations
+
+import time
 
 import torch
 
@@ -21,3 +23,8 @@ def has_bfloat16(device: torch.device) -> bool:
 def autocast(device: torch.device) -> torch.autocast:
     """Return a context that multiplies in bfloat16 where that is faster."""
     return torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device))
+
+
+def clock(device: torch.device) -> float:
+    """Return minutes of a clock: computing time of this process on a CPU, which other work may share, else time."""
+    return (time.process_time() if device.type == "cpu" else time.monotonic()) / 60

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from .denoiser import Denoiser, warm_start
-from .diffusion import Corpus, held_out_loss, v_loss
+from .diffusion import Corpus, Examples, held_out_loss, v_loss
 from .optim import optimizers, set_rate, split
 from .parallel import Team
-from .precision import best_device
+from .precision import best_device, clock
 from .samples import sample_sheet
 from .state import Ema, load_state, save_state
 
@@ -37,7 +36,7 @@ def truth_weight(share: float, weight: float) -> float:
 class Run:
     """Everything that a training run holds: the model, its averages, the optimizers, the data and the team."""
 
-    def __init__(self, args: argparse.Namespace, corpus: Corpus | None = None) -> None:
+    def __init__(self, args: argparse.Namespace, corpus: Examples | None = None) -> None:
         """Build or resume; `corpus` replaces the cached latents."""
         self.args, self.folder = args, Path(args.run)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -64,8 +63,7 @@ class Run:
     @property
     def share(self) -> float:
         """How much of the schedule is done, 0 to 1: by steps if their number is given, else by training time."""
-        done: float = self.step / self.args.steps if self.args.steps else self.minutes / self.args.minutes
-        return done
+        return float(self.step / self.args.steps if self.args.steps else self.minutes / self.args.minutes)
 
     def advance(self, minutes: float) -> torch.Tensor:
         """Take one step; `minutes` is the training time so far by this process's clock. Return the error of v."""
@@ -112,12 +110,7 @@ class Run:
                 log.write(json.dumps(entry) + "\n")
 
 
-def clock(device: torch.device) -> float:
-    """Return minutes of a clock: computing time of this process on a CPU, which other work may share, else time."""
-    return (time.process_time() if device.type == "cpu" else time.monotonic()) / 60
-
-
-def train(args: argparse.Namespace, corpus: Corpus | None = None) -> Run:
+def train(args: argparse.Namespace, corpus: Examples | None = None) -> Run:
     """Train until the schedule's end or, to be resumed, for `args.piece` minutes of training time."""
     run = Run(args, corpus)
     before, started = run.minutes, clock(run.device)

@@ -1,7 +1,7 @@
 """Training of the autoencoder on crops of rendered scenes, and later of its decoder alone on frozen latents.
 
-The schedule counts steps, so a run may be stopped, shared with other work and resumed: every step's crops and noises
-follow from the seed and the step's number.
+A run may be stopped, shared with other work and resumed: the schedule counts steps or the process's own computing
+time, and every step's crops and noises follow from the seed and the step's number.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch.nn import functional
 from .autoencoder import LATENT_CHANNELS, fidelity, load_vae, new_vae, picture_loss, returned
 from .optim import optimizers, set_rate
 from .pictures import crops, open_pictures
+from .precision import autocast, best_device, clock
 from .state import Ema, load_state, save_state
 from .store import save_weights, tensor_of, write_sheet
 
@@ -33,25 +34,30 @@ It keeps the latents' fine frequencies low, which a denoiser learns with ease (S
 """
 
 
-def rate(step: int, steps: int, warmup: int = 100) -> float:
-    """Return the learning-rate factor: warm-up, then half a cosine down to 1 % at `steps`."""
-    return min(1.0, (step + 1) / warmup) * max(0.01, 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
+Source = Callable[[np.random.Generator], tuple[Tensor, Tensor]]
+"""Gives a batch of pictures (batch, RGB, row, column) in [-1, 1] and their silhouettes, 0 or 1, for random numbers."""
+
+
+def rate(share: float, step: int, warmup: int = 100) -> float:
+    """Return the learning-rate factor: warm-up by steps, then half a cosine down to 1 % at the whole `share`."""
+    return min(1.0, (step + 1) / warmup) * max(0.01, 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
 
 
 class Run:
     """Everything that a training run holds: the networks, their average, the optimizers and the pictures."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        """Build, start from other weights, or resume."""
+    def __init__(self, args: argparse.Namespace, source: Source | None = None) -> None:
+        """Build, start from other weights, or resume; `source` replaces the crops of the rendered pictures."""
         self.args, self.folder = args, Path(args.run)
         self.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(args.seed)
         torch.set_num_threads(args.threads)
-        self.pictures = open_pictures(Path(args.pictures))
+        self.source = source or self._crops(Path(args.pictures))
         held = open_pictures(Path(args.heldout))
         self.held = held[0][: args.measure], held[1][: args.measure]
         self.vae = load_vae(Path(args.init_from)) if args.init_from else new_vae(args.channels_latent)
-        self.vae.to(memory_format=torch.channels_last)
+        self.device = torch.device(args.device) if args.device else best_device()
+        self.vae.to(self.device, memory_format=torch.channels_last)
         if args.decoder_only:
             self.vae.encoder.requires_grad_(False)
             self.vae.quant_conv.requires_grad_(False)
@@ -61,14 +67,23 @@ class Run:
         if (self.folder / "state.json").is_file():
             self.step, self.minutes = load_state(self.folder, self.vae, self.averages, self.made)
 
-    def advance(self) -> float:
+    def _crops(self, path: Path) -> Source:
+        args, pictures = self.args, open_pictures(path)
+        return lambda rng: crops(*pictures, args.batch, args.crop, args.prefer, rng)
+
+    @property
+    def share(self) -> float:
+        """How much of the schedule is done, 0 to 1: by steps if their number is given, else by training time."""
+        return float(self.step / self.args.steps if self.args.steps else self.minutes / self.args.minutes)
+
+    def advance(self) -> Tensor:
         """Take one step; return the loss."""
         args = self.args
         rng = np.random.default_rng([args.seed, self.step])
         torch.manual_seed(int(rng.integers(1 << 31)))
-        truth, mask = crops(*self.pictures, args.batch, args.crop, args.prefer, rng)
+        truth, mask = (part.to(self.device) for part in self.source(rng))
         shrink = bool(rng.uniform() < SHRINK) and not args.decoder_only
-        set_rate(self.made, rate(self.step, args.steps))
+        set_rate(self.made, rate(self.share, self.step))
         loss = step_loss(self.vae, truth, 1.0 + args.inside * mask, args.decoder_only, shrink)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.vae.parameters(), 1.0)
@@ -78,7 +93,7 @@ class Run:
         for ema in self.averages:
             ema.update(self.vae, self.step)
         self.step += 1
-        return float(loss.detach())
+        return loss.detach()
 
     def save(self) -> dict[str, float]:
         """Write the state, the average as ``vae.safetensors`` and a sheet; return the held-out figures."""
@@ -93,34 +108,37 @@ class Run:
 
 def step_loss(vae: AutoencoderKL, truth: Tensor, weight: Tensor, frozen: bool, shrink: bool) -> Tensor:
     """Return the loss of encode, noise, decode; with `shrink` the latents and the truth are halved in between."""
-    with torch.set_grad_enabled(not frozen):
+    half = autocast(truth.device)
+    with half, torch.set_grad_enabled(not frozen):
         posterior = vae.encode(truth.contiguous(memory_format=torch.channels_last)).latent_dist
-    mean = posterior.mean
+        mean = posterior.mean
     spread = mean.detach().std()
     if shrink:
         mean, truth, weight = (functional.avg_pool2d(part, 2) for part in (mean, truth, weight))
-    made = vae.decode(mean + LATENT_NOISE * spread * torch.randn_like(mean)).sample
-    loss = picture_loss(made, truth, weight)
+    with half:
+        made = vae.decode(mean + LATENT_NOISE * spread * torch.randn_like(mean)).sample
+    loss = picture_loss(made.float(), truth, weight)
     return loss if frozen else loss + 1e-6 * posterior.kl().mean()
 
 
-def train(args: argparse.Namespace) -> None:
-    """Train up to step `args.steps`; the log's minutes are this process's own computing time, resumed runs summed."""
-    run = Run(args)
-    before, started = run.minutes, time.process_time()
-    saved, total, count = before, 0.0, 0
-    while run.step < args.steps:
+def train(args: argparse.Namespace, source: Source | None = None) -> Run:
+    """Train until the schedule's end or, to be resumed, for `args.piece` minutes of training time."""
+    run = Run(args, source)
+    before, started = run.minutes, clock(run.device)
+    saved, total, count = before, torch.zeros((), device=run.device), 0
+    while run.share < 1.0 and run.minutes - before < args.piece:
         total, count = total + run.advance(), count + 1
-        run.minutes = before + (time.process_time() - started) / 60
-        due = run.minutes - saved >= args.every or run.step == args.steps
+        run.minutes = before + clock(run.device) - started
+        due = run.minutes - saved >= args.every or run.share >= 1.0 or run.minutes - before >= args.piece
         if due or run.step % 100 == 0:
-            entry = {"step": run.step, "minutes": round(run.minutes, 2), "loss": round(total / count, 4)}
+            entry = {"step": run.step, "minutes": round(run.minutes, 2), "loss": round(float(total) / count, 4)}
             if due:
                 entry |= run.save()
                 saved = run.minutes
             with (run.folder / "log.jsonl").open("a") as log:
                 log.write(json.dumps(entry) + "\n")
-            total, count = 0.0, 0
+            total, count = torch.zeros_like(total), 0
+    return run
 
 
 def parser() -> argparse.ArgumentParser:
@@ -130,7 +148,9 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--pictures", required=True, help="pictures that the pictures stage wrote")
     line.add_argument("--heldout", required=True)
     line.add_argument("--channels-latent", type=int, default=LATENT_CHANNELS)
-    line.add_argument("--steps", type=int, default=2000, help="length of the schedule, resumed runs included")
+    line.add_argument("--steps", type=int, default=2000, help="length of the schedule; 0: --minutes counts")
+    line.add_argument("--minutes", type=float, default=90.0, help="length in training time, resumed runs included")
+    line.add_argument("--piece", type=float, default=1e9, help="stop after so many minutes of it, to resume")
     line.add_argument("--every", type=float, default=4.0, help="minutes between saves")
     line.add_argument("--measure", type=int, default=48, help="held-out pictures to measure on")
     line.add_argument("--optimizer", default="muon")
@@ -140,6 +160,7 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--prefer", type=float, default=0.7, help="share of the crops laid on an object")
     line.add_argument("--inside", type=float, default=0.0, help="further weight of the pixels inside objects")
     line.add_argument("--ema", type=float, nargs="+", default=[0.998], help="averages; the first is measured")
+    line.add_argument("--device", default="", help="default: CUDA if there is any")
     line.add_argument("--threads", type=int, default=2)
     line.add_argument("--seed", type=int, default=0)
     line.add_argument("--init-from", default="", help="weights to start from")
