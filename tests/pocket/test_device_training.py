@@ -1,4 +1,4 @@
-"""The training on one device: atlas, scenes as a table, composition against the renderer, pieces, shards. On the CPU."""
+"""The training on one device, here the CPU: atlas, table of scenes, composition like the renderer's, pieces, shards."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def test_composed_pictures_are_those_of_the_renderer_up_to_resampling(scenes: De
 
 def settings(work: Path, *more: str) -> argparse.Namespace:
     small = ["--scenes", "24", "--variants", "1", "--measure", "48", "--processes", "1", "--channels", "4"]
-    small += ["--vae-batch", "2", "--crop", "32", "--widths", "32", "32", "--batch", "2", "--no-compile", "--ema", "0.5"]
-    times = ["--vae-minutes", "0.01", "--unet-minutes", "0.01", "--piece", "0.4"]
+    small += ["--vae-batch", "2", "--crop", "32", "--widths", "32", "32", "--batch", "2"]
+    times = ["--no-compile", "--ema", "0.5", "--vae-minutes", "0.01", "--unet-minutes", "0.01", "--piece", "0.4"]
     words = ["--work", str(work), "--atlas", str(work / "atlas.npz")]
     return gpu.parser().parse_args([*words, *small, *times, *more])
 

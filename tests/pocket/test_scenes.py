@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.pocket.sprites import DrawnArtwork
-from training.pocket.artwork import recolour
+from training.pocket.artwork import FluentArtwork, fetch, recolour
 from training.pocket.backdrop import backdrop
 from training.pocket.captions import captions, size_word
 from training.pocket.edits import KINDS, EditKind, sample_edit
 from training.pocket.render import SIZE, render, true_region
 from training.pocket.scenes import Change, Scene, caption, counterfactual, sample_scene, stream_of
-from training.pocket.words import COLOURS, GROUND_PHRASES, GROUNDS, NOUNS, RECOLOURABLE
+from training.pocket.words import COLOURS, GROUND_PHRASES, GROUNDS, NOUN_FILES, NOUNS, RECOLOURABLE
 
 ART = DrawnArtwork()
 
@@ -203,3 +204,21 @@ def test_the_plain_captions_of_the_first_model_are_kept() -> None:
         "a big red car in the middle standing on a road at night",
         "a photo of a road at night with a big red car in the middle",
     ]
+
+
+def test_sprites_of_ones_own_are_taken_where_the_artwork_would_lie(tmp_path: Path) -> None:
+    assets = tmp_path / "art" / "package" / "assets"
+    assets.mkdir(parents=True)
+    for noun, name in NOUN_FILES.items():
+        framed = Image.new("RGBA", (200, 200))
+        framed.paste(ART.sprite(noun), (40, 30))
+        framed.save(assets / f"{name}.webp", lossless=True)
+    artwork = FluentArtwork(fetch(tmp_path))  # nothing is fetched
+    assert not (tmp_path / "npm").exists()
+    for noun in NOUNS:
+        own, read = ART.sprite(noun), artwork.sprite(noun)
+        assert read.width / read.height == pytest.approx(own.width / own.height, rel=0.02)
+    assert render(scene_with(2), artwork).silhouettes[1].any()
+    (assets / f"{NOUN_FILES['zebra']}.webp").unlink()
+    with pytest.raises(FileNotFoundError, match="zebra"):
+        FluentArtwork(assets)

@@ -116,5 +116,5 @@ class DeviceScenes:
 
 
 def _grown(side: Tensor, turned: Tensor) -> Tensor:
-    """Return the side in whole pixels of the frame that Pillow gives a sprite whose bounding box has grown by turning."""
+    """Return the side, in whole pixels, of the frame in which Pillow turns a sprite: the turned box and a little."""
     return ((side + turned) / 2).ceil() - ((side - turned) / 2).floor()

@@ -119,7 +119,7 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--vae-batch", type=int, default=128)
     line.add_argument("--crop", type=int, default=128)
     line.add_argument("--unet-minutes", type=float, default=19.0)
-    line.add_argument("--widths", type=int, nargs="+", default=[192, 320, 448], help="about 50 M parameters")
+    line.add_argument("--widths", type=int, nargs="+", default=[192, 288, 352], help="47 M parameters")
     line.add_argument("--batch", type=int, default=512)
     line.add_argument("--lr", type=float, default=2e-3)
     line.add_argument("--ema", type=float, default=0.999)
