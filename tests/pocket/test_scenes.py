@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.pocket.sprites import DrawnArtwork
-from training.pocket.artwork import recolour
+from training.pocket.artwork import FluentArtwork, fetch, recolour
 from training.pocket.backdrop import backdrop
+from training.pocket.captions import captions, size_word
 from training.pocket.edits import KINDS, EditKind, sample_edit
 from training.pocket.render import SIZE, render, true_region
-from training.pocket.scenes import Change, Scene, caption, captions, counterfactual, sample_scene, stream_of
-from training.pocket.words import COLOURS, GROUND_PHRASES, GROUNDS, NOUNS, RECOLOURABLE
+from training.pocket.scenes import Change, Scene, caption, counterfactual, sample_scene, stream_of
+from training.pocket.words import COLOURS, GROUND_PHRASES, GROUNDS, NOUN_FILES, NOUNS, RECOLOURABLE
 
 ART = DrawnArtwork()
 
@@ -171,3 +173,52 @@ def test_recolouring_keeps_shape_and_moves_hue() -> None:
 def test_grey_sprites_cannot_be_recoloured() -> None:
     grey = Image.new("RGBA", (8, 8), (90, 90, 90, 255))
     assert recolour(grey, "blue").tobytes() == grey.tobytes()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_long_captions_name_colour_size_place_ground_and_time(count: int) -> None:
+    for index in range(60):
+        scene = sample_scene(index, "train", count)
+        for text in captions(scene)[-2:]:
+            words = text.split()
+            assert ("night" in words) != ("day" in words)
+            assert ("night" in words) == (scene.time == "night")
+            assert GROUND_PHRASES[scene.ground].split()[-1] in words
+            assert [word for word in words if word in COLOURS] == [t.colour for t in scene.things if t.colour]
+            assert [w for w in words if w in {"small", "big", "huge"}] == [size_word(t) for t in scene.things]
+            assert [w for w in words if w in {"left", "middle", "right"}] == [[], ["middle"], ["left", "right"]][count]
+
+
+def test_the_plain_captions_of_the_first_model_are_kept() -> None:
+    scene = sample_scene(7, "train", 2)
+    assert captions(scene)[:2] == [caption(scene)] * 2
+    one = replace(scene_with(1), ground="road", time="night")
+    red = replace(one, things=(replace(one.things[0], noun="car", colour="red", size=0.6),))
+    assert captions(red) == [
+        "a red car on a road at night",
+        "a red car on a road at night",
+        "a photo of a red car standing on a road at night",
+        "a road with a red car at night",
+        "a car on a road at night",
+        "a photo of a red car",
+        "a big red car in the middle standing on a road at night",
+        "a photo of a road at night with a big red car in the middle",
+    ]
+
+
+def test_sprites_of_ones_own_are_taken_where_the_artwork_would_lie(tmp_path: Path) -> None:
+    assets = tmp_path / "art" / "package" / "assets"
+    assets.mkdir(parents=True)
+    for noun, name in NOUN_FILES.items():
+        framed = Image.new("RGBA", (200, 200))
+        framed.paste(ART.sprite(noun), (40, 30))
+        framed.save(assets / f"{name}.webp", lossless=True)
+    artwork = FluentArtwork(fetch(tmp_path))  # nothing is fetched
+    assert not (tmp_path / "npm").exists()
+    for noun in NOUNS:
+        own, read = ART.sprite(noun), artwork.sprite(noun)
+        assert read.width / read.height == pytest.approx(own.width / own.height, rel=0.02)
+    assert render(scene_with(2), artwork).silhouettes[1].any()
+    (assets / f"{NOUN_FILES['zebra']}.webp").unlink()
+    with pytest.raises(FileNotFoundError, match="zebra"):
+        FluentArtwork(assets)

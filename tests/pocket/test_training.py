@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from training.pocket.diffusion import Corpus, v_loss
+from training.pocket.autoencoder import new_vae
+from training.pocket.diffusion import Batch, Corpus, v_loss
 from training.pocket.latents import normalise
 from training.pocket.optim import Muon, optimizers, orthogonalised, set_rate, split
 from training.pocket.parallel import Team
@@ -17,7 +18,6 @@ from training.pocket.state import Ema, load_state, save_state
 from training.pocket.store import tensor_of
 from training.pocket.text import MAX_LENGTH, build_tokenizer, known_words, token_ids
 from training.pocket.train_unet import rate
-from training.pocket.train_vae import new_vae
 
 
 def small() -> nn.Sequential:
@@ -79,10 +79,10 @@ def test_a_resumed_run_goes_on_exactly(tmp_path: Path) -> None:
     made, ema = optimizers([model], "muon", 0.01), Ema(model, 0.9)
     for step in range(3):
         _advance(model, made, ema, step)
-    save_state(tmp_path, model, ema, made, 3, 1.5)
+    save_state(tmp_path, model, [ema], made, 3, 1.5)
     again = small()
     fresh, average = optimizers([again], "muon", 0.01), Ema(again, 0.9)
-    assert load_state(tmp_path, again, average, fresh) == (3, 1.5)
+    assert load_state(tmp_path, again, [average], fresh) == (3, 1.5)
     for one, two, three in ((model, made, ema), (again, fresh, average)):
         _advance(one, two, three, 3)
     for left, right in zip(model.parameters(), again.parameters(), strict=True):
@@ -115,18 +115,20 @@ def corpus(tmp_path: Path) -> Corpus:
 
 def test_the_corpus_draws_encoded_scenes_with_their_own_captions(corpus: Corpus) -> None:
     assert len(corpus) == 12
-    latents, tokens = corpus.batch(64, dropout=0.25)
+    batch = corpus.batch(64, dropout=0.25)
+    latents, tokens = batch.latents, batch.tokens
     named = tokens[:, 1] != 9
     assert 0.5 < float(named.float().mean()) < 1.0
     assert int(tokens[named, 1].max()) < 12
     for latent, token in zip(latents[named], tokens[named], strict=True):
-        assert torch.equal(latent, corpus.rows(token[1:2].numpy(), np.zeros(1, np.int64))[0][0])
+        assert torch.equal(latent, corpus.rows(token[1:2].numpy(), np.zeros(1, np.int64)).latents[0])
 
 
 def test_the_loss_of_a_perfect_prediction_is_that_of_rounding(corpus: Corpus) -> None:
     from training.pocket.diffusion import _ALPHAS
 
-    latents, tokens = corpus.batch(8, dropout=0.0)
+    batch = corpus.batch(8, dropout=0.0)
+    latents = batch.latents
 
     def perfect(noised: torch.Tensor, level: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
         alpha = _ALPHAS[level].view(-1, 1, 1, 1)
@@ -134,7 +136,8 @@ def test_the_loss_of_a_perfect_prediction_is_that_of_rounding(corpus: Corpus) ->
         velocity: torch.Tensor = alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
         return velocity
 
-    assert float(v_loss(perfect, latents, tokens, torch.Generator().manual_seed(0))) < 1e-6
+    loss, error = v_loss(perfect, Batch(latents, batch.tokens), torch.Generator().manual_seed(0))
+    assert float(loss) == float(error) < 1e-6
 
 
 def test_every_known_word_is_one_token(tmp_path: Path) -> None:
@@ -146,9 +149,10 @@ def test_every_known_word_is_one_token(tmp_path: Path) -> None:
     assert len(set(ids[1].tolist())) == 2
 
 
-def test_normalising_evens_the_channels_and_changes_no_picture() -> None:
+@pytest.mark.parametrize("channels", [8, 16])
+def test_normalising_evens_the_channels_and_changes_no_picture(channels: int) -> None:
     torch.manual_seed(0)
-    vae = new_vae().eval()
+    vae = new_vae(channels).eval()
     pictures = np.random.default_rng(0).integers(0, 255, (4, 64, 64, 3), dtype=np.uint8)
     batch = tensor_of(pictures)
     with torch.no_grad():
@@ -157,8 +161,8 @@ def test_normalising_evens_the_channels_and_changes_no_picture() -> None:
         latents = vae.encode(batch).latent_dist.mean
         after = vae.decode(latents).sample
     assert torch.allclose(before, after, atol=1e-3)
-    assert torch.allclose((latents * scale).std((0, 2, 3)), torch.ones(8), atol=1e-3)
-    assert torch.allclose(latents.mean((0, 2, 3)) * scale, torch.zeros(8), atol=1e-3)
+    assert torch.allclose((latents * scale).std((0, 2, 3)), torch.ones(channels), atol=1e-3)
+    assert torch.allclose(latents.mean((0, 2, 3)) * scale, torch.zeros(channels), atol=1e-3)
 
 
 def test_a_team_of_one_changes_nothing(tmp_path: Path) -> None:

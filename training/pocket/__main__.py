@@ -12,28 +12,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from . import examples, export, heldout, latents, train_unet, train_vae
 from .artwork import FluentArtwork, fetch
-from .render import SIZE, render
-from .scenes import Stream, sample_scene
+from .atlas import build_atlas
+from .pictures import draw
 from .unet import LAYERS, WIDTHS
-
-
-def draw(work: Path, name: str, stream: Stream, count: int) -> None:
-    """Render `count` scenes into ``run/NAME.npy`` as bytes (picture, row, column, RGB)."""
-    path = work / "run" / f"{name}.npy"
-    if path.is_file():
-        return
-    artwork = FluentArtwork(fetch(work))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    out = np.lib.format.open_memmap(part, "w+", np.uint8, (count, SIZE, SIZE, 3))
-    for index in range(count):
-        out[index] = render(sample_scene(index, stream), artwork).picture
-    out.flush()
-    part.replace(path)
 
 
 def _fetch(args: argparse.Namespace) -> None:
@@ -41,24 +24,35 @@ def _fetch(args: argparse.Namespace) -> None:
 
 
 def _pictures(args: argparse.Namespace) -> None:
-    draw(args.work, "pictures", "train", 10_000)
-    draw(args.work, "heldout", "heldout", 48)
+    artwork = FluentArtwork(fetch(args.work))
+    draw(args.work / "run", "pictures", "train", 10_000, artwork)
+    draw(args.work / "run", "heldout", "heldout", 48, artwork)
+
+
+def _autoencoder(args: argparse.Namespace, name: str, words: list[str]) -> None:
+    run = args.work / "run"
+    files = ["--pictures", str(run / "pictures.npy"), "--heldout", str(run / "heldout.npy")]
+    words = ["--run", str(run / name), "--threads", str(args.processes), "--inside", "1", *words]
+    train_vae.train(train_vae.parser().parse_args([*words, *files]))
 
 
 def _vae(args: argparse.Namespace) -> None:
-    run = args.work / "run" / "vae"
-    if (run / "sheet.png").is_file():
-        return
-    words = ["--run", str(run), "--minutes", str(args.vae_minutes), "--lr", "2e-3", "--batch", "12"]
-    files = ["--pictures", str(args.work / "run" / "pictures.npy"), "--heldout", str(args.work / "run" / "heldout.npy")]
-    train_vae.train(train_vae.parser().parse_args([*words, *files]))
+    words = ["--steps", str(args.vae_steps), "--channels-latent", str(args.channels)]
+    _autoencoder(args, "vae", [*words, "--lr", "2e-3", "--batch", "12", "--crop", "64"])
+
+
+def _finish(args: argparse.Namespace) -> None:
+    """Train the decoder further on whole pictures, while the encoder, and with it every latent, stays as it is."""
+    weights = args.work / "run" / "vae" / "vae.safetensors"
+    words = ["--steps", str(args.finish_steps), "--decoder-only", "--init-from", str(weights)]
+    _autoencoder(args, "vae-finished", [*words, "--lr", "1e-3", "--batch", "4", "--crop", "128"])
 
 
 def _latents(args: argparse.Namespace) -> None:
     run = args.work / "run"
     if (run / "latents.done").is_file():
         return
-    scale = latents.freeze(args.work, run / "vae" / "vae.safetensors")
+    scale = latents.freeze(args.work, run / "vae-finished" / "vae.safetensors")
     latents.build(args.work, "heldout-latents", "heldout", 512, args.processes, scale)
     latents.build(args.work, "latents", "train", args.scenes, args.processes, scale)
     (run / "latents.done").touch()
@@ -86,23 +80,16 @@ def _unet(args: argparse.Namespace) -> None:
         raise RuntimeError("training stopped; run the stage again to resume from the last state")
 
 
-def _tune(args: argparse.Namespace) -> None:
-    """Train the decoder further while the encoder, and with it every latent, stays as it is."""
-    run = args.work / "run"
-    if (run / "tune" / "sheet.png").is_file() or not args.tune_minutes:
-        return
-    words = ["--run", str(run / "tune"), "--minutes", str(args.tune_minutes), "--lr", "1e-3", "--batch", "12"]
-    words += ["--decoder-only", "--resume", str(run / "vae-frozen.safetensors")]
-    files = ["--pictures", str(run / "pictures.npy"), "--heldout", str(run / "heldout.npy")]
-    train_vae.train(train_vae.parser().parse_args([*words, *files]))
+def _atlas(args: argparse.Namespace) -> None:
+    """Collect the sprites for a machine with a GPU and without the artwork; see `gpu`."""
+    (args.work / "run").mkdir(parents=True, exist_ok=True)
+    build_atlas(FluentArtwork(fetch(args.work))).save(args.work / "atlas.npz")
 
 
 def _export(args: argparse.Namespace) -> None:
     run = args.work / "run"
-    tuned = run / "tune" / "vae.safetensors"
-    vae = tuned if (run / "tune" / "sheet.png").is_file() else run / "vae-frozen.safetensors"
     scale = json.loads((run / "vae-frozen.json").read_text())["scaling_factor"]
-    export.export(run / "unet", vae, scale, args.model, WIDTHS, LAYERS)
+    export.export(run / "unet", run / "vae-frozen.safetensors", scale, args.model, WIDTHS, LAYERS)
 
 
 def _heldout(args: argparse.Namespace) -> None:
@@ -117,12 +104,13 @@ STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
     "fetch": _fetch,
     "pictures": _pictures,
     "vae": _vae,
+    "finish": _finish,
     "latents": _latents,
     "unet": _unet,
-    "tune": _tune,
     "export": _export,
     "heldout": _heldout,
     "examples": _examples,
+    "atlas": _atlas,
 }
 
 
@@ -134,10 +122,11 @@ def main() -> None:
     line.add_argument("--model", type=Path, default=Path("src/wordbrush/models/pocket"))
     line.add_argument("--heldout", type=Path, default=Path("tests/pocket/heldout"))
     line.add_argument("--examples", type=Path, default=Path("examples"))
-    line.add_argument("--vae-minutes", type=float, default=20.0)
-    line.add_argument("--unet-minutes", type=float, default=90.0)
-    line.add_argument("--tune-minutes", type=float, default=10.0)
-    line.add_argument("--scenes", type=int, default=40_000)
+    line.add_argument("--channels", type=int, default=16, help="latent channels")
+    line.add_argument("--vae-steps", type=int, default=8000)
+    line.add_argument("--finish-steps", type=int, default=1000)
+    line.add_argument("--unet-minutes", type=float, default=720.0)
+    line.add_argument("--scenes", type=int, default=60_000)
     line.add_argument("--processes", type=int, default=2)
     args = line.parse_args()
     for name in STAGES if "all" in args.stages else args.stages:

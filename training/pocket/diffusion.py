@@ -1,31 +1,74 @@
-"""The training objective on cached latents: random captions, random levels, v-prediction."""
+"""The training objective on cached latents: random captions, random levels, v-prediction, and the truth head."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from .precision import autocast
+from .truth_head import truth_loss
 from .unet import new_scheduler
 
 _ALPHAS = new_scheduler().alphas_cumprod
 LEVEL_POWER = 0.8
 """Levels are 1000 u^power for uniform u: below 1 the noisy ones come more often."""
+TRUTH_NOISE = 0.9
+"""The truth head is asked below this share of noise only: above it nothing is to be seen yet."""
 
-Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
+Predict = Callable[..., Any]
+"""Called with noised latents, levels and tokens: returns v; with ``truth=True`` as well: v and the head's logits."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Latents (batch, channel, row, column), tokens (batch, position), class maps (batch, row, column) if known."""
+
+    latents: Tensor
+    tokens: Tensor
+    classes: Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device."""
+        classes = None if self.classes is None else self.classes.to(device)
+        return Batch(self.latents.to(device), self.tokens.to(device), classes)
+
+
+class Examples(Protocol):
+    """Where training examples come from; the random numbers are those of `generator`, on the examples' device."""
+
+    generator: torch.Generator
+
+    def skip(self, step: int) -> None:
+        """Continue with fresh random numbers at `step` of a resumed run."""
+        ...
+
+    def refresh(self) -> None:
+        """Look for examples that have come since."""
+        ...
+
+    def batch(self, size: int, dropout: float) -> Batch:
+        """Return random examples; a share `dropout` of the captions is empty."""
+        ...
 
 
 class Corpus:
-    """Memory-mapped latents (scene, 8, 16, 16) with the tokens of several captions a scene."""
+    """Memory-mapped latents (scene, channel, 16, 16) with the tokens of several captions and the class map a scene."""
 
     def __init__(self, latents: Path, seed: int) -> None:
-        """Open ``NAME.npy`` and ``NAME-tokens.npy``."""
+        """Open ``NAME.npy``, ``NAME-tokens.npy`` and, if it is there, ``NAME-classes.npy``."""
         self._latents = np.load(latents, mmap_mode="r")
         self._tokens = np.load(latents.with_name(f"{latents.stem}-tokens.npy"))
+        classes = latents.with_name(f"{latents.stem}-classes.npy")
+        self._classes = np.load(classes, mmap_mode="r") if classes.is_file() else None
         self._seed = seed
+        self.channels = int(self._latents.shape[1])
         self.generator = torch.Generator().manual_seed(seed)
         empty = self._tokens[0, 0].copy()
         empty[1:] = empty[-1]  # start, then only the end token, which also pads
@@ -45,48 +88,66 @@ class Corpus:
         if step:
             self.generator.manual_seed(self._seed * 1_000_003 + step)
 
-    def rows(self, chosen: np.ndarray, caption: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Return latents and tokens of the chosen scenes and captions."""
+    def rows(self, chosen: NDArray[np.int64], caption: NDArray[np.int64]) -> Batch:
+        """Return the chosen scenes with the chosen captions."""
         latents = torch.from_numpy(self._latents[chosen].astype(np.float32))
-        return latents, torch.from_numpy(self._tokens[chosen, caption].astype(np.int64))
+        tokens = torch.from_numpy(self._tokens[chosen, caption].astype(np.int64))
+        return Batch(latents, tokens, None if self._classes is None else torch.from_numpy(self._classes[chosen]))
 
-    def batch(self, size: int, dropout: float) -> tuple[Tensor, Tensor]:
-        """Return random latents and tokens; a share `dropout` of the captions is empty."""
+    def batch(self, size: int, dropout: float) -> Batch:
+        """Return random scenes; a share `dropout` of the captions is empty."""
         chosen = self._ready[torch.randint(len(self), (size,), generator=self.generator).numpy()]
         caption = torch.randint(self._tokens.shape[1], (size,), generator=self.generator).numpy()
-        latents, tokens = self.rows(chosen, caption)
+        batch = self.rows(chosen, caption)
         dropped = torch.rand(size, generator=self.generator) < dropout
-        tokens[dropped] = torch.from_numpy(self.empty.astype(np.int64))
-        return latents, tokens
+        batch.tokens[dropped] = torch.from_numpy(self.empty.astype(np.int64))
+        return batch
 
 
-def _error(predict: Predict, latents: Tensor, tokens: Tensor, level: Tensor, noise: Tensor) -> Tensor:
-    signal = _ALPHAS[level].sqrt().view(-1, 1, 1, 1)
-    spread = (1 - _ALPHAS[level]).sqrt().view(-1, 1, 1, 1)
-    noised = (signal * latents + spread * noise).contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16):
-        made = predict(noised, level, tokens)
-    error: Tensor = (made.float() - (signal * noise - spread * latents)).square().mean((1, 2, 3))
-    return error
+def _noised(batch: Batch, level: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the noised latents and the v that is to be predicted for them."""
+    alphas = _ALPHAS.to(level.device)[level].view(-1, 1, 1, 1)
+    signal, spread = alphas.sqrt(), (1 - alphas).sqrt()
+    noised = (signal * batch.latents + spread * noise).contiguous(memory_format=torch.channels_last)
+    return noised, signal * noise - spread * batch.latents
 
 
-def v_loss(predict: Predict, latents: Tensor, tokens: Tensor, generator: torch.Generator) -> Tensor:
-    """Return the mean squared error of v at random levels; latents (batch, 8, 16, 16), tokens (batch, position)."""
-    uniform = torch.rand(len(latents), generator=generator)
+def v_loss(predict: Predict, batch: Batch, generator: torch.Generator, truth: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Return the training loss at random levels, and the mean squared error of v in it.
+
+    The loss is that error plus `truth` times the truth head's cross-entropy over the less noisy examples. The
+    generator must live on the latents' device.
+    """
+    latents = batch.latents
+    device = latents.device
+    uniform = torch.rand(len(latents), generator=generator, device=device)
     level = (uniform**LEVEL_POWER * len(_ALPHAS)).long().clamp(max=len(_ALPHAS) - 1)
-    noise = torch.randn(latents.shape, generator=generator)
-    return _error(predict, latents, tokens, level, noise).mean()
+    noised, v = _noised(batch, level, torch.randn(latents.shape, generator=generator, device=device))
+    asked = truth > 0 and batch.classes is not None
+    with autocast(device):
+        out = predict(noised, level, batch.tokens, truth=True) if asked else predict(noised, level, batch.tokens)
+    made, logits = out if asked else (out, None)
+    error = (made.float() - v).square().mean()
+    if logits is None or batch.classes is None:
+        return error, error.detach()
+    visible = (1 - _ALPHAS.to(device)[level]).sqrt() < TRUTH_NOISE
+    return error + truth * truth_loss(logits, batch.classes, visible), error.detach()
 
 
 @torch.no_grad()
-def held_out_loss(predict: Predict, corpus: Corpus, count: int = 192) -> float:
-    """Return the v error over the first `count` scenes at evenly spread levels and fixed noises."""
+def held_out_loss(predict: Predict, corpus: Corpus, count: int = 192, device: torch.device | None = None) -> float:
+    """Return the v error over the first `count` scenes, or all, in 48s, at evenly spread levels and fixed noises."""
     generator = torch.Generator().manual_seed(11)
+    device = device or torch.device("cpu")
     total = 0.0
+    count = min(count, len(corpus) // 48 * 48)
     for start in range(0, count, 48):
         chosen = np.arange(start, start + 48)
-        latents, tokens = corpus.rows(chosen, np.zeros_like(chosen))
-        level = torch.linspace(20, 979, 48).long()
-        noise = torch.randn(latents.shape, generator=generator)
-        total += float(_error(predict, latents, tokens, level, noise).sum())
+        batch = corpus.rows(chosen, np.zeros_like(chosen)).to(device)
+        noise = torch.randn(batch.latents.shape, generator=generator).to(device)
+        level = torch.linspace(20, 979, 48, device=device).long()
+        noised, v = _noised(batch, level, noise)
+        with autocast(device):
+            made = predict(noised, level, batch.tokens)
+        total += float((made.float() - v).square().mean((1, 2, 3)).sum())
     return total / count

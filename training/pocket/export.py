@@ -10,25 +10,30 @@ import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 
-from .store import load_weights, save_json
+from .autoencoder import load_vae
+from .denoiser import Denoiser
+from .state import average_file
+from .store import save_json
 from .text import known_words
-from .train_unet import Denoiser
-from .train_vae import new_vae
 from .unet import new_scheduler
 
 GUIDANCE = 4.0
 """Default scale that programs are told; edits at 3, 5 and 7.5 look alike."""
 
 
-def export(run: Path, vae_weights: Path, scale: float, out: Path, widths: tuple[int, ...], layers: int) -> None:
-    """Write the averaged weights of `run` and the autoencoder as a `StableDiffusionPipeline` folder."""
-    model = Denoiser(run, widths, layers)
-    averaged = load_file(str(run / "ema.safetensors"))
+def export(
+    run: Path, vae_weights: Path, scale: float, out: Path, widths: tuple[int, ...], layers: int, decay: float = 0.998
+) -> None:
+    """Write one of the averages of `run` and the autoencoder as a `StableDiffusionPipeline` folder.
+
+    The truth head stays behind.
+    """
+    vae = load_vae(vae_weights)
+    model = Denoiser(run, widths, layers, vae.config.latent_channels)
+    averaged = load_file(str(average_file(run, decay)))
     missing, unexpected = model.load_state_dict(averaged, strict=False)
     if unexpected or any("position_ids" not in name for name in missing):
         raise ValueError(f"{run} does not fit this architecture: {missing} {unexpected}")
-    vae = new_vae()
-    load_weights(vae, vae_weights)
     vae.register_to_config(scaling_factor=scale)
     pipeline = StableDiffusionPipeline(
         vae=vae,
@@ -68,9 +73,10 @@ def main() -> None:
     line.add_argument("--out", type=Path, default=Path("src/wordbrush/models/pocket"))
     line.add_argument("--widths", type=int, nargs="+", default=[128, 192])
     line.add_argument("--layers", type=int, default=1)
+    line.add_argument("--ema", type=float, default=0.998, help="which average, by its decay")
     args = line.parse_args()
     scale = json.loads((args.frozen or args.vae.with_suffix(".json")).read_text())["scaling_factor"]
-    export(args.run, args.vae, scale, args.out, tuple(args.widths), args.layers)
+    export(args.run, args.vae, scale, args.out, tuple(args.widths), args.layers, args.ema)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ Bool = NDArray[np.bool_]
 Float = NDArray[np.float32]
 
 _YY, _XX = (g.astype(np.float32) + 0.5 for g in np.mgrid[0:SIZE, 0:SIZE])
-_FAINT = 10
+FAINT = 10
 """Alphas below this many 255ths are dropped, so a silhouette ends where the object visibly does."""
 
 
@@ -57,7 +57,7 @@ def _place(thing: Thing, artwork: Artwork) -> tuple[Float, Float, tuple[float, f
     x0, y0 = max(0, left), max(0, top)
     x1, y1 = min(SIZE, left + size[0]), min(SIZE, top + size[1])
     frame[y0:y1, x0:x1] = small[y0 - top : y1 - top, x0 - left : x1 - left]
-    frame[frame[..., 3] < _FAINT / 255.0] = 0.0
+    frame[frame[..., 3] < FAINT / 255.0] = 0.0
     return frame[..., :3], frame[..., 3], (float(size[0]), thing.y * SIZE)
 
 

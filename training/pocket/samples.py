@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from .store import load_weights, write_sheet
+from .autoencoder import load_vae
+from .denoiser import Denoiser
+from .precision import autocast
+from .store import write_sheet
 from .text import token_ids
-from .train_vae import new_vae
 from .unet import new_scheduler
-
-if TYPE_CHECKING:
-    from .train_unet import Denoiser
 
 CAPTIONS = (
     "a zebra on grass", "a strawberry on a wooden floor", "a red car on a road", "a fox on snow",
@@ -30,14 +28,16 @@ CAPTIONS = (
 
 @torch.no_grad()
 def generate(model: Denoiser, texts: list[str], seed: int, steps: int = 16, guidance: float = 4.0) -> Tensor:
-    """Return latents (batch, 8, 16, 16) drawn with DDIM and classifier-free guidance."""
+    """Return latents (batch, channel, 16, 16) drawn with DDIM and classifier-free guidance."""
     scheduler = new_scheduler()
     scheduler.set_timesteps(steps)
-    latents = torch.randn((len(texts), 8, 16, 16), generator=torch.Generator().manual_seed(seed))
-    tokens = token_ids(model.tokenizer, [*texts, *[""] * len(texts)])
+    device = model.unet.device
+    shape = (len(texts), model.channels, 16, 16)
+    latents = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)
+    tokens = token_ids(model.tokenizer, [*texts, *[""] * len(texts)]).to(device)
     states = model.text(tokens).last_hidden_state
     for level in scheduler.timesteps:
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(device):
             both = model.unet(torch.cat([latents, latents]), level, states).sample.float()
         told, plain = both[: len(texts)], both[len(texts) :]
         latents = scheduler.step(plain + guidance * (told - plain), level, latents).prev_sample
@@ -47,10 +47,9 @@ def generate(model: Denoiser, texts: list[str], seed: int, steps: int = 16, guid
 @torch.no_grad()
 def sample_sheet(model: Denoiser, vae_weights: Path, path: Path, count: int = 16, seed: int = 3) -> None:
     """Draw the first `count` of `CAPTIONS` and write them as one PNG, eight a row."""
-    vae = new_vae()
-    load_weights(vae, vae_weights)
+    vae = load_vae(vae_weights)
     scale = float(json.loads(vae_weights.with_suffix(".json").read_text())["scaling_factor"])
-    latents = generate(model, list(CAPTIONS[:count]), seed) / scale
-    with torch.autocast("cpu", torch.bfloat16):
+    latents = generate(model, list(CAPTIONS[:count]), seed).cpu() / scale
+    with autocast(torch.device("cpu")):
         pictures = torch.cat([vae.decode(latents[i : i + 8]).sample.float() for i in range(0, len(latents), 8)])
     write_sheet([pictures[i : i + 8] for i in range(0, len(pictures), 8)], path)

@@ -19,8 +19,6 @@ Stream = Literal["train", "heldout"]
 HELDOUT_BYTES = 16
 """Seeds whose hash begins with a byte below this one, 1 of 16, are held out."""
 
-CAPTIONS_PER_SCENE = 6
-
 
 @dataclass(frozen=True)
 class Thing:
@@ -116,26 +114,9 @@ def sample_scene(index: int, stream: Stream, count: int | None = None) -> Scene:
 
 def caption(scene: Scene) -> str:
     """Return the scene's plain caption: objects left to right, place, and time if it is night."""
-    if not scene.things:
-        return GROUND_PHRASES[scene.ground] + _time(scene)
-    return f"{_objects(scene)} on {GROUND_PHRASES[scene.ground]}{_time(scene)}"
-
-
-def captions(scene: Scene) -> list[str]:
-    """Return `CAPTIONS_PER_SCENE` true descriptions, the plain one first and repeated for its weight."""
-    place, when, plain = GROUND_PHRASES[scene.ground], _time(scene), caption(scene)
-    if not scene.things:
-        return [plain, plain, f"a photo of {plain}", plain, f"empty {_bare(place)}{when}", plain]
-    objects, loose = _objects(scene), _objects(scene, colour=False)
-    stands = "standing" if len(scene.things) == 1 else "side by side"
-    return [
-        plain,
-        plain,
-        f"a photo of {objects} {stands} on {place}{when}",
-        f"{place} with {objects}{when}",
-        f"{loose} on {place}{when}",
-        f"a photo of {objects}",
-    ]
+    place = GROUND_PHRASES[scene.ground] + (" at night" if scene.time == "night" else "")
+    objects = " and ".join(thing.phrase() for thing in scene.things)
+    return f"{objects} on {place}" if objects else place
 
 
 def counterfactual(scene: Scene, change: Change) -> Scene:
@@ -185,16 +166,3 @@ def _add(scene: Scene, value: str) -> Scene:
         new = replace(new, colour=words[0])
     things = (old, new) if old is not None and right else (new, old) if old is not None else (new,)
     return replace(scene, things=things)
-
-
-def _objects(scene: Scene, colour: bool = True) -> str:
-    return " and ".join(thing.phrase(colour) for thing in scene.things)
-
-
-def _time(scene: Scene) -> str:
-    return " at night" if scene.time == "night" else ""
-
-
-def _bare(place: str) -> str:
-    first, _, rest = place.partition(" ")
-    return rest if first in ("a", "an", "the") else place

@@ -57,8 +57,19 @@ def _optimizer_tensors(made: list[torch.optim.Optimizer]) -> dict[str, Tensor]:
     return tensors
 
 
+def average_file(run: Path, decay: float) -> Path:
+    """Return where the moving average of this decay is kept: its parameters by name, as safetensors."""
+    return run / f"ema-{decay:g}.safetensors"
+
+
 def save_state(
-    run: Path, model: nn.Module, ema: Ema, made: list[torch.optim.Optimizer], step: int, minutes: float, rank: int = 0
+    run: Path,
+    model: nn.Module,
+    averages: list[Ema],
+    made: list[torch.optim.Optimizer],
+    step: int,
+    minutes: float,
+    rank: int = 0,
 ) -> None:
     """Write everything a resumed run needs into `run`; the JSON that marks a whole state comes last.
 
@@ -68,29 +79,38 @@ def save_state(
     if rank:
         return
     save_weights(model, run / "model.safetensors")
-    save_tensors(dict(zip(ema.names, ema.values, strict=True)), run / "ema.safetensors")
+    for ema in averages:
+        save_tensors(dict(zip(ema.names, ema.values, strict=True)), average_file(run, ema.decay))
     save_json({"step": step, "minutes": minutes}, run / "state.json")
 
 
 def load_state(
-    run: Path, model: nn.Module, ema: Ema, made: list[torch.optim.Optimizer], rank: int = 0
+    run: Path, model: nn.Module, averages: list[Ema], made: list[torch.optim.Optimizer], rank: int = 0
 ) -> tuple[int, float]:
     """Read what `save_state` wrote; return the step and the minutes trained so far.
 
-    A process without an optimizer file of its own, because the team has grown, begins with fresh momenta.
+    Averages are told apart by their decay. A process without an optimizer file of its own, because the team has grown,
+    begins with fresh momenta.
     """
     model.load_state_dict(load_file(str(run / "model.safetensors")))
-    averaged = load_file(str(run / "ema.safetensors"))
-    ema.values = [averaged[name] for name in ema.names]
+    for ema in averages:
+        averaged = load_file(str(average_file(run, ema.decay)))
+        ema.values = [averaged[name].to(old.device) for name, old in zip(ema.names, ema.values, strict=True)]
     file = run / f"optimizer-{rank}.safetensors"
     tensors = load_file(str(file)) if file.is_file() else {}
     for index, optimizer in enumerate(made if tensors else []):
         whole = optimizer.state_dict()
         whole["state"] = {}
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         for name, value in tensors.items():
             owner, number, key = name.split(".", 2)
             if int(owner) == index:
-                whole["state"].setdefault(int(number), {})[key] = value
+                whole["state"].setdefault(int(number), {})[key] = _laid_out(value, weights[int(number)])
         optimizer.load_state_dict(whole)
     state = json.loads((run / "state.json").read_text())
     return int(state["step"]), float(state["minutes"])
+
+
+def _laid_out(value: Tensor, weight: Tensor) -> Tensor:
+    """Return the value in the memory order of its weight: fused optimizers go through both as they lie."""
+    return torch.empty_like(weight).copy_(value) if value.shape == weight.shape else value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,18 +39,7 @@ def save_json(data: Any, path: Path) -> None:
 
 def tensor_of(pictures: np.ndarray) -> Tensor:
     """Turn bytes (batch, row, column, channel) into floats (batch, channel, row, column) in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1.0
-
-
-def picture_batches(pictures: np.ndarray, batch: int, crop: int, seed: int) -> Iterator[Tensor]:
-    """Yield random crops for ever, as (batch, channel, row, column) in [-1, 1]."""
-    rng = np.random.default_rng(seed)
-    room = pictures.shape[1] - crop
-    while True:
-        chosen = rng.integers(len(pictures), size=batch)
-        corners = rng.integers(room + 1, size=(batch, 2))
-        cut = [pictures[i, y : y + crop, x : x + crop] for i, (y, x) in zip(chosen, corners, strict=True)]
-        yield tensor_of(np.stack(cut))
+    return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
 
 def write_sheet(rows: list[Tensor], path: Path) -> None:

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from .scenes import captions, sample_scene
+from .captions import captions
+from .scenes import sample_scene
 from .words import COLOURS, GROUND_PHRASES, NOUNS
 
-MAX_LENGTH = 20
+MAX_LENGTH = 32
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 
 

@@ -1,4 +1,4 @@
-"""Joint training of the denoiser and the text encoder on cached latents, by the clock, resumable.
+"""Joint training of the denoiser and the text encoder on cached latents, resumable.
 
 v-prediction with the plain squared error at every level: weights that favour the clean levels starve those where the
 shape of an object is decided. Levels are drawn a little towards the noisy end.
@@ -8,75 +8,69 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from .diffusion import Corpus, held_out_loss, v_loss
+from .denoiser import Denoiser, warm_start
+from .diffusion import Corpus, Examples, held_out_loss, v_loss
 from .optim import optimizers, set_rate, split
 from .parallel import Team
+from .precision import best_device, clock
 from .samples import sample_sheet
 from .state import Ema, load_state, save_state
-from .text import build_tokenizer, new_text_encoder
-from .unet import TEXT_WIDTH, new_unet
-
-
-class Denoiser(nn.Module):
-    """The two networks that are trained together."""
-
-    def __init__(self, folder: Path, widths: tuple[int, ...], layers: int) -> None:
-        """Build untrained networks; the tokenizer's files are written under `folder`."""
-        super().__init__()
-        self.tokenizer = build_tokenizer(folder / "vocabulary")
-        self.text = new_text_encoder(self.tokenizer, TEXT_WIDTH)
-        self.unet = new_unet(widths, layers).to(memory_format=torch.channels_last)
-
-    def forward(self, noised: Tensor, level: Tensor, tokens: Tensor) -> Tensor:
-        """Return the predicted v for latents (batch, 8, 16, 16), levels (batch,), tokens (batch, MAX_LENGTH)."""
-        states = self.text(tokens).last_hidden_state
-        made: Tensor = self.unet(noised, level, states).sample
-        return made
 
 
 def rate(share: float, step: int, warmup: int, decay_share: float) -> float:
-    """Return the learning-rate factor: warm-up by steps, constant, then linear to 2 % over the last share of time."""
+    """Return the learning-rate factor: warm-up by steps, constant, then linear to 2 % over the last share."""
     fall = 1.0 if share < 1.0 - decay_share else max(0.02, (1.0 - share) / decay_share)
     return min(1.0, (step + 1) / warmup) * fall
 
 
-class Run:
-    """Everything that a training run holds: the model, its average, the optimizers, the data and the team."""
+def truth_weight(share: float, weight: float) -> float:
+    """Return the truth head's weight in the loss: constant, and nothing in the last third of the run."""
+    return weight if share < 2 / 3 else 0.0
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        """Build or resume."""
+
+class Run:
+    """Everything that a training run holds: the model, its averages, the optimizers, the data and the team."""
+
+    def __init__(self, args: argparse.Namespace, corpus: Examples | None = None) -> None:
+        """Build or resume; `corpus` replaces the cached latents."""
         self.args, self.folder = args, Path(args.run)
         self.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(args.seed)
         torch.set_num_threads(args.threads)
         self.team = Team(args.rank, args.world, self.folder / "meeting")
-        self.model = Denoiser(self.folder, tuple(args.widths), args.layers)
+        self.held = Corpus(Path(args.heldout), seed=1)
+        self.device = torch.device(args.device) if args.device else best_device()
+        self.model = Denoiser(self.folder, tuple(args.widths), args.layers, self.held.channels)
         if args.init_from:
-            load_export(self.model, Path(args.init_from))
-        parts: list[nn.Module] = [self.model.unet, self.model.text]
+            warm_start(self.model, Path(args.init_from))
+        self.model.to(self.device)
+        parts: list[nn.Module] = [self.model.unet, self.model.text, self.model.head]
         self.predict = torch.compile(self.model) if args.compile else self.model
         self.hidden = split(parts)[0] if args.optimizer == "muon" else []
         self.made = optimizers(parts, args.optimizer, args.lr, team=self.team)
-        self.ema = Ema(self.model, args.ema)
+        self.averages = [Ema(self.model, decay) for decay in args.ema]
         self.step, self.minutes = 0, 0.0
         if (self.folder / "state.json").is_file():
-            self.step, self.minutes = load_state(self.folder, self.model, self.ema, self.made, args.rank)
-        self.corpus = Corpus(Path(args.latents), seed=args.seed * 97 + args.rank)
+            self.step, self.minutes = load_state(self.folder, self.model, self.averages, self.made, args.rank)
+        self.corpus = corpus or Corpus(Path(args.latents), seed=args.seed * 97 + args.rank)
         self.corpus.skip(self.step)
-        self.held = Corpus(Path(args.heldout), seed=1)
 
-    def advance(self, minutes: float) -> float:
-        """Take one step; `minutes` is this process's clock. Return the loss."""
-        args = self.args
-        set_rate(self.made, rate(self.minutes / args.minutes, self.step, args.warmup, args.decay))
-        batch = self.corpus.batch(args.batch // args.world, dropout=0.12)
-        loss = v_loss(self.predict, *batch, generator=self.corpus.generator)
+    @property
+    def share(self) -> float:
+        """How much of the schedule is done, 0 to 1: by steps if their number is given, else by training time."""
+        return float(self.step / self.args.steps if self.args.steps else self.minutes / self.args.minutes)
+
+    def advance(self, minutes: float) -> torch.Tensor:
+        """Take one step; `minutes` is the training time so far by this process's clock. Return the error of v."""
+        args, share = self.args, self.share
+        set_rate(self.made, rate(share, self.step, args.warmup, args.decay))
+        batch = self.corpus.batch(args.batch // args.world, dropout=0.12).to(self.device)
+        loss, error = v_loss(self.predict, batch, self.corpus.generator, truth_weight(share, args.truth))
         loss.backward()  # type: ignore[no-untyped-call]
         weights = list(self.model.parameters())
         self.minutes = self.team.average(weights, minutes)
@@ -86,23 +80,26 @@ class Run:
             optimizer.zero_grad()
         self.team.exchange(self.hidden)
         if args.rank == 0:
-            self.ema.update(self.model, self.step)
+            for ema in self.averages:
+                ema.update(self.model, self.step)
         self.step += 1
-        return float(loss.detach())
+        return error
 
     def save(self) -> dict[str, float]:
-        """Write the state; the first process also measures the held-out loss of the average."""
-        save_state(self.folder, self.model, self.ema, self.made, self.step, self.minutes, self.args.rank)
+        """Write the state; the first process also measures the held-out error of every average."""
+        save_state(self.folder, self.model, self.averages, self.made, self.step, self.minutes, self.args.rank)
         self.corpus.refresh()
-        if self.args.rank:
-            return {}
-        with self.ema.applied(self.model):
-            return {"held_out": round(held_out_loss(self.model, self.held), 4)}
+        figures: dict[str, float] = {}
+        for ema in self.averages if self.args.rank == 0 else []:
+            with ema.applied(self.model):
+                loss = held_out_loss(self.model, self.held, device=self.device)
+            figures[f"held_out_{ema.decay:g}"] = round(loss, 4)
+        return figures
 
     def sheet(self, name: str, count: int = 16) -> None:
-        """Draw a sample sheet with the average, in the first process."""
+        """Draw a sample sheet with the first average, in the first process."""
         if self.args.vae and self.args.rank == 0:
-            with self.ema.applied(self.model):
+            with self.averages[0].applied(self.model):
                 sample_sheet(self.model, Path(self.args.vae), self.folder / name, count)
 
     def log(self, entry: dict[str, float]) -> None:
@@ -113,13 +110,13 @@ class Run:
                 log.write(json.dumps(entry) + "\n")
 
 
-def train(args: argparse.Namespace) -> None:
-    """Train until `args.minutes` of training time (summed over resumed runs) have passed."""
-    run = Run(args)
-    before, started = run.minutes, time.monotonic()
-    saved, drawn, total, count = before, before, 0.0, 0
-    while run.minutes < args.minutes:
-        total, count = total + run.advance(before + (time.monotonic() - started) / 60), count + 1
+def train(args: argparse.Namespace, corpus: Examples | None = None) -> Run:
+    """Train until the schedule's end or, to be resumed, for `args.piece` minutes of training time."""
+    run = Run(args, corpus)
+    before, started = run.minutes, clock(run.device)
+    saved, drawn, total, count = before, before, torch.zeros((), device=run.device), 0
+    while run.share < 1.0 and run.minutes - before < args.piece:
+        total, count = total + run.advance(before + clock(run.device) - started), count + 1
         entry: dict[str, float] = {}
         if run.minutes - saved >= args.save_every:
             saved = run.minutes
@@ -128,21 +125,12 @@ def train(args: argparse.Namespace) -> None:
             drawn = run.minutes
             run.sheet(f"sheet-{int(run.minutes):03d}.png")
         if entry or run.step % 50 == 0:
-            run.log({"loss": round(total / count, 4)} | entry)
-            total, count = 0.0, 0
-    run.log({"final": 1.0} | run.save())
-    run.sheet("sheet-final.png", count=24)
-
-
-def load_export(model: Denoiser, folder: Path) -> None:
-    """Start from the networks of an exported model folder."""
-    from diffusers import UNet2DConditionModel
-    from transformers import CLIPTextModel
-
-    unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32)
-    text = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
-    model.unet.load_state_dict(unet.state_dict())
-    model.text.load_state_dict(text.state_dict())
+            run.log({"loss": round(float(total) / count, 4)} | entry)
+            total, count = torch.zeros((), device=run.device), 0
+    run.log(({"final": 1.0} if run.share >= 1.0 else {}) | run.save())
+    if run.share >= 1.0:
+        run.sheet("sheet-final.png", count=24)
+    return run
 
 
 def parser() -> argparse.ArgumentParser:
@@ -153,7 +141,9 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--heldout", required=True)
     line.add_argument("--vae", default="", help="frozen autoencoder for sample sheets")
     line.add_argument("--init-from", default="", help="exported model folder to start from")
-    line.add_argument("--minutes", type=float, default=85.0, help="training time in all, resumed runs included")
+    line.add_argument("--steps", type=int, default=0, help="length of the schedule; 0: --minutes counts")
+    line.add_argument("--minutes", type=float, default=85.0, help="length in training time, resumed runs included")
+    line.add_argument("--piece", type=float, default=1e9, help="stop after so many minutes of it, to resume")
     line.add_argument("--optimizer", default="muon")
     line.add_argument("--lr", type=float, default=1.5e-3)
     line.add_argument("--batch", type=int, default=32)
@@ -161,8 +151,10 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--layers", type=int, default=1)
     line.add_argument("--compile", action="store_true", help="compile the step: minutes once, then a little faster")
     line.add_argument("--warmup", type=int, default=100)
-    line.add_argument("--decay", type=float, default=0.2)
-    line.add_argument("--ema", type=float, default=0.998)
+    line.add_argument("--decay", type=float, default=0.4, help="last share of the run, in which the rate falls to zero")
+    line.add_argument("--truth", type=float, default=0.1, help="weight of the truth head; 0: none")
+    line.add_argument("--ema", type=float, nargs="+", default=[0.998, 0.9995], help="averages; sheets show the first")
+    line.add_argument("--device", default="", help="default: CUDA if there is any")
     line.add_argument("--threads", type=int, default=2)
     line.add_argument("--world", type=int, default=1, help="processes that train in step")
     line.add_argument("--rank", type=int, default=0, help="which of them this one is")

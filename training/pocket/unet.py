@@ -9,12 +9,12 @@ LAYERS = 1
 TEXT_WIDTH = 256
 
 
-def new_unet(widths: tuple[int, ...] = WIDTHS, layers: int = LAYERS) -> UNet2DConditionModel:
-    """Return an untrained denoiser of 16 x 16 x 8 latents with cross-attention at every scale."""
+def new_unet(widths: tuple[int, ...] = WIDTHS, layers: int = LAYERS, channels: int = 8) -> UNet2DConditionModel:
+    """Return an untrained denoiser of 16 x 16 x `channels` latents with cross-attention at every scale."""
     return UNet2DConditionModel(
         sample_size=16,
-        in_channels=8,
-        out_channels=8,
+        in_channels=channels,
+        out_channels=channels,
         block_out_channels=widths,
         layers_per_block=layers,
         down_block_types=("CrossAttnDownBlock2D",) * len(widths),
