@@ -15,8 +15,8 @@ from wordbrush.picture.fit import plan_fit
 from wordbrush.picture.picture import Picture
 from wordbrush.report import Plan
 from wordbrush.request import EditRequest, MaskLike, Queries
-from wordbrush.result import EditResult
-from wordbrush.session import Session, carry_out
+from wordbrush.result import EditResult, results_of
+from wordbrush.session import Session
 from wordbrush.settings import Settings, resolve
 
 if TYPE_CHECKING:
@@ -174,19 +174,19 @@ class Editor:
         """
         common, name = resolve(preset, settings, switches)
         sessions: dict[tuple[int, int | None], Session] = {}
-        pairs, errors = [], dict[int, WordbrushError]()
+        items, errors = [], dict[int, WordbrushError]()
         for number, request in enumerate(requests):
             own = replace(request, settings=request.settings or common)
             key = (id(request.picture), own.settings.resolution if own.settings else None)
             try:
                 if key not in sessions:
                     sessions[key] = self.open(request.picture, resolution=key[1])
-                pairs.append((sessions[key], own))
+                items.append(sessions[key].item(own))
             except WordbrushError as error:
                 if on_error == "raise":
                     raise
                 errors[number] = error
-        results = iter(carry_out(pairs, preset=name, callback=callback, on_error=on_error))
+        results = iter(results_of(self.driver, items, preset=name, callback=callback, on_error=on_error))
         return [errors[number] if number in errors else next(results) for number in range(len(requests))]
 
     def guidance(self, settings: Settings) -> float:

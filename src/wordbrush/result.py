@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from wordbrush.diffusion.schedule import depth_of
+from wordbrush.errors import WordbrushError
 from wordbrush.picture.fit import FitPlan
 from wordbrush.picture.panel import make_panel
 from wordbrush.picture.picture import Picture
@@ -23,12 +24,14 @@ from wordbrush.settings import Settings
 
 if TYPE_CHECKING:
     from wordbrush.diffedit import Painted
-    from wordbrush.engine.driver import Driver, Run
+    from wordbrush.engine.driver import Driver, Outcome, Run
+    from wordbrush.engine.events import Callback
+    from wordbrush.engine.running import Item
     from wordbrush.models.model import Prompt
     from wordbrush.region.threshold import Contrast
     from wordbrush.request import EditRequest
 
-__all__ = ["EditResult", "Finished", "result_of"]
+__all__ = ["EditResult", "Finished", "results_of"]
 
 MASK_BYTES = 256_000
 """Largest given mask that a record carries whole, as a PNG; of a larger one only the digest is kept."""
@@ -120,18 +123,54 @@ class Finished:
     image: Image.Image
 
 
-def result_of(
-    done: Finished, driver: Driver, run: Run[Finished], reused: tuple[str, ...], preset: str | None
-) -> EditResult:
-    """Put a finished edit, its report and its record together.
+@overload
+def results_of(
+    driver: Driver, items: Iterable[Item[Finished]], *, preset: str | None, callback: Callback | None
+) -> list[EditResult]: ...
+
+
+@overload
+def results_of(
+    driver: Driver,
+    items: Iterable[Item[Finished]],
+    *,
+    preset: str | None,
+    callback: Callback | None,
+    on_error: Literal["raise", "return"],
+) -> list[EditResult | WordbrushError]: ...
+
+
+def results_of(
+    driver: Driver,
+    items: Iterable[Item[Finished]],
+    *,
+    preset: str | None,
+    callback: Callback | None,
+    on_error: Literal["raise", "return"] = "raise",
+) -> Any:
+    """Carry out edits, each as if it were alone.
 
     Args:
-        done: the edit.
-        driver: ran the model.
-        run: which the edit was part of.
-        reused: what the session's store held.
+        driver: runs the model.
+        items: the edits, see `Session.item`.
         preset: name to record.
+        callback: called after every step.
+        on_error: `raise` gives all up with the first error; `return` puts an error in the place of its result and goes
+            on with the others.
+
+    Returns:
+        One result an edit, in order.
     """
+    run = driver.run(list(items), callback, stop_on_error=on_error == "raise")
+    return [
+        outcome.error if isinstance(outcome.error, WordbrushError) else _result_of(outcome, driver, run, preset)
+        for outcome in run.outcomes
+    ]
+
+
+def _result_of(outcome: Outcome[Finished], driver: Driver, run: Run[Finished], preset: str | None) -> EditResult:
+    """Put a finished edit, its report and its record together."""
+    done = outcome.result()
     painted, settings = done.painted, done.settings
     region, contrast = painted.region, painted.contrast
     return EditResult(
@@ -149,7 +188,7 @@ def result_of(
             real_ratio=_real_ratio(settings),
             near_threshold=0 if contrast is None else contrast.ties(settings.threshold, settings.rule),
             reconstruction_error=painted.reconstruction_error,
-            reused=reused,
+            reused=outcome.reused,
             warnings=(*_warnings(done), *run.notes),
         ),
         fit=done.fit,

@@ -8,7 +8,7 @@ kept path ends.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import torch
@@ -23,7 +23,8 @@ from wordbrush.engine.driver import Driver
 from wordbrush.engine.events import Callback
 from wordbrush.engine.running import Item
 from wordbrush.engine.store import Store
-from wordbrush.errors import SettingsError, WordbrushError
+from wordbrush.errors import SettingsError
+from wordbrush.models.codec import pixels_of
 from wordbrush.models.model import Prompt
 from wordbrush.picture.fit import plan_fit
 from wordbrush.picture.picture import Picture
@@ -34,20 +35,14 @@ from wordbrush.region.region import found_mask, region_of
 from wordbrush.region.threshold import Contrast, rescale
 from wordbrush.report import Memory
 from wordbrush.request import EditRequest, MaskLike, Queries, as_mask, requests_of
-from wordbrush.result import EditResult, Finished, result_of
+from wordbrush.result import EditResult, Finished, results_of
 from wordbrush.settings import Settings, resolve
 
-__all__ = ["Session", "carry_out", "pixels_of"]
+__all__ = ["Session"]
 
 T = TypeVar("T")
 
 CONTRAST_ARGUMENTS = frozenset({"seed", "preset", "settings", "callback"})
-
-
-def pixels_of(decoded: Tensor) -> NDArray[np.uint8]:
-    """Turn (3, height, width) in [-1, 1] into (height, width, 3) bytes."""
-    scaled = ((decoded.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return scaled.permute(1, 2, 0).cpu().contiguous().numpy()
 
 
 class Session:
@@ -235,8 +230,12 @@ class Session:
         requests = requests_of(
             self.picture, query, reference, negative, seed, mask, include, exclude, chosen, check_inversion
         )
-        results = carry_out([(self, request) for request in requests], preset=name, callback=callback)
+        results = results_of(self.driver, map(self.item, requests), preset=name, callback=callback)
         return results[0] if single else results
+
+    def item(self, request: EditRequest) -> Item[Finished]:
+        """Return a request on this picture as an item for the driver."""
+        return Item(self.program(request), self.store, self.preview)
 
     def program(self, request: EditRequest) -> Program[Finished]:
         """Return the whole edit of one request on this picture, from bytes to bytes, as a program."""
@@ -316,54 +315,3 @@ class Session:
     @staticmethod
     def _contrast_key(query: str, reference: str, seed: int, settings: Settings) -> Key:
         return ("contrast", query, reference, settings.seed_of_contrast(seed), *settings.key("contrast"))
-
-
-@overload
-def carry_out(
-    pairs: Sequence[tuple[Session, EditRequest]],
-    *,
-    preset: str | None = None,
-    callback: Callback | None = None,
-) -> list[EditResult]: ...
-
-
-@overload
-def carry_out(
-    pairs: Sequence[tuple[Session, EditRequest]],
-    *,
-    preset: str | None = None,
-    callback: Callback | None = None,
-    on_error: Literal["raise", "return"],
-) -> list[EditResult | WordbrushError]: ...
-
-
-def carry_out(
-    pairs: Sequence[tuple[Session, EditRequest]],
-    *,
-    preset: str | None = None,
-    callback: Callback | None = None,
-    on_error: Literal["raise", "return"] = "raise",
-) -> Any:
-    """Carry out requests on sessions of one driver, each as if it were alone.
-
-    Args:
-        pairs: each request with the session of its picture.
-        preset: name to record.
-        callback: called after every step.
-        on_error: `raise` gives all up with the first error; `return` puts an error in the place of its result and goes
-            on with the others.
-
-    Returns:
-        One result a request, in order.
-    """
-    if not pairs:
-        return []
-    driver = pairs[0][0].driver
-    items = [Item(session.program(request), session.store, session.preview) for session, request in pairs]
-    run = driver.run(items, callback, stop_on_error=on_error == "raise")
-    return [
-        outcome.error
-        if isinstance(outcome.error, WordbrushError)
-        else result_of(outcome.result(), driver, run, outcome.reused, preset)
-        for outcome in run.outcomes
-    ]

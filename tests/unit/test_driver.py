@@ -28,8 +28,7 @@ from wordbrush.engine.store import Store
 from wordbrush.errors import Cancelled, MaskError, PictureError, ResourceError, WordbrushError
 from wordbrush.models.model import Model
 from wordbrush.request import EditRequest
-from wordbrush.result import EditResult
-from wordbrush.session import carry_out
+from wordbrush.result import EditResult, results_of
 from wordbrush.settings import Settings
 
 DARK = "dark left, dark right"
@@ -285,7 +284,7 @@ def test_a_path_that_was_dropped_is_counted_when_it_is_made_again_and_can_be_sto
         for text in (DARK, "dark left")
     ]
     before, events = editor.driver.rows, list[Event]()
-    results = carry_out([(session, wanted) for wanted in requests], callback=events.append)
+    results = results_of(editor.driver, map(session.item, requests), preset=None, callback=events.append)
     ran = editor.driver.rows - before
     assert session.memory.dropped > 0
     assert sum(results[0].report.evaluations.values()) == ran

@@ -15,7 +15,7 @@ from wordbrush.diffusion.denoiser import Prediction
 from wordbrush.diffusion.guidance import Estimate, guided
 from wordbrush.diffusion.schedule import Level
 from wordbrush.diffusion.solvers import SOLVERS, decode, step
-from wordbrush.session import pixels_of
+from wordbrush.models.codec import pixels_of
 
 if TYPE_CHECKING:
     from wordbrush.evaluation.items import Bytes, Task

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wordbrush.diffusion.faults import check_items, items_not_finite
 
-__all__ = ["AutoencoderCodec", "Codec", "IdentityCodec", "Notes"]
+__all__ = ["AutoencoderCodec", "Codec", "IdentityCodec", "Notes", "pixels_of"]
 
 TILE_CELLS = 32
 """Side of a tile in latent cells: 256 pixels for Stable Diffusion, a quarter of the memory of its native size."""
@@ -63,6 +65,12 @@ class Codec(Protocol):
     def decode(self, latents: Tensor) -> Tensor:
         """Turn latents (batch, channel, height, width) into pixels (batch, 3, height*f, width*f), about [-1, 1]."""
         ...
+
+
+def pixels_of(decoded: Tensor) -> NDArray[np.uint8]:
+    """Turn (3, height, width) in [-1, 1] into (height, width, 3) bytes."""
+    scaled = ((decoded.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return scaled.permute(1, 2, 0).cpu().contiguous().numpy()
 
 
 class IdentityCodec:

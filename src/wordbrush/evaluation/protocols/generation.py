@@ -18,7 +18,7 @@ from wordbrush.diffusion.schedule import depth_of
 from wordbrush.diffusion.solvers import SOLVERS, decode
 from wordbrush.errors import SettingsError
 from wordbrush.files import write_atomic
-from wordbrush.session import pixels_of
+from wordbrush.models.codec import pixels_of
 from wordbrush.settings import Settings
 
 if TYPE_CHECKING:

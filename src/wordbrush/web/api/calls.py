@@ -174,6 +174,7 @@ _REPORT: dict[str, Any] = {
     "timings": {**_NUMBERS, "description": "seconds by stage"},
     "evaluations": {**_NUMBERS, "description": "network evaluations by stage"},
     "mask_area": {"type": "number", "description": "share of the picture inside the mask, 0 to 1"},
+    "real_ratio": {"type": "number", "description": "the encoding ratio in whole steps of the grid, 0 to 1"},
     "near_threshold": {"type": "integer", "description": "cells that other hardware may decide otherwise"},
     "reconstruction_error": {"anyOf": [{"type": "number"}, {"type": "null"}], "description": "if it was measured"},
     "reused": {"type": "array", "items": {"type": "string"}, "description": "always empty here: nothing is kept"},
