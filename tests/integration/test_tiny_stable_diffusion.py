@@ -73,6 +73,44 @@ def test_batch_and_chunk_sizes_change_latents_by_less_than_1e_4(models: dict[str
             assert float((one - other).abs().max()) < 1e-4
 
 
+UNLIKE = (
+    Settings(steps=8, ratio=0.5, maps=3),
+    Settings(steps=6, ratio=0.5, maps=2, inversion_label="source"),
+    Settings(steps=10, ratio=0.4, maps=2),
+    Settings(steps=4, ratio=0.5, maps=4, fixed_point=1),
+    Settings(steps=6, ratio=0.5, maps=2, solver="dpm2m", strengths=2),
+    Settings(steps=5, ratio=0.6, maps=2, eta=0.5),
+    Settings(steps=6, ratio=0.5, maps=2, inversion_text="reference"),
+    Settings(steps=7, ratio=0.4, maps=2, strength_axis="grid"),
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_unlike_edits_joined_change_latents_by_less_than_1e_4_and_take_fewer_calls(
+    models: dict[str, Model], kind: str
+) -> None:
+    """Levels, labels, texts, steps and sizes of eight edits stand side by side in a call; one by one, nothing moves."""
+    sizes = [(64, 64), (64, 64), (97, 33), (64, 64), (64, 64), (97, 33), (64, 64), (64, 64)]
+    requests = [
+        EditRequest(
+            picture=picture(number, *size),
+            query=["a dog", "a horse on grass", "a red car", ""][number % 4],
+            reference="a cat",
+            settings=replace(settings, guidance=1.5),
+            seed=number,
+        )
+        for number, (size, settings) in enumerate(zip(sizes, UNLIKE, strict=True))
+    ]
+    alone = [latents_of(Driver(models[kind], join=False), [request])[0] for request in requests]
+    one_by_one, joined = Driver(models[kind], join=False), Driver(models[kind], batch_limit=16, join=True)
+    for one, other in zip(alone, latents_of(one_by_one, requests), strict=True):
+        assert torch.equal(one, other)
+    for one, other in zip(alone, latents_of(joined, requests), strict=True):
+        assert float((one - other).abs().max()) < 1e-4
+    assert joined.rows == one_by_one.rows
+    assert joined.calls < 0.5 * one_by_one.calls
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_mask_depends_neither_on_batch_mates_nor_on_chunks(models: dict[str, Model], kind: str) -> None:
     wanted = EditRequest(picture=picture(1), query="a dog on grass", reference="a cat", settings=QUICK)
