@@ -18,7 +18,7 @@ from wordbrush.errors import MaskError, ProvenanceError
 from wordbrush.picture.picture import Picture
 from wordbrush.record.provenance import Provenance, read_provenance
 from wordbrush.region.mask import Mask
-from wordbrush.region.region import Region, found_mask, region_of
+from wordbrush.region.region import Region, cut_region, region_of
 from wordbrush.web.state.keys import new_key
 from wordbrush.web.state.png import DATA_ADDRESS, png_of, size_within
 from wordbrush.web.state.request import MASKS
@@ -192,7 +192,7 @@ class Opened:
         mask = self.own_mask_for(settings)
         if contrast is None and mask is None and strokes.include is None:
             return Cut(None, None, shown.fit)
-        automatic = None if contrast is None else found_mask(shown.frame, contrast, settings)
+        automatic = None if contrast is None else cut_region(shown.frame, contrast, settings)
         masks = {"mask": mask, "include": strokes.include, "exclude": strokes.exclude}
         region = region_of(shown.frame, automatic, settings, **masks)
         return Cut(contrast, region, shown.fit)
