@@ -173,15 +173,6 @@ class Mask:
     def __invert__(self) -> Mask:
         return Mask(1 - self.values)
 
-    def combine(self, include: Mask | None = None, exclude: Mask | None = None) -> Mask:
-        """Return (self | include) - exclude: what is excluded wins. Both are resized to this mask (by area)."""
-        result = self
-        if include is not None:
-            result = result | include.resize(self.size, how="area")
-        if exclude is not None:
-            result = result - exclude.resize(self.size, how="area")
-        return result
-
     def _same(self, other: Mask) -> NDArray[np.float32]:
         if other.size != self.size:
             raise MaskError(
