@@ -198,7 +198,7 @@ for _factor in (2, 8):
 def _edited(editor: Editor, session: Session, task: Task, settings: Settings, mask: Mask | None) -> Outcome:
     """Edit with the editor itself, under a given mask or the one it finds."""
     result = session.edit(task.query, task.reference, seed=task.seed, settings=settings, mask=mask)
-    raw = None if result.contrast_map is None else result.contrast_map.raw
+    raw = None if result.contrast is None else result.contrast.raw
     stages = [] if raw is None or not raw.any() else ["contrast"]
     if not result.mask.is_empty and _depth(settings):
         stages += ["invert", "decode"]
