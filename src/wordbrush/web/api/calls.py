@@ -18,10 +18,11 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from wordbrush.record.provenance import encode_image
+from wordbrush.record.replay import MASKS
 from wordbrush.region.mask import Mask
 from wordbrush.web.api.fields import Field, fields_of
 from wordbrush.web.api.request import SWITCHED, CallRequest
-from wordbrush.web.state.request import MASKS, command_of
+from wordbrush.web.state.request import command_of
 from wordbrush.web.state.work import Done, run_work
 
 if TYPE_CHECKING:
