@@ -1,4 +1,4 @@
-"""How many network calls unlike edits take together: eight edits that share neither steps, ratio, maps, solver nor texts.
+"""How many network calls unlike edits take together: eight that share neither steps, ratio, maps, solver nor texts.
 
 On a device that gains by larger calls the driver joins asks of different edits and levels; here it is told to, so that
 the counts can be had on any machine. They carry no noise. Beside them stands what joining changes: the largest

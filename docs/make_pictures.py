@@ -11,13 +11,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from wordbrush import Editor
 from wordbrush.files import write_atomic
 from wordbrush.notation import bound, switches
-from wordbrush.picture.panel import make_panel, make_sheet
+from wordbrush.picture.panel import make_sheet
 from wordbrush.picture.samples import Sample, load_samples
 from wordbrush.record.provenance import encode_image
 
@@ -28,9 +27,7 @@ BEGIN, END = "<!-- flags: written by docs/make_pictures.py -->", "<!-- end of fl
 def panel_of(editor: Editor, sample: Sample, *, tile: int) -> Any:
     """Edit one sample and return its panel."""
     result: Any = editor.edit(sample.path, sample.query, sample.reference)
-    after = np.asarray(result.image.convert("RGB"))
-    caption = f"{sample.reference} > {sample.query}"
-    return make_panel(result.picture.srgb, result.contrast, result.mask.values, after, tile=tile, caption=caption)
+    return result.panel(tile=tile, caption=f"{sample.reference} > {sample.query}")
 
 
 def flag_table() -> str:

@@ -26,7 +26,7 @@ from wordbrush.diffusion.schedule import Level
 from wordbrush.diffusion.solvers import SOLVERS, decode, invert
 from wordbrush.region.frame import Frame
 from wordbrush.region.mask import Mask
-from wordbrush.region.region import Region, found_mask, region_of
+from wordbrush.region.region import Region, cut_region, region_of
 from wordbrush.region.threshold import Contrast, rescale
 from wordbrush.settings import Settings
 
@@ -88,8 +88,8 @@ def diffedit(edit: Edit) -> Program[Painted]:
     if "mask" not in edit.masks:
         raw: NDArray[np.float32] = yield Once(edit.contrast_key, contrast(edit))
         soft = Contrast(raw, rescale(raw, settings.rescale, clip=settings.clip))
-    mask = None if soft is None else found_mask(edit.frame, soft, settings)
-    region = region_of(edit.frame, mask, settings, **edit.masks)
+    automatic = None if soft is None else cut_region(edit.frame, soft, settings)
+    region = region_of(edit.frame, automatic, settings, **edit.masks)
     if region.pixels.is_empty or len(edit.levels) < 2:
         return Painted(region, soft)
     path = yield from trajectory(edit)

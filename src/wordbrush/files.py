@@ -24,7 +24,13 @@ _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 
 
 def bounded_read(
-    source: str | Path | bytes | BinaryIO, max_bytes: int, *, error: type[InputError], kind: str, advice: str
+    source: str | Path | bytes | BinaryIO,
+    max_bytes: int,
+    *,
+    error: type[InputError],
+    kind: str,
+    advice: str,
+    name: str | None = None,
 ) -> bytes:
     """Return the whole content of a file, or refuse it: never more than `max_bytes` + 1 bytes are read.
 
@@ -37,15 +43,17 @@ def bounded_read(
         error: what is raised.
         kind: what the file should hold, for the message: "picture", "mask".
         advice: what to do with a file that is too large, for the message.
+        name: what messages call a file, where its whole path is nobody's business; by default its path.
 
     Raises:
         InputError: of the class `error`: no such file, not a file, not readable, or too large.
     """
+    called = name or (str(source) if isinstance(source, str | Path) else "")
 
     def check_count(count: int) -> None:
         if count > max_bytes:
             size = f"the file has {count / 1e6:.1f} MB; the limit is {max_bytes / 1e6:.1f} MB: {advice}"
-            raise error(f"{source}: {size}" if isinstance(source, str | Path) else size)
+            raise error(f"{called}: {size}" if called else size)
 
     if isinstance(source, bytes):
         check_count(len(source))
@@ -57,17 +65,17 @@ def bounded_read(
             status = Path(source).stat()
             if not stat.S_ISREG(status.st_mode):
                 thing = "folder" if stat.S_ISDIR(status.st_mode) else "special file"
-                raise error(f"{source} is a {thing}, not a {kind} file")
+                raise error(f"{called} is a {thing}, not a {kind} file")
             check_count(status.st_size)
             with Path(source).open("rb") as file:
                 data = _read_up_to(file, max_bytes + 1, status.st_size + 1)
     except FileNotFoundError as problem:
-        raise error(f"there is no file {source}; {kind}s are read from local files only") from problem
+        raise error(f"there is no file {called}; {kind}s are read from local files only") from problem
     except (OSError, ValueError) as problem:
         if isinstance(problem, error):
             raise
         reason = getattr(problem, "strerror", None) or problem
-        raise error(f"cannot read {str(source)[:200]!r} ({reason})") from problem
+        raise error(f"cannot read {(called or kind)[:200]!r} ({reason})") from problem
     check_count(len(data))
     return data
 

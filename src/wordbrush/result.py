@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from wordbrush.diffusion.schedule import depth_of
@@ -45,7 +45,8 @@ class EditResult:
         image: at the picture's own size; where `mask` is 0 its pixels are the input's own.
         mask: what was edited and how the seam was blended, at the picture's size, [0, 1].
         cells: the same at latent cells, as the decode used it.
-        contrast_map: the contrast, or None where the user gave the mask.
+        contrast: how much the texts disagree, or None where the user gave the mask; `contrast.on_picture(result.fit)`
+            is its soft map at the picture's size.
         picture: the input.
         provenance: how it was made.
         report: what it cost.
@@ -55,21 +56,23 @@ class EditResult:
     image: Image.Image
     mask: Mask
     cells: Mask
-    contrast_map: Contrast | None
+    contrast: Contrast | None
     picture: Picture
     provenance: Provenance
     report: Report
     fit: FitPlan = field(repr=False)
 
     @property
-    def contrast(self) -> NDArray[np.float32] | None:
-        """The soft map (height, width) in [0, 1] at the picture's size, or None where the user gave the mask."""
-        return None if self.contrast_map is None else self.contrast_map.on_picture(self.fit)
+    def contrast_map(self) -> Contrast | None:
+        """The same as `contrast`, under its old name for one release."""
+        warnings.warn("contrast_map is now called contrast", DeprecationWarning, stacklevel=2)
+        return self.contrast
 
-    def panel(self, *, tile: int = 256) -> Image.Image:
-        """Return input | contrast | mask | result side by side."""
+    def panel(self, *, tile: int = 256, caption: str = "") -> Image.Image:
+        """Return input | contrast | mask | result side by side; see `picture.panel.make_panel`."""
+        soft = None if self.contrast is None else self.contrast.on_picture(self.fit)
         edited = np.asarray(self.image.convert("RGB"))
-        return make_panel(self.picture.srgb, self.contrast, self.mask.values, edited, tile=tile)
+        return make_panel(self.picture.srgb, soft, self.mask.values, edited, tile=tile, caption=caption)
 
     def save(
         self,
@@ -177,7 +180,7 @@ def _result_of(outcome: Outcome[Finished], driver: Driver, run: Run[Finished], p
         image=done.image,
         mask=region.pixels,
         cells=region.cells,
-        contrast_map=contrast,
+        contrast=contrast,
         picture=done.picture,
         provenance=_provenance(done, driver, preset),
         report=Report(
@@ -200,17 +203,17 @@ def _real_ratio(settings: Settings) -> float:
 
 
 def _warnings(done: Finished) -> tuple[str, ...]:
-    warnings: list[str] = list(done.picture.notes)
+    told: list[str] = list(done.picture.notes)
     for name, prompt in done.prompts.items():
         if prompt.dropped:
-            warnings.append(f"{name}: cut by the text encoder's limit: {' '.join(prompt.dropped)}")
+            told.append(f"{name}: cut by the text encoder's limit: {' '.join(prompt.dropped)}")
         for word in prompt.unknown:
             near = f"; near words: {', '.join(word.near)}" if word.near else ""
-            warnings.append(f"{name}: the model does not know {word.word!r}{near}")
+            told.append(f"{name}: the model does not know {word.word!r}{near}")
     if done.painted.region.pixels.is_empty:
         advice = "move the threshold" if done.settings.invert else "lower the threshold"
-        warnings.append(f"the mask is empty: nothing was changed; {advice}, or give a mask")
-    return tuple(warnings)
+        told.append(f"the mask is empty: nothing was changed; {advice}, or give a mask")
+    return tuple(told)
 
 
 def _mask_record(mask: Mask) -> dict[str, Any]:

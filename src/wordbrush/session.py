@@ -31,7 +31,7 @@ from wordbrush.picture.picture import Picture
 from wordbrush.region.frame import Frame
 from wordbrush.region.mask import Mask
 from wordbrush.region.outline import guided as outlined
-from wordbrush.region.region import found_mask, region_of
+from wordbrush.region.region import cut_region, region_of
 from wordbrush.region.threshold import Contrast, rescale
 from wordbrush.report import Memory
 from wordbrush.request import EditRequest, MaskLike, Queries, as_mask, requests_of
@@ -191,8 +191,8 @@ class Session:
         """Return the mask at the picture's size; keywords as for `contrast`. Runs no network on a known contrast."""
         switches = {k: v for k, v in keywords.items() if k not in CONTRAST_ARGUMENTS}
         chosen, _ = resolve(keywords.get("preset"), keywords.get("settings"), switches)
-        found = found_mask(self.frame, self.contrast(query, reference, **keywords), chosen)
-        return region_of(self.frame, found, chosen).pixels
+        automatic = cut_region(self.frame, self.contrast(query, reference, **keywords), chosen)
+        return region_of(self.frame, automatic, chosen).pixels
 
     @overload
     def edit(self, query: str, reference: str = "", *, seed: int = 0, **keywords: Any) -> EditResult: ...

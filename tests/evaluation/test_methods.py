@@ -254,8 +254,8 @@ def test_diffedit_is_what_the_editor_gives(small: Editor) -> None:
     outcome = run("diffedit", task, FEW, small)
     assert np.array_equal(outcome.image, np.asarray(result.image))
     assert outcome.mask is not None and np.array_equal(outcome.mask, result.mask.values)
-    assert outcome.contrast is not None and result.contrast_map is not None
-    assert np.array_equal(outcome.contrast, result.contrast_map.raw)
+    assert outcome.contrast is not None and result.contrast is not None
+    assert np.array_equal(outcome.contrast, result.contrast.raw)
 
 
 def test_the_oracle_mask_is_an_edit_within_the_true_region(small: Editor) -> None:

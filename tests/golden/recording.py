@@ -136,8 +136,8 @@ def _arrays(result: wb.EditResult) -> Arrays:
         "mask": np.asarray(result.mask.values),
         "cells": np.asarray(result.cells.values),
     }
-    if result.contrast_map is not None:
-        found["contrast"] = np.asarray(result.contrast_map.raw)
+    if result.contrast is not None:
+        found["contrast"] = np.asarray(result.contrast.raw)
     return found
 
 

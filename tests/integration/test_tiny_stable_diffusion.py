@@ -120,11 +120,11 @@ def test_mask_depends_neither_on_batch_mates_nor_on_chunks(models: dict[str, Mod
     beside = editor.edit_batch([mate, wanted, mate])[1]
     np.testing.assert_array_equal(alone.mask.values, beside.mask.values)
     np.testing.assert_array_equal(np.asarray(alone.image), np.asarray(beside.image))
-    assert alone.contrast_map is not None
+    assert alone.contrast is not None
     for limit in (1, 2, 5):
         chunked = Editor(models[kind], batch_limit=limit).edit_batch([wanted])[0]
-        assert chunked.contrast_map is not None
-        np.testing.assert_allclose(chunked.contrast_map.raw, alone.contrast_map.raw, atol=1e-5)
+        assert chunked.contrast is not None
+        np.testing.assert_allclose(chunked.contrast.raw, alone.contrast.raw, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -134,7 +134,7 @@ def test_number_of_seeds_changes_no_result(models: dict[str, Model], kind: str) 
     for result, seed in zip(many, (4, 5, 6), strict=True):
         alone = edit(editor, picture(3), "a dog", "a cat", seed=seed, settings=QUICK)
         np.testing.assert_array_equal(np.asarray(result.image), np.asarray(alone.image))
-    assert not np.array_equal(many[0].contrast_map.raw, many[1].contrast_map.raw)  # type: ignore[union-attr]
+    assert not np.array_equal(many[0].contrast.raw, many[1].contrast.raw)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -142,7 +142,7 @@ def test_equal_texts_return_the_picture_itself(models: dict[str, Model], kind: s
     source = picture(4, 51, 37)
     result = edit(Editor(models[kind]), source, "a cat on grass", "a cat on grass", settings=QUICK)
     assert result.contrast is not None
-    assert float(np.abs(result.contrast).max()) == 0.0
+    assert float(np.abs(result.contrast.raw).max()) == 0.0
     assert result.mask.is_empty
     np.testing.assert_array_equal(np.asarray(result.image), source)
 
@@ -192,6 +192,6 @@ def test_clip_skip_reaches_every_text(models: dict[str, Model]) -> None:
     editor = Editor(models["sd1"])
     plain = edit(editor, picture(8), "a dog", "a cat", settings=QUICK)
     skipped = edit(editor, picture(8), "a dog", "a cat", settings=replace(QUICK, clip_skip=1))
-    assert plain.contrast_map is not None
-    assert skipped.contrast_map is not None
-    assert not np.allclose(plain.contrast_map.raw, skipped.contrast_map.raw, rtol=1e-3)
+    assert plain.contrast is not None
+    assert skipped.contrast is not None
+    assert not np.allclose(plain.contrast.raw, skipped.contrast.raw, rtol=1e-3)

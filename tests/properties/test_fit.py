@@ -64,18 +64,6 @@ def test_transposed_picture_has_the_transposed_plan(size: tuple[int, int], model
 
 
 @ci
-@given(sizes(), models)
-def test_corners_map_within_half_a_pixel(size: tuple[int, int], model: tuple[int, int]) -> None:
-    plan = plan_fit(size, grid=model[0], resolution=model[1])
-    left, top = plan.offset
-    for x, y in ((0, 0), (size[0], 0), (0, size[1]), size):
-        there = plan.to_canvas(x, y)
-        assert math.dist(there, (left + plan.inner[0] * (x > 0), top + plan.inner[1] * (y > 0))) < 1e-6
-        assert math.dist(plan.to_picture(*there), (x, y)) < 0.5
-    assert plan.to_picture(left, top) == (0, 0)
-
-
-@ci
 @given(sizes(), models, st.integers(1, 700))
 def test_least_side_is_met_by_padding(size: tuple[int, int], model: tuple[int, int], least: int) -> None:
     plan = plan_fit(size, grid=model[0], resolution=model[1], min_side=least)

@@ -180,13 +180,3 @@ def test_png_gives_the_mask_back(one: tuple[Mask]) -> None:
     (a,) = one
     assert same(Mask.open(a.png_bytes()), a)
     assert Mask.open(a.png_bytes()).digest() == a.digest()
-
-
-@laws
-@given(masks(3))
-def test_combine_lets_the_exclusion_win(given_masks: tuple[Mask, Mask, Mask]) -> None:
-    a, plus, minus = given_masks
-    assert same(a.combine(plus, minus), (a | plus) - minus)
-    assert same(a.combine(), a)
-    assert within(a.combine(exclude=minus), ~minus)
-    assert within(plus, a.combine(include=plus))

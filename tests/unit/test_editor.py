@@ -68,7 +68,7 @@ def test_equal_texts_change_nothing(text: str) -> None:
     source = picture(37, 51)
     result = edit(toy.editor(), source, text, text)
     assert result.contrast is not None
-    assert not result.contrast.any()
+    assert result.contrast.is_flat
     assert result.mask.is_empty
     np.testing.assert_array_equal(np.asarray(result.image), source)
     assert result.report.evaluations.get("decode", 0) == 0
@@ -132,6 +132,16 @@ def test_an_item_does_not_depend_on_its_mates_or_on_chunks(join: bool, batch_lim
         np.testing.assert_array_equal(result.mask.values, alone.mask.values)
         difference = np.asarray(result.image).astype(int) - np.asarray(alone.image).astype(int)
         assert np.abs(difference).max() <= (1 if join else 0)
+
+
+def test_the_contrast_has_its_old_name_for_one_release() -> None:
+    result = edit(toy.editor(), picture(40, 40))
+    with pytest.warns(DeprecationWarning, match="now called contrast"):
+        old = result.contrast_map
+    assert old is result.contrast is not None
+    on_picture = result.contrast.on_picture(result.fit)
+    assert on_picture.shape == (40, 40)
+    assert 0 == on_picture.min() < on_picture.max() <= 1
 
 
 def test_user_mask_takes_the_place_of_the_contrast() -> None:

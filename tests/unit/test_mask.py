@@ -401,13 +401,6 @@ def test_rounded_is_what_a_png_keeps() -> None:
     assert mask.rounded().digest() == mask.digest()
 
 
-def test_combine_resizes_to_this_mask() -> None:
-    mask = Mask.empty((8, 8))
-    both = mask.combine(include=drawing("##", ".."), exclude=drawing("#.", ".."))
-    assert both.box == (4, 0, 8, 4)
-    assert both.area == 0.25
-
-
 def test_import_is_light() -> None:
     code = (
         "import sys, wordbrush.region.mask, wordbrush.record.provenance, wordbrush.files\n"

@@ -14,7 +14,7 @@ from wordbrush.picture.picture import plan_fit
 from wordbrush.region.frame import Frame
 from wordbrush.region.mask import Mask
 from wordbrush.region.outline import guided
-from wordbrush.region.region import found_region, region_of
+from wordbrush.region.region import cut_region, region_of
 from wordbrush.result import EditResult
 from wordbrush.session import Session
 from wordbrush.settings import Settings
@@ -81,7 +81,7 @@ def test_what_is_found_in_the_padding_alone_is_nothing(edges: Any) -> None:
     raw[0] = 1.0
     contrast, settings = contrast_of(raw, "minmax"), Settings(edges=edges, threshold=0.9)
     for chosen in (settings, settings.changed(invert=True)):
-        assert region_of(session.frame, found_region(session.frame, contrast, chosen), chosen).pixels.is_empty
+        assert region_of(session.frame, cut_region(session.frame, contrast, chosen), chosen).pixels.is_empty
 
 
 def test_everything_found_leaves_nothing_and_says_so() -> None:
@@ -178,8 +178,8 @@ def test_a_guided_outline_frees_whole_cells(size: tuple[int, int], invert: bool)
     frame, settings = framed(size), Settings(edges="guided", threshold=0.4, invert=invert)
     raw = np.zeros(frame.latent_size[::-1], np.float32)
     raw[raw.shape[0] // 4 : -1, raw.shape[1] // 3 : -1] = 1.0
-    found = found_region(frame, contrast_of(raw, "minmax"), settings)
-    region = region_of(frame, found, settings)
+    automatic = cut_region(frame, contrast_of(raw, "minmax"), settings)
+    region = region_of(frame, automatic, settings)
     assert region.cells.is_binary, np.unique(region.cells.values)
     assert 0 < region.cells.area < 1
     strong = touching(frame, region.pixels.binarise(0.999))  # blended pixels at the outline may reach a cell further

@@ -83,8 +83,8 @@ def test_a_seed_of_a_call_reuses_what_those_before_it_made(join: bool) -> None:
 
 
 def maps_of(result: EditResult) -> NDArray[np.float32]:
-    assert result.contrast_map is not None
-    return result.contrast_map.raw
+    assert result.contrast is not None
+    return result.contrast.raw
 
 
 def test_the_mask_stays_while_the_seed_varies_the_decode() -> None:

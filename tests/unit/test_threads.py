@@ -14,7 +14,7 @@ from tests.support import toy
 from wordbrush.engine import driver as drivers
 from wordbrush.engine.store import Store
 from wordbrush.models.model import Canvas, Prompt
-from wordbrush.region.region import found_mask, region_of
+from wordbrush.region.region import cut_region, region_of
 from wordbrush.settings import Settings
 
 DARK = "dark left, dark right"
@@ -113,7 +113,7 @@ def test_a_known_map_is_cut_again_while_an_edit_runs() -> None:
             for settings, values in zip(cuts, wanted, strict=True):
                 contrast = session.known_contrast(HALF, DARK, settings=settings)
                 assert contrast is not None
-                again = region_of(session.frame, found_mask(session.frame, contrast, settings), settings).pixels
+                again = region_of(session.frame, cut_region(session.frame, contrast, settings), settings).pixels
                 np.testing.assert_array_equal(again.values, values)
                 np.testing.assert_array_equal(session.mask(HALF, DARK, settings=settings).values, values)
             assert session.memory.held > 0

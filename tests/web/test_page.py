@@ -13,7 +13,7 @@ from tests.support import hub, tiny
 from tests.support.workbench import Running, Visit, running
 from wordbrush.cli import main
 from wordbrush.picture.samples import samples_folder
-from wordbrush.web.page.controls import CONTROLS, RULES
+from wordbrush.web.page.controls import CONTROLS, SLIDERS
 
 FOX = samples_folder() / "fox.png"
 TEXTS = {"query": "a penguin on snow", "reference": "a fox on snow", "flags": "--maps 1", "steps": 4}
@@ -46,10 +46,10 @@ def test_finding_and_cutting_by_every_rule(me: Visit, server: Running) -> None:
     assert stage["heat"].startswith("data:image/png;base64,")
     rows = server.rows
     masks = set()
-    for rule in RULES:
+    for rule in SLIDERS:
         slider, cut, _ = me.call("rule", "input", [stage, *me.controls(**TEXTS, rule=rule)])
         assert slider["minimum"] <= slider["value"] <= slider["maximum"]
-        assert slider["label"] == RULES[rule][0]
+        assert slider["label"] == SLIDERS[rule][0]
         masks.add(cut["mask"])
     assert len(masks) > 1
     assert server.rows == rows

@@ -9,7 +9,7 @@ import pytest
 from wordbrush.errors import SettingsError
 from wordbrush.settings import PRESETS, Settings
 from wordbrush.web.options import Limits
-from wordbrush.web.page.controls import CONTROLS, EDGES, RULES
+from wordbrush.web.page.controls import CONTROLS, EDGES, SLIDERS
 from wordbrush.web.state.flags import SWITCHES, flags_of, parse_flags
 from wordbrush.web.state.request import PageRequest, values_of_preset
 
@@ -36,7 +36,7 @@ def test_controls_at_rest_are_the_preset_and_nothing_else(preset: str) -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", SLIDERS)
 def test_another_rule_starts_at_its_own_number(preset: str, rule: str) -> None:
     at_rest = values_of_preset(preset, GUIDANCE, rule=rule)
     chosen = request_of(preset, rule=rule, threshold=at_rest["threshold"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from tests.support.command import mask_file
 from wordbrush.cli import main
-from wordbrush.errors import Cancelled, PictureError
+from wordbrush.errors import Cancelled, PictureError, ProvenanceError
 from wordbrush.picture.samples import samples_folder
 from wordbrush.record.provenance import read_provenance
 from wordbrush.region.mask import Mask
@@ -175,6 +176,11 @@ def test_a_result_brings_its_settings_and_its_picture_back(workbench: Workbench,
     assert workbench.origin(visitor, record) is opened
     restored = PageRequest.of_record(record, ("pocket",), lambda _: 128)
     assert restored == request
+    with pytest.raises(ProvenanceError, match="settings"):
+        PageRequest.of_record(replace(record, settings={"shell": "rm"}), ("pocket",), lambda _: 128)
+    carried = {**record.mask["given_exclude"], "sha256": "0" * 64}
+    with pytest.raises(ProvenanceError, match="not the recorded exclude"):
+        Strokes.of_record(replace(record, mask={**record.mask, "given_exclude": carried}))
     again, given = Strokes.of_record(record)
     assert given is None
     assert again.include is None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from wordbrush.cli.commands.edit import DemoCommand
@@ -16,7 +15,7 @@ from wordbrush.cli.targets import check_free
 from wordbrush.cli.terminal import Terminal, print_json
 from wordbrush.editor import Editor
 from wordbrush.errors import OutputError
-from wordbrush.picture.panel import make_panel, make_sheet
+from wordbrush.picture.panel import make_sheet
 from wordbrush.picture.samples import Sample, load_samples
 from wordbrush.record.provenance import save_image
 
@@ -59,9 +58,7 @@ def _edit(
         terminal.warn(f"{sample.path.name}: {warning}")
     result.save(file, force=command.force)
     texts = {"from": sample.reference, "to": sample.query, "kind": sample.kind, "file": str(file)}
-    after = np.asarray(result.image.convert("RGB"))
-    panel = make_panel(result.picture.srgb, result.contrast, result.mask.values, after, caption=title)
-    return panel, {**texts, **result.report.as_dict()}
+    return result.panel(caption=title), {**texts, **result.report.as_dict()}
 
 
 def _prepare(folder: Path, files: list[Path], *, force: bool) -> None:

@@ -80,7 +80,7 @@ def _save(result: EditResult, command: EditCommand, files: dict[str, str], termi
     if "mask" in files:
         result.mask.save(files["mask"], force=force)
     if "contrast" in files and result.contrast is not None:
-        save_contrast(result.contrast, files["contrast"], force=force)
+        save_contrast(result.contrast.on_picture(result.fit), files["contrast"], force=force)
     if "panel" in files:
         save_image(result.panel(), files["panel"], None, force=force)
 

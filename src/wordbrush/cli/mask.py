@@ -7,7 +7,7 @@ from wordbrush.cli.loading import load_editor, open_mask, open_picture
 from wordbrush.cli.outputs import save_contrast
 from wordbrush.cli.progress import stage_bars
 from wordbrush.cli.terminal import Terminal, print_json
-from wordbrush.region.region import found_mask, region_of
+from wordbrush.region.region import cut_region, region_of
 
 __all__ = ["mask"]
 
@@ -27,7 +27,7 @@ def mask(command: MaskCommand) -> None:
         contrast = session.contrast(
             command.to, command.reference, seed=command.one_seed, settings=settings, callback=callback
         )
-    region = region_of(session.frame, found_mask(session.frame, contrast, settings), settings, **user).pixels
+    region = region_of(session.frame, cut_region(session.frame, contrast, settings), settings, **user).pixels
     region.save(command.output, force=command.force)
     files = {"mask": command.output}
     if command.contrast is not None:

@@ -33,7 +33,7 @@ from wordbrush.evaluation._walks import (
 )
 from wordbrush.evaluation.items import Float, Method, Outcome, Task
 from wordbrush.region.mask import Mask
-from wordbrush.region.region import Region, found_mask, region_of
+from wordbrush.region.region import Region, cut_region, region_of
 
 if TYPE_CHECKING:
     from wordbrush.editor import Editor
@@ -81,7 +81,7 @@ def _cost(editor: Editor, session: Session, settings: Settings, *stages: str) ->
 def _found(session: Session, task: Task, settings: Settings) -> tuple[Region, Float]:
     """Return the automatic region and the raw contrast, as the editor finds them."""
     contrast = session.contrast(task.query, task.reference, seed=task.seed, settings=settings)
-    return region_of(session.frame, found_mask(session.frame, contrast, settings), settings), contrast.raw
+    return region_of(session.frame, cut_region(session.frame, contrast, settings), settings), contrast.raw
 
 
 def _masked(
@@ -198,7 +198,7 @@ for _factor in (2, 8):
 def _edited(editor: Editor, session: Session, task: Task, settings: Settings, mask: Mask | None) -> Outcome:
     """Edit with the editor itself, under a given mask or the one it finds."""
     result = session.edit(task.query, task.reference, seed=task.seed, settings=settings, mask=mask)
-    raw = None if result.contrast_map is None else result.contrast_map.raw
+    raw = None if result.contrast is None else result.contrast.raw
     stages = [] if raw is None or not raw.any() else ["contrast"]
     if not result.mask.is_empty and _depth(settings):
         stages += ["invert", "decode"]

@@ -7,6 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import ModelError, SettingsError
+from wordbrush.models.checkpoint.layout import family_in
+from wordbrush.models.checkpoint.parts import from_pipeline, load_folder, move
+from wordbrush.models.checkpoint.sources import locate
+from wordbrush.models.checkpoint.weights import read_header
+from wordbrush.models.family import Origin
+from wordbrush.models.lora import LoraSource, apply_loras, present_loras
 from wordbrush.models.model import (
     Guidance,
     LoraIdentity,
@@ -18,11 +24,10 @@ from wordbrush.models.model import (
     resolve_device,
     resolve_dtype,
 )
+from wordbrush.models.registry import family_of_file, family_of_pipeline
 
 if TYPE_CHECKING:
     import torch
-
-    from wordbrush.models.lora import LoraSource
 
 __all__ = [
     "Guidance",
@@ -75,22 +80,12 @@ def load_model(
     if not isinstance(source, str | Path):
         given = {"revision": revision, "device": device, "dtype": dtype, "config": config, "tokenizer": tokenizer}
         return _adopt(source, name, parametrisation, {**given, "loras": tuple(loras) or None})
-    from wordbrush.models.checkpoint.sources import locate
-
     asked_half = str(dtype) in {"float16", "fp16", "half", "torch.float16"}
     found = locate(source, revision=revision, local_files_only=local_files_only, prefer_half=asked_half)
     single = found.path.is_file()
     if not single and (config is not None or tokenizer is not None):
         raise SettingsError("config and tokenizer are for single-file checkpoints: a folder has its own")
     place = resolve_device(device)
-
-    from wordbrush.models.checkpoint.layout import family_in
-    from wordbrush.models.checkpoint.parts import load_folder, move
-    from wordbrush.models.checkpoint.weights import read_header
-    from wordbrush.models.family import Origin
-    from wordbrush.models.lora import apply_loras
-    from wordbrush.models.registry import family_of_file
-
     if single:
         family, file = family_of_file(read_header(found.path), found.path.name)
         kind = resolve_dtype(dtype, place, family.card.half)
@@ -109,11 +104,6 @@ def load_model(
 
 def _adopt(pipeline: Any, name: str | None, parametrisation: str | None, given: dict[str, Any]) -> Model:
     """Make a model of a loaded pipeline; what would change or copy it is refused."""
-    from wordbrush.models.checkpoint.parts import from_pipeline
-    from wordbrush.models.family import Origin
-    from wordbrush.models.lora import present_loras
-    from wordbrush.models.registry import family_of_pipeline
-
     where = type(pipeline).__name__
     if isinstance(pipeline, type) or not hasattr(pipeline, "components") or not hasattr(pipeline, "scheduler"):
         raise ModelError(f"cannot load a model from {where}: give a path, a hub id or a pipeline")

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from wordbrush.models.header import Header
 from wordbrush.models.model import GuidanceKind, HalfName, LoraIdentity, Model, ModelIdentity
 
 if TYPE_CHECKING:
     import torch
 
     from wordbrush.diffusion.denoiser import Parametrisation
-    from wordbrush.models.checkpoint.weights import Header
 
 __all__ = [
     "SCHEDULER",

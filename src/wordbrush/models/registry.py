@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wordbrush.errors import ModelError
 from wordbrush.models.family import Family, SingleFile, mismatch
+from wordbrush.models.header import Header
 from wordbrush.models.refused import kind_of_index, kind_of_tensors
-
-if TYPE_CHECKING:
-    from wordbrush.models.checkpoint.weights import Header
 
 __all__ = ["GROUP", "broken", "families", "family_of", "family_of_file", "family_of_pipeline", "index_of"]
 

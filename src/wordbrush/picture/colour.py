@@ -4,16 +4,13 @@ All conversions are littleCMS, relative colorimetric, no black point compensatio
 """
 
 from io import BytesIO
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageCms
+from PIL.ImageCms import ImageCmsProfile
 
 from wordbrush.errors import PictureError
-
-if TYPE_CHECKING:
-    from PIL.ImageCms import ImageCmsProfile
 
 __all__ = ["from_srgb", "profile_space", "settle", "to_srgb"]
 
@@ -23,24 +20,20 @@ _MIN_PROFILE = 128  # bytes of an ICC header
 
 def profile_space(profile: bytes) -> str | None:
     """Tell the colour space of an ICC profile ("RGB", "GRAY", "CMYK", "Lab", ...), or None when it is damaged."""
-    from PIL import ImageCms
-
     if len(profile) < _MIN_PROFILE:
         return None
     try:
-        return str(ImageCms.ImageCmsProfile(BytesIO(profile)).profile.xcolor_space).strip()
+        return str(ImageCmsProfile(BytesIO(profile)).profile.xcolor_space).strip()
     except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
         return None
 
 
-def _convert(image: Image.Image, source: "ImageCmsProfile", target: "ImageCmsProfile") -> Image.Image:
+def _convert(image: Image.Image, source: ImageCmsProfile, target: ImageCmsProfile) -> Image.Image:
     """Convert `image` to mode RGB from profile `source` to `target`.
 
     Raises:
         PictureError: littleCMS cannot link the two profiles.
     """
-    from PIL import ImageCms
-
     try:
         converted = ImageCms.profileToProfile(
             image, source, target, renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC, outputMode="RGB"
@@ -51,17 +44,13 @@ def _convert(image: Image.Image, source: "ImageCmsProfile", target: "ImageCmsPro
     return converted
 
 
-def _srgb() -> "ImageCmsProfile":
-    from PIL import ImageCms
-
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+def _srgb() -> ImageCmsProfile:
+    return ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
-def _open(profile: bytes) -> "ImageCmsProfile":
-    from PIL import ImageCms
-
+def _open(profile: bytes) -> ImageCmsProfile:
     try:
-        return ImageCms.ImageCmsProfile(BytesIO(profile))
+        return ImageCmsProfile(BytesIO(profile))
     except (ImageCms.PyCMSError, OSError, TypeError, ValueError) as error:
         raise PictureError("the picture's ICC profile is damaged; remove it or convert to sRGB first") from error
 
@@ -135,6 +124,4 @@ def _settle_rgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, bytes 
 
 
 def _lab(image: Image.Image) -> Image.Image:
-    from PIL import ImageCms
-
-    return _convert(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")), _srgb())
+    return _convert(image, ImageCmsProfile(ImageCms.createProfile("LAB")), _srgb())

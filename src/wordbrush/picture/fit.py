@@ -99,20 +99,6 @@ class FitPlan:
         left, top = self.offset
         return array[top : top + self.inner[1], left : left + self.inner[0]]
 
-    def to_canvas(self, x: float, y: float) -> tuple[float, float]:
-        """Map a point of the picture to the canvas; pixel edges are whole numbers."""
-        return (
-            self.offset[0] + x * self.inner[0] / self.size[0],
-            self.offset[1] + y * self.inner[1] / self.size[1],
-        )
-
-    def to_picture(self, x: float, y: float) -> tuple[float, float]:
-        """Map a point of the canvas to the picture; the inverse of `to_canvas`."""
-        return (
-            (x - self.offset[0]) * self.size[0] / self.inner[0],
-            (y - self.offset[1]) * self.size[1] / self.inner[1],
-        )
-
     @staticmethod
     def _check(array: NDArray[Scalar], size: Size, what: str) -> None:
         if array.ndim not in (2, 3) or array.shape[:2] != (size[1], size[0]):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from PIL import Image, features
+from PIL.PngImagePlugin import PngInfo
 
 from wordbrush.errors import OutputError
 from wordbrush.record.containers import PNG_XMP
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 __all__ = ["FORMATS", "encode_pixels"]
 
@@ -66,8 +66,6 @@ def _clean(image: Image.Image) -> Image.Image:
 
 
 def _check(image: Image.Image, kind: str, profile: bytes | None) -> None:
-    from PIL import features
-
     if kind in ("JPEG", "BMP") and image.mode in ("LA", "RGBA"):
         raise OutputError(f"{kind} cannot hold the transparency of this picture; save as .png or .webp")
     if kind == "BMP" and profile:
@@ -98,9 +96,7 @@ def _options(kind: str, quality: int, carried: dict[str, Any]) -> dict[str, Any]
     return {}
 
 
-def _png_info(carried: dict[str, Any]) -> Any:
-    from PIL.PngImagePlugin import PngInfo
-
+def _png_info(carried: dict[str, Any]) -> PngInfo:
     info = PngInfo()
     for keyword, text in carried.get("texts", ()):
         info.add_text(keyword, text)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -282,13 +283,11 @@ def read_provenance(source: str | Path | bytes, *, name: str | None = None) -> P
 
 @functools.cache
 def _versions() -> tuple[tuple[str, str], ...]:
-    from importlib import metadata as installed
-
     versions = []
     for name in _PACKAGES:
         try:
-            versions.append((name, installed.version(name)))
-        except installed.PackageNotFoundError:
+            versions.append((name, version(name)))
+        except PackageNotFoundError:
             if name == "wordbrush":
                 versions.append((name, "unknown"))
     return tuple(versions)

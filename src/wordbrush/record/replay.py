@@ -30,7 +30,7 @@ from wordbrush.record.provenance import Provenance, file_bytes, read_provenance
 from wordbrush.region.mask import Mask
 from wordbrush.settings import Settings
 
-__all__ = ["MASKS", "Recorded"]
+__all__ = ["MASKS", "Recorded", "carried_mask", "settings_of"]
 
 MASKS = ("mask", "include", "exclude")
 """The masks that an edit may be given."""
@@ -80,7 +80,7 @@ class Recorded:
         picture = _input(Path(file), record, source)
         there = {kind: _mask(record, kind, masks.get(kind)) for kind in MASKS}
         kept = {kind: mask for kind, mask in there.items() if mask is not None}
-        return cls(data, record, picture, _settings(record), kept)
+        return cls(data, record, picture, settings_of(record), kept)
 
     @property
     def loras(self) -> tuple[tuple[str, float], ...]:
@@ -128,31 +128,12 @@ def _input(file: Path, record: Provenance, source: Path | None) -> Picture:
     return dataclasses.replace(picture, name=name)
 
 
-def _mask(record: Provenance, kind: str, path: Path | None) -> Mask | None:
-    """Return a mask that the edit was given, from the file named now or from the record."""
-    entry = record.mask.get(f"given_{kind}")
-    if entry is None:
-        if path is not None:
-            raise ProvenanceError(f"--{kind} {path}: the recorded edit had none")
-        return None
-    if not isinstance(entry, dict) or not isinstance(entry.get("png"), str | None):
-        raise ProvenanceError(f"the field mask.given_{kind} of the record is not an object with a png")
-    if path is None and entry.get("png") is None:
-        raise ProvenanceError(f"the record is without its {kind}, which was too large to carry; give it with --{kind}")
-    mask = Mask.open(path if path is not None else _png(entry["png"], kind))
-    if mask.digest() != entry.get("sha256"):
-        raise ProvenanceError(f"{path or 'the mask in the record'} is not the recorded {kind}: the SHA-256 differs")
-    return mask
+def settings_of(record: Provenance) -> Settings:
+    """Return all switches of a recorded edit.
 
-
-def _png(text: str, kind: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ProvenanceError(f"the field mask.given_{kind}.png of the record is not base64") from error
-
-
-def _settings(record: Provenance) -> Settings:
+    Raises:
+        ProvenanceError: they are not those of this program.
+    """
     try:
         settings = Settings(**record.settings)
     except (TypeError, SettingsError) as error:
@@ -162,6 +143,56 @@ def _settings(record: Provenance) -> Settings:
     if record.real_ratio is None and then != depth_of(settings.ratio, settings.steps):
         return settings.changed(ratio=then / settings.steps)
     return settings
+
+
+def carried_mask(record: Provenance, kind: str) -> Mask | None:
+    """Return a mask that the edit was given, from the record alone.
+
+    Args:
+        record: of the edit.
+        kind: one of `MASKS`.
+
+    Returns:
+        The mask; None where the edit was given none, or one that was too large to carry.
+
+    Raises:
+        ProvenanceError: what the record carries is not the mask it tells of.
+        MaskError: it is not a mask.
+    """
+    entry = _entry(record, kind)
+    if entry is None or entry.get("png") is None:
+        return None
+    try:
+        data = base64.b64decode(entry["png"], validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ProvenanceError(f"the field mask.given_{kind}.png of the record is not base64") from error
+    return _checked(Mask.open(data), entry, "the mask in the record", kind)
+
+
+def _mask(record: Provenance, kind: str, path: Path | None) -> Mask | None:
+    """Return a mask that the edit was given, from the file named now or from the record."""
+    entry = _entry(record, kind)
+    if path is None:
+        mask = carried_mask(record, kind)
+        if mask is None and entry is not None:
+            raise ProvenanceError(f"the record is without its {kind}, too large to carry; give it with --{kind}")
+        return mask
+    if entry is None:
+        raise ProvenanceError(f"--{kind} {path}: the recorded edit had none")
+    return _checked(Mask.open(path), entry, str(path), kind)
+
+
+def _entry(record: Provenance, kind: str) -> dict[str, Any] | None:
+    entry = record.mask.get(f"given_{kind}")
+    if entry is None or (isinstance(entry, dict) and isinstance(entry.get("png"), str | None)):
+        return entry
+    raise ProvenanceError(f"the field mask.given_{kind} of the record is not an object with a png")
+
+
+def _checked(mask: Mask, entry: dict[str, Any], name: str, kind: str) -> Mask:
+    if mask.digest() != entry.get("sha256"):
+        raise ProvenanceError(f"{name} is not the recorded {kind}: the SHA-256 differs")
+    return mask
 
 
 def _lora(item: Any) -> tuple[str, float]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
+from PIL import Image
 
 from wordbrush.errors import MaskError, OutputError
 from wordbrush.files import write_atomic
@@ -24,7 +25,6 @@ from wordbrush.region.reading import array_values, image_values, open_values
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
-    from PIL import Image
 
 __all__ = ["Mask", "ResizeRule"]
 
@@ -173,15 +173,6 @@ class Mask:
     def __invert__(self) -> Mask:
         return Mask(1 - self.values)
 
-    def combine(self, include: Mask | None = None, exclude: Mask | None = None) -> Mask:
-        """Return (self | include) - exclude: what is excluded wins. Both are resized to this mask (by area)."""
-        result = self
-        if include is not None:
-            result = result | include.resize(self.size, how="area")
-        if exclude is not None:
-            result = result - exclude.resize(self.size, how="area")
-        return result
-
     def _same(self, other: Mask) -> NDArray[np.float32]:
         if other.size != self.size:
             raise MaskError(
@@ -251,14 +242,10 @@ class Mask:
 
     def to_image(self) -> Image.Image:
         """Return a Pillow image of mode L, 255 = edit."""
-        from PIL import Image
-
         return Image.fromarray(self._bytes8())
 
     def png_bytes(self) -> bytes:
         """Return the smallest PNG: 1 bit a cell for a binary mask, else 8-bit grey. `Mask.open` gives it back."""
-        from PIL import Image
-
         return _png(Image.fromarray(self.values > 0) if self.is_binary else self.to_image())
 
     def save(self, path: str | Path, force: bool = False) -> None:

@@ -10,7 +10,7 @@ from wordbrush.region.mask import Mask
 from wordbrush.region.threshold import Contrast
 from wordbrush.settings import Settings
 
-__all__ = ["Region", "found_cells", "found_mask", "found_region", "region_of"]
+__all__ = ["Region", "cut_region", "region_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,22 +26,17 @@ class Region:
     pixels: Mask
 
 
-def found_cells(contrast: Contrast, settings: Settings) -> Mask:
-    """Cut a contrast and clean the mask up: threshold, fill holes, drop specks, grow or shrink, at latent cells."""
-    return _cleaned(contrast.threshold(settings.threshold, settings.rule), settings, 1)
-
-
-def found_region(frame: Frame, contrast: Contrast, settings: Settings) -> Region:
+def cut_region(frame: Frame, contrast: Contrast, settings: Settings) -> Region:
     """Cut a contrast and clean the mask up, at the fineness that `edges` asks for; turn it inside out with `invert`.
 
     Returns:
         With `edges` smooth or cells the latent cells above the cut, and their outline on the picture. With guided the
         outline follows the picture's own edges (`outline.guided`), and the cells are those it touches. The cut is the
-        same number either way. Where nothing was found in the picture (a flat contrast, or no cell above the cut) it is
-        empty, with `invert`, too: nothing found must not mean that everything is edited.
+        same number either way. Where no place of the picture lies above the cut (a flat contrast has none) the region
+        is empty, with `invert`, too: no place must not mean that everything is edited.
     """
     if settings.edges != "guided":
-        cells = found_cells(contrast, settings)
+        cells = _cleaned(contrast.threshold(settings.threshold, settings.rule), settings, 1)
         region = _placed(frame, cells, settings.edges)
         return region if not settings.invert or region.pixels.is_empty else _placed(frame, ~cells, settings.edges)
     if contrast.is_flat:
@@ -55,10 +50,6 @@ def found_region(frame: Frame, contrast: Contrast, settings: Settings) -> Region
     return Region(_touched(frame, inner), pixels)
 
 
-found_mask = found_region
-"""The same under the name that callers still use."""
-
-
 def _cleaned(mask: Mask, settings: Settings, cell: int) -> Mask:
     """Fill holes, drop specks, grow or shrink; `cell` is the side of a latent cell in units of the mask."""
     if settings.fill_holes:
@@ -70,14 +61,14 @@ def _cleaned(mask: Mask, settings: Settings, cell: int) -> Mask:
 
 def region_of(
     frame: Frame,
-    found: Region | None,
+    automatic: Region | None,
     settings: Settings,
     *,
     mask: Mask | None = None,
     include: Mask | None = None,
     exclude: Mask | None = None,
 ) -> Region:
-    """Lay the user's masks over the region found, at latent cells and at the picture's size.
+    """Lay the user's masks over the automatic region, at latent cells and at the picture's size.
 
     A mask of exactly the latent's size is taken for latent cells, as `Contrast.threshold` gives them; any other is
     stretched over the picture, and a cell takes the largest value of the pixels that touch it. So a black and white
@@ -85,13 +76,13 @@ def region_of(
 
     Args:
         frame: of the picture.
-        found: what the contrast gives, see `found_region`; None where there is none or the user gave the whole mask.
+        automatic: the region cut from the contrast, see `cut_region`; None where the user gave the whole mask.
         settings: for edges and feather.
-        mask: the user's whole mask; takes the place of `found`.
+        mask: the user's whole mask; takes the place of `automatic`.
         include: always edited.
         exclude: never edited; wins over everything.
     """
-    region = found or _placed(frame, Mask.empty(frame.size), settings.edges)
+    region = automatic or _placed(frame, Mask.empty(frame.size), settings.edges)
     if mask is not None:
         region = _placed(frame, mask, settings.edges)
     if include is not None:

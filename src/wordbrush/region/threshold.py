@@ -16,16 +16,13 @@ from wordbrush.picture.fit import FitPlan
 from wordbrush.region.mask import Mask
 from wordbrush.settings import RULES, Rescale, Rule, check_threshold
 
-__all__ = ["DEFAULT_VALUES", "Contrast", "Rescale", "Rule", "otsu", "rescale"]
+__all__ = ["Contrast", "Rescale", "Rule", "otsu", "rescale"]
 
 FLAT = 1e-6
 """A raw map whose spread is below this share of its largest value holds no place: nothing is found on it."""
 
 TIE = 1e-4
 """Cells this near to the cut may fall on the other side on other hardware."""
-
-DEFAULT_VALUES = {name: rule.default for name, rule in RULES.items()}
-"""The number of each threshold rule where none is given."""
 
 
 def rescale(

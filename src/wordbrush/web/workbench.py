@@ -9,6 +9,8 @@ from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import InputError, WordbrushError
+from wordbrush.models.checkpoint.sources import locate
+from wordbrush.models.listing import card_text
 from wordbrush.picture.samples import Sample, load_samples
 from wordbrush.web.state.models import Models
 from wordbrush.web.state.pictures import Cut, Opened, Strokes
@@ -146,9 +148,6 @@ class Workbench:
 
     def card(self, model: str) -> str:
         """Return what a model's folder says of it, or "" where it says nothing or is not a folder."""
-        from wordbrush.models.checkpoint.sources import locate
-        from wordbrush.models.listing import card_text
-
         try:
             return card_text(locate(model, local_files_only=True).path)
         except WordbrushError:

@@ -11,16 +11,16 @@ import json
 import math
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from wordbrush.errors import ModelError, UnsafeWeightsError
+from wordbrush.models.header import Header, TensorEntry
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Header", "TensorEntry", "check_finite", "is_pickle_name", "read_header", "refuse_pickle_name"]
+__all__ = ["check_finite", "is_pickle_name", "read_header", "refuse_pickle_name"]
 
 MAX_HEADER_BYTES = 100_000_000
 MAX_TENSORS = 20_000
@@ -37,24 +37,6 @@ _BITS_BY_SIZE = {
 }
 _BITS = {name: bits for bits, names in _BITS_BY_SIZE.items() for name in names.split()}
 _SAVE_AS = "ask its author for a .safetensors file, or convert it where you trust it"
-
-
-@dataclass(frozen=True)
-class TensorEntry:
-    """One tensor as the header describes it; `begin` and `end` count bytes from the end of the header."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    begin: int
-    end: int
-
-
-@dataclass(frozen=True)
-class Header:
-    """A checked safetensors header."""
-
-    tensors: dict[str, TensorEntry]
-    metadata: dict[str, str]
 
 
 class _DuplicateKeyError(ValueError):

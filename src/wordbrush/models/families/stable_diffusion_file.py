@@ -16,7 +16,7 @@ from wordbrush.models.checkpoint.digests import file_digest
 from wordbrush.models.checkpoint.layout import read_json
 from wordbrush.models.checkpoint.parts import check_loaded, load_tokenizer, translated
 from wordbrush.models.checkpoint.quiet import quiet
-from wordbrush.models.checkpoint.weights import Header, read_header
+from wordbrush.models.checkpoint.weights import read_header
 from wordbrush.models.families.stable_diffusion_configs import (
     NETWORKS,
     TOKENIZER,
@@ -26,6 +26,7 @@ from wordbrush.models.families.stable_diffusion_configs import (
     write,
 )
 from wordbrush.models.family import Parts
+from wordbrush.models.header import Header
 from wordbrush.models.refused import kind_of_tensors
 
 if TYPE_CHECKING:

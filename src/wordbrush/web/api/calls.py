@@ -18,10 +18,11 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from wordbrush.record.provenance import encode_image
+from wordbrush.record.replay import MASKS
 from wordbrush.region.mask import Mask
 from wordbrush.web.api.fields import Field, fields_of
 from wordbrush.web.api.request import SWITCHED, CallRequest
-from wordbrush.web.state.request import MASKS, command_of
+from wordbrush.web.state.request import command_of
 from wordbrush.web.state.work import Done, run_work
 
 if TYPE_CHECKING:
@@ -148,11 +149,12 @@ def _find(workbench: Workbench, request: CallRequest, work: Work) -> Answer:
 
 def _contrast(workbench: Workbench, request: CallRequest, work: Work) -> Answer:
     result = _unpainted(workbench, request, work)
-    cells, spread = result.contrast_map, result.contrast
-    if cells is None or spread is None:
+    contrast = result.contrast
+    if contrast is None:
         raise RuntimeError("there is no contrast, although no mask was given")
-    soft = [[round(float(cell), 6) for cell in row] for row in cells.soft]
-    return Answer({"contrast.png": _grey(Mask(spread))}, {"cells": soft, "report": result.report.as_dict()})
+    soft = [[round(float(cell), 6) for cell in row] for row in contrast.soft]
+    spread = Mask(contrast.on_picture(result.fit))
+    return Answer({"contrast.png": _grey(spread)}, {"cells": soft, "report": result.report.as_dict()})
 
 
 def _unpainted(workbench: Workbench, request: CallRequest, work: Work) -> EditResult:

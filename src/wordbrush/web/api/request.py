@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import InputError, MaskError, PictureError, SettingsError
 from wordbrush.picture.picture import Picture
+from wordbrush.record.replay import MASKS
 from wordbrush.region.mask import Mask
 from wordbrush.request import EditRequest
 from wordbrush.settings import Settings
 from wordbrush.web.api.fields import Field, fields_of
 from wordbrush.web.state.flags import parse_flags
-from wordbrush.web.state.request import MASKS, check_limits
+from wordbrush.web.state.request import check_limits
 
 if TYPE_CHECKING:
     from wordbrush.web.gate.uploads import Upload

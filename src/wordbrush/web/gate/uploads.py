@@ -19,6 +19,7 @@ from gradio import processing_utils
 from gradio.exceptions import InvalidPathError
 
 from wordbrush.errors import InputError
+from wordbrush.files import bounded_read
 from wordbrush.web.state.pictures import clean_name
 
 __all__ = ["Upload", "Uploads", "fence"]
@@ -79,16 +80,16 @@ class Uploads:
             name: what the sender calls it, if that is another name than the file has there.
 
         Raises:
-            InputError: see `place`.
+            InputError: it is too large, cannot be read, or see `place`.
         """
         path = self.place(text)
         try:
-            with path.open("rb") as file:
-                data = file.read(self.most + 1)
-        except OSError as error:
-            raise InputError("the upload was dropped while it was read; upload it again") from error
-        if len(data) > self.most:
-            raise InputError(f"{path.name}: more than {self.most / 1e6:.1f} MB; save it smaller")
+            data = bounded_read(
+                path, self.most, error=InputError, kind="upload", advice="save it smaller", name=path.name
+            )
+        except InputError:
+            self.place(text)  # raises if it was dropped meanwhile
+            raise
         return Upload(data, clean_name(name or path.name))
 
     def decode(self, text: str) -> Upload:

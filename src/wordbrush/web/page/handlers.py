@@ -15,7 +15,7 @@ import gradio as gr
 
 from wordbrush.errors import InputError, WordbrushError
 from wordbrush.web.page import views
-from wordbrush.web.page.controls import CONTROLS, RULES, TEXTS
+from wordbrush.web.page.controls import CONTROLS, SLIDERS, TEXTS
 from wordbrush.web.page.layout import Parts
 from wordbrush.web.state.keys import COOKIE
 from wordbrush.web.state.pictures import Opened, Strokes
@@ -153,7 +153,7 @@ class Handlers:
     def controls_shown(self, request: PageRequest) -> Update:
         """Put the controls where a request has them."""
         values = request.controls(self.guidance(request.model))
-        (label, low, high, step), number = RULES[values["rule"]], values["threshold"]
+        (label, low, high, step), number = SLIDERS[values["rule"]], values["threshold"]
         values["threshold"] = gr.Slider(min(low, number), max(high, number), number, step=step, label=label)
         return {self.parts.controls[name]: values[name] for name in CONTROLS}
 

@@ -9,7 +9,7 @@ import gradio as gr
 
 from wordbrush.settings import DEFAULT_PRESET, PRESETS
 from wordbrush.web.page import components
-from wordbrush.web.page.controls import EDGES, RULES, VARIATION
+from wordbrush.web.page.controls import EDGES, SLIDERS, VARIATION
 from wordbrush.web.page.views import NOTHING_PAINTED, empty_stage
 from wordbrush.web.state.request import values_of_preset
 
@@ -100,10 +100,10 @@ def _slider(name: str, label: str, value: Any, low: float, high: float, step: fl
 
 def _region_controls(rest: dict[str, Any]) -> dict[str, Any]:
     c: dict[str, Any] = {}
-    label, low, high, step = RULES[rest["rule"]]
+    label, low, high, step = SLIDERS[rest["rule"]]
     c["threshold"] = _slider("threshold", label, rest["threshold"], low, high, step)
     with gr.Accordion("Refine the region", open=False, elem_id="refine"):
-        c["rule"] = gr.Dropdown(list(RULES), value=rest["rule"], label="Threshold rule", elem_id="rule")
+        c["rule"] = gr.Dropdown(list(SLIDERS), value=rest["rule"], label="Threshold rule", elem_id="rule")
         with gr.Row():
             c["grow"] = _slider("grow", "Grow or shrink", rest["grow"], -8, 8, 1, "in latent cells")
             c["feather"] = _slider("feather", "Feather", rest["feather"], 0, 8, 0.5, "in latent cells")

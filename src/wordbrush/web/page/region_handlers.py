@@ -8,7 +8,7 @@ import gradio as gr
 
 from wordbrush.errors import WordbrushError
 from wordbrush.web.page import views
-from wordbrush.web.page.controls import RULES, TEXTS
+from wordbrush.web.page.controls import SLIDERS, TEXTS
 from wordbrush.web.page.handlers import UNCHANGED, Handlers, Update, Value, errors_shown, values_of
 from wordbrush.web.state.request import values_of_preset
 
@@ -46,7 +46,7 @@ class RegionHandlers(Handlers):
     def rule(self, http: gr.Request, stage: Value, *controls: Any) -> Update:
         """Another threshold rule: its number starts at the rule's default."""
         values = values_of(controls)
-        label, low, high, step = RULES[values["rule"]]
+        label, low, high, step = SLIDERS[values["rule"]]
         at_rest = values_of_preset(values["preset"], self.guidance(values["model"]), rule=values["rule"])
         values["threshold"] = at_rest["threshold"]
         slider = gr.Slider(low, high, values["threshold"], step=step, label=label)

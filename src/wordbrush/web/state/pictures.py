@@ -17,11 +17,11 @@ from PIL import Image
 from wordbrush.errors import MaskError, ProvenanceError
 from wordbrush.picture.picture import Picture
 from wordbrush.record.provenance import Provenance, read_provenance
+from wordbrush.record.replay import MASKS, carried_mask
 from wordbrush.region.mask import Mask
-from wordbrush.region.region import Region, found_mask, region_of
+from wordbrush.region.region import Region, cut_region, region_of
 from wordbrush.web.state.keys import new_key
 from wordbrush.web.state.png import DATA_ADDRESS, png_of, size_within
-from wordbrush.web.state.request import MASKS
 
 if TYPE_CHECKING:
     from wordbrush.editor import Editor
@@ -63,9 +63,10 @@ class Strokes:
         """Return the strokes and the own mask of a record; a mask that was too large to be recorded is left out.
 
         Raises:
-            MaskError: the record holds something that is not a mask.
+            ProvenanceError: what the record carries is not the mask it tells of.
+            MaskError: it is not a mask.
         """
-        masks = {name: _recorded_mask(record.mask.get(f"given_{name}")) for name in MASKS}
+        masks = {name: carried_mask(record, name) for name in MASKS}
         return cls(masks["include"], masks["exclude"]), masks["mask"]
 
 
@@ -192,7 +193,7 @@ class Opened:
         mask = self.own_mask_for(settings)
         if contrast is None and mask is None and strokes.include is None:
             return Cut(None, None, shown.fit)
-        automatic = None if contrast is None else found_mask(shown.frame, contrast, settings)
+        automatic = None if contrast is None else cut_region(shown.frame, contrast, settings)
         masks = {"mask": mask, "include": strokes.include, "exclude": strokes.exclude}
         region = region_of(shown.frame, automatic, settings, **masks)
         return Cut(contrast, region, shown.fit)
@@ -234,18 +235,8 @@ def clean_name(name: str) -> str:
 def _mask_at(address: Any) -> Mask:
     if not isinstance(address, str) or not address.startswith(DATA_ADDRESS):
         raise MaskError("the strokes are not PNG data")
-    return _mask_of(address.removeprefix(DATA_ADDRESS))
-
-
-def _recorded_mask(entry: Any) -> Mask | None:
-    if not isinstance(entry, dict) or not isinstance(entry.get("png"), str):
-        return None
-    return _mask_of(entry["png"])
-
-
-def _mask_of(png: str) -> Mask:
     try:
-        data = base64.b64decode(png, validate=True)
+        data = base64.b64decode(address.removeprefix(DATA_ADDRESS), validate=True)
     except ValueError as error:
         raise MaskError("the mask is not base64") from error
     return Mask.open(data).rounded()

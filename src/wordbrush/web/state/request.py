@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import SettingsError
 from wordbrush.notation import edit_command, parse_one_seed, parse_seeds, shell
-from wordbrush.region.threshold import DEFAULT_VALUES
+from wordbrush.record.replay import settings_of
 from wordbrush.request import EditRequest
-from wordbrush.settings import DEFAULT_PRESET, PRESETS, Settings
+from wordbrush.settings import DEFAULT_PRESET, PRESETS, RULES, Settings
 from wordbrush.web.state.flags import SWITCHES, flags_of, parse_flags
 
 if TYPE_CHECKING:
@@ -24,11 +24,7 @@ if TYPE_CHECKING:
     from wordbrush.region.mask import Mask
     from wordbrush.web.options import Limits
 
-__all__ = ["MASKS", "PageRequest", "check_limits", "command_of", "values_of_preset"]
-
-MASKS = ("mask", "include", "exclude")
-"""The masks that a request may carry."""
-
+__all__ = ["PageRequest", "check_limits", "command_of", "values_of_preset"]
 
 @dataclass(frozen=True, kw_only=True)
 class PageRequest:
@@ -98,14 +94,11 @@ class PageRequest:
             resolution_of: gives a model's own working size; a record always names one.
 
         Raises:
-            SettingsError: its settings are not those of this program.
+            ProvenanceError: its settings are not those of this program.
         """
         model = record.model["source"] if record.model["source"] in models else models[0]
         preset = record.preset if record.preset and record.preset in PRESETS else DEFAULT_PRESET
-        try:
-            settings = Settings(**record.settings)
-        except TypeError as error:
-            raise SettingsError(f"the record in this file has settings that are not known here: {error}") from error
+        settings = settings_of(record)
         contrast_seed = settings.seed_of_contrast(record.seed)
         if settings.resolution == resolution_of(model):
             settings = settings.changed(resolution=None)
@@ -158,7 +151,7 @@ class PageRequest:
 
         Args:
             picture: it.
-            masks: by the names of `MASKS`.
+            masks: by the names of `record.replay.MASKS`.
         """
         for seed in self.seeds:
             yield EditRequest(
@@ -214,7 +207,7 @@ def values_of_preset(preset: str, guidance: float, rule: str | None = None) -> d
     settings = plain if rule in {None, plain.rule} else Settings.from_preset(preset, rule=rule)
     values = {name: getattr(settings, name) for name in SWITCHES} | {"rule": plain.rule}
     if values["threshold"] is None:
-        values["threshold"] = DEFAULT_VALUES[settings.rule]
+        values["threshold"] = RULES[settings.rule].default
     if values["guidance"] is None:
         values["guidance"] = guidance
     return values
@@ -235,7 +228,7 @@ def command_of(
         preset: set of switches it started from.
         model: what a command says of the model, see `Models.flags`.
         output: name of the file.
-        masks: names of the mask files, by `MASKS`, where there are any.
+        masks: names of the mask files, by `record.replay.MASKS`, where there are any.
     """
     words = edit_command(
         picture=request.picture.name or "picture.png",

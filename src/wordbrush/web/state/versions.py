@@ -13,9 +13,10 @@ from urllib.parse import quote
 from PIL import Image
 
 from wordbrush.record.provenance import encode_image
+from wordbrush.record.replay import MASKS
 from wordbrush.web.state.keys import new_key
 from wordbrush.web.state.png import png_of
-from wordbrush.web.state.request import MASKS, command_of
+from wordbrush.web.state.request import command_of
 
 if TYPE_CHECKING:
     from wordbrush.region.mask import Mask
