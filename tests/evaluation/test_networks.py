@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,15 +21,14 @@ from wordbrush.evaluation.networks import (
     FLEXIT_SQUARE,
     Figure,
     Lpips,
-    NetworkKind,
-    NetworkSpec,
     Preparation,
     Skipped,
     load_classifier,
     load_clip,
+    load_features,
     load_inception,
     load_lpips,
-    load_network,
+    load_structure,
 )
 from wordbrush.evaluation.networks.backbones import BACKBONES, BackboneName
 from wordbrush.evaluation.networks.inception import FILE
@@ -35,7 +36,10 @@ from wordbrush.evaluation.networks.lpips import LpipsModule
 from wordbrush.models.checkpoint.digests import file_digest
 
 NETS: tuple[BackboneName, ...] = ("alex", "squeeze", "vgg")
-KINDS: tuple[NetworkKind, ...] = ("lpips", "clip", "inception", "features", "classifier", "structure")
+LOADERS: dict[str, Callable[[str | Path | None], Any]] = {
+    "lpips": load_lpips, "clip": load_clip, "inception": load_inception, "features": load_features,
+    "classifier": load_classifier, "structure": load_structure,
+}  # fmt: skip
 
 
 def ready(folder: Path, net: BackboneName = "alex") -> Lpips:
@@ -158,10 +162,10 @@ def test_a_figure_without_a_value_says_why() -> None:
     assert (figure.value, figure.skipped) == (None, "no weights")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_absent_weights_are_reported_with_the_reason(tmp_path: Path, kind: NetworkKind) -> None:
+@pytest.mark.parametrize("kind", LOADERS)
+def test_absent_weights_are_reported_with_the_reason(tmp_path: Path, kind: str) -> None:
     def reason(source: str | Path | None) -> str:
-        network = load_network(NetworkSpec(kind, source))
+        network = LOADERS[kind](source)
         assert isinstance(network, Skipped)
         assert network.kind == kind
         return network.reason
@@ -183,8 +187,6 @@ def test_other_weights_do_not_stand_in(tmp_path: Path) -> None:
         assert said in network.reason
     with pytest.raises(InputError, match="choose one of alex"):
         load_lpips(tmp_path, "resnet")  # type: ignore[arg-type]  # that is the point
-    with pytest.raises(InputError, match="choose one of lpips"):
-        load_network(NetworkSpec("dists", tmp_path))  # type: ignore[arg-type]  # that is the point
     skipped = load_clip(tmp_path)
     assert isinstance(skipped, Skipped)
     assert "config.json" in skipped.reason
@@ -240,15 +242,15 @@ def test_a_hub_id_is_fetched_once_and_only_what_is_needed(tmp_path: Path, monkey
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
         template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
-        network = load_network(NetworkSpec("clip", "someone/tiny-clip"))
+        network = load_clip("someone/tiny-clip")
         assert not isinstance(network, Skipped), network.reason
         assert "model.safetensors" in hub.fetched
         assert "pytorch_model.bin" not in hub.fetched
         assert (network.card.source, network.card.revision) == ("someone/tiny-clip", COMMIT)
         assert network.card.weights_sha256 == file_digest(folder / "model.safetensors")
-    again = load_network(NetworkSpec("clip", "someone/tiny-clip"))  # the hub is gone: from the cache
+    again = load_clip("someone/tiny-clip")  # the hub is gone: from the cache
     assert not isinstance(again, Skipped)
-    absent = load_network(NetworkSpec("clip", "someone/else"))
+    absent = load_clip("someone/else")
     assert isinstance(absent, Skipped)
     assert "not fetched" in absent.reason
 
@@ -258,7 +260,7 @@ def test_offline_means_no_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with serve("someone/tiny-clip", tmp_path) as hub:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
-        network = load_network(NetworkSpec("clip", "someone/tiny-clip"))
+        network = load_clip("someone/tiny-clip")
         assert isinstance(network, Skipped)
         assert "HF_HUB_OFFLINE" in network.reason
         assert hub.requests == 0

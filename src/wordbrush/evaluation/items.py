@@ -24,6 +24,7 @@ __all__ = [
     "Method",
     "Outcome",
     "Phrasing",
+    "Scores",
     "Slot",
     "Split",
     "Task",
@@ -46,6 +47,8 @@ SLOTS: Final[tuple[Slot, ...]] = ("left", "middle", "right")
 Bytes = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
 Float = NDArray[np.float32]
+Scores = dict[str, float | bool | None]
+"""Values of one edit by metric; None where a metric is not defined or cannot be measured."""
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from wordbrush.errors import InputError, SettingsError
-from wordbrush.evaluation.items import KINDS, Kind, Method, Split, TruthItem, Variant
+from wordbrush.evaluation.items import KINDS, Kind, Method, Scores, Split, TruthItem, Variant
 from wordbrush.settings import DEFAULT_PRESET, Settings
 
 if TYPE_CHECKING:
-    from wordbrush.evaluation.scoring import Score
     from wordbrush.models.model import ModelIdentity
 
 __all__ = ["PANELS", "Row", "Rows", "RunPlan", "find_method", "fingerprint", "folder_digest", "is_peer", "settings_of"]
@@ -78,7 +77,7 @@ class Row:
     item: str
     kind: Kind
     variant: str
-    metrics: Score = field(default_factory=dict)
+    metrics: Scores = field(default_factory=dict)
     error: str | None = None
 
     @property

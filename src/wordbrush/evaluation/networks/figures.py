@@ -65,7 +65,7 @@ class Described(Protocol):
 
 
 class FeatureNetwork(Described, Protocol):
-    """A network that maps a picture to one feature vector: for FID, KID and CSFID."""
+    """A network that maps a picture to one feature vector: for FID and CSFID."""
 
     def features(self, pictures: Pictures) -> NDArray[np.float64]:
         """Return one feature vector per picture, (picture, feature)."""

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wordbrush.errors import InputError, OutputError
+from wordbrush.evaluation.items import Scores
 from wordbrush.evaluation.journal import Journal
 from wordbrush.evaluation.networks.figures import Described, Figure
 from wordbrush.picture.picture import Picture
@@ -33,7 +34,6 @@ __all__ = [
     "SCORES",
     "Measure",
     "Pair",
-    "Score",
     "SetMeasure",
     "measure_entries",
     "measure_sets",
@@ -41,7 +41,6 @@ __all__ = [
 ]
 
 SCORES: Final = "scores"
-Score = dict[str, float | bool | None]
 
 
 @dataclass(eq=False)
@@ -97,7 +96,7 @@ class Measure:
 
     name: str
     columns: tuple[str, ...]
-    compute: Callable[[Pair], Score]
+    compute: Callable[[Pair], Scores]
     network: Described | None = None
     preparation: Preparation | None = None
     facts: Mapping[str, Any] | None = None
@@ -160,7 +159,7 @@ def pairs_of(entries: Sequence[Entry], journal: Journal) -> list[Pair]:
 
 def measure_entries(
     pairs: Sequence[Pair], measures: Sequence[Measure], folder: Path, step: Callable[[], None]
-) -> tuple[dict[str, Score], dict[str, str]]:
+) -> tuple[dict[str, Scores], dict[str, str]]:
     """Compute what is not computed yet, writing each value before the next entry.
 
     Args:
@@ -175,14 +174,14 @@ def measure_entries(
     Raises:
         OutputError: values cannot be written.
     """
-    values: dict[str, Score] = {}
+    values: dict[str, Scores] = {}
     faults: dict[str, str] = {}
     place = folder / SCORES
     place.mkdir(exist_ok=True)
     with ExitStack() as stack:
         books = [stack.enter_context(_book(place, measure)) for measure in measures]
         for pair in _light(pairs):
-            row: Score = {}
+            row: Scores = {}
             values[pair.entry.id] = row
             for measure, book in zip(measures, books, strict=True):
                 try:
@@ -207,7 +206,7 @@ def _book(place: Path, measure: Measure) -> Journal:
     return Journal.open(place / f"{measure.name}-{mark}.jsonl", identity)
 
 
-def _value(pair: Pair, measure: Measure, book: Journal) -> Score:
+def _value(pair: Pair, measure: Measure, book: Journal) -> Scores:
     known = book.rows.get(pair.entry.id)
     if known is None or known.get("of") != pair.row["sha256"]:
         found = {column: _plain(value) for column, value in measure.compute(pair).items()}

@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wordbrush.evaluation.protocols.measuring import Pair, Score
+from wordbrush.evaluation.protocols.measuring import Pair
 from wordbrush.evaluation.protocols.tables import Table
 from wordbrush.files import write_atomic
 
 if TYPE_CHECKING:
-    from wordbrush.evaluation.networks.figures import Figure
+    from wordbrush.evaluation.items import Scores
+from wordbrush.evaluation.networks.figures import Figure
 
 __all__ = ["SCHEMA", "Report", "figure_lines", "shown_number", "write_report"]
 
@@ -70,7 +71,7 @@ class Report:
     counts: Mapping[str, int]
     tables: Sequence[Table]
     pairs: Sequence[Pair]
-    values: Mapping[str, Score]
+    values: Mapping[str, Scores]
     faults: Mapping[str, str]
     notes: Sequence[str] = ()
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from wordbrush.evaluation.items import Scores
 from wordbrush.evaluation.networks.figures import Figure, Skipped
-from wordbrush.evaluation.protocols.measuring import Measure, Pair, Score
+from wordbrush.evaluation.protocols.measuring import Measure, Pair
 
 __all__ = ["Table", "figures_of"]
 
@@ -39,7 +40,7 @@ class Table:
 
 def figures_of(
     pairs: Sequence[Pair],
-    values: Mapping[str, Score],
+    values: Mapping[str, Scores],
     measures: Sequence[Measure],
     skipped: Sequence[tuple[str, Skipped]],
     sets: Sequence[Figure] = (),
@@ -68,7 +69,7 @@ def figures_of(
 
 
 def _over(
-    pairs: Sequence[Pair], values: Mapping[str, Score], measures: Sequence[Measure], seed: int
+    pairs: Sequence[Pair], values: Mapping[str, Scores], measures: Sequence[Measure], seed: int
 ) -> Iterator[Figure]:
     for measure in measures:
         for column in measure.columns:
