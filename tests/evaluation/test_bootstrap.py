@@ -8,7 +8,7 @@ from scipy import stats
 
 from wordbrush.errors import InputError
 from wordbrush.evaluation import bootstrap
-from wordbrush.evaluation.bootstrap import Interval, interval, paired, stratified
+from wordbrush.evaluation.bootstrap import Interval, interval, stratified
 
 
 def test_equal_values_and_a_single_one_have_no_width() -> None:
@@ -82,21 +82,3 @@ def test_groups_are_drawn_within_themselves() -> None:
     expected = 2 * 1.96 * np.sqrt(groups["a"].var() / 50 + groups["b"].var() / 50) / 2
     assert found.high - found.low == pytest.approx(expected, rel=0.08)
     assert found.mean == pytest.approx((groups["a"].mean() + groups["b"].mean()) / 2)
-
-
-def test_pairs_cancel_what_items_share() -> None:
-    random = np.random.default_rng(4)
-    common = random.normal(0, 100, 60)
-    better = common + 1 + random.normal(0, 0.1, 60)
-    found = paired(better, common)
-    assert found.mean == pytest.approx(1, abs=0.05)
-    assert 0.9 < found.low < found.high < 1.1
-    assert paired(common, better).mean == -found.mean
-
-
-def test_pairs_without_both_values_are_left_out() -> None:
-    assert paired([1.0, None, 3.0, 4.0], [0.0, 1.0, None, 3.0]) == Interval(1.0, 1.0, 1.0, 2)
-    by_kind = paired([1.0, 1.0, 1.0, 5.0], [0.0] * 4, groups=["a", "a", "a", "b"])
-    assert by_kind == Interval(3.0, 3.0, 3.0, 4)
-    with pytest.raises(InputError, match="one each per item"):
-        paired([1.0], [1.0, 2.0])

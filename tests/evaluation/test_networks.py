@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from tests.support.hub import COMMIT, serve
 from tests.support.metric_networks import lpips_state, picture, write_classifier, write_clip, write_lpips, write_vision
 from wordbrush.errors import InputError, ModelError, UnsafeWeightsError
+from wordbrush.evaluation.bootstrap import interval
 from wordbrush.evaluation.networks import (
     FLEXIT_SQUARE,
     Figure,
@@ -142,7 +143,7 @@ def test_the_packages_own_implementations_agree(tmp_path: Path) -> None:
 def test_a_figure_says_where_it_comes_from(tmp_path: Path) -> None:
     network = ready(write_lpips(tmp_path))
     values = [0.1, None, 0.3]
-    figure = Figure.over("lpips", values, network, FLEXIT_SQUARE)
+    figure = Figure.mean("lpips", interval(values), network, FLEXIT_SQUARE)
     assert figure.value == pytest.approx(0.2)
     assert figure.n == 2
     assert figure.interval is not None
@@ -152,12 +153,12 @@ def test_a_figure_says_where_it_comes_from(tmp_path: Path) -> None:
     assert figure.implementation == "wordbrush"
     assert figure.resize == "shorter side to 256, bilinear, Pillow with antialiasing"
     assert "centre crop 256x256" in figure.preprocessing
-    assert Figure.over("lpips", values, network).resize == "none"
+    assert Figure.mean("lpips", interval(values), network).resize == "none"
     assert json.loads(json.dumps(figure.to_json()))["interval"]["n"] == 2
 
 
 def test_a_figure_without_a_value_says_why() -> None:
-    assert Figure.over("psnr", [None]).skipped == "no item has a value for this metric"
+    assert Figure.mean("psnr", None).skipped == "no item has a value for this metric"
     figure = Figure.missing("lpips", Skipped("lpips", "no weights"))
     assert (figure.value, figure.skipped) == (None, "no weights")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,7 @@ def test_csfid_and_sfid_are_distances_of_means() -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     reference = ClassMeans(("cat",), np.zeros((1, 2)), np.zeros(2))
-    for call, said in (
+    calls: tuple[tuple[Callable[[], float], str], ...] = (
         (lambda: csfid(np.zeros((1, 2)), ["cow"], reference), "no class cow"),
         (lambda: csfid(np.zeros((2, 2)), ["cat"], reference), "one label per picture"),
         (lambda: csfid(np.zeros((1, 3)), ["cat"], reference), "different networks"),
@@ -86,7 +87,8 @@ def test_what_does_not_fit_is_refused() -> None:
         (lambda: fid(np.zeros((1, 2)), np.zeros((3, 2))), "at least two"),
         (lambda: fid(np.zeros((3, 3)), np.zeros((3, 2))), "one network"),
         (lambda: fid(np.full((3, 3), np.nan), np.zeros((3, 3))), "finite"),
-    ):
+    )
+    for call, said in calls:
         with pytest.raises(InputError, match=said):
             call()
     with pytest.raises(InputError, match="do not fit"):

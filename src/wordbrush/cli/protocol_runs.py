@@ -20,16 +20,15 @@ from wordbrush.evaluation.protocols.measuring import measure_entries, measure_se
 from wordbrush.evaluation.protocols.reporting import Report, figure_lines, write_report
 from wordbrush.evaluation.protocols.running import (
     EDITS,
+    ProtocolWork,
     Run,
-    Tally,
     check_pictures,
-    edit_entries,
     make_folders,
     run_facts,
 )
 from wordbrush.evaluation.protocols.suites import Suite, Weights, parse_networks
 from wordbrush.evaluation.protocols.tables import figures_of
-from wordbrush.evaluation.runner import Progress
+from wordbrush.evaluation.runner import run_work
 from wordbrush.evaluation.variants import parse_assignments
 from wordbrush.settings import Settings
 
@@ -113,37 +112,23 @@ def run_protocol(flags: RunFlags, setup: Setup, editor: Editor | None = None) ->
     with Journal.open(flags.out / EDITS, facts, force=flags.force) as journal:
         if setup.prepare is not None:
             setup.prepare(editor, entries)
-        tally = _edit(flags, setup, editor, entries, run, journal)
-        _finish(flags, setup, entries, journal, facts, tally)
-
-
-def _edit(flags: RunFlags, setup: Setup, editor: Editor, entries: Sequence[Entry], run: Run, journal: Journal) -> Tally:
-    resumed = sum(journal.is_done(entry.id) for entry in entries)
-    done = failed = 0
-    with run_progress(Terminal(quiet=flags.quiet)) as show:
-        if show is not None:
-            show(Progress(0, len(entries), 0, 0))
-
-        def step(entry: Entry, fault: str | None) -> None:
-            nonlocal done, failed
-            done, failed = done + 1, failed + (fault is not None)
-            if show is not None:
-                show(Progress(done, len(entries), min(resumed, done), failed))
-
-        return edit_entries(editor, setup.method, entries, run, journal, step)
+        with run_progress(terminal) as show:
+            run_work(ProtocolWork(run), entries, journal, editor, on_progress=show)
+        _finish(flags, setup, entries, journal, facts)
 
 
 def _finish(
-    flags: RunFlags, setup: Setup, entries: Sequence[Entry], journal: Journal, facts: dict[str, Any], tally: Tally
+    flags: RunFlags, setup: Setup, entries: Sequence[Entry], journal: Journal, facts: dict[str, Any]
 ) -> None:
     """Measure, write the report, print the figures and set the exit code."""
     terminal = Terminal(quiet=flags.quiet)
     pairs = pairs_of(entries, journal)
     with terminal.waiting("measuring"):
-        values, faults = measure_entries(pairs, setup.suite.entries, flags.out, lambda: None)
+        values, faults = measure_entries(pairs, setup.suite.entries, flags.out)
         sets = measure_sets(pairs, setup.suite.sets, flags.out)
     tables = figures_of(pairs, values, setup.suite.entries, setup.suite.skipped, sets, flags.seed)
-    failures = {**tally.failures, **faults}
+    failed = {e.id: row["error"] for e in entries if "error" in (row := journal.rows[e.id])}
+    failures = {**failed, **faults}
     counts = {"chosen": len(entries), "done": len(pairs), "failed": len(failures)}
     report = Report(f"eval {setup.name}", facts, counts, tables, pairs, values, failures, setup.protocol.notes)
     result = write_report(report, flags.out)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from wordbrush.errors import InputError
 
-__all__ = ["Interval", "interval", "paired", "stratified"]
+__all__ = ["Interval", "interval", "stratified"]
 
 Float = NDArray[np.float64]
 Values = Sequence[float | bool | None] | Sequence[float] | NDArray[Any]
@@ -103,43 +103,6 @@ def stratified(
     drawn = np.mean([_resampled(values, statistic, resamples, random) for values in filled], axis=0)
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Interval(point, float(low), float(high), sum(map(len, filled)))
-
-
-def paired(
-    first: Values,
-    second: Values,
-    groups: Sequence[str] | None = None,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> Interval:
-    """Return the mean of first - second over the items, with its interval.
-
-    Both variants ran on the same items, so what the items have in common cancels and the interval is much narrower
-    than that of two separate means. An interval that leaves out 0 is a difference at this level.
-
-    Args:
-        first: one value per item.
-        second: one value per item, in the same order.
-        groups: the group of each item; then the mean over groups of the group's mean, as in `stratified`.
-        level: see `interval`.
-        resamples: see `interval`.
-        seed: see `interval`.
-
-    Returns:
-        The interval; items where either value is None are left out.
-
-    Raises:
-        InputError: the lengths differ, or as `interval`.
-    """
-    labels = [""] * len(first) if groups is None else groups
-    if not len(first) == len(second) == len(labels):
-        raise InputError(f"{len(first)} and {len(second)} values of {len(labels)} items: give one each per item")
-    differences: dict[str, list[float]] = {}
-    for label, a, b in zip(labels, first, second, strict=True):
-        if a is not None and b is not None:
-            differences.setdefault(label, []).append(float(a) - float(b))
-    return stratified(differences, level=level, resamples=resamples, seed=seed)
 
 
 def _present(values: Values) -> Float:

@@ -11,6 +11,7 @@ from wordbrush.errors import InputError
 from wordbrush.evaluation.items import Phrasing, Scores, TruthItem
 from wordbrush.evaluation.judge import Judge, verdict
 from wordbrush.evaluation.networks.figures import Skipped
+from wordbrush.evaluation.plan import folder_digest
 from wordbrush.evaluation.protocols.measuring import Measure, Pair
 from wordbrush.evaluation.truth import default_bench, facts_from_json
 
@@ -50,8 +51,6 @@ def judge_measure(judge: Judge, folder: Path) -> Measure:
         judge: the judge.
         folder: its files, for the record.
     """
-    from wordbrush.evaluation.plan import folder_digest
-
     def compute(pair: Pair) -> Scores:
         if "after" not in pair.entry.facts:
             return dict.fromkeys(JUDGE_COLUMNS)
