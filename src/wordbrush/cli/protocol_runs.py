@@ -17,11 +17,11 @@ from wordbrush.evaluation.journal import Journal
 from wordbrush.evaluation.plan import find_method
 from wordbrush.evaluation.protocols.common import Entry, Protocol
 from wordbrush.evaluation.protocols.measuring import measure_entries, measure_sets, pairs_of
-from wordbrush.evaluation.protocols.reporting import Report, figure_lines, write_report
+from wordbrush.evaluation.protocols.reporting import ProtocolReport, figure_lines, write_report
 from wordbrush.evaluation.protocols.running import (
     EDITS,
     ProtocolWork,
-    Run,
+    ProtocolRun,
     check_pictures,
     make_folders,
     run_facts,
@@ -103,7 +103,7 @@ def run_protocol(flags: RunFlags, setup: Setup, editor: Editor | None = None) ->
         terminal.note(note)
     missing = check_pictures(entries) if setup.prepare is None else 0
     editor = editor or load_editor(flags.model, terminal)
-    run = Run(flags.out, settings_of(flags), flags.preset, flags.method, flags.seed)
+    run = ProtocolRun(flags.out, settings_of(flags), flags.preset, flags.method, flags.seed)
     facts = run_facts(setup.protocol, run, editor.model.identity.as_dict(), setup.extra)
     if flags.dry_run:
         _show_plan(flags, setup, editor, entries, missing)
@@ -130,7 +130,7 @@ def _finish(
     failed = {e.id: row["error"] for e in entries if "error" in (row := journal.rows[e.id])}
     failures = {**failed, **faults}
     counts = {"chosen": len(entries), "done": len(pairs), "failed": len(failures)}
-    report = Report(f"eval {setup.name}", facts, counts, tables, pairs, values, failures, setup.protocol.notes)
+    report = ProtocolReport(f"eval {setup.name}", facts, counts, tables, pairs, values, failures, setup.protocol.notes)
     result = write_report(report, flags.out)
     if flags.json:
         print_json(result)

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import ModelError, WordbrushError
-from wordbrush.evaluation.work import Piece, Row, Work, rows_of
+from wordbrush.evaluation.work import Line, Piece, Work, rows_of
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
@@ -49,7 +49,7 @@ class _Crew:
         theirs.close()
         self.members[ours] = _Member(process)
 
-    def hear(self, connection: Connection) -> Iterator[tuple[str, Row]]:
+    def hear(self, connection: Connection) -> Iterator[tuple[str, Line]]:
         """Take one message: a row, the wish for a piece (None), an error that ends the run, or the worker's end."""
         member = self.members[connection]
         try:
@@ -76,7 +76,7 @@ class _Crew:
         connection.close()
         member.process.join()
 
-    def _lost(self, member: _Member) -> Iterator[tuple[str, Row]]:
+    def _lost(self, member: _Member) -> Iterator[tuple[str, Line]]:
         """Say of each row that a dead worker owed that it failed."""
         code = member.process.exitcode
         if member.piece is None:
@@ -86,7 +86,7 @@ class _Crew:
             yield name, {**self.work.facts(member.piece.item, variant), "error": reason}
 
 
-def crew_rows(work: Work, pieces: Sequence[Piece], workers: int, threads: int | None) -> Iterator[tuple[str, Row]]:
+def crew_rows(work: Work, pieces: Sequence[Piece], workers: int, threads: int | None) -> Iterator[tuple[str, Line]]:
     """Do pieces of work in several processes and yield the rows in the order in which they are finished.
 
     A worker that dies (out of memory, say) costs the rows of its piece; another one takes its place.

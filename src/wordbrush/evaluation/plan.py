@@ -1,4 +1,7 @@
-"""What a run on the truth bench is: its plan, its rows, and the fingerprint that says which rows belong together."""
+"""What a run on the truth bench is: its plan, its rows, and the fingerprint that says which rows belong together.
+
+In this package `bench` is always the truth bench, the folder of items with all that is true of them.
+"""
 
 from __future__ import annotations
 

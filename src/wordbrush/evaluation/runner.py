@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from wordbrush.evaluation.crew import crew_rows
-from wordbrush.evaluation.work import Piece, Row, Work, rows_of
+from wordbrush.evaluation.work import Line, Piece, Work, rows_of
 
 if TYPE_CHECKING:
     from wordbrush.editor import Editor
@@ -85,7 +85,7 @@ def run_work(
         tell(Progress(done, total, resumed, failed))
 
 
-def _alone(work: Work, pieces: Sequence[Piece], editor: Editor, threads: int | None) -> Iterator[tuple[str, Row]]:
+def _alone(work: Work, pieces: Sequence[Piece], editor: Editor, threads: int | None) -> Iterator[tuple[str, Line]]:
     if pieces:
         make = work.open(editor)
         with _threads(threads):

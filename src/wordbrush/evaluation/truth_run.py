@@ -91,7 +91,7 @@ class TruthWork(work.Work):
         """Load the model, the judge and LPIPS."""
         return _Worker(self.plan, self.out, editor or _load_editor(self.plan)).row
 
-    def facts(self, item: TruthItem, variant: str) -> work.Row:
+    def facts(self, item: TruthItem, variant: str) -> work.Line:
         """Return item, kind and variant; a row that failed has no metrics."""
         return {"item": item.id, "kind": item.kind, "variant": variant, "metrics": {}}
 
@@ -108,7 +108,7 @@ class _Worker:
         self._costs: dict[tuple[int, int, int | None], Costs] = {}
         self._shared: tuple[str, dict[int | None, Session]] = ("", {})
 
-    def row(self, item: TruthItem, name: str) -> work.Row:
+    def row(self, item: TruthItem, name: str) -> work.Line:
         """Return the metrics of one variant on one item."""
         variant = self.variants[name]
         outcome = self._outcome(item, variant)

@@ -12,12 +12,12 @@ from wordbrush.errors import OutputError, WordbrushError
 if TYPE_CHECKING:
     from wordbrush.editor import Editor
 
-__all__ = ["Make", "Piece", "Row", "Work", "rows_of", "settled"]
+__all__ = ["Line", "Make", "Piece", "Work", "rows_of", "settled"]
 
-Row = dict[str, Any]
-"""One variant on one item, as the journal holds it: JSON values; `error` where it failed."""
+Line = dict[str, Any]
+"""What the journal keeps of one variant on one item: JSON values; `error` where it failed."""
 
-Make = Callable[[Any, str], Row]
+Make = Callable[[Any, str], Line]
 """Makes the row of (item, variant), or raises what is wrong. The variants of an item come one after the other."""
 
 
@@ -44,14 +44,14 @@ class Work(ABC):
         """
 
     @abstractmethod
-    def facts(self, item: Any, variant: str) -> Row:
+    def facts(self, item: Any, variant: str) -> Line:
         """Return what a row says even where it failed."""
 
     def row_id(self, item: Any, variant: str) -> str:
         """Return what names the row in the journal."""
         return f"{item.id} {variant}"
 
-    def is_whole(self, row: Row) -> bool:
+    def is_whole(self, row: Line) -> bool:
         """Whether the files that a row speaks of are there; without them it is made again."""
         return True
 
@@ -64,7 +64,7 @@ class Piece:
     rows: Mapping[str, str]
 
 
-def rows_of(work: Work, make: Make, piece: Piece) -> Iterator[tuple[str, Row]]:
+def rows_of(work: Work, make: Make, piece: Piece) -> Iterator[tuple[str, Line]]:
     """Yield the rows of a piece by their ids; what goes wrong is told in the row.
 
     Raises:

@@ -60,7 +60,7 @@ class Runs:
 
 @dataclass(frozen=True)
 class Entry:
-    """One edit of a protocol.
+    """One item of a protocol: an edit of one picture. The results' files and docs/protocols.md call it an entry.
 
     Attributes:
         id: what its files and its line in the results are called; letters, digits, `_`, `-` and `.` only.

@@ -16,7 +16,7 @@ from wordbrush.evaluation.results import csv_text, json_text, write_results
 if TYPE_CHECKING:
     from wordbrush.evaluation.networks.figures import Figure
 
-__all__ = ["SCHEMA", "Report", "figure_lines", "shown_number", "write_report"]
+__all__ = ["SCHEMA", "ProtocolReport", "figure_lines", "shown_number", "write_report"]
 
 SCHEMA: Final = 1
 EXAMPLES: Final = 12
@@ -28,7 +28,7 @@ _FIGURE_COLUMNS: Final = (
 
 
 @dataclass(frozen=True, eq=False)
-class Report:
+class ProtocolReport:
     """What a report is made of.
 
     Attributes:
@@ -64,7 +64,7 @@ class Report:
         }
 
 
-def write_report(report: Report, folder: Path) -> dict[str, Any]:
+def write_report(report: ProtocolReport, folder: Path) -> dict[str, Any]:
     """Write the files of a report into the run's folder, replacing older ones; return what stands in `result.json`.
 
     Raises:
@@ -105,7 +105,7 @@ def shown_number(value: float | None) -> str:
     return f"{value:.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
-def _rows_csv(report: Report) -> str:
+def _rows_csv(report: ProtocolReport) -> str:
     """Return one line an entry, those that failed before they were edited last."""
     groups = sorted({name for pair in report.pairs for name in pair.entry.groups})
     columns = list(dict.fromkeys(name for row in report.values.values() for name in row))
@@ -128,7 +128,7 @@ def _figure_rows(result: Mapping[str, Any]) -> Iterator[list[Any]]:
             yield [row.get(name) for name in _FIGURE_COLUMNS]
 
 
-def _page(report: Report, result: Mapping[str, Any]) -> Page:
+def _page(report: ProtocolReport, result: Mapping[str, Any]) -> Page:
     model = result["model"]
     facts = {
         "Model": f"{model['name']} ({model['family']}, {model['dtype']}), weights {model['sha256'][:16]}",

@@ -22,7 +22,7 @@ from wordbrush.evaluation.items import Task
 from wordbrush.evaluation.plan import find_method
 from wordbrush.evaluation.protocols.generation import png_of
 from wordbrush.evaluation.runner import model_facts
-from wordbrush.evaluation.work import Make, Row, Work
+from wordbrush.evaluation.work import Line, Make, Work
 from wordbrush.files import write_atomic
 from wordbrush.picture.picture import Picture
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from wordbrush.evaluation.protocols.common import Entry, Protocol
     from wordbrush.settings import Settings
 
-__all__ = ["EDITS", "ProtocolWork", "Run", "check_pictures", "make_folders", "run_facts", "seed_of"]
+__all__ = ["EDITS", "ProtocolRun", "ProtocolWork", "check_pictures", "make_folders", "run_facts", "seed_of"]
 
 EDITS: Final = "edits.jsonl"
 
 
 @dataclass(frozen=True)
-class Run:
+class ProtocolRun:
     """What is done with each entry.
 
     Attributes:
@@ -65,7 +65,7 @@ def seed_of(seed: int, identity: str) -> int:
 
 
 def run_facts(
-    protocol: Protocol, run: Run, identity: Mapping[str, Any], extra: Mapping[str, Any] | None = None
+    protocol: Protocol, run: ProtocolRun, identity: Mapping[str, Any], extra: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Return what must be the same for results to belong together: data, model, settings, seed.
 
@@ -115,7 +115,7 @@ def check_pictures(entries: Sequence[Entry]) -> int:
 class ProtocolWork(Work):
     """The work of a run: each entry is edited once, by the run's method."""
 
-    run: Run
+    run: ProtocolRun
     fatal: ClassVar[tuple[type[Exception], ...]] = (OutputError, SettingsError)
 
     @property
@@ -127,7 +127,7 @@ class ProtocolWork(Work):
         """Load the model."""
         return partial(_edit, editor or Editor.from_pretrained(self.run.model, **self.run.load), self.run)
 
-    def facts(self, item: Entry, variant: str) -> Row:
+    def facts(self, item: Entry, variant: str) -> Line:
         """Return the texts."""
         return {"query": item.query, "reference": item.reference}
 
@@ -135,13 +135,13 @@ class ProtocolWork(Work):
         """Return the entry's id."""
         return item.id
 
-    def is_whole(self, row: Row) -> bool:
+    def is_whole(self, row: Line) -> bool:
         """Whether the pictures are there."""
         names = [row.get("edited"), row.get("mask")]
         return all((self.run.folder / name).is_file() for name in names if name)
 
 
-def _edit(editor: Editor, run: Run, entry: Entry, variant: str) -> Row:
+def _edit(editor: Editor, run: ProtocolRun, entry: Entry, variant: str) -> Line:
     """Edit one entry, write its files and return its line."""
     try:
         picture = Picture.open(entry.picture)
