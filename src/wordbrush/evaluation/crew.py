@@ -6,12 +6,16 @@ killed, and the run notices when a worker is.
 
 from __future__ import annotations
 
+import signal
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from wordbrush.errors import ModelError, WordbrushError
 from wordbrush.evaluation.work import Line, Piece, Work, rows_of
@@ -115,18 +119,14 @@ def crew_rows(work: Work, pieces: Sequence[Piece], workers: int, threads: int | 
 
 def _serve(connection: Connection, work: Work, threads: int | None) -> None:
     """Be a worker: ask for pieces until the pipe ends. Ctrl-C is the run's affair."""
-    import signal
-    import warnings
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore")  # what libraries tell their developers
-    import torch
-
     torch.set_num_threads(threads or torch.get_num_threads())
     try:
         make = work.open()
     except Exception as error:
-        connection.send(ModelError(f"a worker cannot start: {error}"))
+        kind = type(error) if isinstance(error, WordbrushError) else ModelError
+        connection.send(kind(f"a worker cannot start: {error}"))
         return
     try:
         while True:
