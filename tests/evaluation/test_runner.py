@@ -21,7 +21,7 @@ import torch
 from tests.support.bench import BENCH, plain, quick_plan, write_judge, write_model
 from wordbrush.errors import InputError, ModelError, OutputError, SettingsError
 from wordbrush.evaluation.examples import choose, example_path, read_example
-from wordbrush.evaluation.items import Outcome, Task
+from wordbrush.evaluation.items import MethodRequest, Outcome
 from wordbrush.evaluation.methods import METHODS
 from wordbrush.evaluation.plan import Row, RunPlan
 from wordbrush.evaluation.runner import Progress
@@ -170,10 +170,10 @@ def test_an_item_that_fails_is_a_row_with_its_error_and_is_tried_again(
 ) -> None:
     broken = load_truth(BENCH, "dev", ["object"], 2)[1]
 
-    def picky(editor: Any, session: Any, task: Task, settings: Any) -> Outcome:
-        if np.array_equal(task.picture, broken.picture):
+    def picky(editor: Any, session: Any, request: MethodRequest, settings: Any) -> Outcome:
+        if np.array_equal(request.picture, broken.picture):
             raise RuntimeError("not this\none")
-        return Outcome(task.picture, 0)
+        return Outcome(request.picture, 0)
 
     monkeypatch.setitem(METHODS, "picky", picky)
     plan = replace(plan, variants=plain("picky", "copy"))

@@ -22,9 +22,9 @@ from wordbrush.diffusion.guidance import combine
 from wordbrush.diffusion.schedule import Level
 from wordbrush.errors import InputError
 from wordbrush.evaluation import lipschitz
-from wordbrush.evaluation._walks import decoded, noised, start_noise
-from wordbrush.evaluation.items import Task
+from wordbrush.evaluation.items import MethodRequest
 from wordbrush.evaluation.proposition import crossing, encode_bound, gronwall_bound, noise_bound, tau_of
+from wordbrush.evaluation.walks import decoded, noised, start_noise
 
 if TYPE_CHECKING:
     from wordbrush.diffusion.schedule import Schedule
@@ -178,19 +178,19 @@ def _lipschitz(
 
 
 def _constants(
-    sessions: Sequence[tuple[Session, Task]], settings: Settings, guidance: float, done: Callable[[], None]
+    sessions: Sequence[tuple[Session, MethodRequest]], settings: Settings, guidance: float, done: Callable[[], None]
 ) -> Constants:
     """Estimate C, K1 and K2."""
     sizes: dict[str, list[float]] = {"c": [], "c_guided": [], "k2": []}
     k1: dict[str, list[float]] = {}
     before: list[_Sample] = []
-    for number, (session, task) in enumerate(sessions):
-        samples = _samples(session, task.query, settings, task.seed)
+    for number, (session, request) in enumerate(sessions):
+        samples = _samples(session, request.query, settings, request.seed)
         for s in samples:
             sizes["c"] += [float(lipschitz.rms(eps)) for eps in (s.empty, s.query)]
             sizes["c_guided"].append(float(lipschitz.rms(combine(s.empty, s.query, guidance))))
         sizes["k2"].append(max(float(lipschitz.rms(s.query - s.empty)) for s in samples))
-        found = _lipschitz(session, samples, before, settings, task.seed, power=number < POWER_ITEMS)
+        found = _lipschitz(session, samples, before, settings, request.seed, power=number < POWER_ITEMS)
         for name, values in found.items():
             k1.setdefault(name, []).extend(values)
         before = samples
@@ -199,13 +199,15 @@ def _constants(
     return Constants(guidance, k1={name: Spread.of(values) for name, values in k1.items() if values}, **spreads)
 
 
-def _errors(session: Session, task: Task, settings: Settings, ratio: float, guidance: float) -> dict[str, float]:
+def _errors(
+    session: Session, request: MethodRequest, settings: Settings, ratio: float, guidance: float
+) -> dict[str, float]:
     """Decode from both starts, unguided and guided, and return the distances to z0."""
     z0 = session.latent()
     found: dict[str, float] = {}
     cut = settings.changed(ratio=ratio)
     starts = {
-        "noise": noised(z0, start_noise(session, task), session.levels(cut)[-1]),
+        "noise": noised(z0, start_noise(session, request), session.levels(cut)[-1]),
         "encode": session.trajectory("", settings=cut)[-1],
     }
     for name, x in starts.items():
@@ -213,13 +215,13 @@ def _errors(session: Session, task: Task, settings: Settings, ratio: float, guid
             if ending and scale == 1.0:
                 found[f"{name}_error{ending}"] = found[f"{name}_error"]
                 continue
-            clean = decoded(session, x, task, cut.changed(guidance=scale))
+            clean = decoded(session, x, request, cut.changed(guidance=scale))
             found[f"{name}_error{ending}"] = float(lipschitz.rms(clean - z0))
     return found
 
 
 def _rows(
-    sessions: Sequence[tuple[Session, Task]],
+    sessions: Sequence[tuple[Session, MethodRequest]],
     known: Constants,
     settings: Settings,
     ratios: Sequence[float],
@@ -228,8 +230,8 @@ def _rows(
     """Yield one row a ratio: both bounds, and the errors averaged over the pictures."""
     for ratio in ratios:
         errors = []
-        for session, task in sessions:
-            errors.append(_errors(session, task, settings, ratio, known.guidance))
+        for session, request in sessions:
+            errors.append(_errors(session, request, settings, ratio, known.guidance))
             done()
         level = sessions[0][0].levels(settings.changed(ratio=ratio))[-1]
         means = {name: float(np.mean([e[name] for e in errors])) for name in errors[0]}
@@ -292,7 +294,7 @@ def estimate_bounds(
             on_step(finished, steps)
 
     opened = [(editor.open(picture, resolution=chosen.resolution), query) for picture, query in items]
-    sessions = [(s, Task(s.picture.pixels, query, "", seed=seed + i)) for i, (s, query) in enumerate(opened)]
+    sessions = [(s, MethodRequest(s.picture.pixels, query, "", seed=seed + i)) for i, (s, query) in enumerate(opened)]
     known = _constants(sessions, chosen, guidance, done)
     rows = tuple(_rows(sessions, known, chosen, ratios, done))
     crossings = _crossings(known, rows, editor.model.schedule)

@@ -42,7 +42,7 @@ class RunPlan:
         split: dev or test.
         kinds: which kinds of edits.
         limit: at most this many items a kind.
-        seed: of every task.
+        seed: of every request.
         workers: processes.
         threads: of torch in each process. The order of a sum depends on it, so that results may differ in their last
             bits; with one thread, and so by default, they are the same for any number of workers.

@@ -14,7 +14,7 @@ from wordbrush.errors import InputError, ModelError, OutputError
 from wordbrush.evaluation import work
 from wordbrush.evaluation.examples import keep_example
 from wordbrush.evaluation.flops import Costs, tflop
-from wordbrush.evaluation.items import Bytes, Outcome, Task, TruthItem, Variant
+from wordbrush.evaluation.items import Bytes, MethodRequest, Outcome, TruthItem, Variant
 from wordbrush.evaluation.journal import Journal
 from wordbrush.evaluation.judge import Judge
 from wordbrush.evaluation.memory_probe import memory_probe
@@ -141,15 +141,15 @@ class _Worker:
         settings, sharing = settings_of(variant), self.plan.share and not is_peer(variant.method)
         session = self._session(item, settings.resolution, sharing=sharing)
         reference, query = item.texts[variant.phrasing]
-        task = Task(item.picture, query, reference, self.plan.seed, item.region, item.retrieved)
+        request = MethodRequest(item.picture, query, reference, self.plan.seed, item.region, item.retrieved)
         method = find_method(variant.method)
         if self.plan.measure_memory and variant.method not in self._warm:
             # What is loaded and compiled at a method's first call is no part of what an edit needs.
-            method(self.editor, self._session(item, settings.resolution, sharing=False), task, settings)
+            method(self.editor, self._session(item, settings.resolution, sharing=False), request, settings)
             self._warm.add(variant.method)
         with memory_probe() if self.plan.measure_memory else nullcontext() as probe:
             begin = time.perf_counter()
-            made = method(self.editor, session, task, settings)
+            made = method(self.editor, session, request, settings)
             taken = time.perf_counter() - begin
         seconds = None if sharing else taken if made.seconds is None else made.seconds
         growth = probe.growth if probe is not None and made.peak_memory is None else made.peak_memory

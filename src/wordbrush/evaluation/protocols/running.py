@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from wordbrush.editor import Editor
 from wordbrush.errors import InputError, OutputError, PictureError, SettingsError
-from wordbrush.evaluation.items import Task
+from wordbrush.evaluation.items import MethodRequest
 from wordbrush.evaluation.plan import find_method
 from wordbrush.evaluation.protocols.generation import png_of
 from wordbrush.evaluation.runner import model_facts
@@ -149,10 +149,10 @@ def _edit(editor: Editor, run: ProtocolRun, entry: Entry, variant: str) -> Line:
         raise PictureError(f"{entry.picture}: {error}") from error
     region = _region(entry, picture)
     seed = seed_of(run.seed, entry.id)
-    task = Task(picture.srgb, entry.query, entry.reference, seed, region)
+    request = MethodRequest(picture.srgb, entry.query, entry.reference, seed, region)
     begin = time.perf_counter()
     session = editor.open(picture.srgb, resolution=run.settings.resolution)
-    outcome = find_method(variant)(editor, session, task, run.settings)
+    outcome = find_method(variant)(editor, session, request, run.settings)
     seconds = time.perf_counter() - begin
     edited = png_of(outcome.image)
     write_atomic(run.folder / "edited" / f"{entry.id}.png", edited, force=True)

@@ -1,4 +1,4 @@
-"""What the methods share: noised starts, walks down under a task's query, and estimates that change what is walked."""
+"""What the methods share: noised starts, walks down under the query, and estimates that change what is walked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wordbrush.diffusion.solvers import SOLVERS, decode, step
 from wordbrush.models.codec import pixels_of
 
 if TYPE_CHECKING:
-    from wordbrush.evaluation.items import Bytes, Task
+    from wordbrush.evaluation.items import Bytes, MethodRequest
     from wordbrush.region.mask import Mask
     from wordbrush.session import Session
     from wordbrush.settings import Settings
@@ -37,10 +37,10 @@ __all__ = [
 ]
 
 
-def start_noise(session: Session, task: Task) -> Tensor:
+def start_noise(session: Session, request: MethodRequest) -> Tensor:
     """Draw the noise of a start from noised z0, (1, channel, height, width)."""
     z0 = session.latent()
-    return noise.normal(task.seed, "start", 0, z0.shape[1:])[None].to(z0)
+    return noise.normal(request.seed, "start", 0, z0.shape[1:])[None].to(z0)
 
 
 def noised(z0: Tensor, fresh: Tensor, level: Level) -> Tensor:
@@ -48,16 +48,16 @@ def noised(z0: Tensor, fresh: Tensor, level: Level) -> Tensor:
     return step(Prediction(z0, fresh), level)
 
 
-def estimate_of(session: Session, task: Task, settings: Settings) -> Estimate:
-    """Return the guided estimate under a task's query, as the editor's decode has it."""
-    empty, query = (session.driver.prompt(text, settings.clip_skip).conditioning for text in ("", task.query))
+def estimate_of(session: Session, request: MethodRequest, settings: Settings) -> Estimate:
+    """Return the guided estimate under a request's query, as the editor's decode has it."""
+    empty, query = (session.driver.prompt(text, settings.clip_skip).conditioning for text in ("", request.query))
     return guided(query, empty, session.guidance(settings))
 
 
 def decoded(
     session: Session,
     x: Tensor,
-    task: Task,
+    request: MethodRequest,
     settings: Settings,
     *,
     trajectory: Sequence[Tensor] | None = None,
@@ -65,10 +65,10 @@ def decoded(
     wrap: Callable[[Estimate], Estimate] | None = None,
 ) -> Tensor:
     """Walk x down from the level of the ratio under the query; the clean latent (1, channel, height, width)."""
-    estimate = estimate_of(session, task, settings)
+    estimate = estimate_of(session, request, settings)
 
     def fresh(index: int) -> Tensor:
-        return noise.normal(task.seed, "decode", index, x.shape[1:])[None].to(x)
+        return noise.normal(request.seed, "decode", index, x.shape[1:])[None].to(x)
 
     return session.run(
         decode(
