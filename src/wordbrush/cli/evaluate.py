@@ -76,12 +76,7 @@ def _plan(command: TruthCommand) -> RunPlan:
         split=one_of("--split", command.split, ("dev", "test")),
         kinds=tuple(kind for kind in KINDS if kind in chosen or not chosen),
         model=model.name,
-        load={
-            "revision": model.revision,
-            "local_files_only": not model.allow_download,
-            "device": model.device,
-            "dtype": model.dtype,
-        },
+        load=model.load,
         limit=command.limit,
         seed=command.seed,
         workers=command.workers,

@@ -12,7 +12,6 @@ from wordbrush.cli.runs import end_run, run_progress
 from wordbrush.cli.terminal import Terminal, print_json
 from wordbrush.editor import Editor
 from wordbrush.errors import SettingsError
-from wordbrush.evaluation.items import Method
 from wordbrush.evaluation.journal import Journal
 from wordbrush.evaluation.plan import find_method
 from wordbrush.evaluation.protocols.common import Entry, Protocol
@@ -20,8 +19,8 @@ from wordbrush.evaluation.protocols.measuring import measure_entries, measure_se
 from wordbrush.evaluation.protocols.reporting import ProtocolReport, figure_lines, write_report
 from wordbrush.evaluation.protocols.running import (
     EDITS,
-    ProtocolWork,
     ProtocolRun,
+    ProtocolWork,
     check_pictures,
     make_folders,
     run_facts,
@@ -43,7 +42,6 @@ class Setup:
         name: of the command.
         protocol: its entries.
         suite: its metrics.
-        method: what is done to each entry.
         prepare: makes the pictures, where the data set does not have them; gets editor and entries.
         extra: what else decides the results.
     """
@@ -51,7 +49,6 @@ class Setup:
     name: str
     protocol: Protocol
     suite: Suite
-    method: Method
     prepare: Callable[[Editor, Sequence[Entry]], None] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
@@ -74,8 +71,8 @@ def weights_of(flags: RunFlags) -> Weights:
     return Weights(flags.networks, parse_networks(flags.network or []))
 
 
-def check_run(flags: RunFlags, *, regions: bool) -> Method:
-    """Refuse what cannot end well before any data is read; return the method.
+def check_run(flags: RunFlags, *, regions: bool) -> None:
+    """Refuse what cannot end well before any data is read.
 
     Args:
         flags: of the run.
@@ -88,7 +85,7 @@ def check_run(flags: RunFlags, *, regions: bool) -> Method:
     weights_of(flags)
     if flags.method == "retrieve" or (flags.method == "oracle_mask" and not regions):
         raise SettingsError(f"--method {flags.method}: this protocol's data do not have what it needs")
-    return find_method(flags.method)
+    find_method(flags.method)
 
 
 def run_protocol(flags: RunFlags, setup: Setup, editor: Editor | None = None) -> None:
@@ -103,7 +100,10 @@ def run_protocol(flags: RunFlags, setup: Setup, editor: Editor | None = None) ->
         terminal.note(note)
     missing = check_pictures(entries) if setup.prepare is None else 0
     editor = editor or load_editor(flags.model, terminal)
-    run = ProtocolRun(flags.out, settings_of(flags), flags.preset, flags.method, flags.seed)
+    choice = flags.model
+    run = ProtocolRun(
+        flags.out, settings_of(flags), flags.preset, flags.method, flags.seed, choice.name, choice.load
+    )
     facts = run_facts(setup.protocol, run, editor.model.identity.as_dict(), setup.extra)
     if flags.dry_run:
         _show_plan(flags, setup, editor, entries, missing)
@@ -113,7 +113,7 @@ def run_protocol(flags: RunFlags, setup: Setup, editor: Editor | None = None) ->
         if setup.prepare is not None:
             setup.prepare(editor, entries)
         with run_progress(terminal) as show:
-            run_work(ProtocolWork(run), entries, journal, editor, on_progress=show)
+            run_work(ProtocolWork(run), entries, journal, editor, workers=flags.workers, on_progress=show)
         _finish(flags, setup, entries, journal, facts)
 
 

@@ -17,6 +17,7 @@ from wordbrush.diffusion.guidance import guided
 from wordbrush.diffusion.schedule import depth_of
 from wordbrush.diffusion.solvers import SOLVERS, decode
 from wordbrush.errors import SettingsError
+from wordbrush.evaluation.runner import Progress
 from wordbrush.files import write_atomic
 from wordbrush.models.codec import pixels_of
 from wordbrush.settings import Settings
@@ -84,22 +85,19 @@ def png_of(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def generate_pictures(
-    editor: Editor, entries: Sequence[Entry], how: Generation, *, force: bool, step: Callable[[], None]
-) -> int:
-    """Make the pictures of entries whose file is not there yet, from `facts["prompt"]`; return how many were made.
+    editor: Editor, entries: Sequence[Entry], how: Generation, on_progress: Callable[[Progress], None] | None = None
+) -> None:
+    """Make the pictures of entries from `facts["prompt"]`, whatever is there.
 
     Args:
         editor: the model.
         entries: whose pictures are wanted.
         how: steps, guidance and seed.
-        force: make them all again.
-        step: called after each entry.
+        on_progress: called at the beginning and after each entry.
     """
-    made = 0
-    for entry in entries:
-        if force or not entry.picture.is_file():
-            pixels = generate(editor, entry.facts["prompt"], entry.id, how)
-            write_atomic(entry.picture, png_of(pixels), force=True)
-            made += 1
-        step()
-    return made
+    tell = on_progress or (lambda _: None)
+    tell(Progress(0, len(entries), 0, 0))
+    for done, entry in enumerate(entries, 1):
+        pixels = generate(editor, entry.facts["prompt"], entry.id, how)
+        write_atomic(entry.picture, png_of(pixels), force=True)
+        tell(Progress(done, len(entries), 0, 0))
