@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from tests.support.hub import COMMIT, serve
 from tests.support.metric_networks import lpips_state, picture, write_classifier, write_clip, write_lpips, write_vision
 from wordbrush.errors import InputError, ModelError, UnsafeWeightsError
-from wordbrush.evaluation.bootstrap import interval
+from wordbrush.evaluation.bootstrap import stratified
 from wordbrush.evaluation.networks import (
     FLEXIT_SQUARE,
     Figure,
@@ -152,8 +152,8 @@ def test_the_lpips_package_agrees(tmp_path: Path) -> None:
 
 def test_a_figure_says_where_it_comes_from(tmp_path: Path) -> None:
     network = ready(write_lpips(tmp_path))
-    values = [0.1, None, 0.3]
-    figure = Figure.mean("lpips", interval(values), network, FLEXIT_SQUARE)
+    mean = stratified({"": [0.1, None, 0.3]})
+    figure = Figure.mean("lpips", mean, network, FLEXIT_SQUARE)
     assert figure.value == pytest.approx(0.2)
     assert figure.n == 2
     assert figure.interval is not None
@@ -163,7 +163,7 @@ def test_a_figure_says_where_it_comes_from(tmp_path: Path) -> None:
     assert figure.implementation == "wordbrush"
     assert figure.resize == "shorter side to 256, bilinear, Pillow with antialiasing"
     assert "centre crop 256x256" in figure.preprocessing
-    assert Figure.mean("lpips", interval(values), network).resize == "none"
+    assert Figure.mean("lpips", mean, network).resize == "none"
     assert json.loads(json.dumps(figure.to_json()))["interval"]["n"] == 2
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wordbrush.errors import InputError
-from wordbrush.evaluation.bootstrap import Interval, interval
+from wordbrush.evaluation.bootstrap import Interval, stratified
 from wordbrush.evaluation.items import Scores
 from wordbrush.evaluation.summary import differences, means
 
@@ -18,7 +18,7 @@ def rows(*values: float | bool | None) -> list[Scores]:
 def test_each_metric_has_its_mean_and_one_that_no_row_has_is_absent() -> None:
     table: list[Scores] = [{"a": 1.0, "b": None}, {"a": 2.0}, {}, {"a": None, "b": None}]
     found = means({"": table}, ["a", "b", "c"], seed=3)
-    assert found == {"a": interval([1.0, 2.0], seed=3)}
+    assert found == {"a": stratified({"": [1.0, 2.0]}, seed=3)}
 
 
 def test_each_group_counts_the_same_and_an_empty_one_not_at_all() -> None:

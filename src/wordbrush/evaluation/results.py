@@ -9,9 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
 from wordbrush.files import write_atomic
 
-__all__ = ["csv_text", "json_text", "write_results"]
+__all__ = ["csv_text", "json_text", "png_of", "write_results"]
 
 
 def csv_text(head: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
@@ -30,6 +34,13 @@ def json_text(record: Mapping[str, Any]) -> str:
         ValueError: a number in it is not finite.
     """
     return json.dumps(record, indent=1, allow_nan=False) + "\n"
+
+
+def png_of(pixels: NDArray[np.uint8]) -> bytes:
+    """Return a PNG of (height, width) or (height, width, RGB) bytes."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def write_results(folder: Path, files: Mapping[str, str], *, force: bool = True) -> None:

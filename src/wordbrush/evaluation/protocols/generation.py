@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from wordbrush.diffusion import noise
 from wordbrush.diffusion.guidance import guided
 from wordbrush.diffusion.schedule import depth_of
 from wordbrush.diffusion.solvers import SOLVERS, decode
 from wordbrush.errors import SettingsError
+from wordbrush.evaluation.results import png_of
 from wordbrush.evaluation.runner import Progress
 from wordbrush.files import write_atomic
 from wordbrush.models.codec import pixels_of
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from wordbrush.editor import Editor
     from wordbrush.evaluation.protocols.common import Entry
 
-__all__ = ["Generation", "generate", "generate_pictures", "png_of"]
+__all__ = ["Generation", "generate", "generate_pictures"]
 
 
 @dataclass(frozen=True)
@@ -75,13 +74,6 @@ def generate(editor: Editor, text: str, stream: str, how: Generation) -> NDArray
     estimate = guided(query, empty, editor.guidance(settings))
     walk = decode(estimate, x.to(editor.model.device), levels, solver=SOLVERS[settings.solver]())
     return pixels_of(driver.codec.decode(driver.value(walk))[0])
-
-
-def png_of(pixels: NDArray[np.uint8]) -> bytes:
-    """Return a PNG of (height, width) or (height, width, RGB) bytes."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def generate_pictures(

@@ -20,7 +20,7 @@ from wordbrush.editor import Editor
 from wordbrush.errors import InputError, OutputError, PictureError, SettingsError
 from wordbrush.evaluation.items import MethodRequest
 from wordbrush.evaluation.plan import find_method
-from wordbrush.evaluation.protocols.generation import png_of
+from wordbrush.evaluation.results import png_of
 from wordbrush.evaluation.runner import model_facts
 from wordbrush.evaluation.work import Line, Make, Work
 from wordbrush.files import write_atomic
