@@ -20,6 +20,7 @@ from wordbrush.errors import InputError
 from wordbrush.evaluation import walks
 from wordbrush.evaluation.items import MethodRequest, Outcome
 from wordbrush.evaluation.methods import METHODS, ilvr
+from wordbrush.evaluation.walks import Trial
 from wordbrush.session import Session
 from wordbrush.settings import Settings
 
@@ -163,7 +164,7 @@ def test_methods_that_need_the_truth_say_so_where_there_is_none(name: str, field
 @pytest.mark.parametrize("name", ["sdedit", "encode_decode"])
 def test_ratio_zero_is_the_round_trip_of_the_autoencoder(name: str, small: Editor) -> None:
     session = small.open(scene(), resolution=SIDE)
-    trip = walks.pixels(session, session.latent())
+    trip = Trial(small, session, request_of(scene()), QUICK).image(session.latent())
     outcome = run(name, request_of(scene(), "a red car", "a dog"), QUICK.changed(ratio=0.0), small)
     assert np.array_equal(outcome.image, trip)
     assert outcome.evaluations == 0
@@ -184,7 +185,7 @@ def test_sdedit_is_the_decode_of_the_noised_latent(small: Editor) -> None:
     x = alpha * z0 + sigma * noise.normal(5, "start", 0, z0.shape[1:])[None]
     empty, query = (small.driver.prompt(text).conditioning for text in ("", request.query))
     walk = decode(guided(query, empty, 4.0), x, levels)
-    expected = walks.pixels(session, drive(walk, small.model.denoiser))
+    expected = Trial(small, session, request, settings).image(drive(walk, small.model.denoiser))
     assert np.array_equal(run("sdedit", request, settings, small).image, expected)
 
 
@@ -214,19 +215,19 @@ def test_the_low_pass_keeps_constants_and_with_factor_one_everything() -> None:
 
 def test_ilvr_with_factor_one_and_ratio_zero_is_the_input_latent(small: Editor) -> None:
     session, settings = small.open(scene(), resolution=SIDE), QUICK.changed(ratio=0.0)
-    request = request_of(scene(), "a red car")
-    found = ilvr(small, session, request, settings, factor=1)
-    assert distance(found.image, walks.pixels(session, session.latent())) <= 1
+    trial = Trial(small, session, request_of(scene(), "a red car"), settings)
+    found = ilvr(trial, factor=1)
+    assert distance(found.image, trial.image(session.latent())) <= 1
     assert found.evaluations == 20
 
 
 def test_ilvr_with_factor_one_is_sdedit_but_for_the_draw(small: Editor) -> None:
     request, settings = request_of(scene(), "a red car", seed=2), QUICK.changed(ratio=0.5)
     session = small.open(request.picture, resolution=SIDE)
-    z0, level = session.latent(), session.levels(settings)[-1]
-    x = walks.noised(z0, noise.normal(2, "ilvr", 5, z0.shape[1:])[None], level)
-    expected = walks.pixels(session, walks.decoded(session, x, request, settings))
-    assert distance(ilvr(small, session, request, settings, factor=1).image, expected) <= 1
+    trial, z0 = Trial(small, session, request, settings), session.latent()
+    x = walks.noised(z0, noise.normal(2, "ilvr", 5, z0.shape[1:])[None], session.levels(settings)[-1])
+    expected = trial.image(drive(trial.decode(x), small.model.denoiser))
+    assert distance(ilvr(trial, factor=1).image, expected) <= 1
 
 
 def test_ilvr_keeps_the_low_frequencies_that_were_asked_for() -> None:
@@ -235,7 +236,8 @@ def test_ilvr_keeps_the_low_frequencies_that_were_asked_for() -> None:
     wanted = torch.tensor(picture).permute(2, 0, 1)[None] / 127.5 - 1
 
     def gap(factor: int, ratio: float) -> float:
-        outcome = ilvr(toy.editor(SIDE), session, request_of(picture), QUICK.changed(ratio=ratio), factor=factor)
+        trial = Trial(toy.editor(SIDE), session, request_of(picture), QUICK.changed(ratio=ratio))
+        outcome = ilvr(trial, factor=factor)
         found = torch.tensor(outcome.image).permute(2, 0, 1)[None] / 127.5 - 1
         return float(walks.low_pass(found - wanted, 8).abs().max())
 
@@ -282,12 +284,14 @@ def test_blending_x0_under_a_full_mask_is_diffedit(small: Editor) -> None:
 
 
 def test_blended_estimates_lead_to_the_known_latent_outside_the_mask() -> None:
-    session = toy.editor(SIDE).open(scene())
+    editor = toy.editor(SIDE)
+    session = editor.open(scene())
     z0, cells = session.latent(), torch.zeros(1, 1, 32, 32)
     cells[..., 16:] = 1.0
-    request = request_of(scene())
     x = session.trajectory(settings=QUICK)[-1]
-    found = walks.decoded(session, x, request, QUICK, wrap=lambda inner: walks.blended_x0(inner, z0, cells))
+    trial = Trial(editor, session, request_of(scene()), QUICK)
+    walk = trial.decode(x, wrap=lambda estimate: walks.blended_x0(estimate, z0, cells))
+    found = drive(walk, editor.model.denoiser)
     torch.testing.assert_close(found[..., :16], z0[..., :16], rtol=0, atol=1e-6)
     assert float((found - z0)[..., 16:].mean()) > 0.2
 

@@ -1,8 +1,9 @@
-"""What the methods share: noised starts, walks down under the query, and estimates that change what is walked."""
+"""What the baselines are made of: a trial, noised starts and ways down, and estimates that change what is walked."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,36 +12,97 @@ from torch.nn.functional import interpolate
 
 from wordbrush.diffusion import noise
 from wordbrush.diffusion.ask import Program
-from wordbrush.diffusion.denoiser import Prediction
+from wordbrush.diffusion.denoiser import Conditioning, Prediction
 from wordbrush.diffusion.guidance import Estimate, guided
 from wordbrush.diffusion.schedule import Level
 from wordbrush.diffusion.solvers import SOLVERS, decode, step
 from wordbrush.models.codec import pixels_of
 
 if TYPE_CHECKING:
+    from wordbrush.editor import Editor
     from wordbrush.evaluation.items import Bytes, MethodRequest
     from wordbrush.region.mask import Mask
     from wordbrush.session import Session
     from wordbrush.settings import Settings
 
-__all__ = [
-    "blended_x0",
-    "decoded",
-    "estimate_of",
-    "low_pass",
-    "low_referred",
-    "noised",
-    "pixels",
-    "start_noise",
-    "weights",
-    "with_low",
-]
+__all__ = ["Trial", "blended_x0", "low_pass", "low_referred", "noised", "weights", "with_low"]
 
 
-def start_noise(session: Session, request: MethodRequest) -> Tensor:
-    """Draw the noise of a start from noised z0, (1, channel, height, width)."""
-    z0 = session.latent()
-    return noise.normal(request.seed, "start", 0, z0.shape[1:])[None].to(z0)
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One request under settings, on a session that is open on its picture."""
+
+    editor: Editor
+    session: Session
+    request: MethodRequest
+    settings: Settings
+
+    @property
+    def z0(self) -> Tensor:
+        """The clean latent, (1, channel, height, width)."""
+        return self.session.latent()
+
+    @property
+    def levels(self) -> list[Level]:
+        """The grid cut at the ratio, clean level first."""
+        return list(self.session.levels(self.settings))
+
+    @property
+    def path(self) -> list[Tensor]:
+        """The latents z0 ... x_r of the inversion, as the editor's."""
+        return self.session.trajectory(self.request.reference, settings=self.settings)
+
+    def changed(self, **switches: Any) -> Trial:
+        """Return the trial under other settings."""
+        return replace(self, settings=self.settings.changed(**switches))
+
+    def text(self, text: str) -> Conditioning:
+        """Return what the model makes of a text."""
+        return self.session.prompt(text, self.settings).conditioning
+
+    def draw(self, stream: str, index: int = 0) -> Tensor:
+        """Draw a noise, like z0; `start` is that of a start from noised z0."""
+        return noise.normal(self.request.seed, stream, index, self.z0.shape[1:])[None].to(self.z0)
+
+    def decode(
+        self,
+        x: Tensor,
+        *,
+        path: Sequence[Tensor] | None = None,
+        cells: Mask | None = None,
+        wrap: Callable[[Estimate], Estimate] | None = None,
+    ) -> Program[Tensor]:
+        """Walk x down from the level of the ratio under the query, guided as the editor is, to the clean latent.
+
+        Args:
+            x: latents at the last of `levels`.
+            path: what the outside of `cells` is held to, a latent a level.
+            cells: the region; without it all is free.
+            wrap: changes the estimate.
+        """
+        settings = self.settings
+        estimate = guided(self.text(self.request.query), self.text(""), self.session.guidance(settings))
+        return decode(
+            wrap(estimate) if wrap else estimate,
+            x,
+            self.levels,
+            path=path,
+            mask=None if cells is None else weights(cells, x),
+            soft=settings.soft,
+            eta=settings.eta,
+            fresh=lambda index: self.draw("decode", index),
+            solver=SOLVERS[settings.solver](),
+        )
+
+    def image(self, latent: Tensor) -> Bytes:
+        """Decode a latent and bring it to the picture's size, as the editor does, without a composite."""
+        with torch.no_grad():
+            return self.session.fit.inverse(pixels_of(self.session.driver.codec.decode(latent)[0]))
+
+    def cost(self, *stages: str) -> int:
+        """Return the evaluations of stages (`contrast`, `invert`, `decode`) of an edit of this picture, run alone."""
+        plan = self.editor.plan(self.session.picture.size, settings=self.settings).evaluations
+        return sum(plan[stage] for stage in stages)
 
 
 def noised(z0: Tensor, fresh: Tensor, level: Level) -> Tensor:
@@ -48,52 +110,9 @@ def noised(z0: Tensor, fresh: Tensor, level: Level) -> Tensor:
     return step(Prediction(z0, fresh), level)
 
 
-def estimate_of(session: Session, request: MethodRequest, settings: Settings) -> Estimate:
-    """Return the guided estimate under a request's query, as the editor's decode has it."""
-    empty, query = (session.driver.prompt(text, settings.clip_skip).conditioning for text in ("", request.query))
-    return guided(query, empty, session.guidance(settings))
-
-
-def decoded(
-    session: Session,
-    x: Tensor,
-    request: MethodRequest,
-    settings: Settings,
-    *,
-    trajectory: Sequence[Tensor] | None = None,
-    cells: Mask | None = None,
-    wrap: Callable[[Estimate], Estimate] | None = None,
-) -> Tensor:
-    """Walk x down from the level of the ratio under the query; the clean latent (1, channel, height, width)."""
-    estimate = estimate_of(session, request, settings)
-
-    def fresh(index: int) -> Tensor:
-        return noise.normal(request.seed, "decode", index, x.shape[1:])[None].to(x)
-
-    return session.run(
-        decode(
-            wrap(estimate) if wrap else estimate,
-            x,
-            session.levels(settings),
-            path=trajectory,
-            mask=None if cells is None else weights(cells, x),
-            soft=settings.soft,
-            eta=settings.eta,
-            fresh=fresh,
-            solver=SOLVERS[settings.solver](),
-        )
-    )
-
-
 def weights(cells: Mask, like: Tensor) -> Tensor:
     """Return a mask of latent cells as (1, 1, height, width), dtype and device of `like`."""
     return torch.tensor(cells.values)[None, None].to(like)
-
-
-def pixels(session: Session, latent: Tensor) -> Bytes:
-    """Decode a latent and bring it to the picture's size, as the editor does, without a composite."""
-    with torch.no_grad():
-        return session.fit.inverse(pixels_of(session.driver.codec.decode(latent)[0]))
 
 
 def blended_x0(estimate: Estimate, known: Tensor, mask: Tensor) -> Estimate:

@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 
 from wordbrush.diffusion import noise
 from wordbrush.diffusion.guidance import guided
-from wordbrush.diffusion.schedule import depth_of
 from wordbrush.diffusion.solvers import SOLVERS, decode
-from wordbrush.errors import SettingsError
 from wordbrush.evaluation.results import png_of
 from wordbrush.evaluation.runner import Progress
 from wordbrush.files import write_atomic
@@ -66,11 +64,9 @@ def generate(editor: Editor, text: str, stream: str, how: Generation) -> NDArray
     """
     driver, settings = editor.driver, how.settings()
     side = editor.model.resolution // driver.codec.factor
-    levels = editor.model.schedule.grid(settings.steps)[: depth_of(settings.ratio, settings.steps) + 1]
-    if len(levels) < 2:
-        raise SettingsError(f"{how.steps} steps are too few to make a picture")
+    levels = editor.model.schedule_for((side, side), how.steps).grid(how.steps)
     x = noise.normal(how.seed, f"generate/{stream}", 0, (1, driver.codec.channels, side, side))
-    query, empty = (driver.prompt(prompt, settings.clip_skip).conditioning for prompt in (text, ""))
+    query, empty = (driver.prompt(prompt, canvas=(side, side)).conditioning for prompt in (text, ""))
     estimate = guided(query, empty, editor.guidance(settings))
     walk = decode(estimate, x.to(editor.model.device), levels, solver=SOLVERS[settings.solver]())
     return pixels_of(driver.codec.decode(driver.value(walk))[0])
