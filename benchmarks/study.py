@@ -150,10 +150,11 @@ STUDIES: Final[Mapping[str, Study]] = {
 
 def run_study(name: str, out: Path, *, workers: int, limit: int | None, force: bool) -> None:
     """Run one study, or what is left of it, and write its report."""
-    from wordbrush.evaluation.figures import figures
     from wordbrush.evaluation.report import summary_table, write_report
-    from wordbrush.evaluation.runner import Progress, run
+    from wordbrush.evaluation.run_plots import plots_of
+    from wordbrush.evaluation.runner import Progress
     from wordbrush.evaluation.summary import summarise
+    from wordbrush.evaluation.truth_run import run_truth
     from wordbrush.files import write_atomic
 
     study = STUDIES[name]
@@ -176,10 +177,10 @@ def run_study(name: str, out: Path, *, workers: int, limit: int | None, force: b
             took = time.monotonic() - begin
             print(f"{name}: {progress.done}/{progress.total}, {progress.failed} failed, {took:.0f} s", file=sys.stderr)
 
-    rows = run(plan, out / name, tell, force=force)
+    rows = run_truth(plan, out / name, tell, force=force)
     result = write_report(rows, out / name, command=f"python -m benchmarks.study {name}")
     (out / name / "plots").mkdir(exist_ok=True)
-    for number, (title, svg) in enumerate(figures(rows, summarise(rows))):
+    for number, (title, svg) in enumerate(plots_of(rows, summarise(rows))):
         slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
         write_atomic(out / name / "plots" / f"{number:02d}-{slug}.svg", svg.encode(), force=True)
     print(summary_table(rows, result))

@@ -85,14 +85,14 @@ def draw(editor: Editor, texts: Sequence[str], guidance: float, steps: int, seed
     from wordbrush.diffusion.solvers import decode
 
     driver, codec = editor.driver, editor.driver.codec
-    levels = editor.model.schedule.grid(steps)
     side = editor.model.resolution // codec.factor
-    nothing = driver.prompt("").conditioning
+    levels = editor.model.schedule_for((side, side), steps).grid(steps)
+    nothing = driver.prompt("", canvas=(side, side)).conditioning
     for start in range(0, len(texts), batch):
         chunk = texts[start : start + batch]
         shape = (codec.channels, side, side)
         draws = [noise.normal(seed + start + i, "generation", 0, shape) for i in range(len(chunk))]
-        queries = Conditioning.concat([driver.prompt(text).conditioning for text in chunk])
+        queries = Conditioning.concat([driver.prompt(text, canvas=(side, side)).conditioning for text in chunk])
         estimate = guided(queries, Conditioning.concat([nothing] * len(chunk)), guidance)
         with torch.inference_mode():
             x = driver.value(decode(estimate, torch.stack(draws), levels))

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.bench import BENCH, write_judge
 from tests.support.command import Command
-from wordbrush.evaluation.items import KINDS, Outcome, Task
+from wordbrush.evaluation.items import KINDS, MethodRequest, Outcome
 from wordbrush.evaluation.methods import METHODS
 from wordbrush.evaluation.scoring import METRICS
 
@@ -99,7 +99,7 @@ def test_again_it_resumes_and_another_plan_needs_force(wordbrush: Command, truth
 def test_items_that_fail_are_told_and_end_in_6(
     wordbrush: Command, truth: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(editor: Any, session: Any, task: Task, settings: Any) -> Outcome:
+    def broken(editor: Any, session: Any, request: MethodRequest, settings: Any) -> Outcome:
         raise ValueError("no luck")
 
     monkeypatch.setitem(METHODS, "broken", broken)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from wordbrush.errors import InputError
 from wordbrush.evaluation import bootstrap
-from wordbrush.evaluation.bootstrap import Interval, interval, paired, stratified
+from wordbrush.evaluation.bootstrap import Interval, Values, stratified
+
+
+def interval(values: Values, **more: Any) -> Interval:
+    return stratified({"": values}, **more)
 
 
 def test_equal_values_and_a_single_one_have_no_width() -> None:
@@ -63,12 +69,6 @@ def test_the_width_is_that_of_theory() -> None:
     assert narrower.high - narrower.low == pytest.approx(expected * 0.6745 / 1.96, rel=0.05)
 
 
-def test_other_statistics_are_taken() -> None:
-    found = interval([1.0, 2.0, 100.0], statistic=np.median)
-    assert found.mean == 2.0
-    assert {found.low, found.high} <= {1.0, 2.0, 100.0}
-
-
 def test_each_group_counts_the_same() -> None:
     groups: dict[str, list[float | None]] = {"object": [1.0] * 90, "ground": [0.0] * 10, "time": [None]}
     assert stratified(groups) == Interval(0.5, 0.5, 0.5, 100)
@@ -82,21 +82,3 @@ def test_groups_are_drawn_within_themselves() -> None:
     expected = 2 * 1.96 * np.sqrt(groups["a"].var() / 50 + groups["b"].var() / 50) / 2
     assert found.high - found.low == pytest.approx(expected, rel=0.08)
     assert found.mean == pytest.approx((groups["a"].mean() + groups["b"].mean()) / 2)
-
-
-def test_pairs_cancel_what_items_share() -> None:
-    random = np.random.default_rng(4)
-    common = random.normal(0, 100, 60)
-    better = common + 1 + random.normal(0, 0.1, 60)
-    found = paired(better, common)
-    assert found.mean == pytest.approx(1, abs=0.05)
-    assert 0.9 < found.low < found.high < 1.1
-    assert paired(common, better).mean == -found.mean
-
-
-def test_pairs_without_both_values_are_left_out() -> None:
-    assert paired([1.0, None, 3.0, 4.0], [0.0, 1.0, None, 3.0]) == Interval(1.0, 1.0, 1.0, 2)
-    by_kind = paired([1.0, 1.0, 1.0, 5.0], [0.0] * 4, groups=["a", "a", "a", "b"])
-    assert by_kind == Interval(3.0, 3.0, 3.0, 4)
-    with pytest.raises(InputError, match="one each per item"):
-        paired([1.0], [1.0, 2.0])

@@ -23,7 +23,7 @@ from wordbrush.editor import Editor
 from wordbrush.errors import InputError, ModelError
 from wordbrush.evaluation import lipschitz
 from wordbrush.evaluation.bounds import Bounds, estimate_bounds
-from wordbrush.evaluation.bounds_page import as_csv, render
+from wordbrush.evaluation.bounds_page import as_csv, page_of
 from wordbrush.evaluation.proposition import crossing, encode_bound, gronwall_bound, noise_bound, tau_of
 from wordbrush.settings import Settings
 
@@ -207,7 +207,7 @@ def test_the_report_holds_every_number(measured: tuple[Bounds, list[tuple[int, i
     assert told["rows"][0]["tau"] == found.rows[0]["tau"]
     table = list(csv.DictReader(io.StringIO(as_csv(found))))
     assert [float(row["encode_error"]) for row in table] == [row["encode_error"] for row in found.rows]
-    page = render(found)
+    page = page_of(found).html()
     assert page.count("<svg") == 2
     assert "http" not in page
     for text in ("K1", "K2", f"{found.constants.lipschitz:.3g}", f"{found.constants.k2.mean:.3g}"):

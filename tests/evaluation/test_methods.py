@@ -17,9 +17,10 @@ from wordbrush.diffusion.guidance import guided
 from wordbrush.diffusion.solvers import decode
 from wordbrush.editor import Editor
 from wordbrush.errors import InputError
-from wordbrush.evaluation import _walks as walks
-from wordbrush.evaluation.items import Outcome, Task
+from wordbrush.evaluation import walks
+from wordbrush.evaluation.items import MethodRequest, Outcome
 from wordbrush.evaluation.methods import METHODS, ilvr
+from wordbrush.evaluation.walks import Trial
 from wordbrush.session import Session
 from wordbrush.settings import Settings
 
@@ -38,16 +39,16 @@ def scene(side: int = SIDE, seed: int = 0) -> Bytes:
     return (64 + np.random.default_rng(seed).integers(-12, 13, (side, side, 3))).astype(np.uint8)
 
 
-def task_of(picture: Bytes, query: str = HALF, reference: str = DARK, seed: int = 0) -> Task:
+def request_of(picture: Bytes, query: str = HALF, reference: str = DARK, seed: int = 0) -> MethodRequest:
     region = np.zeros(picture.shape[:2], bool)
     region[:, picture.shape[1] // 2 :] = True
-    return Task(picture, query, reference, seed=seed, region=region, retrieved=255 - picture)
+    return MethodRequest(picture, query, reference, seed=seed, region=region, retrieved=255 - picture)
 
 
-def run(name: str, task: Task, settings: Settings = QUICK, editor: Editor | None = None) -> Outcome:
+def run(name: str, request: MethodRequest, settings: Settings = QUICK, editor: Editor | None = None) -> Outcome:
     """Run a method on a session of its own."""
     chosen = editor or toy.editor(SIDE)
-    return METHODS[name](chosen, chosen.open(task.picture, resolution=SIDE), task, settings)
+    return METHODS[name](chosen, chosen.open(request.picture, resolution=SIDE), request, settings)
 
 
 def distance(one: Bytes, other: Bytes) -> float:
@@ -71,7 +72,7 @@ def test_the_registry_holds_the_baselines_of_the_paper() -> None:
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_results_have_the_size_of_the_picture_and_depend_on_the_seed_alone(name: str) -> None:
     picture = scene(37)[:, :29].copy()
-    first, again = (run(name, task_of(picture, seed=3)) for _ in range(2))
+    first, again = (run(name, request_of(picture, seed=3)) for _ in range(2))
     assert first.image.shape == picture.shape
     assert first.image.dtype == np.uint8
     assert np.array_equal(first.image, again.image)
@@ -81,7 +82,7 @@ def test_results_have_the_size_of_the_picture_and_depend_on_the_seed_alone(name:
 
 @pytest.mark.parametrize("name", ["sdedit", "mask_without_encode", "ilvr"])
 def test_another_seed_is_another_noise(name: str) -> None:
-    one, other = (run(name, task_of(scene(), seed=seed)) for seed in (0, 1))
+    one, other = (run(name, request_of(scene(), seed=seed)) for seed in (0, 1))
     assert not np.array_equal(one.image, other.image)
 
 
@@ -90,7 +91,7 @@ def test_another_seed_is_another_noise(name: str) -> None:
 def test_evaluations_are_those_that_a_fresh_session_runs(name: str, guidance: float) -> None:
     editor = toy.editor(SIDE)
     settings = QUICK.changed(guidance=guidance)
-    outcome = run(name, task_of(scene()), settings, editor)
+    outcome = run(name, request_of(scene()), settings, editor)
     assert outcome.evaluations == editor.driver.rows
     down = 6 * (1 if guidance == 1.0 else 2)
     expected = {"copy": 0, "retrieve": 0, "sdedit": down, "encode_decode": 6 + down, "oracle_mask": 6 + down}
@@ -100,9 +101,9 @@ def test_evaluations_are_those_that_a_fresh_session_runs(name: str, guidance: fl
 
 @pytest.mark.parametrize("name", MASKED)
 def test_evaluations_do_not_fall_where_a_session_knows_the_answer(name: str) -> None:
-    editor, task = toy.editor(SIDE), task_of(scene())
-    session = editor.open(task.picture)
-    first, second = (METHODS[name](editor, session, task, QUICK) for _ in range(2))
+    editor, request = toy.editor(SIDE), request_of(scene())
+    session = editor.open(request.picture)
+    first, second = (METHODS[name](editor, session, request, QUICK) for _ in range(2))
     assert first.evaluations == second.evaluations > 0
     assert first.seconds is not None
     assert second.seconds is None
@@ -110,21 +111,21 @@ def test_evaluations_do_not_fall_where_a_session_knows_the_answer(name: str) -> 
 
 def test_the_plan_and_the_ledger_agree_on_full_diffedit() -> None:
     settings = QUICK.changed(strengths=2, fixed_point=1, inversion_guidance=2.0, guidance=3.0)
-    editor, task = toy.editor(SIDE), task_of(scene())
+    editor, request = toy.editor(SIDE), request_of(scene())
     plan = editor.plan((32, 32), settings=settings).evaluations
-    report = editor.edit(task.picture, task.query, task.reference, settings=settings).report
+    report = editor.edit(request.picture, request.query, request.reference, settings=settings).report
     assert sum(plan.values()) == sum(report.evaluations.values())
-    assert run("diffedit", task, settings).evaluations == sum(plan.values())
-    assert run("oracle_mask", task, settings).evaluations == plan["invert"] + plan["decode"]
+    assert run("diffedit", request, settings).evaluations == sum(plan.values())
+    assert run("oracle_mask", request, settings).evaluations == plan["invert"] + plan["decode"]
 
 
 @pytest.mark.parametrize("name", MASKED)
 def test_an_empty_mask_or_ratio_changes_nothing_and_costs_no_walk(name: str) -> None:
     picture = scene()
-    still = run(name, replace(task_of(picture, DARK, DARK), region=np.zeros((32, 32), bool)))
+    still = run(name, replace(request_of(picture, DARK, DARK), region=np.zeros((32, 32), bool)))
     assert np.array_equal(still.image, picture)
     assert still.evaluations == 0
-    shallow = run(name, task_of(picture), QUICK.changed(ratio=0.0))
+    shallow = run(name, request_of(picture), QUICK.changed(ratio=0.0))
     assert np.array_equal(shallow.image, picture)
     assert shallow.evaluations == (0 if name == "oracle_mask" else 4)
 
@@ -133,7 +134,7 @@ def test_an_empty_mask_or_ratio_changes_nothing_and_costs_no_walk(name: str) -> 
 def test_outside_the_mask_are_the_bytes_of_the_input(name: str, small: Editor) -> None:
     picture = scene(seed=2)
     for editor, texts in ((toy.editor(SIDE), (HALF, DARK)), (small, ("a red car", "a dog"))):
-        outcome = run(name, task_of(picture, *texts), QUICK, editor)
+        outcome = run(name, request_of(picture, *texts), QUICK, editor)
         assert outcome.mask is not None
         outside = outcome.mask == 0
         assert 0.05 < outside.mean() < 0.95
@@ -145,16 +146,16 @@ def test_outside_the_mask_are_the_bytes_of_the_input(name: str, small: Editor) -
 
 
 def test_copy_and_retrieve() -> None:
-    task = task_of(scene())
-    assert np.array_equal(run("copy", task).image, task.picture)
-    assert np.array_equal(run("retrieve", task).image, 255 - task.picture)
+    request = request_of(scene())
+    assert np.array_equal(run("copy", request).image, request.picture)
+    assert np.array_equal(run("retrieve", request).image, 255 - request.picture)
 
 
 @pytest.mark.parametrize(("name", "field"), [("retrieve", "retrieved"), ("oracle_mask", "region")])
 def test_methods_that_need_the_truth_say_so_where_there_is_none(name: str, field: str) -> None:
     without: dict[str, Any] = {field: None}
-    with pytest.raises(InputError, match=f"{name}: the task carries no"):
-        run(name, replace(task_of(scene()), **without))
+    with pytest.raises(InputError, match=f"{name}: the request carries no"):
+        run(name, replace(request_of(scene()), **without))
 
 
 # Without a mask.
@@ -163,39 +164,39 @@ def test_methods_that_need_the_truth_say_so_where_there_is_none(name: str, field
 @pytest.mark.parametrize("name", ["sdedit", "encode_decode"])
 def test_ratio_zero_is_the_round_trip_of_the_autoencoder(name: str, small: Editor) -> None:
     session = small.open(scene(), resolution=SIDE)
-    trip = walks.pixels(session, session.latent())
-    outcome = run(name, task_of(scene(), "a red car", "a dog"), QUICK.changed(ratio=0.0), small)
+    trip = Trial(small, session, request_of(scene()), QUICK).image(session.latent())
+    outcome = run(name, request_of(scene(), "a red car", "a dog"), QUICK.changed(ratio=0.0), small)
     assert np.array_equal(outcome.image, trip)
     assert outcome.evaluations == 0
 
 
 def test_encode_decode_under_the_empty_text_reconstructs() -> None:
     settings = Settings(steps=50, ratio=0.8, guidance=1.0, fixed_point=3)
-    exact = run("encode_decode", task_of(scene(), "", ""), settings)
+    exact = run("encode_decode", request_of(scene(), "", ""), settings)
     assert distance(exact.image, scene()) <= 1
-    assert distance(run("encode_decode", task_of(scene(), HALF, ""), settings).image, scene()) > 30
+    assert distance(run("encode_decode", request_of(scene(), HALF, ""), settings).image, scene()) > 30
 
 
 def test_sdedit_is_the_decode_of_the_noised_latent(small: Editor) -> None:
-    task = task_of(scene(), "a red car", seed=5)
-    session, settings = small.open(task.picture, resolution=SIDE), FEW.changed(guidance=4.0)
+    request = request_of(scene(), "a red car", seed=5)
+    session, settings = small.open(request.picture, resolution=SIDE), FEW.changed(guidance=4.0)
     z0, levels = session.latent(), session.levels(settings)
     alpha, sigma = levels[-1].scales(z0)
     x = alpha * z0 + sigma * noise.normal(5, "start", 0, z0.shape[1:])[None]
-    empty, query = (small.driver.prompt(text).conditioning for text in ("", task.query))
+    empty, query = (small.driver.prompt(text).conditioning for text in ("", request.query))
     walk = decode(guided(query, empty, 4.0), x, levels)
-    expected = walks.pixels(session, drive(walk, small.model.denoiser))
-    assert np.array_equal(run("sdedit", task, settings, small).image, expected)
+    expected = Trial(small, session, request, settings).image(drive(walk, small.model.denoiser))
+    assert np.array_equal(run("sdedit", request, settings, small).image, expected)
 
 
 def test_sdedit_from_full_noise_hardly_knows_the_picture() -> None:
     settings = Settings(steps=50, ratio=1.0, guidance=1.0)
     light = (scene().astype(int) + 100).astype(np.uint8)
-    one, other = (run("sdedit", task_of(picture), settings).image for picture in (scene(), light))
+    one, other = (run("sdedit", request_of(picture), settings).image for picture in (scene(), light))
     alpha = float(toy.TRAINED.grid(50)[-1].alpha)
     # The decode multiplies a difference at x_T by SPREAD, over an x_T whose spread is 1.
     assert distance(one, other) <= 100 * alpha * toy.SPREAD + 2 < 5
-    near = [run("sdedit", task_of(picture), settings.changed(ratio=0.3)).image for picture in (scene(), light)]
+    near = [run("sdedit", request_of(picture), settings.changed(ratio=0.3)).image for picture in (scene(), light)]
     assert distance(near[0], near[1]) > 25
 
 
@@ -214,19 +215,19 @@ def test_the_low_pass_keeps_constants_and_with_factor_one_everything() -> None:
 
 def test_ilvr_with_factor_one_and_ratio_zero_is_the_input_latent(small: Editor) -> None:
     session, settings = small.open(scene(), resolution=SIDE), QUICK.changed(ratio=0.0)
-    task = task_of(scene(), "a red car")
-    found = ilvr(small, session, task, settings, factor=1)
-    assert distance(found.image, walks.pixels(session, session.latent())) <= 1
+    trial = Trial(small, session, request_of(scene(), "a red car"), settings)
+    found = ilvr(trial, factor=1)
+    assert distance(found.image, trial.image(session.latent())) <= 1
     assert found.evaluations == 20
 
 
 def test_ilvr_with_factor_one_is_sdedit_but_for_the_draw(small: Editor) -> None:
-    task, settings = task_of(scene(), "a red car", seed=2), QUICK.changed(ratio=0.5)
-    session = small.open(task.picture, resolution=SIDE)
-    z0, level = session.latent(), session.levels(settings)[-1]
-    x = walks.noised(z0, noise.normal(2, "ilvr", 5, z0.shape[1:])[None], level)
-    expected = walks.pixels(session, walks.decoded(session, x, task, settings))
-    assert distance(ilvr(small, session, task, settings, factor=1).image, expected) <= 1
+    request, settings = request_of(scene(), "a red car", seed=2), QUICK.changed(ratio=0.5)
+    session = small.open(request.picture, resolution=SIDE)
+    trial, z0 = Trial(small, session, request, settings), session.latent()
+    x = walks.noised(z0, noise.normal(2, "ilvr", 5, z0.shape[1:])[None], session.levels(settings)[-1])
+    expected = trial.image(drive(trial.decode(x), small.model.denoiser))
+    assert distance(ilvr(trial, factor=1).image, expected) <= 1
 
 
 def test_ilvr_keeps_the_low_frequencies_that_were_asked_for() -> None:
@@ -235,7 +236,8 @@ def test_ilvr_keeps_the_low_frequencies_that_were_asked_for() -> None:
     wanted = torch.tensor(picture).permute(2, 0, 1)[None] / 127.5 - 1
 
     def gap(factor: int, ratio: float) -> float:
-        outcome = ilvr(toy.editor(SIDE), session, task_of(picture), QUICK.changed(ratio=ratio), factor=factor)
+        trial = Trial(toy.editor(SIDE), session, request_of(picture), QUICK.changed(ratio=ratio))
+        outcome = ilvr(trial, factor=factor)
         found = torch.tensor(outcome.image).permute(2, 0, 1)[None] / 127.5 - 1
         return float(walks.low_pass(found - wanted, 8).abs().max())
 
@@ -249,9 +251,10 @@ def test_ilvr_keeps_the_low_frequencies_that_were_asked_for() -> None:
 
 
 def test_diffedit_is_what_the_editor_gives(small: Editor) -> None:
-    task = task_of(scene(), "a red car", "a dog", seed=4)
-    result = small.edit(task.picture, task.query, task.reference, seed=4, settings=FEW.changed(resolution=SIDE))
-    outcome = run("diffedit", task, FEW, small)
+    request = request_of(scene(), "a red car", "a dog", seed=4)
+    chosen = FEW.changed(resolution=SIDE)
+    result = small.edit(request.picture, request.query, request.reference, seed=4, settings=chosen)
+    outcome = run("diffedit", request, FEW, small)
     assert np.array_equal(outcome.image, np.asarray(result.image))
     assert outcome.mask is not None and np.array_equal(outcome.mask, result.mask.values)
     assert outcome.contrast is not None and result.contrast is not None
@@ -259,14 +262,14 @@ def test_diffedit_is_what_the_editor_gives(small: Editor) -> None:
 
 
 def test_the_oracle_mask_is_an_edit_within_the_true_region(small: Editor) -> None:
-    task = task_of(scene(), "a red car", "a dog")
-    result: Any = small.open(task.picture, resolution=SIDE).edit(
-        task.query, task.reference, mask=task.region, settings=FEW
+    request = request_of(scene(), "a red car", "a dog")
+    result: Any = small.open(request.picture, resolution=SIDE).edit(
+        request.query, request.reference, mask=request.region, settings=FEW
     )
-    outcome = run("oracle_mask", task, FEW, small)
+    outcome = run("oracle_mask", request, FEW, small)
     assert np.array_equal(outcome.image, np.asarray(result.image))
-    assert outcome.mask is not None and task.region is not None
-    assert np.array_equal(outcome.mask > 0.5, task.region)
+    assert outcome.mask is not None and request.region is not None
+    assert np.array_equal(outcome.mask > 0.5, request.region)
     assert outcome.contrast is None
 
 
@@ -274,28 +277,30 @@ def test_blending_x0_under_a_full_mask_is_diffedit(small: Editor) -> None:
     settings = FEW.changed(rule="quantile", threshold=0.0, grow=64, guidance=3.0)
     for solver in ("ddim", "dpm2m"):
         chosen = settings.changed(solver=solver)
-        task = task_of(scene(), "a red car", "a dog")
-        blended, full = (run(name, task, chosen, small) for name in ("blend_x0", "diffedit"))
+        request = request_of(scene(), "a red car", "a dog")
+        blended, full = (run(name, request, chosen, small) for name in ("blend_x0", "diffedit"))
         assert blended.mask is not None and (blended.mask == 1).all()
         assert np.array_equal(blended.image, full.image)
 
 
 def test_blended_estimates_lead_to_the_known_latent_outside_the_mask() -> None:
-    session = toy.editor(SIDE).open(scene())
+    editor = toy.editor(SIDE)
+    session = editor.open(scene())
     z0, cells = session.latent(), torch.zeros(1, 1, 32, 32)
     cells[..., 16:] = 1.0
-    task = task_of(scene())
     x = session.trajectory(settings=QUICK)[-1]
-    found = walks.decoded(session, x, task, QUICK, wrap=lambda inner: walks.blended_x0(inner, z0, cells))
+    trial = Trial(editor, session, request_of(scene()), QUICK)
+    walk = trial.decode(x, wrap=lambda estimate: walks.blended_x0(estimate, z0, cells))
+    found = drive(walk, editor.model.denoiser)
     torch.testing.assert_close(found[..., :16], z0[..., :16], rtol=0, atol=1e-6)
     assert float((found - z0)[..., 16:].mean()) > 0.2
 
 
 def test_a_mask_without_encoding_holds_the_outside_to_one_noised_path() -> None:
     picture = scene()
-    task = task_of(picture)
-    found = run("mask_without_encode", task, QUICK.changed(edges="cells"))
-    free = run("sdedit", task, QUICK)
+    request = request_of(picture)
+    found = run("mask_without_encode", request, QUICK.changed(edges="cells"))
+    free = run("sdedit", request, QUICK)
     # The toy's words act on each half alone, so inside its mask this is SDEdit, from the same noise.
     assert np.array_equal(found.image[:, 16:], free.image[:, 16:])
     assert np.array_equal(found.image[:, :16], picture[:, :16])
@@ -303,12 +308,12 @@ def test_a_mask_without_encoding_holds_the_outside_to_one_noised_path() -> None:
 
 
 def test_settings_reach_the_methods() -> None:
-    task = task_of(scene())
-    plain = {name: run(name, task).image for name in ("sdedit", "encode_decode", "ilvr", "blend_x0")}
+    request = request_of(scene())
+    plain = {name: run(name, request).image for name in ("sdedit", "encode_decode", "ilvr", "blend_x0")}
     changes: list[dict[str, Any]] = [{"ratio": 0.3}, {"guidance": 2.0}, {"steps": 7}, {"solver": "dpm2m"}]
     for change in changes:
         for name, image in plain.items():
-            assert not np.array_equal(run(name, task, QUICK.changed(**change)).image, image), (name, change)
+            assert not np.array_equal(run(name, request, QUICK.changed(**change)).image, image), (name, change)
 
 
 @pytest.mark.slow
@@ -318,12 +323,12 @@ def test_pocket_changes_more_of_the_picture_without_a_mask() -> None:
     item = next(iter(items("object")))
     editor = Editor.from_pretrained("pocket")
     settings = Settings(steps=5, maps=1)
-    task = Task(item.picture, item.query, item.reference, region=item.region)
-    session: Session = editor.open(task.picture)
+    request = MethodRequest(item.picture, item.query, item.reference, region=item.region)
+    session: Session = editor.open(request.picture)
     outside = ~item.region
 
     def change(name: str) -> float:
-        found = METHODS[name](editor, session, task, settings).image
+        found = METHODS[name](editor, session, request, settings).image
         return float(np.abs(found.astype(float) - item.picture)[outside].mean())
 
     kept = change("oracle_mask")
@@ -332,10 +337,10 @@ def test_pocket_changes_more_of_the_picture_without_a_mask() -> None:
 
 
 def test_mask_alone_finds_what_the_edit_would_and_runs_no_more_than_the_contrast() -> None:
-    task = task_of(scene())
-    alone, edited = run("mask", task), run("diffedit", task)
+    request = request_of(scene())
+    alone, edited = run("mask", request), run("diffedit", request)
     assert alone.mask is not None
     assert edited.mask is not None
     np.testing.assert_array_equal(alone.mask, edited.mask)
-    np.testing.assert_array_equal(alone.image, task.picture)
+    np.testing.assert_array_equal(alone.image, request.picture)
     assert alone.evaluations == 2 * QUICK.maps

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,27 +19,31 @@ from safetensors.torch import load_file, save_file
 from tests.support.hub import COMMIT, serve
 from tests.support.metric_networks import lpips_state, picture, write_classifier, write_clip, write_lpips, write_vision
 from wordbrush.errors import InputError, ModelError, UnsafeWeightsError
+from wordbrush.evaluation.bootstrap import stratified
 from wordbrush.evaluation.networks import (
     FLEXIT_SQUARE,
     Figure,
     Lpips,
-    NetworkKind,
-    NetworkSpec,
     Preparation,
     Skipped,
     load_classifier,
     load_clip,
+    load_features,
     load_inception,
     load_lpips,
-    load_network,
+    load_structure,
 )
 from wordbrush.evaluation.networks.backbones import BACKBONES, BackboneName
 from wordbrush.evaluation.networks.inception import FILE
 from wordbrush.evaluation.networks.lpips import LpipsModule
 from wordbrush.models.checkpoint.digests import file_digest
+from wordbrush.models.checkpoint.quiet import quiet
 
 NETS: tuple[BackboneName, ...] = ("alex", "squeeze", "vgg")
-KINDS: tuple[NetworkKind, ...] = ("lpips", "clip", "inception", "features", "classifier", "structure")
+LOADERS: dict[str, Callable[[str | Path | None], Any]] = {
+    "lpips": load_lpips, "clip": load_clip, "inception": load_inception, "features": load_features,
+    "classifier": load_classifier, "structure": load_structure,
+}  # fmt: skip
 
 
 def ready(folder: Path, net: BackboneName = "alex") -> Lpips:
@@ -122,23 +130,30 @@ def test_lpips_takes_pictures_of_several_sizes_and_the_square_of_flexit(tmp_path
         network.distances(a, b[:2])
 
 
-def test_the_packages_own_implementations_agree(tmp_path: Path) -> None:
-    """Only where the extra `eval-full` is installed."""
+def test_the_lpips_package_agrees(tmp_path: Path) -> None:
+    """Only where that package is installed; nothing is fetched."""
     for name in ("torchvision", "lpips"):
-        pytest.importorskip(name, reason="the extra eval-full is not installed", exc_type=ImportError)
+        pytest.importorskip(name, reason=f"{name} is not installed", exc_type=ImportError)
     for net in NETS:
-        folder = write_lpips(tmp_path / net, net)
-        theirs = load_lpips(folder, net, implementation="lpips")
-        assert isinstance(theirs, Lpips)
-        assert theirs.card.implementation.startswith("lpips ")
+        ours = ready(write_lpips(tmp_path / net, net), net)
+        with quiet():
+            package = importlib.import_module("lpips")
+            module = package.LPIPS(net=net, pretrained=False, pnet_rand=True, verbose=False)
+        state, names = ours._module.state_dict(), {}
+        for name in module.state_dict():
+            # There, the backbone is cut into slices, and the learned weights have two names each.
+            plain = re.sub(r"^net\.slice\d+\.", "features.", name)
+            names[name] = re.sub(r"^lins\.(\d+)\.", r"lin\1.", plain)
+        module.load_state_dict({name: state[own] for name, own in names.items() if own in state}, strict=False)
+        theirs = Lpips(module.eval().requires_grad_(False), ours.card)
         a, b = [picture(0, 64, 72)], [picture(1, 64, 72)]
-        assert theirs.distances(a, b) == pytest.approx(ready(folder, net).distances(a, b), rel=1e-4)
+        assert theirs.distances(a, b) == pytest.approx(ours.distances(a, b), rel=1e-4)
 
 
 def test_a_figure_says_where_it_comes_from(tmp_path: Path) -> None:
     network = ready(write_lpips(tmp_path))
-    values = [0.1, None, 0.3]
-    figure = Figure.over("lpips", values, network, FLEXIT_SQUARE)
+    mean = stratified({"": [0.1, None, 0.3]})
+    figure = Figure.mean("lpips", mean, network, FLEXIT_SQUARE)
     assert figure.value == pytest.approx(0.2)
     assert figure.n == 2
     assert figure.interval is not None
@@ -148,20 +163,20 @@ def test_a_figure_says_where_it_comes_from(tmp_path: Path) -> None:
     assert figure.implementation == "wordbrush"
     assert figure.resize == "shorter side to 256, bilinear, Pillow with antialiasing"
     assert "centre crop 256x256" in figure.preprocessing
-    assert Figure.over("lpips", values, network).resize == "none"
+    assert Figure.mean("lpips", mean, network).resize == "none"
     assert json.loads(json.dumps(figure.to_json()))["interval"]["n"] == 2
 
 
 def test_a_figure_without_a_value_says_why() -> None:
-    assert Figure.over("psnr", [None]).skipped == "no item has a value for this metric"
+    assert Figure.mean("psnr", None).skipped == "no item has a value for this metric"
     figure = Figure.missing("lpips", Skipped("lpips", "no weights"))
     assert (figure.value, figure.skipped) == (None, "no weights")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_absent_weights_are_reported_with_the_reason(tmp_path: Path, kind: NetworkKind) -> None:
+@pytest.mark.parametrize("kind", LOADERS)
+def test_absent_weights_are_reported_with_the_reason(tmp_path: Path, kind: str) -> None:
     def reason(source: str | Path | None) -> str:
-        network = load_network(NetworkSpec(kind, source))
+        network = LOADERS[kind](source)
         assert isinstance(network, Skipped)
         assert network.kind == kind
         return network.reason
@@ -183,8 +198,6 @@ def test_other_weights_do_not_stand_in(tmp_path: Path) -> None:
         assert said in network.reason
     with pytest.raises(InputError, match="choose one of alex"):
         load_lpips(tmp_path, "resnet")  # type: ignore[arg-type]  # that is the point
-    with pytest.raises(InputError, match="choose one of lpips"):
-        load_network(NetworkSpec("dists", tmp_path))  # type: ignore[arg-type]  # that is the point
     skipped = load_clip(tmp_path)
     assert isinstance(skipped, Skipped)
     assert "config.json" in skipped.reason
@@ -240,15 +253,15 @@ def test_a_hub_id_is_fetched_once_and_only_what_is_needed(tmp_path: Path, monkey
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
         template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
-        network = load_network(NetworkSpec("clip", "someone/tiny-clip"))
+        network = load_clip("someone/tiny-clip")
         assert not isinstance(network, Skipped), network.reason
         assert "model.safetensors" in hub.fetched
         assert "pytorch_model.bin" not in hub.fetched
         assert (network.card.source, network.card.revision) == ("someone/tiny-clip", COMMIT)
         assert network.card.weights_sha256 == file_digest(folder / "model.safetensors")
-    again = load_network(NetworkSpec("clip", "someone/tiny-clip"))  # the hub is gone: from the cache
+    again = load_clip("someone/tiny-clip")  # the hub is gone: from the cache
     assert not isinstance(again, Skipped)
-    absent = load_network(NetworkSpec("clip", "someone/else"))
+    absent = load_clip("someone/else")
     assert isinstance(absent, Skipped)
     assert "not fetched" in absent.reason
 
@@ -258,7 +271,7 @@ def test_offline_means_no_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with serve("someone/tiny-clip", tmp_path) as hub:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
-        network = load_network(NetworkSpec("clip", "someone/tiny-clip"))
+        network = load_clip("someone/tiny-clip")
         assert isinstance(network, Skipped)
         assert "HF_HUB_OFFLINE" in network.reason
         assert hub.requests == 0

@@ -134,24 +134,9 @@ def test_clip_scores_are_those_of_transformers(clip: Clip) -> None:
         wanted.append(float(output.logits_per_image / clip._model.logit_scale.exp()))
     assert clip.cosines(pictures, texts) == pytest.approx(wanted, abs=1e-4)
     assert clip.scores(pictures, texts) == pytest.approx([100 * max(value, 0) for value in wanted], abs=1e-2)
-    assert clip.scores_hessel(pictures, texts) == pytest.approx([2.5 * max(value, 0) for value in wanted], abs=1e-3)
     assert min(wanted) < 0 < max(wanted), "both signs must be tried"
-
-
-def test_directional_similarity_is_its_definition(clip: Clip) -> None:
-    before, after = [picture(0), picture(0)], [picture(1), picture(0)]
-    references, queries = ["a horse", "a horse"], ["a zebra on grass", "a zebra on grass"]
-    found = clip.directions(before, after, references, queries)
-    moved = clip.embed_pictures(after[:1])[0] - clip.embed_pictures(before[:1])[0]
-    wanted = clip.embed_texts(queries[:1])[0] - clip.embed_texts(references[:1])[0]
-    assert found[0] == pytest.approx(float(moved @ wanted / np.linalg.norm(moved) / np.linalg.norm(wanted)), abs=1e-5)
-    assert found[1] is None, "an edit that returned its input went nowhere"
-    turned = clip.directions(after[:1], before[:1], references[:1], queries[:1])[0]
-    assert turned == pytest.approx(-(found[0] or 0), abs=1e-5)
-    with pytest.raises(InputError, match="equally many"):
-        clip.directions(before, after, references, queries[:1])
     with pytest.raises(InputError, match="one text per picture"):
-        clip.cosines(before, ["a horse"])
+        clip.cosines(pictures, ["a horse"])
 
 
 @pytest.mark.parametrize("family", ["dinov2", "vit"])

@@ -17,7 +17,7 @@ from tests.support import tiny
 from tests.support.closed_forms import Counting
 from wordbrush import Editor
 from wordbrush.errors import ModelError
-from wordbrush.evaluation.items import Outcome, Task
+from wordbrush.evaluation.items import MethodRequest, Outcome
 from wordbrush.evaluation.memory_probe import memory_probe
 from wordbrush.evaluation.peers import PEERS
 from wordbrush.evaluation.peers.phrases import differing_phrases
@@ -59,31 +59,31 @@ def pocket() -> Editor:
     return Editor.from_pretrained("pocket")
 
 
-def task(side: tuple[int, int], seed: int = 0) -> Task:
+def request(side: tuple[int, int], seed: int = 0) -> MethodRequest:
     """A smooth picture (height, width)."""
     rng = np.random.default_rng(5)
     coarse = torch.from_numpy(rng.random((1, 3, 4, 4)))
     smooth = torch.nn.functional.interpolate(coarse, side, mode="bilinear")[0].permute(1, 2, 0).numpy()
-    return Task((smooth * 255).astype(np.uint8), *TEXTS, seed=seed)
+    return MethodRequest((smooth * 255).astype(np.uint8), *TEXTS, seed=seed)
 
 
-def run(editor: Editor, name: str, what: Task, settings: Settings = SETTINGS) -> Outcome:
+def run(editor: Editor, name: str, what: MethodRequest, settings: Settings = SETTINGS) -> Outcome:
     return PEERS[name](editor, editor.open(what.picture), what, settings)
 
 
 @cache
 def made(name: str) -> Outcome:
-    return run(small(), name, task((16, 16)))
+    return run(small(), name, request((16, 16)))
 
 
-def ours(editor: Editor, what: Task) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def ours(editor: Editor, what: MethodRequest) -> np.ndarray[Any, np.dtype[np.uint8]]:
     edited = editor.edit(what.picture, what.query, what.reference, settings=SETTINGS.changed(threshold=0.4))
     return np.asarray(edited.image)
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in TWINS)) for n in PEERS])
 def test_a_peer_runs_counts_and_leaves_no_trace(name: str) -> None:
-    editor, what = small(), task((16, 16))
+    editor, what = small(), request((16, 16))
     network = pipelines_of(editor).unet
     before, processors, random = ours(editor, what), dict(network.attn_processors), torch.get_rng_state()
     weights = {key: value.clone() for key, value in network.state_dict().items()}
@@ -111,8 +111,8 @@ def test_a_peer_runs_counts_and_leaves_no_trace(name: str) -> None:
     "name", ["diffusers_diffedit_paper", "leditspp", "diffusers_img2img", "diffusers_inpaint_our_mask_pasted"]
 )
 def test_a_seed_decides(name: str) -> None:
-    np.testing.assert_array_equal(run(small(), name, task((16, 16))).image, made(name).image)
-    assert not np.array_equal(run(small(), name, task((16, 16), seed=1)).image, made(name).image)
+    np.testing.assert_array_equal(run(small(), name, request((16, 16))).image, made(name).image)
+    assert not np.array_equal(run(small(), name, request((16, 16), seed=1)).image, made(name).image)
 
 
 def test_every_peer_has_its_count_here() -> None:
@@ -121,14 +121,14 @@ def test_every_peer_has_its_count_here() -> None:
 
 @pytest.mark.parametrize("name", ["diffusers_diffedit_paper", "diffusers_img2img", "leditspp"])
 def test_a_picture_of_another_shape_comes_back_in_its_own(name: str) -> None:
-    outcome = run(small(), name, task((13, 21)))
+    outcome = run(small(), name, request((13, 21)))
     assert outcome.image.shape == (13, 21, 3)
     assert outcome.mask is None or outcome.mask.shape == (13, 21)
 
 
 @pytest.mark.parametrize("name", ["diffusers_img2img", "diffusers_diffedit_paper"])
 def test_guidance_ratio_and_steps_reach_the_peers_that_take_them(name: str) -> None:
-    what, longer = task((16, 16)), SETTINGS.changed(steps=8)
+    what, longer = request((16, 16)), SETTINGS.changed(steps=8)
     first = run(small(), name, what)
     assert run(small(), name, what, longer).evaluations > first.evaluations
     assert run(small(), name, what, SETTINGS.changed(ratio=1.0)).evaluations > first.evaluations
@@ -182,7 +182,7 @@ def test_the_view_for_the_inpainting_check_changes_the_answer_and_nothing_else()
 
 
 def test_a_paste_back_keeps_the_outside_and_its_absence_does_not() -> None:
-    what = task((16, 16))
+    what = request((16, 16))
     editor = small()
     session = editor.open(what.picture)
     settings = SETTINGS.changed(edges="cells", rule="area", threshold=0.25)
@@ -206,7 +206,7 @@ def test_leditspp_uses_its_attention_masks_where_the_network_has_them() -> None:
         "sample_size": 16,
     }
     editor = Editor.from_pretrained(tiny.pipeline("sd1", unet=tiny.unet("sd1", **blocks)))
-    what = task((32, 32))
+    what = request((32, 32))
     outcome = run(editor, "leditspp", what)
     assert outcome.contrast is not None
     # Both masks keep a tenth (of 64 cells at a quarter 7 of them), so their intersection keeps less than either.
@@ -216,8 +216,8 @@ def test_leditspp_uses_its_attention_masks_where_the_network_has_them() -> None:
 
 
 def test_equal_texts_are_a_reconstruction_for_leditspp() -> None:
-    what = task((16, 16))
-    outcome = run(small(), "leditspp", Task(what.picture, TEXTS[1], TEXTS[1]))
+    what = request((16, 16))
+    outcome = run(small(), "leditspp", MethodRequest(what.picture, TEXTS[1], TEXTS[1]))
     assert outcome.evaluations == 60
     assert outcome.mask is not None
     assert outcome.mask.max() == 0
@@ -259,7 +259,7 @@ def test_the_probe_sees_memory_that_is_taken_and_given_back() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PEERS)
 def test_a_peer_runs_on_the_pocket_model(name: str) -> None:
-    editor, what = pocket(), task((128, 128))
+    editor, what = pocket(), request((128, 128))
     before = ours(editor, what)
     outcome = run(editor, name, what)
     assert outcome.image.shape == (128, 128, 3)

@@ -35,7 +35,7 @@ def test_values_are_computed_once_until_the_picture_changes(tmp_path: Path) -> N
         return {"value": float("inf") if pair.entry.id == "b" else 1.5}
 
     def measured(measure: Measure, *pairs: Pair) -> Mapping[str, Any]:
-        return measure_entries(pairs, [measure], tmp_path, lambda: None)[0]
+        return measure_entries(pairs, [measure], tmp_path)[0]
 
     measure = Measure("m", ("value",), compute)
     assert measured(measure, _pair(tmp_path, "a"), _pair(tmp_path, "b")) == {"a": {"value": 1.5}, "b": {"value": None}}
@@ -101,4 +101,4 @@ def test_a_classifier_of_384_pixels_sees_what_flexit_shows_it() -> None:
 
 
 def test_figures_without_values_say_so() -> None:
-    assert Figure.over("x", [None, None]).skipped
+    assert Figure.mean("x", None).skipped

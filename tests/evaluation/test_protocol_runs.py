@@ -148,6 +148,23 @@ def test_one_entry_that_fails_is_recorded_and_tried_again(wordbrush: Command, mo
     assert (again.code, again.json["entries"]["done"]) == (0, 3)
 
 
+@pytest.mark.slow
+def test_two_processes_edit_as_one_does_and_a_lost_picture_is_made_again(
+    wordbrush: Command, model: Path, tmp_path: Path
+) -> None:
+    data = write_pie(tmp_path / "data")
+    for out, workers in (("one", "1"), ("two", "2")):
+        command = ("eval", "pie", "--data", data, "--out", tmp_path / out, "--model", model, *QUICK, "-q")
+        assert wordbrush(*command, "--workers", workers).code == 0
+    one, two = ({r["id"]: {**r, "seconds": 0} for r in rows_of(tmp_path / out)} for out in ("one", "two"))
+    assert two == one
+    lost = tmp_path / "two" / next(iter(two.values()))["edited"]
+    before = lost.read_bytes()
+    lost.unlink()
+    assert wordbrush(*command).code == 0
+    assert lost.read_bytes() == before
+
+
 def test_a_picture_of_another_size_than_its_mask_fails_alone(wordbrush: Command, model: Path, tmp_path: Path) -> None:
     data = write_pie(tmp_path / "data", size=(500, 512))
     done = wordbrush("eval", "pie", "--data", data, "--out", tmp_path / "o", "--model", model, *QUICK, "-q", "--json")

@@ -17,11 +17,11 @@ import pytest
 from tests.support.bench import BENCH
 from wordbrush.errors import SettingsError
 from wordbrush.evaluation.examples import keep_example
-from wordbrush.evaluation.figures import figures
 from wordbrush.evaluation.items import KINDS, LOCAL_KINDS, Outcome, Variant
 from wordbrush.evaluation.plan import PANELS, Row, Rows, RunPlan
 from wordbrush.evaluation.plots import INK, PAPER, Series, bars, curve, inline, lines_with_bands
 from wordbrush.evaluation.report import summary_table, write_report
+from wordbrush.evaluation.run_plots import plots_of
 from wordbrush.evaluation.scoring import METRICS
 from wordbrush.evaluation.summary import compare, scopes_of, summarise
 from wordbrush.evaluation.truth import load_truth
@@ -225,7 +225,7 @@ def test_tags_make_trade_offs_and_ablations(rows: Rows) -> None:
         for n, v in enumerate(variants)
     )
     run = replace(rows, rows=made, plan=replace(rows.plan, variants=variants))
-    drawn = figures(run, summarise(run, resamples=20))
+    drawn = plots_of(run, summarise(run, resamples=20))
     titles = [title for title, _ in drawn]
     assert sum("along the ratio" in title for title in titles) == 2
     assert sum("by ratio" in title for title in titles) == sum("by rule" in title for title in titles) == 3

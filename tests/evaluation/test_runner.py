@@ -21,11 +21,12 @@ import torch
 from tests.support.bench import BENCH, plain, quick_plan, write_judge, write_model
 from wordbrush.errors import InputError, ModelError, OutputError, SettingsError
 from wordbrush.evaluation.examples import choose, example_path, read_example
-from wordbrush.evaluation.items import Outcome, Task
+from wordbrush.evaluation.items import MethodRequest, Outcome
 from wordbrush.evaluation.methods import METHODS
 from wordbrush.evaluation.plan import Row, RunPlan
-from wordbrush.evaluation.runner import JOURNAL, Progress, run
+from wordbrush.evaluation.runner import Progress
 from wordbrush.evaluation.truth import load_truth
+from wordbrush.evaluation.truth_run import JOURNAL, run_truth
 from wordbrush.evaluation.variants import build_variants
 
 TIMED = ("seconds", "peak_memory")
@@ -53,7 +54,7 @@ def lines(out: Path) -> list[bytes]:
 
 def test_rows_come_by_item_and_variant_and_are_on_the_disk(plan: RunPlan, tmp_path: Path) -> None:
     seen: list[Progress] = []
-    rows = run(plan, tmp_path, seen.append)
+    rows = run_truth(plan, tmp_path, seen.append)
     assert [(r.item, r.variant) for r in rows.rows] == [
         (f"dev/object/00{i}", name) for i in range(2) for name in ("copy", "retrieve", "diffedit")
     ]
@@ -81,9 +82,9 @@ def distance(name: str) -> float:
 
 def test_a_second_run_has_nothing_to_do_and_says_the_same(plan: RunPlan, tmp_path: Path) -> None:
     plan = replace(plan, variants=plain("copy", "retrieve"))
-    first, before = run(plan, tmp_path), lines(tmp_path)
+    first, before = run_truth(plan, tmp_path), lines(tmp_path)
     seen: list[Progress] = []
-    again = run(plan, tmp_path, seen.append)
+    again = run_truth(plan, tmp_path, seen.append)
     assert again.rows == first.rows
     assert lines(tmp_path) == before
     assert seen == [Progress(4, 4, 4, 0)]
@@ -91,18 +92,18 @@ def test_a_second_run_has_nothing_to_do_and_says_the_same(plan: RunPlan, tmp_pat
 
 def test_a_torn_last_line_is_dropped_and_its_row_run_again(plan: RunPlan, tmp_path: Path) -> None:
     plan = replace(plan, variants=plain("copy", "retrieve"))
-    first = run(plan, tmp_path)
+    first = run_truth(plan, tmp_path)
     whole = (tmp_path / JOURNAL).read_bytes()
     (tmp_path / JOURNAL).write_bytes(whole[:-20])
     seen: list[Progress] = []
-    assert untimed(run(plan, tmp_path, seen.append).rows) == untimed(first.rows)
+    assert untimed(run_truth(plan, tmp_path, seen.append).rows) == untimed(first.rows)
     assert [p.done for p in seen] == [3, 4]
     assert lines(tmp_path)[:4] == whole.splitlines(keepends=True)[:4]
 
 
 def test_another_plan_is_refused_unless_forced(plan: RunPlan, tmp_path: Path) -> None:
     plan = replace(plan, variants=plain("copy", "retrieve"))
-    run(plan, tmp_path)
+    run_truth(plan, tmp_path)
     before = lines(tmp_path)
     changes: list[tuple[dict[str, Any], str]] = [
         ({"limit": 1}, r"bench\.items: 2 -> 1"),
@@ -115,23 +116,23 @@ def test_another_plan_is_refused_unless_forced(plan: RunPlan, tmp_path: Path) ->
     ]
     for change, told in changes:
         with pytest.raises(OutputError, match=told + r".*--force"):
-            run(replace(plan, **change), tmp_path)
+            run_truth(replace(plan, **change), tmp_path)
     assert lines(tmp_path) == before
-    assert len(run(replace(plan, seed=1), tmp_path, force=True).rows) == 4
+    assert len(run_truth(replace(plan, seed=1), tmp_path, force=True).rows) == 4
 
 
 def test_another_model_is_refused(plan: RunPlan, tmp_path: Path) -> None:
     plan = replace(plan, variants=plain("copy"))
-    run(plan, tmp_path / "out")
+    run_truth(plan, tmp_path / "out")
     with pytest.raises(OutputError, match=r"model\.name.*model\.parametrisation.*model\.sha256"):
-        run(replace(plan, model="pocket"), tmp_path / "out")
+        run_truth(replace(plan, model="pocket"), tmp_path / "out")
 
 
 @pytest.mark.slow
 def test_two_workers_find_what_one_finds(plan: RunPlan, tmp_path: Path) -> None:
     plan, threads = replace(plan, limit=3), torch.get_num_threads()
-    one = run(plan, tmp_path / "one")
-    two = run(replace(plan, workers=2), tmp_path / "two")
+    one = run_truth(plan, tmp_path / "one")
+    two = run_truth(replace(plan, workers=2), tmp_path / "two")
     assert untimed(two.rows) == untimed(one.rows)
     assert not two.failed
     pictures = [sorted((tmp_path / name / "pictures").rglob("*.png")) for name in ("one", "two")]
@@ -140,7 +141,7 @@ def test_two_workers_find_what_one_finds(plan: RunPlan, tmp_path: Path) -> None:
     assert torch.get_num_threads() == threads
     # The number of workers decides nothing, so a run may go on with another.
     seen: list[Progress] = []
-    run(plan, tmp_path / "two", seen.append)
+    run_truth(plan, tmp_path / "two", seen.append)
     assert seen == [Progress(9, 9, 9, 0)]
 
 
@@ -155,12 +156,12 @@ def test_a_worker_that_dies_costs_its_item_and_no_more(plan: RunPlan, tmp_path: 
             killed.append(victim.pid or 0)
             os.kill(killed[0], signal.SIGKILL)
 
-    rows = run(plan, tmp_path, kill)
+    rows = run_truth(plan, tmp_path, kill)
     assert len(rows.rows) == 18
     assert 1 <= len(rows.failed) <= 3
     assert len({row.item for row in rows.failed}) == 1
     assert all("exit code -9" in (row.error or "") for row in rows.failed)
-    again = run(replace(plan, workers=1), tmp_path)
+    again = run_truth(replace(plan, workers=1), tmp_path)
     assert not again.failed
 
 
@@ -169,19 +170,19 @@ def test_an_item_that_fails_is_a_row_with_its_error_and_is_tried_again(
 ) -> None:
     broken = load_truth(BENCH, "dev", ["object"], 2)[1]
 
-    def picky(editor: Any, session: Any, task: Task, settings: Any) -> Outcome:
-        if np.array_equal(task.picture, broken.picture):
+    def picky(editor: Any, session: Any, request: MethodRequest, settings: Any) -> Outcome:
+        if np.array_equal(request.picture, broken.picture):
             raise RuntimeError("not this\none")
-        return Outcome(task.picture, 0)
+        return Outcome(request.picture, 0)
 
     monkeypatch.setitem(METHODS, "picky", picky)
     plan = replace(plan, variants=plain("picky", "copy"))
-    rows = run(plan, tmp_path)
+    rows = run_truth(plan, tmp_path)
     assert [(r.item, r.variant, r.error) for r in rows.failed] == [(broken.id, "picky", "RuntimeError: not this one")]
     assert rows.failed[0].metrics == {}
     monkeypatch.setitem(METHODS, "picky", METHODS["copy"])
     seen: list[Progress] = []
-    again = run(plan, tmp_path, seen.append)
+    again = run_truth(plan, tmp_path, seen.append)
     assert not again.failed
     assert [p.done for p in seen] == [3, 4]
 
@@ -193,7 +194,7 @@ def test_shared_work_changes_no_result_and_has_no_seconds(plan: RunPlan, tmp_pat
         varied={"ratio": (0.5, 0.75)},
     )
     plan = replace(plan, variants=varied, limit=1)
-    alone, shared = run(plan, tmp_path / "alone"), run(replace(plan, share=True), tmp_path / "shared")
+    alone, shared = run_truth(plan, tmp_path / "alone"), run_truth(replace(plan, share=True), tmp_path / "shared")
     assert untimed(alone.rows) == untimed(shared.rows)
     assert all(float(row.metrics["seconds"] or 0) > 0 for row in alone.rows)
     assert all(row.metrics["seconds"] is None for row in shared.rows)
@@ -201,14 +202,14 @@ def test_shared_work_changes_no_result_and_has_no_seconds(plan: RunPlan, tmp_pat
 
 def test_memory_is_measured_where_it_is_asked_for(plan: RunPlan, tmp_path: Path) -> None:
     plan = replace(plan, variants=plan.variants[2:], limit=1, measure_memory=True)
-    (row,) = run(plan, tmp_path).rows
+    (row,) = run_truth(plan, tmp_path).rows
     assert 0 <= float(row.metrics["peak_memory"] if row.metrics["peak_memory"] is not None else -1) < 2000
 
 
 def test_examples_are_kept_where_a_variant_says_so(plan: RunPlan, tmp_path: Path) -> None:
     kept = replace(plan.variants[2], name="keeps/../a picture")
     plan = replace(plan, variants=(kept, replace(plan.variants[2], name="does not", tags={})), limit=1)
-    run(plan, tmp_path)
+    run_truth(plan, tmp_path)
     (path,) = (tmp_path / "pictures").rglob("*.png")
     assert path == example_path(tmp_path, kept.name, "dev/object/000")
     example = read_example(tmp_path, kept.name, "dev/object/000")
@@ -229,19 +230,19 @@ def test_best_median_and_worst_are_chosen_by_a_metric() -> None:
 
 def test_what_cannot_run_is_told_before_anything_runs(plan: RunPlan, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"unknown method 'magic': known are copy.*peers.*leditspp"):
-        run(replace(plan, variants=plain("copy", "magic")), tmp_path / "out")
+        run_truth(replace(plan, variants=plain("copy", "magic")), tmp_path / "out")
     with pytest.raises(SettingsError, match="'copy' is there twice"):
         replace(plan, variants=plain("copy", "copy"))
     with pytest.raises(InputError, match=str(tmp_path / "none")):
-        run(replace(plan, bench=tmp_path / "none"), tmp_path / "out")
+        run_truth(replace(plan, bench=tmp_path / "none"), tmp_path / "out")
     with pytest.raises(ModelError, match="none"):
-        run(replace(plan, model=str(tmp_path / "none")), tmp_path / "out")
+        run_truth(replace(plan, model=str(tmp_path / "none")), tmp_path / "out")
     with pytest.raises(ModelError, match=r"--lpips.*none"):
-        run(replace(plan, lpips=tmp_path / "none"), tmp_path / "out")
+        run_truth(replace(plan, lpips=tmp_path / "none"), tmp_path / "out")
     assert not (tmp_path / "out" / JOURNAL).exists()
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="--out"):
-        run(plan, tmp_path / "file" / "out")
+        run_truth(plan, tmp_path / "file" / "out")
 
 
 def heed_control_c() -> None:

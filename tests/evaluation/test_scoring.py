@@ -10,10 +10,10 @@ import pytest
 from tests.support.bench import BENCH
 from wordbrush.errors import InputError
 from wordbrush.evaluation.flops import Costs
-from wordbrush.evaluation.items import KINDS, Outcome, TruthItem
+from wordbrush.evaluation.items import KINDS, Outcome, Scores, TruthItem
 from wordbrush.evaluation.judge import Judge
 from wordbrush.evaluation.metrics import ssim
-from wordbrush.evaluation.scoring import BACKGROUND_KEPT_DB, METRICS, PSNR_CAP_DB, Score, Tools, score
+from wordbrush.evaluation.scoring import BACKGROUND_KEPT_DB, METRICS, Tools, score
 from wordbrush.evaluation.truth import load_truth
 
 
@@ -27,7 +27,7 @@ def items() -> tuple[TruthItem, ...]:
     return tuple(load_truth(BENCH, "dev", limit=2))
 
 
-def scored(item: TruthItem, image: np.ndarray, evaluations: int = 0, **more: object) -> Score:
+def scored(item: TruthItem, image: np.ndarray, evaluations: int = 0, **more: object) -> Scores:
     return score(item, Outcome(image, evaluations, **more), tools())  # type: ignore[arg-type]
 
 
@@ -35,7 +35,7 @@ def test_a_copy_keeps_the_background_and_succeeds_at_nothing() -> None:
     rows = [scored(item, item.picture) for item in items()]
     assert len(rows) == 2 * len(KINDS)
     for row in rows:
-        assert row["background_psnr"] == PSNR_CAP_DB == 100.0
+        assert row["background_psnr"] == 100.0
         assert row["background_max_error"] == row["background_changed"] == row["distance_to_input"] == 0.0
         assert row["background_kept"] is True
         assert row["joint"] is row["success"]

@@ -9,8 +9,8 @@ from wordbrush.errors import SettingsError
 from wordbrush.evaluation.items import KINDS, PHRASINGS
 from wordbrush.evaluation.plan import Rows, RunPlan, find_method, is_peer
 from wordbrush.evaluation.report import summary_table, write_report
-from wordbrush.evaluation.runner import run
 from wordbrush.evaluation.truth import default_bench, load_truth
+from wordbrush.evaluation.truth_run import run_truth
 from wordbrush.evaluation.variants import build_variants, parse_assignments, parse_varied
 from wordbrush.notation import flag_words, shell
 
@@ -33,7 +33,7 @@ def truth(command: TruthCommand) -> None:
         return
     terminal, out = Terminal(quiet=command.quiet), command.out
     with run_progress(terminal) as show:
-        rows: Rows = run(plan, out, show, force=command.force)
+        rows: Rows = run_truth(plan, out, show, force=command.force)
     with terminal.waiting("writing the report"):
         result = write_report(rows, out, command=_same_figures(command, plan), baseline=command.baseline)
     if command.json:
@@ -76,12 +76,7 @@ def _plan(command: TruthCommand) -> RunPlan:
         split=one_of("--split", command.split, ("dev", "test")),
         kinds=tuple(kind for kind in KINDS if kind in chosen or not chosen),
         model=model.name,
-        load={
-            "revision": model.revision,
-            "local_files_only": not model.allow_download,
-            "device": model.device,
-            "dtype": model.dtype,
-        },
+        load=model.load,
         limit=command.limit,
         seed=command.seed,
         workers=command.workers,

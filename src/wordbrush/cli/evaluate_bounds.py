@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,12 @@ from wordbrush.cli.targets import check_free
 from wordbrush.cli.terminal import Terminal, print_json
 from wordbrush.errors import OutputError, SettingsError
 from wordbrush.evaluation.bounds import Bounds, estimate_bounds
-from wordbrush.evaluation.bounds_page import as_csv, render
+from wordbrush.evaluation.bounds_page import as_csv, page_of
 from wordbrush.evaluation.items import KINDS, TruthItem
+from wordbrush.evaluation.results import json_text, write_results
 from wordbrush.evaluation.runner import Progress
 from wordbrush.evaluation.truth import default_bench, load_truth
 from wordbrush.evaluation.variants import parse_assignments
-from wordbrush.files import write_atomic
 from wordbrush.settings import Settings
 
 __all__ = ["bounds"]
@@ -80,9 +79,8 @@ def _check_folder(out: Path, *, force: bool) -> None:
 
 
 def _write(estimated: Bounds, record: dict[str, Any], out: Path, *, force: bool) -> None:
-    texts = (json.dumps(record, indent=1, allow_nan=False) + "\n", as_csv(estimated), render(estimated))
-    for name, text in zip(FILES, texts, strict=True):
-        write_atomic(out / name, text.encode(), force=force)
+    texts = (json_text(record), as_csv(estimated), page_of(estimated).html())
+    write_results(out, dict(zip(FILES, texts, strict=True)), force=force)
 
 
 def _lines(estimated: Bounds) -> list[str]:

@@ -18,7 +18,6 @@ from wordbrush.evaluation.protocols.imagenet import read_imagenet
 from wordbrush.evaluation.protocols.pie import read_pie
 from wordbrush.evaluation.protocols.prompts import PromptPair, paper_pairs, pocket_pairs, prompt_protocol, read_pairs
 from wordbrush.evaluation.protocols.suites import coco_suite, imagenet_suite, pie_suite, prompts_suite
-from wordbrush.evaluation.runner import Progress
 
 __all__ = ["coco", "imagenet", "pie", "prompts"]
 
@@ -28,32 +27,32 @@ REFERENCES = ("empty", "caption")
 def imagenet(command: ImagenetCommand) -> None:
     """Run FlexIT's protocol on ImageNet."""
     run = command.run
-    method = check_run(run, regions=False)
+    check_run(run, regions=False)
     split = one_of("--split", command.split, ("dev", "test", "all"))
     kind = one_of("--reference", command.reference, REFERENCES)
     protocol = read_imagenet(
         command.data, command.queries, split=split, reference=kind, template=command.template, devkit=command.devkit
     )
     suite = imagenet_suite(weights_of(run), protocol.data["target_classes"])
-    run_protocol(run, Setup("imagenet", protocol, suite, method))
+    run_protocol(run, Setup("imagenet", protocol, suite))
 
 
 def coco(command: CocoCommand) -> None:
     """Run the paper's protocol on COCO."""
     run = command.run
-    method = check_run(run, regions=False)
+    check_run(run, regions=False)
     kind = one_of("--reference", command.reference, REFERENCES)
     protocol = read_coco(
         command.data, command.bison, captions=command.captions, reference=kind, max_changed=command.max_changed
     )
     suite = coco_suite(weights_of(run), protocol.entries[: run.limit])
-    run_protocol(run, Setup("coco", protocol, suite, method))
+    run_protocol(run, Setup("coco", protocol, suite))
 
 
 def prompts(command: PromptsCommand) -> None:
     """Make pictures of prompts with the model itself, and edit them."""
     run = command.run
-    method = check_run(run, regions=False)
+    check_run(run, regions=False)
     kind = one_of("--reference", command.reference, REFERENCES)
     how = Generation(command.generation_steps, command.generation_guidance, run.seed)
     suite = prompts_suite(weights_of(run), command.real, command.judge)
@@ -61,16 +60,16 @@ def prompts(command: PromptsCommand) -> None:
     source, pairs = _pairs(command.texts, editor, run.seed)
     protocol = prompt_protocol(pairs, source, run.out / "pictures", reference=kind, seed=run.seed)
     facts = {"generation": how.as_dict()}
-    run_protocol(run, Setup("prompts", protocol, suite, method, _generator(run, how), facts), editor)
+    run_protocol(run, Setup("prompts", protocol, suite, _generator(run, how), facts), editor)
 
 
 def pie(command: PieCommand) -> None:
     """Run PIE-Bench."""
     run = command.run
-    method = check_run(run, regions=True)
+    check_run(run, regions=True)
     kind = one_of("--reference", command.reference, REFERENCES)
     protocol = read_pie(command.data, reference=kind)
-    run_protocol(run, Setup("pie", protocol, pie_suite(weights_of(run)), method))
+    run_protocol(run, Setup("pie", protocol, pie_suite(weights_of(run))))
 
 
 def _pairs(texts: str | None, editor: Editor, seed: int) -> tuple[str | Path, Sequence[PromptPair]]:
@@ -92,17 +91,7 @@ def _generator(run: RunFlags, how: Generation) -> Callable[[Editor, Sequence[Ent
         if not wanted:
             return
         terminal.note(f"making {len(wanted)} pictures")
-        done = 0
         with run_progress(terminal) as show:
-            if show is not None:
-                show(Progress(0, len(wanted), 0, 0))
-
-            def step() -> None:
-                nonlocal done
-                done += 1
-                if show is not None:
-                    show(Progress(done, len(wanted), 0, 0))
-
-            generate_pictures(editor, wanted, how, force=run.force, step=step)
+            generate_pictures(editor, wanted, how, on_progress=show)
 
     return make

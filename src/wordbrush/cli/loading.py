@@ -24,14 +24,7 @@ def load_editor(choice: ModelChoice, terminal: Terminal) -> Editor:
         ModelError: it is not there, or cannot be used.
     """
     with terminal.waiting(f"loading {choice.name}"):
-        return Editor.from_pretrained(
-            choice.name,
-            revision=choice.revision,
-            local_files_only=not choice.allow_download,
-            device=choice.device,
-            dtype=choice.dtype,
-            loras=choice.loras,
-        )
+        return Editor.from_pretrained(choice.name, **choice.load)
 
 
 def open_picture(path: str) -> Picture:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -105,3 +105,9 @@ class ModelChoice:
     dtype: Dtype = None
     loras: tuple[tuple[str, float], ...] = ()
     """Files and scales; read from `--lora` where a command has it."""
+
+    @property
+    def load(self) -> dict[str, Any]:
+        """Keywords of `Editor.from_pretrained`; a Hugging Face id comes from the cache unless it may be downloaded."""
+        names = ("revision", "device", "dtype", "loras")
+        return {"local_files_only": not self.allow_download, **{name: getattr(self, name) for name in names}}

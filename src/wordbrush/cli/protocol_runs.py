@@ -12,24 +12,22 @@ from wordbrush.cli.runs import end_run, run_progress
 from wordbrush.cli.terminal import Terminal, print_json
 from wordbrush.editor import Editor
 from wordbrush.errors import SettingsError
-from wordbrush.evaluation.items import Method
 from wordbrush.evaluation.journal import Journal
 from wordbrush.evaluation.plan import find_method
 from wordbrush.evaluation.protocols.common import Entry, Protocol
 from wordbrush.evaluation.protocols.measuring import measure_entries, measure_sets, pairs_of
-from wordbrush.evaluation.protocols.reporting import Report, figure_lines, write_report
+from wordbrush.evaluation.protocols.reporting import ProtocolReport, figure_lines, write_report
 from wordbrush.evaluation.protocols.running import (
     EDITS,
-    Run,
-    Tally,
+    ProtocolRun,
+    ProtocolWork,
     check_pictures,
-    edit_entries,
     make_folders,
     run_facts,
 )
 from wordbrush.evaluation.protocols.suites import Suite, Weights, parse_networks
 from wordbrush.evaluation.protocols.tables import figures_of
-from wordbrush.evaluation.runner import Progress
+from wordbrush.evaluation.runner import run_work
 from wordbrush.evaluation.variants import parse_assignments
 from wordbrush.settings import Settings
 
@@ -44,7 +42,6 @@ class Setup:
         name: of the command.
         protocol: its entries.
         suite: its metrics.
-        method: what is done to each entry.
         prepare: makes the pictures, where the data set does not have them; gets editor and entries.
         extra: what else decides the results.
     """
@@ -52,7 +49,6 @@ class Setup:
     name: str
     protocol: Protocol
     suite: Suite
-    method: Method
     prepare: Callable[[Editor, Sequence[Entry]], None] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
@@ -75,8 +71,8 @@ def weights_of(flags: RunFlags) -> Weights:
     return Weights(flags.networks, parse_networks(flags.network or []))
 
 
-def check_run(flags: RunFlags, *, regions: bool) -> Method:
-    """Refuse what cannot end well before any data is read; return the method.
+def check_run(flags: RunFlags, *, regions: bool) -> None:
+    """Refuse what cannot end well before any data is read.
 
     Args:
         flags: of the run.
@@ -89,7 +85,7 @@ def check_run(flags: RunFlags, *, regions: bool) -> Method:
     weights_of(flags)
     if flags.method == "retrieve" or (flags.method == "oracle_mask" and not regions):
         raise SettingsError(f"--method {flags.method}: this protocol's data do not have what it needs")
-    return find_method(flags.method)
+    find_method(flags.method)
 
 
 def run_protocol(flags: RunFlags, setup: Setup, editor: Editor | None = None) -> None:
@@ -104,7 +100,10 @@ def run_protocol(flags: RunFlags, setup: Setup, editor: Editor | None = None) ->
         terminal.note(note)
     missing = check_pictures(entries) if setup.prepare is None else 0
     editor = editor or load_editor(flags.model, terminal)
-    run = Run(flags.out, settings_of(flags), flags.preset, flags.method, flags.seed)
+    choice = flags.model
+    run = ProtocolRun(
+        flags.out, settings_of(flags), flags.preset, flags.method, flags.seed, choice.name, choice.load
+    )
     facts = run_facts(setup.protocol, run, editor.model.identity.as_dict(), setup.extra)
     if flags.dry_run:
         _show_plan(flags, setup, editor, entries, missing)
@@ -113,39 +112,25 @@ def run_protocol(flags: RunFlags, setup: Setup, editor: Editor | None = None) ->
     with Journal.open(flags.out / EDITS, facts, force=flags.force) as journal:
         if setup.prepare is not None:
             setup.prepare(editor, entries)
-        tally = _edit(flags, setup, editor, entries, run, journal)
-        _finish(flags, setup, entries, journal, facts, tally)
-
-
-def _edit(flags: RunFlags, setup: Setup, editor: Editor, entries: Sequence[Entry], run: Run, journal: Journal) -> Tally:
-    resumed = sum(journal.is_done(entry.id) for entry in entries)
-    done = failed = 0
-    with run_progress(Terminal(quiet=flags.quiet)) as show:
-        if show is not None:
-            show(Progress(0, len(entries), 0, 0))
-
-        def step(entry: Entry, fault: str | None) -> None:
-            nonlocal done, failed
-            done, failed = done + 1, failed + (fault is not None)
-            if show is not None:
-                show(Progress(done, len(entries), min(resumed, done), failed))
-
-        return edit_entries(editor, setup.method, entries, run, journal, step)
+        with run_progress(terminal) as show:
+            run_work(ProtocolWork(run), entries, journal, editor, workers=flags.workers, on_progress=show)
+        _finish(flags, setup, entries, journal, facts)
 
 
 def _finish(
-    flags: RunFlags, setup: Setup, entries: Sequence[Entry], journal: Journal, facts: dict[str, Any], tally: Tally
+    flags: RunFlags, setup: Setup, entries: Sequence[Entry], journal: Journal, facts: dict[str, Any]
 ) -> None:
     """Measure, write the report, print the figures and set the exit code."""
     terminal = Terminal(quiet=flags.quiet)
     pairs = pairs_of(entries, journal)
     with terminal.waiting("measuring"):
-        values, faults = measure_entries(pairs, setup.suite.entries, flags.out, lambda: None)
+        values, faults = measure_entries(pairs, setup.suite.entries, flags.out)
         sets = measure_sets(pairs, setup.suite.sets, flags.out)
     tables = figures_of(pairs, values, setup.suite.entries, setup.suite.skipped, sets, flags.seed)
-    failures = {**tally.failures, **faults}
+    failed = {e.id: row["error"] for e in entries if "error" in (row := journal.rows[e.id])}
+    failures = {**failed, **faults}
     counts = {"chosen": len(entries), "done": len(pairs), "failed": len(failures)}
-    report = Report(f"eval {setup.name}", facts, counts, tables, pairs, values, failures, setup.protocol.notes)
+    report = ProtocolReport(f"eval {setup.name}", facts, counts, tables, pairs, values, failures, setup.protocol.notes)
     result = write_report(report, flags.out)
     if flags.json:
         print_json(result)

@@ -1,4 +1,4 @@
-"""Confidence intervals by bootstrap: items are drawn again with replacement, the percentiles of the statistic reported.
+"""Confidence intervals by bootstrap: items are drawn again with replacement, the percentiles of their mean reported.
 
 Items are the unit of chance: what is measured on one item must be one value, or the interval is too narrow. All is
 seeded: the same values and seed give the same interval. Percentile intervals of a share that is 0 or 1 on every item
@@ -7,7 +7,7 @@ have no width; the number of items says what such an interval is worth.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,23 +16,21 @@ from numpy.typing import NDArray
 
 from wordbrush.errors import InputError
 
-__all__ = ["Interval", "interval", "paired", "stratified"]
+__all__ = ["Interval", "stratified"]
 
 Float = NDArray[np.float64]
 Values = Sequence[float | bool | None] | Sequence[float] | NDArray[Any]
 """One value per item; None where the metric is not defined for it."""
-Statistic = Callable[..., Any]
-"""Takes an array and `axis`, as numpy's mean and median do."""
 
 _CHUNK = 2_000_000  # drawn values held at a time: bounds memory whatever the number of items
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A statistic with its confidence interval.
+    """A mean with its confidence interval.
 
     Attributes:
-        mean: the statistic on the items themselves (the mean, unless another was asked for).
+        mean: of the items themselves.
         low: lower end.
         high: upper end.
         n: number of items.
@@ -44,51 +42,20 @@ class Interval:
     n: int
 
 
-def interval(
-    values: Values,
-    statistic: Statistic = np.mean,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> Interval:
-    """Return a statistic of the values with its percentile bootstrap interval.
+def stratified(groups: Mapping[str, Values], level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
+    """Return the mean over groups of each group's mean with its percentile interval, items drawn within their group.
+
+    Each group counts the same, however many items it has. A group without any value is left out.
 
     Args:
-        values: one per item; None means not defined for this item, and is left out.
-        statistic: takes an array and `axis`, such as `np.mean` or `np.median`.
+        groups: values by group, such as by kind, one per item; None means not defined for this item, and is left out.
         level: confidence, between 0 and 1.
         resamples: how often the items are drawn again.
         seed: of the draws.
 
     Returns:
-        The interval; for one item low = high = mean, since nothing can be drawn otherwise.
-
-    Raises:
-        InputError: there is no value, one is not finite, or a setting is out of range.
-    """
-    return stratified({"": values}, statistic, level, resamples, seed)
-
-
-def stratified(
-    groups: Mapping[str, Values],
-    statistic: Statistic = np.mean,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> Interval:
-    """Return the mean over groups of each group's statistic, items drawn again within their group.
-
-    Each group counts the same, however many items it has. A group without any value is left out.
-
-    Args:
-        groups: values by group, such as by kind; None among the values is left out.
-        statistic: see `interval`.
-        level: see `interval`.
-        resamples: see `interval`.
-        seed: see `interval`.
-
-    Returns:
-        The interval; `n` counts the items of all groups.
+        The interval; `n` counts the items of all groups. For one item low = high = mean, since nothing can be drawn
+        otherwise.
 
     Raises:
         InputError: no group has a value, one is not finite, or a setting is out of range.
@@ -99,47 +66,10 @@ def stratified(
     if not filled:
         raise InputError("an interval needs at least one value: leave out metrics that no item has")
     random = np.random.default_rng(seed)
-    point = float(np.mean([statistic(values, axis=-1) for values in filled]))
-    drawn = np.mean([_resampled(values, statistic, resamples, random) for values in filled], axis=0)
+    point = float(np.mean([values.mean() for values in filled]))
+    drawn = np.mean([_resampled(values, resamples, random) for values in filled], axis=0)
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Interval(point, float(low), float(high), sum(map(len, filled)))
-
-
-def paired(
-    first: Values,
-    second: Values,
-    groups: Sequence[str] | None = None,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> Interval:
-    """Return the mean of first - second over the items, with its interval.
-
-    Both variants ran on the same items, so what the items have in common cancels and the interval is much narrower
-    than that of two separate means. An interval that leaves out 0 is a difference at this level.
-
-    Args:
-        first: one value per item.
-        second: one value per item, in the same order.
-        groups: the group of each item; then the mean over groups of the group's mean, as in `stratified`.
-        level: see `interval`.
-        resamples: see `interval`.
-        seed: see `interval`.
-
-    Returns:
-        The interval; items where either value is None are left out.
-
-    Raises:
-        InputError: the lengths differ, or as `interval`.
-    """
-    labels = [""] * len(first) if groups is None else groups
-    if not len(first) == len(second) == len(labels):
-        raise InputError(f"{len(first)} and {len(second)} values of {len(labels)} items: give one each per item")
-    differences: dict[str, list[float]] = {}
-    for label, a, b in zip(labels, first, second, strict=True):
-        if a is not None and b is not None:
-            differences.setdefault(label, []).append(float(a) - float(b))
-    return stratified(differences, level=level, resamples=resamples, seed=seed)
 
 
 def _present(values: Values) -> Float:
@@ -152,13 +82,13 @@ def _present(values: Values) -> Float:
     return found
 
 
-def _resampled(values: Float, statistic: Statistic, resamples: int, random: np.random.Generator) -> Float:
-    """Return the statistic of `resamples` draws of as many items, (resample,)."""
+def _resampled(values: Float, resamples: int, random: np.random.Generator) -> Float:
+    """Return the mean of `resamples` draws of as many items, (resample,)."""
     rows = max(1, _CHUNK // len(values))
 
     def draws() -> Iterator[Float]:
         for start in range(0, resamples, rows):
             picked = random.integers(len(values), size=(min(rows, resamples - start), len(values)))
-            yield np.asarray(statistic(values[picked], axis=-1), dtype=np.float64)
+            yield values[picked].mean(axis=-1)
 
     return np.concatenate(list(draws()))

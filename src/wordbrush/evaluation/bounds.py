@@ -16,20 +16,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wordbrush.diffusion import noise
 from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.guidance import combine
 from wordbrush.diffusion.schedule import Level
 from wordbrush.errors import InputError
 from wordbrush.evaluation import lipschitz
-from wordbrush.evaluation._walks import decoded, noised, start_noise
-from wordbrush.evaluation.items import Task
+from wordbrush.evaluation.items import MethodRequest
 from wordbrush.evaluation.proposition import crossing, encode_bound, gronwall_bound, noise_bound, tau_of
+from wordbrush.evaluation.walks import Trial, noised
 
 if TYPE_CHECKING:
     from wordbrush.diffusion.schedule import Schedule
     from wordbrush.editor import Editor
-    from wordbrush.session import Session
     from wordbrush.settings import Settings
 
 __all__ = ["RATIOS", "Bounds", "Constants", "Spread", "estimate_bounds"]
@@ -134,15 +132,14 @@ class _Sample:
     query: Tensor
 
 
-def _samples(session: Session, query: str, settings: Settings, seed: int) -> list[_Sample]:
+def _samples(trial: Trial) -> list[_Sample]:
     """Noise a picture to every time of `TIMES` and estimate the noise under the empty text and the query."""
-    model, z0 = session.driver.model, session.latent()
-    prompts = [session.driver.prompt(text, settings.clip_skip) for text in ("", query)]
-    texts = Conditioning.concat([prompt.conditioning for prompt in prompts])
+    model, z0 = trial.editor.model, trial.z0
+    texts = Conditioning.concat([trial.text(""), trial.text(trial.request.query)])
     found = []
     for number, time in enumerate(TIMES):
         level = model.schedule.level(time)
-        x = noised(z0, noise.normal(seed, "bounds", number, z0.shape[1:])[None].to(z0), level)
+        x = noised(z0, trial.draw("bounds", number), level)
         with torch.no_grad():
             eps = model.denoiser(x.expand(2, *x.shape[1:]), level, texts).eps
         found.append(_Sample(level, x, eps[:1], eps[1:]))
@@ -150,23 +147,17 @@ def _samples(session: Session, query: str, settings: Settings, seed: int) -> lis
 
 
 def _lipschitz(
-    session: Session,
-    samples: Sequence[_Sample],
-    others: Sequence[_Sample],
-    settings: Settings,
-    seed: int,
-    *,
-    power: bool,
+    trial: Trial, samples: Sequence[_Sample], others: Sequence[_Sample], *, power: bool
 ) -> dict[str, list[float]]:
     """Estimate K1 at the samples of one picture; `others` are those of the picture before, at the same levels."""
-    model, empty = session.driver.model, session.driver.prompt("", settings.clip_skip).conditioning
+    denoiser, empty = trial.editor.model.denoiser, trial.text("")
     found: dict[str, list[float]] = {"random": [], "pairs": [], "power": []}
     for number, sample in enumerate(samples):
 
         def estimate(x: Tensor, level: Level = sample.level) -> Tensor:
-            return model.denoiser(x, level, empty).eps
+            return denoiser(x, level, empty).eps
 
-        direction = noise.normal(seed, "bounds direction", number, sample.x.shape[1:])[None].to(sample.x)
+        direction = trial.draw("bounds direction", number)
         with torch.no_grad():
             found["random"].append(float(lipschitz.along_directions(estimate, sample.x, direction)))
         if others and others[number].x.shape == sample.x.shape:
@@ -177,20 +168,18 @@ def _lipschitz(
     return found
 
 
-def _constants(
-    sessions: Sequence[tuple[Session, Task]], settings: Settings, guidance: float, done: Callable[[], None]
-) -> Constants:
+def _constants(trials: Sequence[Trial], guidance: float, done: Callable[[], None]) -> Constants:
     """Estimate C, K1 and K2."""
     sizes: dict[str, list[float]] = {"c": [], "c_guided": [], "k2": []}
     k1: dict[str, list[float]] = {}
     before: list[_Sample] = []
-    for number, (session, task) in enumerate(sessions):
-        samples = _samples(session, task.query, settings, task.seed)
+    for number, trial in enumerate(trials):
+        samples = _samples(trial)
         for s in samples:
             sizes["c"] += [float(lipschitz.rms(eps)) for eps in (s.empty, s.query)]
             sizes["c_guided"].append(float(lipschitz.rms(combine(s.empty, s.query, guidance))))
         sizes["k2"].append(max(float(lipschitz.rms(s.query - s.empty)) for s in samples))
-        found = _lipschitz(session, samples, before, settings, task.seed, power=number < POWER_ITEMS)
+        found = _lipschitz(trial, samples, before, power=number < POWER_ITEMS)
         for name, values in found.items():
             k1.setdefault(name, []).extend(values)
         before = samples
@@ -199,39 +188,30 @@ def _constants(
     return Constants(guidance, k1={name: Spread.of(values) for name, values in k1.items() if values}, **spreads)
 
 
-def _errors(session: Session, task: Task, settings: Settings, ratio: float, guidance: float) -> dict[str, float]:
+def _errors(trial: Trial, guidance: float) -> dict[str, float]:
     """Decode from both starts, unguided and guided, and return the distances to z0."""
-    z0 = session.latent()
-    found: dict[str, float] = {}
-    cut = settings.changed(ratio=ratio)
-    starts = {
-        "noise": noised(z0, start_noise(session, task), session.levels(cut)[-1]),
-        "encode": session.trajectory("", settings=cut)[-1],
-    }
+    z0, found = trial.z0, dict[str, float]()
+    starts = {"noise": noised(z0, trial.draw("start"), trial.levels[-1]), "encode": trial.path[-1]}
     for name, x in starts.items():
         for ending, scale in (("", 1.0), ("_guided", guidance)):
             if ending and scale == 1.0:
                 found[f"{name}_error{ending}"] = found[f"{name}_error"]
                 continue
-            clean = decoded(session, x, task, cut.changed(guidance=scale))
+            clean = trial.session.run(trial.changed(guidance=scale).decode(x))
             found[f"{name}_error{ending}"] = float(lipschitz.rms(clean - z0))
     return found
 
 
 def _rows(
-    sessions: Sequence[tuple[Session, Task]],
-    known: Constants,
-    settings: Settings,
-    ratios: Sequence[float],
-    done: Callable[[], None],
+    trials: Sequence[Trial], known: Constants, ratios: Sequence[float], done: Callable[[], None]
 ) -> Iterator[dict[str, float]]:
     """Yield one row a ratio: both bounds, and the errors averaged over the pictures."""
     for ratio in ratios:
         errors = []
-        for session, task in sessions:
-            errors.append(_errors(session, task, settings, ratio, known.guidance))
+        for trial in trials:
+            errors.append(_errors(trial.changed(ratio=ratio), known.guidance))
             done()
-        level = sessions[0][0].levels(settings.changed(ratio=ratio))[-1]
+        level = trials[0].changed(ratio=ratio).levels[-1]
         means = {name: float(np.mean([e[name] for e in errors])) for name in errors[0]}
         tau = tau_of(level)
         yield {"ratio": ratio, "time": float(level.time), "tau": tau, **known.bounds(tau), **means}
@@ -291,9 +271,12 @@ def estimate_bounds(
         if on_step is not None:
             on_step(finished, steps)
 
-    opened = [(editor.open(picture, resolution=chosen.resolution), query) for picture, query in items]
-    sessions = [(s, Task(s.picture.pixels, query, "", seed=seed + i)) for i, (s, query) in enumerate(opened)]
-    known = _constants(sessions, chosen, guidance, done)
-    rows = tuple(_rows(sessions, known, chosen, ratios, done))
+    trials = []
+    for number, (picture, query) in enumerate(items):
+        session = editor.open(picture, resolution=chosen.resolution)
+        request = MethodRequest(session.picture.pixels, query, "", seed=seed + number)
+        trials.append(Trial(editor, session, request, chosen))
+    known = _constants(trials, guidance, done)
+    rows = tuple(_rows(trials, known, ratios, done))
     crossings = _crossings(known, rows, editor.model.schedule)
     return Bounds(editor.model.identity.as_dict(), seed, chosen.steps, len(items), known, rows, crossings)

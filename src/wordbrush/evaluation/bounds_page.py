@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator
-from html import escape
 from typing import TYPE_CHECKING, Final
 
-from wordbrush.evaluation.plots import Series, inline, lines_with_bands
+from wordbrush.evaluation.page import Cell, Page, Section, Table
+from wordbrush.evaluation.plots import Series, lines_with_bands
+from wordbrush.evaluation.results import csv_text
 
 if TYPE_CHECKING:
     from wordbrush.evaluation.bounds import Bounds, Spread
 
-__all__ = ["as_csv", "render"]
+__all__ = ["as_csv", "page_of"]
 
 _CURVES: Final = (
     ("noise_error", "measured, from noise", False),
@@ -27,29 +25,11 @@ _TOLD: Final = {
     "gronwall_bound": "with Gronwall's for the second, at model time",
     "error": "the measured errors cross at ratio",
 }
-_STYLE: Final = """
-:root { color-scheme: light dark; --paper: #fbfbf9; --ink: #26262b; --grid: #d8d8d3; --panel: #f1f1ed; }
-@media (prefers-color-scheme: dark) { :root { --paper: #17171a; --ink: #e6e6e2; --grid: #3a3a41; --panel: #202026; } }
-body { margin: 0 auto; max-width: 60rem; padding: 1rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
-p, li { overflow-wrap: anywhere; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid var(--grid); }
-th:first-child, td:first-child { text-align: left; }
-figure { margin: 0; background: var(--panel); border-radius: .5rem; padding: .5rem; }
-svg { width: 100%; height: auto; display: block; }
-"""
 
 
 def as_csv(bounds: Bounds) -> str:
     """Return the rows as CSV, one a ratio."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(bounds.rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(bounds.rows)
-    return text.getvalue()
+    return csv_text(list(bounds.rows[0]), (list(row.values()) for row in bounds.rows))
 
 
 def _plot(bounds: Bounds, ending: str, title: str) -> str:
@@ -69,50 +49,46 @@ def _plot(bounds: Bounds, ending: str, title: str) -> str:
     )
 
 
-def _constants(bounds: Bounds) -> Iterator[str]:
+def _constants(bounds: Bounds) -> Section:
     known = bounds.constants
     spreads: list[tuple[str, Spread]] = [("C: size of the noise estimate", known.c)]
     spreads += [(f"C under guidance {known.guidance:g}", known.c_guided)]
     names = {"random": "random directions", "pairs": "pairs of noised latents", "power": "power iteration"}
     spreads += [(f"K1: by {names[way]}", found) for way, found in known.k1.items()]
     spreads += [("K2: largest difference between the texts", known.k2)]
-    yield "<div class=wide><table><tr><th>constant<th>samples<th>mean<th>median<th>largest</tr>"
-    for name, found in spreads:
-        cells = "".join(f"<td>{value:.3g}" for value in (found.mean, found.median, found.largest))
-        yield f"<tr><td>{escape(name)}<td>{found.count}{cells}</tr>"
-    yield "</table></div>"
-    yield (
-        f"<p>The bounds take C = {known.c.largest:.3g} ({known.c_guided.largest:.3g} guided), "
+    rows = [
+        [Cell(name), Cell(str(v.count)), *(Cell(f"{value:.3g}") for value in (v.mean, v.median, v.largest))]
+        for name, v in spreads
+    ]
+    note = (
+        f"The bounds take C = {known.c.largest:.3g} ({known.c_guided.largest:.3g} guided), "
         f"K1 = {known.lipschitz:.3g} and K2 = {known.k2.mean:.3g} ({known.guidance * known.k2.mean:.3g} guided)."
     )
+    return Section("Constants", [note], [Table(["constant", "samples", "mean", "median", "largest"], rows)])
 
 
-def _crossings(bounds: Bounds) -> Iterator[str]:
-    yield "<ul>"
+def _crossings(bounds: Bounds) -> Section:
+    lines = []
     for ending, where in (("", "unguided"), ("_guided", "guided")):
         for name, text in _TOLD.items():
             found = bounds.crossings[name + ending]
-            yield f"<li>{where}: {text} {'none' if found is None else f'{found:.3g}'}</li>"
-    yield "</ul>"
+            lines.append(f"{where}: {text} {'none' if found is None else f'{found:.3g}'}")
+    return Section("Where starting from the inversion stops being the better of the two", lines=lines)
 
 
-def render(bounds: Bounds) -> str:
-    """Return the page: HTML with its plots inside; no script, no address."""
-    guidance = bounds.constants.guidance
-    plots = [
-        _plot(bounds, "", "Decoded without guidance"),
-        _plot(bounds, "_guided", f"Decoded with guidance {guidance:g}"),
-    ]
-    parts = [
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
-        f"<title>Proposition 1</title><style>{_STYLE}</style><h1>Proposition 1 of DiffEdit</h1>",
-        f"<p>{escape(str(bounds.model['name']))}, {bounds.items} pictures, {bounds.steps} steps, seed {bounds.seed}. ",
-        "Lengths are root mean squares per element of the latents; normal noise has 1. Full lines are measured ",
-        "means, broken lines are bounds; what is above 10<sup>12</sup> or is 0 is not drawn.",
-        *(f"<figure>{inline(plot, f'bounds-{i}')}</figure><br>" for i, plot in enumerate(plots)),
-        "<h2>Constants</h2>",
-        *_constants(bounds),
-        "<h2>Where starting from the inversion stops being the better of the two</h2>",
-        *_crossings(bounds),
-    ]
-    return "\n".join(parts) + "\n"
+def page_of(bounds: Bounds) -> Page:
+    """Return the page."""
+    titles = ("Decoded without guidance", f"Decoded with guidance {bounds.constants.guidance:g}")
+    plots = [(title, _plot(bounds, ending, title)) for ending, title in zip(("", "_guided"), titles, strict=True)]
+    facts = {
+        "Model": str(bounds.model["name"]),
+        "Pictures": str(bounds.items),
+        "Steps": str(bounds.steps),
+        "Seed": str(bounds.seed),
+    }
+    note = (
+        "Lengths are root mean squares per element of the latents; normal noise has 1. Full lines are measured means, "
+        "broken lines are bounds; what is above 1e12 or is 0 is not drawn."
+    )
+    sections = [Section("Curves", [note], plots=plots), _constants(bounds), _crossings(bounds)]
+    return Page("Proposition 1 of DiffEdit", facts, sections)

@@ -1,4 +1,4 @@
-"""The crew of a run: workers in processes of their own, items handed out, rows taken as they come.
+"""The crew of a run: workers in processes of their own, pieces handed out, rows taken as they come.
 
 Each worker has one pipe. Its end closes with the process that holds it, so a worker ends by itself when the run is
 killed, and the run notices when a worker is.
@@ -6,143 +6,135 @@ killed, and the run notices when a worker is.
 
 from __future__ import annotations
 
+import signal
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wordbrush.errors import ModelError
-from wordbrush.evaluation.items import TruthItem
-from wordbrush.evaluation.plan import Row, RunPlan
+import torch
+
+from wordbrush.errors import ModelError, WordbrushError
+from wordbrush.evaluation.work import Line, Piece, Work, rows_of
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
-__all__ = ["Job", "crew_rows"]
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """An item and the names of the variants still to run on it."""
-
-    item: TruthItem
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Unable:
-    """What a worker sends that cannot start."""
-
-    reason: str
+__all__ = ["crew_rows"]
 
 
 @dataclass(eq=False)
 class _Member:
-    """A worker as the run sees it."""
+    """A worker as the run sees it; `owed` are its piece's rows that it has not sent yet."""
 
     process: SpawnProcess
-    job: Job | None = None
-    done: set[str] = field(default_factory=set)
+    piece: Piece | None = None
+    owed: dict[str, str] = field(default_factory=dict)
 
 
-def crew_rows(plan: RunPlan, out: Path, jobs: Sequence[Job]) -> Iterator[Row]:
-    """Run jobs in `plan.workers` processes and yield the rows in the order in which they are finished.
+@dataclass(eq=False)
+class _Crew:
+    """The run's side: who is at work, and what waits."""
 
-    A worker that dies (out of memory, say) costs the rows of its item; another one takes its place.
+    work: Work
+    waiting: deque[Piece]
+    threads: int | None
+    members: dict[Connection, _Member] = field(default_factory=dict)
+
+    def hire(self) -> None:
+        """Start a worker; it asks for its first piece by itself."""
+        context = get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs, self.work, self.threads), daemon=True)
+        process.start()
+        theirs.close()
+        self.members[ours] = _Member(process)
+
+    def hear(self, connection: Connection) -> Iterator[tuple[str, Line]]:
+        """Take one message: a row, the wish for a piece (None), an error that ends the run, or the worker's end."""
+        member = self.members[connection]
+        try:
+            message: Any = connection.recv()
+        except (EOFError, ConnectionError):
+            self._dismiss(connection)
+            yield from self._lost(member)
+            return
+        if isinstance(message, WordbrushError):
+            raise message
+        if message is not None:
+            name, row = message
+            del member.owed[name]
+            yield name, row
+        elif self.waiting:
+            member.piece = self.waiting.popleft()
+            member.owed = dict(member.piece.rows)
+            connection.send(member.piece)
+        else:
+            self._dismiss(connection)  # the worker reads the end and goes
+
+    def _dismiss(self, connection: Connection) -> None:
+        member = self.members.pop(connection)
+        connection.close()
+        member.process.join()
+
+    def _lost(self, member: _Member) -> Iterator[tuple[str, Line]]:
+        """Say of each row that a dead worker owed that it failed."""
+        code = member.process.exitcode
+        if member.piece is None:
+            raise ModelError(f"a worker process ended while it started (exit code {code}); try fewer --workers")
+        reason = f"the worker process ended (exit code {code}); out of memory? Fewer --workers need less"
+        for name, variant in member.owed.items():
+            yield name, {**self.work.facts(member.piece.item, variant), "error": reason}
+
+
+def crew_rows(work: Work, pieces: Sequence[Piece], workers: int, threads: int | None) -> Iterator[tuple[str, Line]]:
+    """Do pieces of work in several processes and yield the rows in the order in which they are finished.
+
+    A worker that dies (out of memory, say) costs the rows of its piece; another one takes its place.
 
     Raises:
         ModelError: a worker cannot start.
+        WordbrushError: one of `work.fatal`.
     """
-    waiting, members = deque(jobs), dict[Connection, _Member]()
+    crew = _Crew(work, deque(pieces), threads)
     try:
-        for _ in range(min(plan.workers, len(jobs))):
-            _hire(plan, out, members)
-        while members:
-            for connection in wait(list(members)):
+        for _ in range(min(workers, len(pieces))):
+            crew.hire()
+        while crew.members:
+            for connection in wait(list(crew.members)):
                 if isinstance(connection, Connection):
-                    yield from _hear(connection, members, waiting)
-                if waiting and len(members) < min(plan.workers, len(waiting)):
-                    _hire(plan, out, members)
+                    yield from crew.hear(connection)
+                if crew.waiting and len(crew.members) < min(workers, len(crew.waiting)):
+                    crew.hire()
     finally:
-        for connection, member in members.items():
+        for connection, member in crew.members.items():
             connection.close()
             member.process.terminate()
-        for member in members.values():
+        for member in crew.members.values():
             member.process.join()
 
 
-def _hire(plan: RunPlan, out: Path, members: dict[Connection, _Member]) -> None:
-    context = get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, plan, out), daemon=True)
-    process.start()
-    theirs.close()
-    members[ours] = _Member(process)
-
-
-def _hear(connection: Connection, members: dict[Connection, _Member], waiting: deque[Job]) -> Iterator[Row]:
-    """Take one message: a row, an end of a job (None), or the end of the worker."""
-    member = members[connection]
-    try:
-        message: Any = connection.recv()
-    except (EOFError, ConnectionError):
-        del members[connection]
-        connection.close()
-        member.process.join()
-        yield from _lost(member)
-        return
-    if isinstance(message, _Unable):
-        raise ModelError(message.reason)
-    if isinstance(message, Row):
-        member.done.add(message.variant)
-        yield message
-        return
-    member.job, member.done = (waiting.popleft() if waiting else None), set()
-    if member.job is not None:
-        connection.send(member.job)
-        return
-    del members[connection]
-    connection.close()  # no work left: the worker reads the end and goes
-    member.process.join()
-
-
-def _lost(member: _Member) -> Iterator[Row]:
-    """Say of each row that a dead worker owed that it failed."""
-    code = member.process.exitcode
-    if member.job is None:
-        raise ModelError(f"a worker process ended while it started (exit code {code}); try fewer --workers")
-    item = member.job.item
-    for name in member.job.names:
-        if name not in member.done:
-            reason = f"the worker process ended (exit code {code}); out of memory? Fewer --workers need less"
-            yield Row(item.id, item.kind, name, error=reason)
-
-
-def _work(connection: Connection, plan: RunPlan, out: Path) -> None:
-    """Be a worker: ask for jobs until the pipe ends. Ctrl-C is the run's affair."""
-    import signal
-    import warnings
-
+def _serve(connection: Connection, work: Work, threads: int | None) -> None:
+    """Be a worker: ask for pieces until the pipe ends. Ctrl-C is the run's affair."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore")  # what libraries tell their developers
-    import torch
-
-    torch.set_num_threads(plan.threads)
-    from wordbrush.evaluation.worker import Worker
-
+    torch.set_num_threads(threads or torch.get_num_threads())
     try:
-        worker = Worker(plan, out)
+        make = work.open()
     except Exception as error:
-        connection.send(_Unable(f"a worker cannot start: {error}"))
+        kind = type(error) if isinstance(error, WordbrushError) else ModelError
+        connection.send(kind(f"a worker cannot start: {error}"))
         return
     try:
         while True:
             connection.send(None)
-            job: Job = connection.recv()
-            for row in worker.rows(job.item, job.names):
-                connection.send(row)
+            piece: Piece = connection.recv()
+            for made in rows_of(work, make, piece):
+                connection.send(made)
     except (EOFError, ConnectionError):
         return  # the run has ended
+    except WordbrushError as error:
+        connection.send(type(error)(str(error)))

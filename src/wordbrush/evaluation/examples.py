@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from wordbrush.errors import OutputError
 from wordbrush.evaluation.items import Bytes, Float, Outcome
 from wordbrush.evaluation.metrics import on_picture
+from wordbrush.evaluation.results import png_of
 from wordbrush.files import write_atomic
 
 if TYPE_CHECKING:
@@ -53,27 +54,22 @@ def keep_example(out: Path, variant: str, item: str, outcome: Outcome) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    from PIL import Image
-
     size = outcome.image.shape[:2]
     none = np.zeros(size, np.float32)
     contrast = none if outcome.contrast is None else on_picture(outcome.contrast, size)
     contrast = contrast / max(float(contrast.max()), float(np.finfo(np.float32).tiny))
     grey = [np.rint(np.clip(m, 0, 1) * 255) for m in (contrast, none if outcome.mask is None else outcome.mask)]
     tiles = [outcome.image, *(np.repeat(g.astype(np.uint8)[..., None], 3, axis=2) for g in grey)]
-    target, buffer = example_path(out, variant, item), io.BytesIO()
-    Image.fromarray(np.concatenate(tiles, axis=1)).save(buffer, format="PNG")
+    target = example_path(out, variant, item)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{target.parent}: the folder cannot be made ({error.strerror})") from error
-    write_atomic(target, buffer.getvalue(), force=True)
+    write_atomic(target, png_of(np.concatenate(tiles, axis=1)), force=True)
 
 
 def read_example(out: Path, variant: str, item: str) -> Example | None:
     """Read what `keep_example` wrote; None where there is nothing."""
-    from PIL import Image
-
     path = example_path(out, variant, item)
     if not path.is_file():
         return None

@@ -22,11 +22,12 @@ __all__ = [
     "Facts",
     "Kind",
     "Method",
+    "MethodRequest",
     "Outcome",
     "Phrasing",
+    "Scores",
     "Slot",
     "Split",
-    "Task",
     "Thing",
     "TruthItem",
     "Variant",
@@ -46,6 +47,8 @@ SLOTS: Final[tuple[Slot, ...]] = ("left", "middle", "right")
 Bytes = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
 Float = NDArray[np.float32]
+Scores = dict[str, float | bool | None]
+"""Values of one edit by metric; None where a metric is not defined or cannot be measured."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +98,11 @@ class TruthItem:
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class MethodRequest:
     """What a method is asked: edit `picture` from `reference` to `query`.
 
-    `region` and `retrieved` are truth: only the methods that say so in their name may look at them.
+    It is no `EditRequest`, since peers have no masks and switches of ours, and since it carries truth: `region` and
+    `retrieved`, which only the methods that say so in their name may look at.
     """
 
     picture: Bytes
@@ -111,7 +115,7 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a method made of a task.
+    """What a method made of a request.
 
     Attributes:
         image: (height, width, RGB), of the input's size.
@@ -130,8 +134,8 @@ class Outcome:
     peak_memory: int | None = None
 
 
-Method = Callable[["Editor", "Session", Task, "Settings"], Outcome]
-"""Edits one task with one model. The session is open on the task's picture, and may hold work of earlier methods."""
+Method = Callable[["Editor", "Session", MethodRequest, "Settings"], Outcome]
+"""Answers one request with one model. The session is open on its picture, and may hold work of earlier methods."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ twice, the later line counts, so an entry that failed can simply be tried again.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
@@ -15,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
+
+from filelock import lock_descriptor
 
 from wordbrush.errors import InputError, OutputError
 
@@ -52,8 +53,8 @@ def _brief(value: Any) -> str:
 class Journal:
     """The results of one run; open it with `Journal.open`, close it or use it in `with`.
 
-    One process writes a journal at a time. The file is locked while it is open, where the system has such locks, and
-    the lock ends with the process.
+    One process writes a journal at a time. The file is locked while it is open, where its file system can lock, and the
+    lock ends with the process.
 
     Attributes:
         path: the file.
@@ -135,18 +136,13 @@ class Journal:
 
 
 def _lock(file: io.BufferedRandom, path: Path) -> None:
-    """Take the file for this process; systems without such locks go without."""
-    with contextlib.suppress(ImportError):
-        import fcntl
-
-        try:
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OutputError(
-                f"{path}: another run is writing these results; wait for it or choose another folder"
-            ) from None
-        except OSError:
-            return  # some network file systems cannot lock
+    """Take the file for this process; file systems that cannot lock go without."""
+    try:
+        taken = lock_descriptor(file.fileno(), blocking=False)
+    except OSError:
+        return
+    if not taken:
+        raise OutputError(f"{path}: another run is writing these results; wait for it or choose another folder")
 
 
 def _resume(file: io.BufferedRandom, path: Path, wanted: Any) -> dict[str, dict[str, Any]]:

@@ -10,28 +10,19 @@ The noise that a method starts from, or holds the outside to, is one seeded draw
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial, wraps
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from torch import Tensor
 
-from wordbrush.diffusion import noise
+from wordbrush.diffusion.ask import Program
 from wordbrush.diffusion.schedule import depth_of
 from wordbrush.errors import InputError
-from wordbrush.evaluation._walks import (
-    blended_x0,
-    decoded,
-    low_referred,
-    noised,
-    pixels,
-    start_noise,
-    weights,
-    with_low,
-)
-from wordbrush.evaluation.items import Float, Method, Outcome, Task
+from wordbrush.evaluation.items import Float, Method, MethodRequest, Outcome
+from wordbrush.evaluation.walks import Trial, blended_x0, low_referred, noised, weights, with_low
 from wordbrush.region.mask import Mask
 from wordbrush.region.region import Region, cut_region, region_of
 
@@ -50,120 +41,111 @@ METHODS: Final[dict[str, Method]] = {}
 """Every method by its name."""
 
 
-def _method(name: str) -> Callable[[Method], Method]:
-    """Register a method under a name; the wrapper measures its wall time.
+def _method(name: str) -> Callable[[Callable[[Trial], Outcome]], Callable[[Trial], Outcome]]:
+    """Register what is done in a trial as the method of a name; its wall time is measured.
 
     `Outcome.seconds` is None where fewer evaluations ran than the method needs alone: the session then held work of an
     earlier one, and a time would say nothing.
     """
 
-    def register(method: Method) -> Method:
-        @wraps(method)
-        def timed(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
-            counted = session.driver
-            before, begin = counted.rows, time.perf_counter()
-            outcome = method(editor, session, task, settings)
-            seconds, ran = time.perf_counter() - begin, counted.rows - before
+    def register(outcome_of: Callable[[Trial], Outcome]) -> Callable[[Trial], Outcome]:
+        def method(editor: Editor, session: Session, request: MethodRequest, settings: Settings) -> Outcome:
+            before, begin = session.driver.rows, time.perf_counter()
+            outcome = outcome_of(Trial(editor, session, request, settings))
+            seconds, ran = time.perf_counter() - begin, session.driver.rows - before
             return replace(outcome, seconds=seconds if ran == outcome.evaluations else None)
 
-        METHODS[name] = timed
-        return timed
+        METHODS[name] = method
+        return outcome_of
 
     return register
 
 
-def _cost(editor: Editor, session: Session, settings: Settings, *stages: str) -> int:
-    """Return the evaluations of some stages (`contrast`, `invert`, `decode`) of an edit of this picture, run alone."""
-    plan = editor.plan(session.picture.size, settings=settings).evaluations
-    return sum(plan[stage] for stage in stages)
-
-
-def _found(session: Session, task: Task, settings: Settings) -> tuple[Region, Float]:
-    """Return the automatic region and the raw contrast, as the editor finds them."""
-    contrast = session.contrast(task.query, task.reference, seed=task.seed, settings=settings)
-    return region_of(session.frame, cut_region(session.frame, contrast, settings), settings), contrast.raw
-
-
-def _masked(
-    editor: Editor, session: Session, task: Task, settings: Settings, stages: Sequence[str], run: Callable[..., Tensor]
-) -> Outcome:
-    """Find the region, let `run(region)` repaint the latent, and compose; the outside keeps the input's bytes."""
-    region, raw = _found(session, task, settings)
-    contrast = _cost(editor, session, settings, "contrast") if raw.any() else 0
-    mask = region.pixels.values
-    if region.pixels.is_empty or not _depth(settings):
-        return Outcome(session.picture.pixels, contrast, mask=mask, contrast=raw)
-    image = session.picture.compose(pixels(session, run(region)), mask).convert("RGB")
-    return Outcome(np.asarray(image), contrast + _cost(editor, session, settings, *stages), mask=mask, contrast=raw)
+def _found(trial: Trial) -> tuple[Region, Float, int]:
+    """Return the automatic region and the raw contrast, as the editor finds them, and what they cost alone."""
+    session, request, settings = trial.session, trial.request, trial.settings
+    contrast = session.contrast(request.query, request.reference, seed=request.seed, settings=settings)
+    region = region_of(session.frame, cut_region(session.frame, contrast, settings), settings)
+    return region, contrast.raw, trial.cost("contrast") if contrast.raw.any() else 0
 
 
 def _depth(settings: Settings) -> int:
     return depth_of(settings.ratio, settings.steps)
 
 
+def _painted(trial: Trial, program: Program[Tensor], *stages: str) -> Outcome:
+    """Run a program for the whole picture's clean latent; `stages` are what it costs alone."""
+    return Outcome(trial.image(trial.session.run(program)), trial.cost(*stages))
+
+
+def _repainted(trial: Trial, program_of: Callable[[Mask], Program[Tensor]], *stages: str) -> Outcome:
+    """Find the region, repaint its cells by a program, and compose; the outside keeps the input's bytes."""
+    region, raw, cost = _found(trial)
+    mask, picture = region.pixels.values, trial.session.picture
+    if region.pixels.is_empty or not _depth(trial.settings):
+        return Outcome(picture.pixels, cost, mask=mask, contrast=raw)
+    latent = trial.session.run(program_of(region.cells))
+    image = np.asarray(picture.compose(trial.image(latent), mask).convert("RGB"))
+    return Outcome(image, cost + trial.cost(*stages), mask=mask, contrast=raw)
+
+
 @_method("copy")
-def _copy(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
+def _copy(trial: Trial) -> Outcome:
     """Return the input: the floor of every measure of success, the ceiling of every measure of likeness."""
-    return Outcome(task.picture, 0)
+    return Outcome(trial.request.picture, 0)
 
 
 @_method("retrieve")
-def _retrieve(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
+def _retrieve(trial: Trial) -> Outcome:
     """Return another picture that shows what the query says: the ceiling of success, the floor of likeness."""
-    if task.retrieved is None:
-        raise InputError("retrieve: the task carries no retrieved picture; give one, or leave the method out")
-    return Outcome(task.retrieved, 0)
+    if trial.request.retrieved is None:
+        raise InputError("retrieve: the request carries no retrieved picture; give one, or leave the method out")
+    return Outcome(trial.request.retrieved, 0)
 
 
 @_method("mask")
-def _mask(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
+def _mask(trial: Trial) -> Outcome:
     """Only find the region and return the input: scores masks at the cost of the contrast alone."""
-    region, raw = _found(session, task, settings)
-    cost = _cost(editor, session, settings, "contrast") if raw.any() else 0
-    return Outcome(task.picture, cost, mask=region.pixels.values, contrast=raw)
+    region, raw, cost = _found(trial)
+    return Outcome(trial.request.picture, cost, mask=region.pixels.values, contrast=raw)
 
 
 @_method("sdedit")
-def _sdedit(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
+def _sdedit(trial: Trial) -> Outcome:
     """Noise z0 to the level of the ratio and decode it under the query (Meng et al. 2022): no encoding, no mask."""
-    x = noised(session.latent(), start_noise(session, task), session.levels(settings)[-1])
-    image = pixels(session, decoded(session, x, task, settings))
-    return Outcome(image, _cost(editor, session, settings, "decode"))
+    x = noised(trial.z0, trial.draw("start"), trial.levels[-1])
+    return _painted(trial, trial.decode(x), "decode")
 
 
 @_method("encode_decode")
-def _encode_decode(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
+def _encode_decode(trial: Trial) -> Outcome:
     """Invert to the level of the ratio and decode under the query: encoding without a mask."""
-    x = session.trajectory(task.reference, settings=settings)[-1]
-    image = pixels(session, decoded(session, x, task, settings))
-    return Outcome(image, _cost(editor, session, settings, "invert", "decode"))
+    return _painted(trial, trial.decode(trial.path[-1]), "invert", "decode")
 
 
 @_method("mask_without_encode")
-def _mask_without_encode(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
+def _mask_without_encode(trial: Trial) -> Outcome:
     """Repaint the automatic mask from noised z0, the outside held to z0 noised alike: a mask without encoding."""
 
-    def run(region: Region) -> Tensor:
-        z0, fresh = session.latent(), start_noise(session, task)
-        path = [noised(z0, fresh, level) for level in session.levels(settings)]
-        return decoded(session, path[-1], task, settings, trajectory=path, cells=region.cells)
+    def repaint(cells: Mask) -> Program[Tensor]:
+        path = [noised(trial.z0, trial.draw("start"), level) for level in trial.levels]
+        return trial.decode(path[-1], path=path, cells=cells)
 
-    return _masked(editor, session, task, settings, ["decode"], run)
+    return _repainted(trial, repaint, "decode")
 
 
 @_method("blend_x0")
-def _blend_x0(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
+def _blend_x0(trial: Trial) -> Outcome:
     """DiffEdit, but the outside is kept by blending the estimate of x0 with z0, as in GLIDE, not by holding x_t."""
 
-    def run(region: Region) -> Tensor:
-        z0, x = session.latent(), session.trajectory(task.reference, settings=settings)[-1]
-        mask = weights(region.cells, z0)
-        return decoded(session, x, task, settings, wrap=lambda inner: blended_x0(inner, z0, mask))
+    def repaint(cells: Mask) -> Program[Tensor]:
+        z0 = trial.z0
+        return trial.decode(trial.path[-1], wrap=lambda estimate: blended_x0(estimate, z0, weights(cells, z0)))
 
-    return _masked(editor, session, task, settings, ["invert", "decode"], run)
+    return _repainted(trial, repaint, "invert", "decode")
 
 
-def ilvr(editor: Editor, session: Session, task: Task, settings: Settings, factor: int = ILVR_FACTOR) -> Outcome:
+def ilvr(trial: Trial, factor: int = ILVR_FACTOR) -> Outcome:
     """Generate from pure noise with the low frequencies of the input (Choi et al. 2021, algorithm 1, on latents).
 
     At every level the low frequencies of x are replaced by those of z0 noised to that level with a fresh draw. The
@@ -174,20 +156,19 @@ def ilvr(editor: Editor, session: Session, task: Task, settings: Settings, facto
     set, where the paper draws fresh noise in every step.
 
     Args:
-        editor: the model.
-        session: open on the task's picture.
-        task: what to edit.
-        settings: steps, ratio, guidance, solver and eta.
+        trial: steps, ratio, guidance, solver and eta are those of its settings.
         factor: of the low-pass, in latent cells.
     """
-    z0, full = session.latent(), settings.changed(ratio=1.0)
-    levels, stop = session.levels(full), _depth(settings)
-    draws = [noise.normal(task.seed, "ilvr", index, z0.shape[1:])[None].to(z0) for index in range(len(levels) + 1)]
+    z0, whole, stop = trial.z0, trial.changed(ratio=1.0), _depth(trial.settings)
+    levels = whole.levels
+    draws = [trial.draw("ilvr", index) for index in range(len(levels) + 1)]
     references = {float(levels[i].time): noised(z0, draws[i], levels[i]) for i in range(stop, len(levels))}
-    x = decoded(session, draws[-1], task, full, wrap=lambda inner: low_referred(inner, references, factor))
-    if stop == 0:
-        x = with_low(x, z0, factor)
-    return Outcome(pixels(session, x), _cost(editor, session, full, "decode"))
+
+    def walk() -> Program[Tensor]:
+        x = yield from whole.decode(draws[-1], wrap=lambda estimate: low_referred(estimate, references, factor))
+        return with_low(x, z0, factor) if stop == 0 else x
+
+    return _painted(whole, walk(), "decode")
 
 
 _method("ilvr")(ilvr)
@@ -195,27 +176,27 @@ for _factor in (2, 8):
     _method(f"ilvr_{_factor}")(partial(ilvr, factor=_factor))
 
 
-def _edited(editor: Editor, session: Session, task: Task, settings: Settings, mask: Mask | None) -> Outcome:
+def _edited(trial: Trial, mask: Mask | None) -> Outcome:
     """Edit with the editor itself, under a given mask or the one it finds."""
-    result = session.edit(task.query, task.reference, seed=task.seed, settings=settings, mask=mask)
+    request, settings = trial.request, trial.settings
+    result = trial.session.edit(request.query, request.reference, seed=request.seed, settings=settings, mask=mask)
     raw = None if result.contrast is None else result.contrast.raw
     stages = [] if raw is None or not raw.any() else ["contrast"]
     if not result.mask.is_empty and _depth(settings):
         stages += ["invert", "decode"]
     image = np.asarray(result.image.convert("RGB"))
-    cost = _cost(editor, session, settings, *stages)
-    return Outcome(image, cost, mask=result.mask.values, contrast=raw)
+    return Outcome(image, trial.cost(*stages), mask=result.mask.values, contrast=raw)
 
 
 @_method("oracle_mask")
-def _oracle_mask(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
+def _oracle_mask(trial: Trial) -> Outcome:
     """Full DiffEdit with the true region for its mask: what a perfect mask would give."""
-    if task.region is None:
-        raise InputError("oracle_mask: the task carries no true region; give one, or leave the method out")
-    return _edited(editor, session, task, settings, Mask.from_array(task.region))
+    if trial.request.region is None:
+        raise InputError("oracle_mask: the request carries no true region; give one, or leave the method out")
+    return _edited(trial, Mask.from_array(trial.request.region))
 
 
 @_method("diffedit")
-def _diffedit(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
+def _diffedit(trial: Trial) -> Outcome:
     """Full DiffEdit: exactly what `Editor.edit` gives."""
-    return _edited(editor, session, task, settings, None)
+    return _edited(trial, None)

@@ -204,7 +204,7 @@ def roc_auc(scores: Array, truth: Array) -> float | None:
     """Return the area under the receiver operating characteristic, exactly: 0 to 1, chance is 0.5.
 
     It is the probability that a cell inside the truth scores higher than one outside, a tie counting half
-    (Mann-Whitney): (R - p(p + 1)/2) / (p·q), with R the sum of the ranks of the p cells inside, q cells outside.
+    (Mann-Whitney): U / (p·q) for p cells inside and q outside.
 
     Args:
         scores: any shape, higher = more likely inside.
@@ -216,15 +216,13 @@ def roc_auc(scores: Array, truth: Array) -> float | None:
     Raises:
         InputError: the shapes differ, a score is NaN, or there is none.
     """
-    from scipy.stats import rankdata
+    from scipy.stats import mannwhitneyu
 
     flat, inside = _scored(scores, truth)
-    count = int(inside.sum())
-    others = len(flat) - count
-    if not count or not others:
+    if inside.all() or not inside.any():
         return None
-    ranks = float(rankdata(flat)[inside].sum())
-    return (ranks - count * (count + 1) / 2) / (count * others)
+    won = mannwhitneyu(flat[inside], flat[~inside], method="asymptotic").statistic
+    return float(won) / (int(inside.sum()) * int((~inside).sum()))
 
 
 def best_iou(scores: Array, truth: Array) -> tuple[float, float]:

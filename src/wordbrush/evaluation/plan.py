@@ -1,20 +1,25 @@
-"""What a benchmark run is: its plan, its rows, and the fingerprint that says which rows belong together."""
+"""What a run on the truth bench is: its plan, its rows, and the fingerprint that says which rows belong together.
+
+In this package `bench` is always the truth bench, the folder of items with all that is true of them.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from wordbrush.errors import InputError, SettingsError
-from wordbrush.evaluation.items import KINDS, Kind, Method, Split, TruthItem, Variant
+from wordbrush.evaluation.items import KINDS, Kind, Method, Scores, Split, TruthItem, Variant
+from wordbrush.evaluation.methods import METHODS
+from wordbrush.evaluation.peers import PEERS
+from wordbrush.evaluation.runner import model_facts
+from wordbrush.models.checkpoint.digests import digest_files
 from wordbrush.settings import DEFAULT_PRESET, Settings
 
 if TYPE_CHECKING:
-    from wordbrush.evaluation.scoring import Score
     from wordbrush.models.model import ModelIdentity
 
 __all__ = ["PANELS", "Row", "Rows", "RunPlan", "find_method", "fingerprint", "folder_digest", "is_peer", "settings_of"]
@@ -37,7 +42,7 @@ class RunPlan:
         split: dev or test.
         kinds: which kinds of edits.
         limit: at most this many items a kind.
-        seed: of every task.
+        seed: of every request.
         workers: processes.
         threads: of torch in each process. The order of a sum depends on it, so that results may differ in their last
             bits; with one thread, and so by default, they are the same for any number of workers.
@@ -78,19 +83,8 @@ class Row:
     item: str
     kind: Kind
     variant: str
-    metrics: Score = field(default_factory=dict)
+    metrics: Scores = field(default_factory=dict)
     error: str | None = None
-
-    @property
-    def id(self) -> str:
-        """What names the row in the journal."""
-        return row_id(self.item, self.variant)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the row as JSON values; `error` only where there is one."""
-        row = {"item": self.item, "kind": self.kind, "variant": self.variant, "metrics": self.metrics}
-        return row if self.error is None else {**row, "error": self.error}
-
 
 @dataclass(frozen=True, eq=False)
 class Rows:
@@ -107,11 +101,6 @@ class Rows:
         return tuple(row for row in self.rows if row.error is not None)
 
 
-def row_id(item: str, variant: str) -> str:
-    """Return what names a row: item and variant."""
-    return f"{item} {variant}"
-
-
 def settings_of(variant: Variant) -> Settings:
     """Return a variant's settings: its own, or its preset's."""
     return variant.settings or Settings.from_preset(variant.preset or DEFAULT_PRESET)
@@ -123,9 +112,6 @@ def find_method(name: str) -> Method:
     Raises:
         SettingsError: there is none; the message lists the known ones.
     """
-    from wordbrush.evaluation.methods import METHODS
-    from wordbrush.evaluation.peers import PEERS
-
     known = {**METHODS, **PEERS}
     if name not in known:
         raise SettingsError(f"unknown method {name!r}: known are {', '.join(METHODS)}; and peers {', '.join(PEERS)}")
@@ -134,8 +120,6 @@ def find_method(name: str) -> Method:
 
 def is_peer(name: str) -> bool:
     """Whether a method is somebody else's: it never shares a session."""
-    from wordbrush.evaluation.peers import PEERS
-
     return name in PEERS
 
 
@@ -145,8 +129,6 @@ def folder_digest(folder: Path | None) -> str | None:
     Raises:
         InputError: there is no such folder, or nothing in it.
     """
-    from wordbrush.models.checkpoint.digests import digest_files
-
     if folder is None:
         return None
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
@@ -166,10 +148,8 @@ def fingerprint(
         identity: the model.
         lpips: which network, or why there is none.
     """
-    model = identity.as_dict()
     return {
-        "version": importlib.metadata.version("wordbrush"),
-        "model": {key: model[key] for key in ("name", "family", "sha256", "parametrisation", "dtype", "loras")},
+        **model_facts(identity.as_dict()),
         "bench": {
             "split": plan.split,
             "kinds": [kind for kind in KINDS if kind in plan.kinds],

@@ -149,7 +149,6 @@ def lines_with_bands(
     x_label: str,
     y_label: str,
     title: str = "",
-    log_x: bool = False,
     log_y: bool = False,
 ) -> str:
     """Draw lines over a number, the intervals as bands.
@@ -159,7 +158,6 @@ def lines_with_bands(
         x_label: what is varied.
         y_label: what is measured.
         title: above the plot.
-        log_x: logarithmic horizontal axis.
         log_y: logarithmic vertical axis.
 
     Returns:
@@ -176,8 +174,6 @@ def lines_with_bands(
                 axes.fill_between(x, list(one.low), list(one.high), color=colour, alpha=0.18, linewidth=0)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
-        if log_x:
-            axes.set_xscale("log")
         if log_y:
             axes.set_yscale("log")
         return _finish(figure, axes, title, legend=len(series) > 1)

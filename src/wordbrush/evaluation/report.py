@@ -1,29 +1,33 @@
-"""The report of a run: JSON, CSV, and one page of HTML that needs nothing else."""
+"""The report of a run on the truth bench: JSON, CSV, and one page."""
 
 from __future__ import annotations
 
-import csv
 import importlib.metadata
-import io
-import json
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from wordbrush.evaluation.page import render
-from wordbrush.evaluation.plan import Rows
+from wordbrush.evaluation.bootstrap import Interval
+from wordbrush.evaluation.examples import choose, read_example
+from wordbrush.evaluation.page import Cell, Example, Page, Section, Table, grey, interval_cell
+from wordbrush.evaluation.plan import PANELS, Row, Rows
+from wordbrush.evaluation.results import csv_text, json_text, write_results
+from wordbrush.evaluation.run_plots import plots_of
 from wordbrush.evaluation.scoring import METRICS
 from wordbrush.evaluation.summary import Summary, compare, scopes_of, summarise
-from wordbrush.files import write_atomic
+from wordbrush.picture.panel import heat_colours
+from wordbrush.settings import DEFAULT_PRESET, Settings
 
-__all__ = ["RESULT_SCHEMA", "rows_csv", "summary_csv", "summary_table", "write_report"]
+__all__ = ["RESULT_SCHEMA", "summary_table", "write_report"]
 
 RESULT_SCHEMA: Final = 1
 _VERSIONS: Final = ("wordbrush", "torch", "diffusers", "transformers", "numpy", "scipy", "torchmetrics")
 TABLE_METRICS: Final = ("mask_iou", "background_psnr", "success", "kept", "joint", "closeness_psnr", "evaluations")
 """What the short table shows."""
+PANEL_METRIC: Final = "closeness_psnr"
+"""What orders the examples: every method has it, and it looks at the result itself."""
 
 
 def write_report(
@@ -48,11 +52,12 @@ def write_report(
     """
     base = baseline or rows.plan.variants[0].name
     summary, differences = summarise(rows, resamples=resamples), compare(rows, base, resamples=resamples)
+    versions = {name: importlib.metadata.version(name) for name in _VERSIONS}
     result = {
         "schema": RESULT_SCHEMA,
         "command": "eval truth",
         "words": command,
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": {"python": platform.python_version(), **versions},
         **rows.facts,
         "metrics": {name: {"label": m.label, "higher_is_better": m.higher} for name, m in METRICS.items()},
         "baseline": base,
@@ -61,34 +66,21 @@ def write_report(
         "differences": _plain(differences, timed=False),
         "timed": _plain(summary, timed=True),
     }
-    files = {
-        "result.json": json.dumps(result, indent=1, allow_nan=False) + "\n",
-        "rows.csv": rows_csv(rows),
-        "summary.csv": summary_csv(summary),
-        "report.html": render(rows, out, result, summary, differences),
-    }
-    for name, text in files.items():
-        write_atomic(out / name, text.encode(), force=True)
-    return result
-
-
-def rows_csv(rows: Rows) -> str:
-    """Return one line a row: item, kind, variant, every metric, error; empty where not defined, bools 1 or 0."""
-    lines = (
-        [r.item, r.kind, r.variant, *(_cell(r.metrics.get(name)) for name in METRICS), r.error or ""] for r in rows.rows
-    )
-    return _csv(["item", "kind", "variant", *METRICS, "error"], lines)
-
-
-def summary_csv(summary: Summary) -> str:
-    """Return one line a mean: variant, scope, metric, mean, low, high, n."""
-    lines = (
-        [variant, scope, metric, *(_cell(v) for v in (found.mean, found.low, found.high, found.n))]
+    lines = ([r.item, r.kind, r.variant, *(r.metrics.get(name) for name in METRICS), r.error] for r in rows.rows)
+    means = (
+        [variant, scope, metric, found.mean, found.low, found.high, found.n]
         for variant, scopes in summary.items()
         for scope, cells in scopes.items()
         for metric, found in cells.items()
     )
-    return _csv(["variant", "scope", "metric", "mean", "low", "high", "n"], lines)
+    files = {
+        "result.json": json_text(result),
+        "rows.csv": csv_text(["item", "kind", "variant", *METRICS, "error"], lines),
+        "summary.csv": csv_text(["variant", "scope", "metric", "mean", "low", "high", "n"], means),
+        "report.html": _page(rows, out, result, summary, differences).html(),
+    }
+    write_results(out, files)
+    return result
 
 
 def summary_table(rows: Rows, result: dict[str, Any]) -> str:
@@ -140,19 +132,88 @@ def _plain(summary: Summary, *, timed: bool) -> dict[str, Any]:
     }
 
 
-def _versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in _VERSIONS}
+def _page(rows: Rows, out: Path, result: dict[str, Any], summary: Summary, differences: Summary) -> Page:
+    bench, model, lpips = result["bench"], result["model"], result["lpips"]
+    scopes = scopes_of(rows.plan.kinds)
+    facts = {
+        "Command": result["words"],
+        "Version": ", ".join(f"{name} {version}" for name, version in result["versions"].items()),
+        "Model": f"{model['name']} ({model['family']}, {model['dtype']}), weights {model['sha256'][:16]}",
+        "Bench": f"{bench['items']} items of {len(bench['kinds'])} kinds, {bench['sha256'][:16]}",
+        "Judge": str(result["judge"])[:16],
+        "LPIPS": f"skipped: {lpips['skipped']}" if "skipped" in lpips else ", ".join(lpips.values()),
+        "Seed": str(result["seed"]),
+    }
+    note = "Mean and 95 % interval by bootstrap over items. Each kind counts the same."
+    means = [_table(scope, summary, title=scope, opened=scope == scopes[0]) for scope in scopes]
+    sections = [Section("Means", [note], means)]
+    plots = plots_of(rows, summary)
+    sections += [Section("Plots", plots=plots)] if plots else []
+    if differences:
+        note = f"Item by item, {scopes[0]}; bold where the interval is on the better side of 0."
+        table = _table(scopes[0], differences, sign="+")
+        sections.append(Section(f"Differences to {result['baseline']}", [note], [table]))
+    if any(variant.tags.get(PANELS) for variant in rows.plan.variants):
+        note = f"Best, median and worst item by {METRICS[PANEL_METRIC].label}."
+        sections.append(Section("Examples", [note], examples=list(_examples(rows, out))))
+    if rows.failed:
+        lines = [f"{r.item}, {r.variant}: {r.error}" for r in rows.failed]
+        sections.append(Section(f"Failed: {len(rows.failed)} of {len(rows.rows)}", lines=lines))
+    sections.append(Section("Variants", facts=_variants(result)))
+    return Page(f"Truth bench, {bench['split']} split: {model['name']}", facts, sections)
 
 
-def _cell(value: float | bool | None) -> str:
-    if value is None:
-        return ""
-    return str(int(value)) if isinstance(value, bool) else repr(value)
+def _table(scope: str, summary: Summary, *, title: str = "", opened: bool = True, sign: str = "") -> Table:
+    """Return a table of variants and metrics; of differences (with a sign) the better ones are marked."""
+    names = [name for name in METRICS if any(name in scopes[scope] for scopes in summary.values())]
+
+    def cell(name: str, found: Interval | None) -> Cell:
+        higher = METRICS[name].higher
+        better = bool(sign and found and (found.low > 0 if higher else found.high < 0 if higher is False else False))
+        return interval_cell(found, METRICS[name].decimals, sign=sign, better=better)
+
+    rows = [[Cell(variant), *(cell(n, scopes[scope].get(n)) for n in names)] for variant, scopes in summary.items()]
+    return Table(["Variant", *(METRICS[name].label for name in names)], rows, title, opened)
 
 
-def _csv(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(lines)
-    return buffer.getvalue()
+def _examples(rows: Rows, out: Path) -> Iterator[Example]:
+    items = {item.id: item for item in rows.items}
+    for variant in rows.plan.variants:
+        title = variant.name if variant.tags.get(PANELS) else ""
+        for rank, row in choose([r for r in rows.rows if r.variant == variant.name], PANEL_METRIC) if title else ():
+            item, example = items[row.item], read_example(out, variant.name, row.item)
+            if example is None:
+                continue
+            reference, query = item.texts[variant.phrasing]
+            names = ("closeness_psnr", "mask_iou", "background_psnr", "success")
+            tiles = {
+                "input": item.picture,
+                "true region": grey(item.region),
+                "contrast": heat_colours(example.contrast),
+                "mask": grey(example.mask),
+                "result": example.result,
+                "counterfactual": item.counterfactual,
+            }
+            note = ", ".join([row.item, *(_told(row, name) for name in names)])
+            yield Example(f"{rank}: “{reference}” → “{query}”", note, tiles, title)
+            title = ""
+
+
+def _told(row: Row, name: str) -> str:
+    value = row.metrics.get(name)
+    if isinstance(value, bool):
+        text = "yes" if value else "no"
+    else:
+        text = "–" if value is None else f"{value:.{METRICS[name].decimals}f}"
+    return f"{name.replace('_', ' ')} {text}"
+
+
+def _variants(result: dict[str, Any]) -> dict[str, str]:
+    """Tell each variant's method and the switches that differ from the default preset's."""
+    usual = asdict(Settings.from_preset(DEFAULT_PRESET))
+    told = {}
+    for variant in result["variants"]:
+        changed = [f"{name}={value}" for name, value in variant["settings"].items() if usual.get(name) != value]
+        text = ", ".join(changed) or "the default settings"
+        told[variant["name"]] = f"{variant['method']}, {variant['phrasing']}; {text}"
+    return told

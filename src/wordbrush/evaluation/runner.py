@@ -1,29 +1,29 @@
-"""The runner: items times variants, resumable, in one process or several."""
+"""The runner of every evaluation: items times variants into one journal, resumable, in one process or several.
+
+An evaluation says in a `Work` what it does; here is the order in which it is done, what is done again, and what becomes
+of errors. A row is on the disk before the next one counts, so a run may be killed at any moment: started again, it goes
+on after the rows that are there, and tries those that failed again. The rows depend neither on the number of processes
+nor on the order in which items are finished.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import importlib.metadata
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from wordbrush.errors import InputError, OutputError
-from wordbrush.evaluation.crew import Job, crew_rows
-from wordbrush.evaluation.journal import Journal
-from wordbrush.evaluation.plan import Row, Rows, RunPlan, find_method, fingerprint, row_id
-from wordbrush.evaluation.truth import load_truth
-from wordbrush.evaluation.worker import Worker, load_editor, open_lpips, told
+from wordbrush.evaluation.crew import crew_rows
+from wordbrush.evaluation.work import Line, Piece, Work, rows_of
 
 if TYPE_CHECKING:
     from wordbrush.editor import Editor
+    from wordbrush.evaluation.journal import Journal
 
-__all__ = ["JOURNAL", "Progress", "run"]
-
-JOURNAL: Final = "rows.jsonl"
-
+__all__ = ["Progress", "model_facts", "run_work"]
 
 @dataclass(frozen=True)
 class Progress:
@@ -33,7 +33,7 @@ class Progress:
         done: rows that are on the disk, earlier runs' too.
         total: rows of the plan.
         resumed: rows that were there when this run began.
-        failed: rows of this run that have no metrics.
+        failed: rows of this run that have an error.
     """
 
     done: int
@@ -42,89 +42,69 @@ class Progress:
     failed: int
 
 
-def run(
-    plan: RunPlan, out: Path, on_progress: Callable[[Progress], None] | None = None, *, force: bool = False
-) -> Rows:
-    """Run a plan, or what is left of it.
-
-    Each row is on the disk before the next one counts, so a run may be killed at any moment: started again, it goes on
-    after the rows that are there. A row that failed is tried again. Rows of another plan are never mixed in. Results
-    depend neither on the number of workers nor on the order in which items are finished.
+def run_work(
+    work: Work,
+    items: Sequence[Any],
+    journal: Journal,
+    editor: Editor,
+    *,
+    workers: int = 1,
+    threads: int | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> None:
+    """Make the rows that the journal does not have yet.
 
     Args:
-        plan: what runs.
-        out: folder for the journal and the example pictures; it is made if need be.
+        work: what is done.
+        items: in order.
+        journal: where the rows go.
+        editor: the model, for work in this process; worker processes load their own.
+        workers: processes.
+        threads: of torch in each; None leaves its own number.
         on_progress: called once at the beginning and after every row.
-        force: forget what is there and start anew.
-
-    Returns:
-        All rows of the plan: by item, and in the plan's order of variants.
 
     Raises:
-        OutputError: `out` cannot be written, is in use, or holds rows of another plan and `force` is off.
-        InputError: the bench has no such items.
-        WordbrushError: model, judge or metric weights cannot be used, or a method is unknown.
+        OutputError: a row cannot be written.
+        WordbrushError: one of `work.fatal`, or the work cannot be opened.
     """
-    for variant in plan.variants:
-        find_method(variant.method)
-    items = tuple(sorted(load_truth(plan.bench, plan.split, plan.kinds, plan.limit), key=lambda item: item.id))
-    if not items:
-        raise InputError(f"{plan.bench}: no items of split {plan.split} and kinds {', '.join(plan.kinds)}")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out}: the folder cannot be made ({error.strerror}); choose another with --out") from error
-    editor = load_editor(plan)
-    facts = fingerprint(plan, items, editor.model.identity, told(open_lpips(plan.lpips)))
-    with Journal.open(out / JOURNAL, facts, force=force) as journal:
-        jobs = _left(plan, items, journal)
-        total = len(items) * len(plan.variants)
-        resumed = total - sum(len(job.names) for job in jobs)
-        done, failed = resumed, 0
-        _tell(on_progress, Progress(done, total, resumed, failed))
-        for row in _rows(plan, out, jobs, editor):
-            journal.append(row.id, row.as_dict())
-            done, failed = done + 1, failed + (row.error is not None)
-            _tell(on_progress, Progress(done, total, resumed, failed))
-        rows = tuple(_row(journal.rows[row_id(item.id, variant.name)]) for item in items for variant in plan.variants)
-    return Rows(rows, plan, facts, items)
+    def is_done(name: str) -> bool:
+        return journal.is_done(name) and work.is_whole(journal.rows[name])
+
+    tell = on_progress or (lambda _: None)
+    named = [(item, {work.row_id(item, variant): variant for variant in work.variants}) for item in items]
+    found = [Piece(item, {name: v for name, v in rows.items() if not is_done(name)}) for item, rows in named]
+    pieces = [piece for piece in found if piece.rows]
+    total = sum(len(rows) for _, rows in named)
+    done = resumed = total - sum(len(piece.rows) for piece in pieces)
+    failed = 0
+    tell(Progress(done, total, resumed, failed))
+    made = crew_rows(work, pieces, workers, threads) if workers > 1 else _alone(work, pieces, editor, threads)
+    for name, row in made:
+        journal.append(name, row)
+        done, failed = done + 1, failed + ("error" in row)
+        tell(Progress(done, total, resumed, failed))
 
 
-def _left(plan: RunPlan, items: Sequence[Any], journal: Journal) -> list[Job]:
-    """Return what still has to run, item by item."""
-    jobs = []
-    for item in items:
-        names = [v.name for v in plan.variants if not journal.is_done(row_id(item.id, v.name))]
-        if names:
-            jobs.append(Job(item, tuple(names)))
-    return jobs
+def _alone(work: Work, pieces: Sequence[Piece], editor: Editor, threads: int | None) -> Iterator[tuple[str, Line]]:
+    if pieces:
+        make = work.open(editor)
+        with _threads(threads):
+            for piece in pieces:
+                yield from rows_of(work, make, piece)
 
 
-def _rows(plan: RunPlan, out: Path, jobs: Sequence[Job], editor: Editor) -> Iterator[Row]:
-    if plan.workers > 1:
-        yield from crew_rows(plan, out, jobs)
-    elif jobs:
-        worker = Worker(plan, out, editor)
-        with _threads(plan.threads):
-            for job in jobs:
-                yield from worker.rows(job.item, job.names)
+def model_facts(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of version and model must be the same for rows to belong together; not the device."""
+    names = ("name", "family", "sha256", "parametrisation", "dtype", "loras")
+    return {"version": importlib.metadata.version("wordbrush"), "model": {name: identity[name] for name in names}}
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def _threads(count: int | None) -> Iterator[None]:
     """Let torch compute in so many threads, and in as many as before afterwards."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(count or before)
     try:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _row(value: dict[str, Any]) -> Row:
-    return Row(value["item"], value["kind"], value["variant"], value["metrics"], value.get("error"))
-
-
-def _tell(on_progress: Callable[[Progress], None] | None, progress: Progress) -> None:
-    if on_progress is not None:
-        on_progress(progress)

@@ -11,30 +11,21 @@ import numpy as np
 from wordbrush.errors import InputError
 from wordbrush.evaluation import metrics
 from wordbrush.evaluation.flops import Costs, total
-from wordbrush.evaluation.items import Bytes, Outcome, TruthItem
+from wordbrush.evaluation.items import Bytes, Outcome, Scores, TruthItem
 from wordbrush.evaluation.judge import verdict
 
 if TYPE_CHECKING:
     from wordbrush.evaluation.judge import Judge
 
-__all__ = ["BACKGROUND_KEPT_DB", "METRICS", "PSNR_CAP_DB", "Measure", "Score", "Tools", "score"]
-
-Score = dict[str, float | bool | None]
+__all__ = ["BACKGROUND_KEPT_DB", "METRICS", "Metric", "Tools", "score"]
 
 BACKGROUND_KEPT_DB: Final = 25.0
 """A background counts as kept from this PSNR on. A round trip through the pocket autoencoder alone is about 30 dB, so
 a method that repaints nothing outside the region passes even without copying pixels, and one that shifts colours or
 moves things there does not."""
 
-PSNR_CAP_DB: Final = metrics.PSNR_CAP
-"""PSNR of identical pixels, which would be infinite: means over items stay finite, and no picture that was encoded and
-decoded comes near it."""
-
-_HALF_WINDOW: Final = 5
-
-
 @dataclass(frozen=True)
-class Measure:
+class Metric:
     """How a metric is told to people.
 
     Attributes:
@@ -50,32 +41,32 @@ class Measure:
     timed: bool = False
 
 
-METRICS: Final[Mapping[str, Measure]] = {
-    "contrast_auc": Measure("contrast: area under ROC"),
-    "contrast_best_iou": Measure("contrast: IoU at the best cut"),
-    "mask_iou": Measure("mask: IoU"),
-    "mask_precision": Measure("mask: precision"),
-    "mask_recall": Measure("mask: recall"),
-    "mask_area": Measure("mask: share of the picture", None),
-    "background_psnr": Measure("background: PSNR (dB)", decimals=1),
-    "background_max_error": Measure("background: largest error (of 255)", higher=False, decimals=0),
-    "background_changed": Measure("background: share of changed pixels", higher=False),
-    "background_kept": Measure(f"background kept (PSNR of {BACKGROUND_KEPT_DB:.0f} dB or more)"),
-    "success": Measure("success: what should change did"),
-    "kept": Measure("kept: what should stay did"),
-    "faithful": Measure("faithful: success and kept"),
-    "object_right": Measure("objects right"),
-    "colour_right": Measure("colours right"),
-    "ground_right": Measure("ground and time right"),
-    "joint": Measure("joint: success and background kept"),
-    "closeness_psnr": Measure("closeness to the counterfactual: PSNR (dB)", decimals=1),
-    "closeness_ssim": Measure("closeness to the counterfactual: SSIM"),
-    "distance_to_input": Measure("distance to the input (RMS)", None),
-    "lpips": Measure("LPIPS to the input", higher=False),
-    "evaluations": Measure("network evaluations", higher=False, decimals=0),
-    "tflop": Measure("TFLOP", higher=False),
-    "seconds": Measure("seconds", higher=False, decimals=2, timed=True),
-    "peak_memory": Measure("peak memory (MiB)", higher=False, decimals=1, timed=True),
+METRICS: Final[Mapping[str, Metric]] = {
+    "contrast_auc": Metric("contrast: area under ROC"),
+    "contrast_best_iou": Metric("contrast: IoU at the best cut"),
+    "mask_iou": Metric("mask: IoU"),
+    "mask_precision": Metric("mask: precision"),
+    "mask_recall": Metric("mask: recall"),
+    "mask_area": Metric("mask: share of the picture", None),
+    "background_psnr": Metric("background: PSNR (dB)", decimals=1),
+    "background_max_error": Metric("background: largest error (of 255)", higher=False, decimals=0),
+    "background_changed": Metric("background: share of changed pixels", higher=False),
+    "background_kept": Metric(f"background kept (PSNR of {BACKGROUND_KEPT_DB:.0f} dB or more)"),
+    "success": Metric("success: what should change did"),
+    "kept": Metric("kept: what should stay did"),
+    "faithful": Metric("faithful: success and kept"),
+    "object_right": Metric("objects right"),
+    "colour_right": Metric("colours right"),
+    "ground_right": Metric("ground and time right"),
+    "joint": Metric("joint: success and background kept"),
+    "closeness_psnr": Metric("closeness to the counterfactual: PSNR (dB)", decimals=1),
+    "closeness_ssim": Metric("closeness to the counterfactual: SSIM"),
+    "distance_to_input": Metric("distance to the input (RMS)", None),
+    "lpips": Metric("LPIPS to the input", higher=False),
+    "evaluations": Metric("network evaluations", higher=False, decimals=0),
+    "tflop": Metric("TFLOP", higher=False),
+    "seconds": Metric("seconds", higher=False, decimals=2, timed=True),
+    "peak_memory": Metric("peak memory (MiB)", higher=False, decimals=1, timed=True),
 }
 """Every metric of a row, in the order of the reports."""
 
@@ -95,7 +86,7 @@ class Tools:
     costs: Costs | None = None
 
 
-def score(item: TruthItem, outcome: Outcome, tools: Tools) -> Score:
+def score(item: TruthItem, outcome: Outcome, tools: Tools) -> Scores:
     """Hold an outcome against the truth of its item.
 
     Args:
@@ -115,7 +106,7 @@ def score(item: TruthItem, outcome: Outcome, tools: Tools) -> Score:
             f"{item.id}: the result is {outcome.image.dtype} of {outcome.image.shape}, the input uint8 of "
             f"{item.picture.shape}; a method must return the input's size"
         )
-    found: Score = {
+    found: Scores = {
         **_contrast(item, outcome),
         **_mask(item, outcome),
         **_pixels(item, outcome),
@@ -131,7 +122,7 @@ def score(item: TruthItem, outcome: Outcome, tools: Tools) -> Score:
     return {name: found[name] for name in METRICS}
 
 
-def _contrast(item: TruthItem, outcome: Outcome) -> Score:
+def _contrast(item: TruthItem, outcome: Outcome) -> Scores:
     if outcome.contrast is None:
         return {"contrast_auc": None, "contrast_best_iou": None}
     laid = metrics.on_picture(outcome.contrast, item.region.shape)
@@ -141,7 +132,7 @@ def _contrast(item: TruthItem, outcome: Outcome) -> Score:
     }
 
 
-def _mask(item: TruthItem, outcome: Outcome) -> Score:
+def _mask(item: TruthItem, outcome: Outcome) -> Scores:
     mask, names = outcome.mask, ("mask_iou", "mask_precision", "mask_recall", "mask_area")
     if mask is None:
         return dict.fromkeys(names)
@@ -154,7 +145,7 @@ def _mask(item: TruthItem, outcome: Outcome) -> Score:
     return dict(zip(names, values, strict=True))
 
 
-def _pixels(item: TruthItem, outcome: Outcome) -> Score:
+def _pixels(item: TruthItem, outcome: Outcome) -> Scores:
     image, outside = outcome.image, ~item.region
     background = metrics.psnr(item.picture, image, outside)
     return {
@@ -163,27 +154,12 @@ def _pixels(item: TruthItem, outcome: Outcome) -> Score:
         "background_changed": metrics.changed_share(item.picture, image, outside),
         "background_kept": None if background is None else background >= BACKGROUND_KEPT_DB,
         "closeness_psnr": metrics.psnr(item.counterfactual, image, item.region),
-        "closeness_ssim": _ssim_inside(item, image),
+        "closeness_ssim": metrics.ssim(item.counterfactual, image, item.region),
         "distance_to_input": metrics.rms_distance(item.picture, image),
     }
 
 
-def _ssim_inside(item: TruthItem, image: Bytes) -> float | None:
-    """Return the SSIM to the counterfactual inside the region.
-
-    A pixel's value depends on its window of 11 x 11 alone, so only the region's box with half a window around it is
-    looked at: the same value for a fraction of the work.
-    """
-    if not item.region.any():
-        return None
-    box = tuple(
-        slice(max(0, int(places[0]) - _HALF_WINDOW), int(places[-1]) + _HALF_WINDOW + 1)
-        for places in (np.flatnonzero(item.region.any(axis=1)), np.flatnonzero(item.region.any(axis=0)))
-    )
-    return metrics.ssim(item.counterfactual[box], image[box], item.region[box])
-
-
-def _judged(item: TruthItem, outcome: Outcome, judge: Judge | None) -> Score:
+def _judged(item: TruthItem, outcome: Outcome, judge: Judge | None) -> Scores:
     names = {
         "success": "success",
         "kept": "kept",

@@ -1,4 +1,4 @@
-"""Distances between sets of pictures, from features: FID, KID, and FlexIT's SFID and CSFID.
+"""Distances between sets of pictures, from features: FID, and FlexIT's SFID and CSFID.
 
 Features are (picture, feature) arrays of any network; the numbers of two networks must never be compared.
 """
@@ -6,10 +6,10 @@ Features are (picture, feature) arrays of any network; the numbers of two networ
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +17,10 @@ from numpy.typing import NDArray
 from wordbrush.errors import InputError, ModelError
 from wordbrush.files import write_atomic
 
-if TYPE_CHECKING:
-    from wordbrush.evaluation.networks.figures import FeatureNetwork
-
-__all__ = ["ClassMeans", "Moments", "csfid", "fid", "kid", "moments", "sfid"]
+__all__ = ["ClassMeans", "Moments", "csfid", "fid", "moments", "sfid"]
 
 Float = NDArray[np.float64]
 
-PICTURES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 _LABELS = "labels"
 
 
@@ -67,50 +63,6 @@ def fid(first: NDArray[Any] | Moments, second: NDArray[Any] | Moments) -> float:
     overlap = np.sqrt(np.linalg.eigvalsh(root @ other.covariance @ root).clip(min=0)).sum()
     apart = float(((one.mean - other.mean) ** 2).sum())
     return max(0.0, apart + float(np.trace(one.covariance) + np.trace(other.covariance) - 2 * overlap))
-
-
-def kid(
-    first: NDArray[Any], second: NDArray[Any], subsets: int = 100, subset_size: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """Return the kernel distance of Binkowski et al. 2018: mean and deviation over subsets. May be below 0.
-
-    The unbiased estimate of the squared maximum mean discrepancy with the kernel (x·y / features + 1)³, on subsets
-    drawn without replacement. Sets of at most `subset_size` pictures are taken whole, once: the deviation is then 0.
-
-    Args:
-        first: (picture, feature).
-        second: (picture, feature).
-        subsets: how many are drawn.
-        subset_size: pictures in each.
-        seed: of the draws.
-
-    Raises:
-        InputError: the features' lengths differ, or a set has fewer than two pictures.
-    """
-    one, other = _features(first), _features(second)
-    if one.shape[1] != other.shape[1] or min(len(one), len(other)) < 2:
-        raise InputError(f"KID needs two sets of at least two pictures and one network, not {one.shape}, {other.shape}")
-    if max(len(one), len(other)) <= subset_size:
-        return _discrepancy(one, other), 0.0
-    random = np.random.default_rng(seed)
-    found = []
-    for _ in range(subsets):
-        a = one[random.choice(len(one), min(subset_size, len(one)), replace=False)]
-        b = other[random.choice(len(other), min(subset_size, len(other)), replace=False)]
-        found.append(_discrepancy(a, b))
-    return float(np.mean(found)), float(np.std(found))
-
-
-def _discrepancy(a: Float, b: Float) -> float:
-    def kernel(x: Float, y: Float) -> Float:
-        table: Float = (x @ y.T / x.shape[1] + 1) ** 3
-        return table
-
-    def within(x: Float) -> float:
-        table = kernel(x, x)
-        return float((table.sum() - np.trace(table)) / (len(x) * (len(x) - 1)))
-
-    return within(a) + within(b) - 2 * float(kernel(a, b).mean())
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,41 +114,6 @@ class ClassMeans:
             return cls(labels, means, overall)
         except (KeyError, ValueError) as error:
             raise ModelError(f"{path}: no class means: {error}") from error
-
-    @classmethod
-    def of_folder(cls, folder: Path, network: FeatureNetwork, limit: int | None = None) -> ClassMeans:
-        """Compute from a folder with one sub-folder of pictures per class, as ImageNet has them.
-
-        Args:
-            folder: its sub-folders' names become the labels.
-            network: gives the features.
-            limit: at most so many pictures of each class, the first by name.
-
-        Raises:
-            InputError: there is no sub-folder with pictures.
-            PictureError: a picture cannot be read.
-        """
-        sums: dict[str, Float] = {}
-        counts: list[int] = []
-        for inside in sorted(path for path in folder.iterdir() if path.is_dir()):
-            paths = sorted(path for path in inside.iterdir() if path.suffix.lower() in PICTURES)[:limit]
-            if not paths:
-                continue
-            sums[inside.name] = np.sum([network.features(part).sum(axis=0) for part in _opened(paths)], axis=0)
-            counts.append(len(paths))
-        if not sums:
-            raise InputError(f"{folder}: no sub-folder with pictures; one per class is needed")
-        table = np.stack(list(sums.values()))
-        return cls(tuple(sums), table / np.array(counts)[:, None], table.sum(axis=0) / sum(counts))
-
-
-def _opened(paths: Sequence[Path], at_once: int = 32) -> Iterator[list[NDArray[np.uint8]]]:
-    """Yield the pictures some at a time: a class of ImageNet does not fit in memory."""
-    from wordbrush.picture.picture import Picture
-
-    for start in range(0, len(paths), at_once):
-        yield [np.asarray(Picture.open(path).pixels) for path in paths[start : start + at_once]]
-
 
 def csfid(features: NDArray[Any], labels: Sequence[str], reference: ClassMeans) -> float:
     """Return FlexIT's class-conditional simplified FID, 0 or more.

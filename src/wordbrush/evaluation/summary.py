@@ -1,17 +1,21 @@
-"""Summaries of a run: means with bootstrap intervals by kind and over kinds, and differences to a baseline."""
+"""Summaries of every evaluation: means of metrics over groups of rows, with bootstrap intervals.
+
+A row is what one edit was measured at, a value by metric. Groups are what the reports have lines for: kinds of edits on
+the truth bench, types of edits or shares of changed words in a protocol.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from wordbrush.errors import SettingsError
-from wordbrush.evaluation.bootstrap import Interval, interval, paired, stratified
-from wordbrush.evaluation.items import KINDS, LOCAL_KINDS, Kind
-from wordbrush.evaluation.plan import Row, Rows
+from wordbrush.errors import InputError, SettingsError
+from wordbrush.evaluation.bootstrap import Interval, stratified
+from wordbrush.evaluation.items import KINDS, LOCAL_KINDS, Kind, Scores
+from wordbrush.evaluation.plan import Rows
 from wordbrush.evaluation.scoring import METRICS
 
-__all__ = ["SCOPES", "Summary", "compare", "scopes_of", "summarise"]
+__all__ = ["SCOPES", "Summary", "compare", "differences", "means", "scopes_of", "summarise"]
 
 SCOPES: Final[Mapping[str, tuple[Kind, ...]]] = {"all": KINDS, "local": LOCAL_KINDS}
 """Scopes over several kinds: the mean over the kinds of each kind's mean, so that each kind counts the same."""
@@ -19,7 +23,42 @@ SCOPES: Final[Mapping[str, tuple[Kind, ...]]] = {"all": KINDS, "local": LOCAL_KI
 Summary = dict[str, dict[str, dict[str, Interval]]]
 """Variant, scope, metric. A metric that no item of a scope has is absent."""
 
-Values = dict[str, list[float | bool | None]]
+
+def means(
+    groups: Mapping[str, Sequence[Scores]], metrics: Iterable[str], *, resamples: int = 2000, seed: int = 0
+) -> dict[str, Interval]:
+    """Return the mean of each metric over groups of rows with its interval; a metric that no row has is absent.
+
+    Args:
+        groups: rows by group; each group counts the same, rows are drawn again within theirs.
+        metrics: which.
+        resamples: of the bootstrap.
+        seed: of its draws.
+    """
+    found = {}
+    for metric in metrics:
+        columns = {name: [row.get(metric) for row in rows] for name, rows in groups.items()}
+        if any(value is not None for column in columns.values() for value in column):
+            found[metric] = stratified(columns, resamples=resamples, seed=seed)
+    return found
+
+
+def differences(first: Sequence[Scores], second: Sequence[Scores]) -> list[Scores]:
+    """Return first less second, row by row; a metric that either lacks is None.
+
+    Both ran on the same items, so what the items have in common cancels and the interval of the mean is much narrower
+    than that of two separate means. An interval that leaves out 0 is a difference at this level.
+
+    Raises:
+        InputError: there are not as many rows on both sides.
+    """
+    if len(first) != len(second):
+        raise InputError(f"{len(first)} and {len(second)} rows: give one each per item")
+
+    def less(one: float | bool | None, other: float | bool | None) -> float | None:
+        return None if one is None or other is None else float(one) - float(other)
+
+    return [{m: less(value, b.get(m)) for m, value in a.items()} for a, b in zip(first, second, strict=True)]
 
 
 def scopes_of(kinds: Sequence[Kind]) -> list[str]:
@@ -31,28 +70,13 @@ def scopes_of(kinds: Sequence[Kind]) -> list[str]:
 
 
 def summarise(rows: Rows, *, resamples: int = 2000) -> Summary:
-    """Return each variant's means with their intervals.
+    """Return each variant's means on the truth bench with their intervals.
 
     Args:
         rows: of a run; rows that failed are left out.
         resamples: of the bootstrap, seeded by the plan.
     """
-    table, seed = _table(rows), rows.plan.seed
-    found: Summary = {}
-    for variant in rows.plan.variants:
-        found[variant.name] = {}
-        for scope in scopes_of(rows.plan.kinds):
-            cells = {}
-            for metric in METRICS:
-                groups = _groups({kind: _column(table, variant.name, kind, metric) for kind in _kinds(scope)})
-                if groups:
-                    cells[metric] = (
-                        stratified(groups, resamples=resamples, seed=seed)
-                        if scope in SCOPES
-                        else interval(next(iter(groups.values())), resamples=resamples, seed=seed)
-                    )
-            found[variant.name][scope] = cells
-    return found
+    return {variant.name: _scoped(rows, _kinds(rows, variant.name), resamples) for variant in rows.plan.variants}
 
 
 def compare(rows: Rows, baseline: str, *, resamples: int = 2000) -> Summary:
@@ -69,48 +93,25 @@ def compare(rows: Rows, baseline: str, *, resamples: int = 2000) -> Summary:
     names = [variant.name for variant in rows.plan.variants]
     if baseline not in names:
         raise SettingsError(f"unknown baseline {baseline!r}: the run has {', '.join(names)}")
-    table, seed = _table(rows), rows.plan.seed
+    base = _kinds(rows, baseline)
     found: Summary = {}
     for name in names:
-        if name == baseline:
-            continue
-        found[name] = {}
-        for scope in scopes_of(rows.plan.kinds):
-            cells = {}
-            for metric in METRICS:
-                pairs = [
-                    (kind, a, b)
-                    for kind in _kinds(scope)
-                    for a, b in zip(
-                        _column(table, name, kind, metric), _column(table, baseline, kind, metric), strict=True
-                    )
-                    if a is not None and b is not None
-                ]
-                if pairs:
-                    groups, first, second = zip(*pairs, strict=True)
-                    cells[metric] = paired(first, second, groups, resamples=resamples, seed=seed)
-            found[name][scope] = cells
+        if name != baseline:
+            own = _kinds(rows, name)
+            found[name] = _scoped(rows, {kind: differences(own[kind], base[kind]) for kind in own}, resamples)
     return found
 
 
-def _kinds(scope: str) -> tuple[Kind, ...]:
-    return SCOPES[scope] if scope in SCOPES else tuple(kind for kind in KINDS if kind == scope)
+def _kinds(rows: Rows, variant: str) -> dict[str, list[Scores]]:
+    """Return the metrics of a variant's rows by kind, in the order of kinds and items."""
+    own = [row for row in rows.rows if row.variant == variant]
+    return {kind: [row.metrics for row in own if row.kind == kind] for kind in KINDS if kind in rows.plan.kinds}
 
 
-def _table(rows: Rows) -> dict[tuple[str, Kind], list[Row]]:
-    """Return the rows by variant and kind, in the order of items."""
-    table: dict[tuple[str, Kind], list[Row]] = {}
-    for row in rows.rows:
-        table.setdefault((row.variant, row.kind), []).append(row)
-    return table
-
-
-def _column(
-    table: dict[tuple[str, Kind], list[Row]], variant: str, kind: Kind, metric: str
-) -> list[float | bool | None]:
-    return [row.metrics.get(metric) for row in table.get((variant, kind), ())]
-
-
-def _groups(values: Values) -> Values:
-    """Leave out kinds without a value."""
-    return {kind: column for kind, column in values.items() if any(value is not None for value in column)}
+def _scoped(rows: Rows, table: Mapping[str, Sequence[Scores]], resamples: int) -> dict[str, dict[str, Interval]]:
+    """Return the means of each scope of a run."""
+    found = {}
+    for scope in scopes_of(rows.plan.kinds):
+        groups = {kind: table[kind] for kind in SCOPES.get(scope, (scope,)) if kind in table}
+        found[scope] = means(groups, METRICS, resamples=resamples, seed=rows.plan.seed)
+    return found

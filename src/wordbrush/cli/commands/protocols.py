@@ -56,6 +56,7 @@ class RunFlags:
         ),
     ] = None
     model: opt.ModelChoice
+    workers: Annotated[int, _run("--workers", "Processes.", min=1)] = 1
     force: Annotated[bool, _run("--force", "Start anew.")] = False
     dry_run: Annotated[bool, _run("--dry-run", "Say what would be done; edit nothing.")] = False
     json: opt.Json = False

@@ -7,9 +7,9 @@ safetensors once. torchvision is needed for Inception only.
 | kind | metric | weights |
 |---|---|---|
 | lpips | LPIPS with AlexNet, VGG16 or SqueezeNet | `lpips_{alex,vgg,squeeze}.safetensors`, made by `convert` |
-| clip | CLIPScore, directional similarity | any CLIP checkpoint of transformers |
-| features | FID, KID, CSFID with another network | DINOv2, CLIP or ViT of transformers |
-| inception | FID, KID, CSFID as published | `inception_fid.safetensors`, made by `convert` |
+| clip | CLIPScore | any CLIP checkpoint of transformers |
+| features | FID, CSFID with another network | DINOv2, CLIP or ViT of transformers |
+| inception | FID, CSFID as published | `inception_fid.safetensors`, made by `convert` |
 | classifier | accuracy | any image classifier of transformers |
 | structure | structure distance | DINO ViT-B/8 of transformers |
 """
@@ -17,7 +17,6 @@ safetensors once. torchvision is needed for Inception only.
 from wordbrush.evaluation.networks.clip import Clip, load_clip
 from wordbrush.evaluation.networks.figures import Card, Described, FeatureNetwork, Figure, Pictures, Skipped
 from wordbrush.evaluation.networks.inception import Inception, load_inception
-from wordbrush.evaluation.networks.loading import Network, NetworkKind, NetworkSpec, load_network
 from wordbrush.evaluation.networks.lpips import Lpips, load_lpips
 from wordbrush.evaluation.networks.preparing import FLEXIT_CLASSIFIER, FLEXIT_SQUARE, Preparation
 from wordbrush.evaluation.networks.vision import (
@@ -41,9 +40,6 @@ __all__ = [
     "Figure",
     "Inception",
     "Lpips",
-    "Network",
-    "NetworkKind",
-    "NetworkSpec",
     "Pictures",
     "Preparation",
     "Skipped",
@@ -53,6 +49,5 @@ __all__ = [
     "load_features",
     "load_inception",
     "load_lpips",
-    "load_network",
     "load_structure",
 ]

@@ -73,30 +73,6 @@ class Clip:
         """Return CLIPScore as editing papers report it, 100·max(cosine, 0), per pair, 0 to 100."""
         return 100 * np.maximum(self.cosines(pictures, texts), 0)
 
-    def scores_hessel(self, pictures: Pictures, texts: Sequence[str]) -> Vectors:
-        """Return CLIP-S as its authors define it, w·max(cosine, 0) with w = 2.5, per pair, 0 to 2.5."""
-        return 2.5 * np.maximum(self.cosines(pictures, texts), 0)
-
-    def directions(
-        self, before: Pictures, after: Pictures, references: Sequence[str], queries: Sequence[str]
-    ) -> list[float | None]:
-        """Return the directional similarity of each edit, -1 to 1 (Gal et al. 2021).
-
-        cos(E(after) - E(before), E(query) - E(reference)) with unit embeddings E; None where a difference is nothing,
-        such as for an edit that returned its input.
-
-        Raises:
-            InputError: the four are not equally many.
-        """
-        if len({len(before), len(after), len(references), len(queries)}) != 1:
-            raise InputError("pictures before and after, references and queries must be equally many")
-        moved = self.embed_pictures(after) - self.embed_pictures(before)
-        wanted = self.embed_texts(queries) - self.embed_texts(references)
-        lengths = np.linalg.norm(moved, axis=1) * np.linalg.norm(wanted, axis=1)
-        products = np.einsum("nd,nd->n", moved, wanted)
-        # Single precision leaves differences of about 1e-7 between equal pictures.
-        return [float(p / length) if length > 1e-9 else None for p, length in zip(products, lengths, strict=True)]
-
 
 def _unit(stacks: list[torch.Tensor]) -> Vectors:
     if not stacks:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from wordbrush.evaluation.bootstrap import Interval, interval
+from wordbrush.evaluation.bootstrap import Interval
 
 if TYPE_CHECKING:
     from wordbrush.evaluation.networks.preparing import Preparation
@@ -65,7 +65,7 @@ class Described(Protocol):
 
 
 class FeatureNetwork(Described, Protocol):
-    """A network that maps a picture to one feature vector: for FID, KID and CSFID."""
+    """A network that maps a picture to one feature vector: for FID and CSFID."""
 
     def features(self, pictures: Pictures) -> NDArray[np.float64]:
         """Return one feature vector per picture, (picture, feature)."""
@@ -100,27 +100,23 @@ class Figure:
     skipped: str = ""
 
     @classmethod
-    def over(
+    def mean(
         cls,
         metric: str,
-        values: Sequence[float | bool | None] | NDArray[Any],
+        found: Interval | None,
         network: Described | None = None,
         preparation: Preparation | None = None,
-        seed: int = 0,
     ) -> Figure:
-        """Return the mean over items with its bootstrap interval.
+        """Return the mean over items.
 
         Args:
             metric: its name.
-            values: one per item, None where it is not defined; if it never is, the figure says so.
+            found: the mean with its interval; None where no item has a value, and then the figure says so.
             network: which computed the values.
             preparation: if another than the network's own was used.
-            seed: of the bootstrap.
         """
-        present = [value for value in values if value is not None]
-        if not present:
+        if found is None:
             return cls(metric, None, skipped="no item has a value for this metric")
-        found = interval(present, seed=seed)
         return cls(metric, found.mean, found.n, found, **_origin(network, preparation))
 
     @classmethod

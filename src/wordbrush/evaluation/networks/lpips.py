@@ -9,13 +9,9 @@ holds the backbone under torchvision's names and the learned weights under those
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import re
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final
 
 import numpy as np
 import torch
@@ -27,7 +23,6 @@ from wordbrush.evaluation.networks.backbones import BACKBONES, BackboneName
 from wordbrush.evaluation.networks.figures import Card, Pictures, Skipped
 from wordbrush.evaluation.networks.preparing import Preparation
 from wordbrush.evaluation.networks.sources import find, load_state
-from wordbrush.models.checkpoint.quiet import quiet
 
 __all__ = ["Lpips", "LpipsModule", "load_lpips"]
 
@@ -129,10 +124,7 @@ def _stacks(first: Pictures, second: Pictures, prepare: Preparation, limit: int)
 
 
 def load_lpips(
-    source: str | Path | None,
-    net: BackboneName = "alex",
-    revision: str | None = None,
-    implementation: Literal["wordbrush", "lpips"] = "wordbrush",
+    source: str | Path | None, net: BackboneName = "alex", revision: str | None = None
 ) -> Lpips | Skipped:
     """Load LPIPS.
 
@@ -140,7 +132,6 @@ def load_lpips(
         source: a folder with `lpips_{net}.safetensors`, such a file, or a hub id.
         net: `alex` (FlexIT), `vgg`, or `squeeze` (PIE-Bench); their distances must never be mixed.
         revision: of a hub repository.
-        implementation: this package's code, or the lpips package's (extra `eval-full`) with the same weights.
 
     Raises:
         InputError: there is no such backbone.
@@ -156,23 +147,4 @@ def load_lpips(
         return Skipped("lpips", f"{place.source}: there is no {path.name}")
     module = LpipsModule(net)
     load_state(module, path)
-    if implementation == "wordbrush":
-        return Lpips(module, place.card([path], BACKBONES[net].name, "wordbrush"))
-    if not all(importlib.util.find_spec(name) for name in ("lpips", "torchvision")):
-        return Skipped("lpips", "the lpips package is not installed: pip install 'wordbrush[eval-full]'")
-    theirs = _theirs(net, module.state_dict())
-    return Lpips(theirs, place.card([path], BACKBONES[net].name, f"lpips {version('lpips')}"))
-
-
-def _theirs(net: BackboneName, state: dict[str, Any]) -> nn.Module:
-    """Return the network of the lpips package with these weights; nothing is fetched."""
-    with quiet():
-        package = importlib.import_module("lpips")
-        module: nn.Module = package.LPIPS(net=net, pretrained=False, pnet_rand=True, verbose=False)
-    names = {}
-    for name in module.state_dict():
-        # There, the backbone is cut into slices, and the learned weights have two names each.
-        plain = re.sub(r"^net\.slice\d+\.", "features.", name)
-        names[name] = re.sub(r"^lins\.(\d+)\.", r"lin\1.", plain)
-    module.load_state_dict({name: state[ours] for name, ours in names.items() if ours in state}, strict=False)
-    return module.eval().requires_grad_(False)
+    return Lpips(module, place.card([path], BACKBONES[net].name, "wordbrush"))

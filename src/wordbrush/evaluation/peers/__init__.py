@@ -14,8 +14,8 @@
 | `diffusers_inpaint_our_mask_pasted` | the same | ours | the mask; the outside pasted back by its own overlay |
 
 "Ours" is the guidance of the settings, or where they have none that of the checkpoint. Only what the last column names
-is taken from the settings; the seed always is the task's. Where a class cannot run on a checkpoint as it is, what had
-to be done is told where it is done: `diffedit`, `leditspp`, and `pipelines.UnetView`.
+is taken from the settings; the seed always is the request's. Where a class cannot run on a checkpoint as it is, what
+had to be done is told where it is done: `diffedit`, `leditspp`, and `pipelines.UnetView`.
 """
 
 from __future__ import annotations

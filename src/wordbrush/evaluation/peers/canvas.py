@@ -1,4 +1,4 @@
-"""From a task's picture to what a pipeline is given, and from what it returns to an outcome."""
+"""From a request's picture to what a pipeline is given, and from what it returns to an outcome."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from wordbrush.evaluation.items import Outcome
 if TYPE_CHECKING:
     from PIL import Image
 
-    from wordbrush.evaluation.items import Task
+    from wordbrush.evaluation.items import MethodRequest
     from wordbrush.evaluation.peers.pipelines import Cost
     from wordbrush.picture.fit import FitPlan
 
 __all__ = ["cells_on_picture", "image_on_canvas", "outcome_of"]
 
 
-def image_on_canvas(task: Task, fit: FitPlan) -> Image.Image:
+def image_on_canvas(request: MethodRequest, fit: FitPlan) -> Image.Image:
     """Return the picture at the working size, fitted as for our own runs."""
     from PIL import Image
 
-    return Image.fromarray(fit.forward(task.picture))
+    return Image.fromarray(fit.forward(request.picture))
 
 
 def cells_on_picture(cells: NDArray[np.float32], fit: FitPlan) -> NDArray[np.float32]:

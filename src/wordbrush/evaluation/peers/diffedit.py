@@ -23,7 +23,7 @@ from wordbrush.evaluation.peers.pipelines import pipelines_of
 
 if TYPE_CHECKING:
     from wordbrush.editor import Editor
-    from wordbrush.evaluation.items import Outcome, Task
+    from wordbrush.evaluation.items import MethodRequest, Outcome
     from wordbrush.session import Session
     from wordbrush.settings import Settings
 
@@ -39,18 +39,18 @@ class Arguments:
     decode: dict[str, Any]
 
 
-def diffedit(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
+def diffedit(editor: Editor, session: Session, request: MethodRequest, settings: Settings) -> Outcome:
     """Run it at its own defaults, whatever the settings."""
-    return _run(editor, session, task, Arguments({}, {"prompt": task.reference}, {}))
+    return _run(editor, session, request, Arguments({}, {"prompt": request.reference}, {}))
 
 
-def diffedit_tuned(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
+def diffedit_tuned(editor: Editor, session: Session, request: MethodRequest, settings: Settings) -> Outcome:
     """Run it at its own defaults, but with our guidance in place of 7.5 in every step."""
     scale = {"guidance_scale": editor.guidance(settings)}
-    return _run(editor, session, task, Arguments(scale, {"prompt": task.reference, **scale}, scale))
+    return _run(editor, session, request, Arguments(scale, {"prompt": request.reference, **scale}, scale))
 
 
-def diffedit_paper(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
+def diffedit_paper(editor: Editor, session: Session, request: MethodRequest, settings: Settings) -> Outcome:
     """Run it as near to the paper as it allows."""
     steps = {"num_inference_steps": settings.steps}
     depth = {**steps, "inpaint_strength": settings.ratio}
@@ -58,7 +58,7 @@ def diffedit_paper(editor: Editor, session: Session, task: Task, settings: Setti
     return _run(
         editor,
         session,
-        task,
+        request,
         Arguments(
             {**steps, **mask},
             {**depth, "prompt": "", "guidance_scale": 1.0},
@@ -67,15 +67,15 @@ def diffedit_paper(editor: Editor, session: Session, task: Task, settings: Setti
     )
 
 
-def _run(editor: Editor, session: Session, task: Task, arguments: Arguments) -> Outcome:
+def _run(editor: Editor, session: Session, request: MethodRequest, arguments: Arguments) -> Outcome:
     pipelines = pipelines_of(editor)
-    pipe, image = pipelines.diffedit, image_on_canvas(task, session.fit)
-    draws = {"generator": torch.Generator().manual_seed(task.seed)}
+    pipe, image = pipelines.diffedit, image_on_canvas(request, session.fit)
+    draws = {"generator": torch.Generator().manual_seed(request.seed)}
     with pipelines.running() as cost:
         mask = pipe.generate_mask(
-            image, target_prompt=task.query, source_prompt=task.reference, **draws, **arguments.mask
+            image, target_prompt=request.query, source_prompt=request.reference, **draws, **arguments.mask
         )
         latents = pipe.invert(image=image, **draws, **arguments.inversion).latents
-        made = pipe(task.query, mask_image=mask, image_latents=latents, **draws, **arguments.decode).images[0]
+        made = pipe(request.query, mask_image=mask, image_latents=latents, **draws, **arguments.decode).images[0]
     cells = np.asarray(mask[0], np.float32)
     return outcome_of(made, session.fit, cost, mask=cells_on_picture(cells, session.fit))

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from wordbrush.editor import Editor
-    from wordbrush.evaluation.items import Outcome, Task
+    from wordbrush.evaluation.items import MethodRequest, Outcome
     from wordbrush.session import Session
     from wordbrush.settings import Settings
 
@@ -92,30 +92,30 @@ def all_channels(unet: Any, channels: int) -> Iterator[None]:
         yield
 
 
-def leditspp(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
+def leditspp(editor: Editor, session: Session, request: MethodRequest, settings: Settings) -> Outcome:
     """Run it at its own defaults: 30 steps, skip .15, edit guidance 5, threshold .9."""
-    return _run(editor, session, task, {}, {})
+    return _run(editor, session, request, {}, {})
 
 
-def leditspp_swap(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
+def leditspp_swap(editor: Editor, session: Session, request: MethodRequest, settings: Settings) -> Outcome:
     """Run it with the numbers of its documentation's swap: 50 steps, skip .2, the new thing weighs more."""
     return _run(
         editor,
         session,
-        task,
+        request,
         {"num_inversion_steps": 50, "skip": 0.2},
         {"edit_guidance_scale": [5.0, 10.0], "edit_threshold": [0.9, 0.85]},
     )
 
 
 def _run(
-    editor: Editor, session: Session, task: Task, inversion: dict[str, Any], edit: dict[str, list[float]]
+    editor: Editor, session: Session, request: MethodRequest, inversion: dict[str, Any], edit: dict[str, list[float]]
 ) -> Outcome:
     pipelines = pipelines_of(editor)
     pipe, factor = pipelines.leditspp, session.frame.cell
     fit = plan_fit(session.picture.size, grid=math.lcm(GRID, factor), resolution=session.resolution)
-    image = image_on_canvas(task, fit)
-    old, new = differing_phrases(task.reference, task.query)
+    image = image_on_canvas(request, fit)
+    old, new = differing_phrases(request.reference, request.query)
     told = [(text, back) for text, back in ((old, True), (new, False)) if text]
     picked: dict[str, Any] = {name: [values[int(not back)] for _, back in told] for name, values in edit.items()}
     if told:
@@ -123,7 +123,7 @@ def _run(
         picked["reverse_editing_direction"] = [back for _, back in told]
     cells = (fit.canvas[1] // factor, fit.canvas[0] // factor)
     picked["use_intersect_mask"] = _has_attention(pipelines.unet, cells)
-    generator = torch.Generator().manual_seed(task.seed)
+    generator = torch.Generator().manual_seed(request.seed)
     with pipelines.running() as cost:
         pipe.invert(image, generator=generator, **inversion)
         with all_channels(pipelines.unet, pipelines.vae.config.latent_channels):

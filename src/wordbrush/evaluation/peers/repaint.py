@@ -23,7 +23,7 @@ from wordbrush.evaluation.peers.pipelines import pipelines_of
 
 if TYPE_CHECKING:
     from wordbrush.editor import Editor
-    from wordbrush.evaluation.items import Outcome, Task
+    from wordbrush.evaluation.items import MethodRequest, Outcome
     from wordbrush.region.mask import Mask
     from wordbrush.session import Session
     from wordbrush.settings import Settings
@@ -34,65 +34,71 @@ GUIDANCE = 7.5
 """Default of both pipelines."""
 
 
-def img2img(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
+def img2img(editor: Editor, session: Session, request: MethodRequest, settings: Settings) -> Outcome:
     """SDEdit with the pipeline's default guidance; ratio and steps from the settings."""
-    return _img2img(editor, session, task, settings, GUIDANCE)
+    return _img2img(editor, session, request, settings, GUIDANCE)
 
 
-def img2img_tuned(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
+def img2img_tuned(editor: Editor, session: Session, request: MethodRequest, settings: Settings) -> Outcome:
     """SDEdit with our guidance; ratio and steps from the settings."""
-    return _img2img(editor, session, task, settings, editor.guidance(settings))
+    return _img2img(editor, session, request, settings, editor.guidance(settings))
 
 
-def _img2img(editor: Editor, session: Session, task: Task, settings: Settings, guidance: float) -> Outcome:
+def _img2img(editor: Editor, session: Session, request: MethodRequest, settings: Settings, guidance: float) -> Outcome:
     pipelines = pipelines_of(editor)
-    pipe, image = pipelines.img2img, image_on_canvas(task, session.fit)
+    pipe, image = pipelines.img2img, image_on_canvas(request, session.fit)
     with pipelines.running() as cost:
         made = pipe(
-            task.query,
+            request.query,
             image,
             strength=settings.ratio,
             num_inference_steps=settings.steps,
             guidance_scale=guidance,
-            generator=torch.Generator().manual_seed(task.seed),
+            generator=torch.Generator().manual_seed(request.seed),
         ).images[0]
     return outcome_of(made, session.fit, cost)
 
 
-def inpaint(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
+def inpaint(editor: Editor, session: Session, request: MethodRequest, settings: Settings) -> Outcome:
     """Inpainting of our mask at the pipeline's own defaults."""
-    return _inpaint(editor, session, task, settings, GUIDANCE)
+    return _inpaint(editor, session, request, settings, GUIDANCE)
 
 
-def inpaint_tuned(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
+def inpaint_tuned(editor: Editor, session: Session, request: MethodRequest, settings: Settings) -> Outcome:
     """Inpainting of our mask with our guidance."""
-    return _inpaint(editor, session, task, settings, editor.guidance(settings))
+    return _inpaint(editor, session, request, settings, editor.guidance(settings))
 
 
-def inpaint_pasted(editor: Editor, session: Session, task: Task, settings: Settings) -> Outcome:
+def inpaint_pasted(editor: Editor, session: Session, request: MethodRequest, settings: Settings) -> Outcome:
     """Inpainting of our mask with our guidance, the outside pasted back by the pipeline's own overlay."""
-    return _inpaint(editor, session, task, settings, editor.guidance(settings), paste=True)
+    return _inpaint(editor, session, request, settings, editor.guidance(settings), paste=True)
 
 
 def _inpaint(
-    editor: Editor, session: Session, task: Task, settings: Settings, guidance: float, *, paste: bool = False
+    editor: Editor,
+    session: Session,
+    request: MethodRequest,
+    settings: Settings,
+    guidance: float,
+    *,
+    paste: bool = False,
 ) -> Outcome:
     from PIL import Image
 
-    mask, own, seconds = _our_mask(session, task, settings)
+    mask, own, seconds = _our_mask(session, request, settings)
     pipelines, fit = pipelines_of(editor), session.fit
-    pipe, image = pipelines.inpaint, image_on_canvas(task, fit)
+    pipe, image = pipelines.inpaint, image_on_canvas(request, fit)
     laid = Image.fromarray(np.clip(np.rint(fit.forward(mask.values, "linear") * 255), 0, 255).astype(np.uint8))
     width, height = fit.canvas
     with pipelines.running() as cost:
         made = pipe(
-            task.query,
+            request.query,
             image,
             laid,
             height=height,
             width=width,
             guidance_scale=guidance,
-            generator=torch.Generator().manual_seed(task.seed),
+            generator=torch.Generator().manual_seed(request.seed),
         ).images[0]
         if paste:
             made = pipe.image_processor.apply_overlay(laid, image, made)
@@ -106,10 +112,10 @@ def _inpaint(
     )
 
 
-def _our_mask(session: Session, task: Task, settings: Settings) -> tuple[Mask, int, float | None]:
+def _our_mask(session: Session, request: MethodRequest, settings: Settings) -> tuple[Mask, int, float | None]:
     """Return our mask, the evaluations it needs, and its seconds, or None where the session knew the contrast."""
-    texts, before, begin = (task.query, task.reference), session.driver.rows, time.perf_counter()
-    mask = session.mask(*texts, seed=task.seed, settings=settings)
-    needed = 2 * settings.maps * settings.strengths if task.query != task.reference else 0
+    texts, before, begin = (request.query, request.reference), session.driver.rows, time.perf_counter()
+    mask = session.mask(*texts, seed=request.seed, settings=settings)
+    needed = 2 * settings.maps * settings.strengths if request.query != request.reference else 0
     seconds = time.perf_counter() - begin
     return mask, needed, seconds if session.driver.rows - before == needed else None

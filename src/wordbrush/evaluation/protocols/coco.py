@@ -19,12 +19,12 @@ from wordbrush.evaluation.protocols.common import (
     ReferenceKind,
     changed_words,
     check_identities,
-    file_digest,
     inside,
     need,
     read_json,
     words_of,
 )
+from wordbrush.models.checkpoint.digests import file_digest
 
 __all__ = ["CLOSE", "nearest_caption", "read_captions", "read_coco"]
 

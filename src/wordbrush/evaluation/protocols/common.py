@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +22,6 @@ __all__ = [
     "Runs",
     "changed_words",
     "check_identities",
-    "file_digest",
     "inside",
     "need",
     "read_json",
@@ -62,7 +60,7 @@ class Runs:
 
 @dataclass(frozen=True)
 class Entry:
-    """One edit of a protocol.
+    """One item of a protocol: an edit of one picture. The results' files and docs/protocols.md call it an entry.
 
     Attributes:
         id: what its files and its line in the results are called; letters, digits, `_`, `-` and `.` only.
@@ -176,12 +174,6 @@ def check_identities(entries: Iterable[Entry], where: Path) -> None:
         if entry.id.lower() in seen:
             raise InputError(f"{where}: the id {entry.id} is there twice")
         seen.add(entry.id.lower())
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 (hex) of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def words_of(text: str) -> list[str]:

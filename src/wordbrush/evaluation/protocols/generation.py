@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from wordbrush.diffusion import noise
 from wordbrush.diffusion.guidance import guided
-from wordbrush.diffusion.schedule import depth_of
 from wordbrush.diffusion.solvers import SOLVERS, decode
-from wordbrush.errors import SettingsError
+from wordbrush.evaluation.results import png_of
+from wordbrush.evaluation.runner import Progress
 from wordbrush.files import write_atomic
 from wordbrush.models.codec import pixels_of
 from wordbrush.settings import Settings
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
     from wordbrush.editor import Editor
     from wordbrush.evaluation.protocols.common import Entry
 
-__all__ = ["Generation", "generate", "generate_pictures", "png_of"]
+__all__ = ["Generation", "generate", "generate_pictures"]
 
 
 @dataclass(frozen=True)
@@ -66,40 +64,28 @@ def generate(editor: Editor, text: str, stream: str, how: Generation) -> NDArray
     """
     driver, settings = editor.driver, how.settings()
     side = editor.model.resolution // driver.codec.factor
-    levels = editor.model.schedule.grid(settings.steps)[: depth_of(settings.ratio, settings.steps) + 1]
-    if len(levels) < 2:
-        raise SettingsError(f"{how.steps} steps are too few to make a picture")
+    levels = editor.model.schedule_for((side, side), how.steps).grid(how.steps)
     x = noise.normal(how.seed, f"generate/{stream}", 0, (1, driver.codec.channels, side, side))
-    query, empty = (driver.prompt(prompt, settings.clip_skip).conditioning for prompt in (text, ""))
+    query, empty = (driver.prompt(prompt, canvas=(side, side)).conditioning for prompt in (text, ""))
     estimate = guided(query, empty, editor.guidance(settings))
     walk = decode(estimate, x.to(editor.model.device), levels, solver=SOLVERS[settings.solver]())
     return pixels_of(driver.codec.decode(driver.value(walk))[0])
 
 
-def png_of(pixels: NDArray[np.uint8]) -> bytes:
-    """Return a PNG of (height, width) or (height, width, RGB) bytes."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def generate_pictures(
-    editor: Editor, entries: Sequence[Entry], how: Generation, *, force: bool, step: Callable[[], None]
-) -> int:
-    """Make the pictures of entries whose file is not there yet, from `facts["prompt"]`; return how many were made.
+    editor: Editor, entries: Sequence[Entry], how: Generation, on_progress: Callable[[Progress], None] | None = None
+) -> None:
+    """Make the pictures of entries from `facts["prompt"]`, whatever is there.
 
     Args:
         editor: the model.
         entries: whose pictures are wanted.
         how: steps, guidance and seed.
-        force: make them all again.
-        step: called after each entry.
+        on_progress: called at the beginning and after each entry.
     """
-    made = 0
-    for entry in entries:
-        if force or not entry.picture.is_file():
-            pixels = generate(editor, entry.facts["prompt"], entry.id, how)
-            write_atomic(entry.picture, png_of(pixels), force=True)
-            made += 1
-        step()
-    return made
+    tell = on_progress or (lambda _: None)
+    tell(Progress(0, len(entries), 0, 0))
+    for done, entry in enumerate(entries, 1):
+        pixels = generate(editor, entry.facts["prompt"], entry.id, how)
+        write_atomic(entry.picture, png_of(pixels), force=True)
+        tell(Progress(done, len(entries), 0, 0))

@@ -19,10 +19,10 @@ from wordbrush.evaluation.protocols.common import (
     Protocol,
     ReferenceKind,
     check_identities,
-    file_digest,
     inside,
     read_text,
 )
+from wordbrush.models.checkpoint.digests import file_digest
 
 __all__ = ["COLUMNS", "TEMPLATE", "QuerySplit", "check_ground_truth", "read_imagenet", "target_classes"]
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wordbrush.errors import InputError
-from wordbrush.evaluation.items import Phrasing, TruthItem
+from wordbrush.evaluation.items import Phrasing, Scores, TruthItem
 from wordbrush.evaluation.judge import Judge, verdict
 from wordbrush.evaluation.networks.figures import Skipped
-from wordbrush.evaluation.protocols.measuring import Measure, Pair, Score
+from wordbrush.evaluation.plan import folder_digest
+from wordbrush.evaluation.protocols.measuring import Measure, Pair
 from wordbrush.evaluation.truth import default_bench, facts_from_json
 
 if TYPE_CHECKING:
@@ -50,9 +51,7 @@ def judge_measure(judge: Judge, folder: Path) -> Measure:
         judge: the judge.
         folder: its files, for the record.
     """
-    from wordbrush.evaluation.plan import folder_digest
-
-    def compute(pair: Pair) -> Score:
+    def compute(pair: Pair) -> Scores:
         if "after" not in pair.entry.facts:
             return dict.fromkeys(JUDGE_COLUMNS)
         before, after = (facts_from_json(pair.entry.facts[key]) for key in ("before", "after"))

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from wordbrush.errors import InputError
 from wordbrush.evaluation import metrics
+from wordbrush.evaluation.items import Scores
 from wordbrush.evaluation.networks.preparing import FLEXIT_CLASSIFIER
-from wordbrush.evaluation.protocols.measuring import Measure, Pair, Score
+from wordbrush.evaluation.protocols.measuring import Measure, Pair
 from wordbrush.evaluation.protocols.pie import framed
 from wordbrush.picture.picture import Picture
 
@@ -67,7 +68,7 @@ class Files(Sequence[Bytes]):
 def distance_measure() -> Measure:
     """Return how far the result is from its input: RMS over the whole picture, 0 to 1, and the share of new pixels."""
 
-    def compute(pair: Pair) -> Score:
+    def compute(pair: Pair) -> Scores:
         _same_size(pair)
         return {
             "distance_to_input": metrics.rms_distance(pair.source, pair.edited),
@@ -80,7 +81,7 @@ def distance_measure() -> Measure:
 def lpips_measure(network: Lpips, preparation: Preparation, column: str, times: float = 1.0) -> Measure:
     """Return the perceptual distance between input and result, times a factor that the column's name should tell."""
 
-    def compute(pair: Pair) -> Score:
+    def compute(pair: Pair) -> Scores:
         return {column: times * float(network.distances([pair.source], [pair.edited], preparation)[0])}
 
     return Measure(column, (column,), compute, network, preparation, {"times": times})
@@ -89,7 +90,7 @@ def lpips_measure(network: Lpips, preparation: Preparation, column: str, times: 
 def clip_measure(network: Clip) -> Measure:
     """Return CLIPScore: 100 times the cosine of result and query, not below 0; and the same of the input."""
 
-    def compute(pair: Pair) -> Score:
+    def compute(pair: Pair) -> Scores:
         after, before = network.scores([pair.edited, pair.source], [pair.entry.query] * 2)
         return {"clip_score": float(after), "clip_score_input": float(before)}
 
@@ -103,7 +104,7 @@ def classifier_measure(network: Classifier, classes: Sequence[int]) -> Measure:
     """
     preparation = classifier_preparation(network.preparation)
 
-    def compute(pair: Pair) -> Score:
+    def compute(pair: Pair) -> Scores:
         seen = int(network.predict([pair.edited], classes, preparation)[0])
         right, same = seen == pair.entry.target, seen == pair.entry.source
         return {"accuracy": right, "unedited": same, "wrongly_edited": not right and not same}
@@ -121,7 +122,7 @@ def classifier_preparation(own: Preparation) -> Preparation:
 def structure_measure(network: Structure) -> Measure:
     """Return the structure distance between input and result; PIE-Bench's tables show 1000 times that."""
 
-    def compute(pair: Pair) -> Score:
+    def compute(pair: Pair) -> Scores:
         return {"structure_distance": float(network.distances([pair.source], [pair.edited])[0])}
 
     return Measure("structure", ("structure_distance",), compute, network)
@@ -135,7 +136,7 @@ def mask_measure() -> Measure:
     """
     columns = ("mask_iou", "mask_precision", "mask_recall", "local_mask_iou")
 
-    def compute(pair: Pair) -> Score:
+    def compute(pair: Pair) -> Scores:
         if pair.mask is None or pair.region is None:
             return dict.fromkeys(columns)
         found = metrics.iou(pair.mask, pair.region)
@@ -168,7 +169,7 @@ def pie_background() -> Measure:
     """
     columns = ("pie_psnr", "pie_mse", "pie_ssim", "background_psnr")
 
-    def compute(pair: Pair) -> Score:
+    def compute(pair: Pair) -> Scores:
         rest = outside(pair)
         _same_size(pair)
         if rest is None:
@@ -193,7 +194,7 @@ def _plain_ssim(a: Bytes, b: Bytes) -> float:
 def pie_lpips(network: Lpips) -> Measure:
     """Return PIE-Bench's LPIPS (SqueezeNet) between the pictures with their masks blackened, at their own size."""
 
-    def compute(pair: Pair) -> Score:
+    def compute(pair: Pair) -> Scores:
         rest = outside(pair)
         if rest is None:
             return {"pie_lpips_squeeze": None}
@@ -207,7 +208,7 @@ def pie_clip(network: Clip) -> Measure:
     """Return PIE-Bench's CLIPScores: input with its own prompt, result with the query, whole and blackened outside."""
     columns = ("clip_score_source", "clip_score", "clip_score_masked")
 
-    def compute(pair: Pair) -> Score:
+    def compute(pair: Pair) -> Scores:
         prompt, query = pair.entry.facts["original_prompt"], pair.entry.query
         pictures, texts = [pair.source, pair.edited], [prompt, query]
         if pair.region is not None:

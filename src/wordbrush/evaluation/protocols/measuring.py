@@ -14,15 +14,18 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from wordbrush.errors import InputError, OutputError
+from wordbrush.evaluation.bootstrap import Interval
+from wordbrush.evaluation.items import Scores
 from wordbrush.evaluation.journal import Journal
 from wordbrush.evaluation.networks.figures import Described, Figure
+from wordbrush.evaluation.work import settled
 from wordbrush.picture.picture import Picture
 
 if TYPE_CHECKING:
@@ -33,7 +36,6 @@ __all__ = [
     "SCORES",
     "Measure",
     "Pair",
-    "Score",
     "SetMeasure",
     "measure_entries",
     "measure_sets",
@@ -41,7 +43,6 @@ __all__ = [
 ]
 
 SCORES: Final = "scores"
-Score = dict[str, float | bool | None]
 
 
 @dataclass(eq=False)
@@ -82,38 +83,17 @@ class Pair:
         return None if self.entry.region is None else self.entry.region.region()
 
 
+Seen = TypeVar("Seen")
+Found = TypeVar("Found")
+
+
 @dataclass(frozen=True, eq=False)
-class Measure:
-    """A metric, or several that are computed together, with a value for each entry.
+class _Measuring(Generic[Seen, Found]):
+    """A metric, or several that are computed together.
 
     Attributes:
         name: of its file.
         columns: names of the values, as figures show them.
-        compute: returns a value a column; None where it is not defined for this entry.
-        network: whose weights decide the values.
-        preparation: what is done to pictures, where it is not the network's own.
-        facts: what else decides the values, JSON values.
-    """
-
-    name: str
-    columns: tuple[str, ...]
-    compute: Callable[[Pair], Score]
-    network: Described | None = None
-    preparation: Preparation | None = None
-    facts: Mapping[str, Any] | None = None
-
-    def identity(self) -> dict[str, Any]:
-        """Return everything that decides the values."""
-        return _identity(self.name, self.columns, self.network, self.preparation, self.facts)
-
-
-@dataclass(frozen=True, eq=False)
-class SetMeasure:
-    """Metrics of all results together, such as FID.
-
-    Attributes:
-        name: for the record.
-        columns: names of the figures.
         compute: returns them.
         network: whose weights decide the values.
         preparation: what is done to pictures, where it is not the network's own.
@@ -122,34 +102,32 @@ class SetMeasure:
 
     name: str
     columns: tuple[str, ...]
-    compute: Callable[[Sequence[Pair]], list[Figure]]
+    compute: Callable[[Seen], Found]
     network: Described | None = None
     preparation: Preparation | None = None
     facts: Mapping[str, Any] | None = None
 
     def identity(self) -> dict[str, Any]:
         """Return everything that decides the values, but for the pictures."""
-        return _identity(self.name, self.columns, self.network, self.preparation, self.facts)
+        how = self.preparation or (self.network.preparation if self.network else None)
+        card = self.network.card if self.network else None
+        return {
+            "measure": self.name,
+            "columns": list(self.columns),
+            "backbone": card.backbone if card else "",
+            "weights_sha256": card.weights_sha256 if card else "",
+            "implementation": card.implementation if card else "wordbrush",
+            "preprocessing": how.text if how else "",
+            "facts": dict(self.facts or {}),
+        }
 
 
-def _identity(
-    name: str,
-    columns: tuple[str, ...],
-    network: Described | None,
-    preparation: Preparation | None,
-    facts: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    how = preparation or (network.preparation if network else None)
-    card = network.card if network else None
-    return {
-        "measure": name,
-        "columns": list(columns),
-        "backbone": card.backbone if card else "",
-        "weights_sha256": card.weights_sha256 if card else "",
-        "implementation": card.implementation if card else "wordbrush",
-        "preprocessing": how.text if how else "",
-        "facts": dict(facts or {}),
-    }
+class Measure(_Measuring[Pair, Scores]):
+    """Metrics of single entries: a value a column; None where it is not defined for this entry."""
+
+
+class SetMeasure(_Measuring[Sequence[Pair], "list[Figure]"]):
+    """Metrics of all results together, such as FID: a figure a column."""
 
 
 def pairs_of(entries: Sequence[Entry], journal: Journal) -> list[Pair]:
@@ -159,15 +137,14 @@ def pairs_of(entries: Sequence[Entry], journal: Journal) -> list[Pair]:
 
 
 def measure_entries(
-    pairs: Sequence[Pair], measures: Sequence[Measure], folder: Path, step: Callable[[], None]
-) -> tuple[dict[str, Score], dict[str, str]]:
+    pairs: Sequence[Pair], measures: Sequence[Measure], folder: Path
+) -> tuple[dict[str, Scores], dict[str, str]]:
     """Compute what is not computed yet, writing each value before the next entry.
 
     Args:
         pairs: what was edited.
         measures: the metrics.
         folder: the run's.
-        step: called after each entry.
 
     Returns:
         The values by entry, and what went wrong by entry.
@@ -175,23 +152,22 @@ def measure_entries(
     Raises:
         OutputError: values cannot be written.
     """
-    values: dict[str, Score] = {}
+    values: dict[str, Scores] = {}
     faults: dict[str, str] = {}
     place = folder / SCORES
     place.mkdir(exist_ok=True)
     with ExitStack() as stack:
         books = [stack.enter_context(_book(place, measure)) for measure in measures]
         for pair in _light(pairs):
-            row: Score = {}
+            row: Scores = {}
             values[pair.entry.id] = row
             for measure, book in zip(measures, books, strict=True):
                 try:
                     row |= _value(pair, measure, book)
+                except OutputError:
+                    raise
                 except (InputError, OSError, RuntimeError) as error:
-                    if isinstance(error, OutputError):
-                        raise
-                    faults[pair.entry.id] = " ".join(f"{measure.name}: {error}".split())[:1000]
-            step()
+                    faults[pair.entry.id] = f"{measure.name}: {settled(error)}"
     return values, faults
 
 
@@ -207,7 +183,7 @@ def _book(place: Path, measure: Measure) -> Journal:
     return Journal.open(place / f"{measure.name}-{mark}.jsonl", identity)
 
 
-def _value(pair: Pair, measure: Measure, book: Journal) -> Score:
+def _value(pair: Pair, measure: Measure, book: Journal) -> Scores:
     known = book.rows.get(pair.entry.id)
     if known is None or known.get("of") != pair.row["sha256"]:
         found = {column: _plain(value) for column, value in measure.compute(pair).items()}
@@ -229,8 +205,6 @@ def measure_sets(pairs: Sequence[Pair], measures: Sequence[SetMeasure], folder: 
     Raises:
         OutputError: they cannot be written.
     """
-    from wordbrush.evaluation.bootstrap import Interval
-
     place = folder / SCORES
     place.mkdir(exist_ok=True)
     figures: list[Figure] = []

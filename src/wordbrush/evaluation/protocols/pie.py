@@ -21,11 +21,11 @@ from wordbrush.evaluation.protocols.common import (
     ReferenceKind,
     Runs,
     check_identities,
-    file_digest,
     inside,
     need,
     read_json,
 )
+from wordbrush.models.checkpoint.digests import file_digest
 
 __all__ = ["SIZE", "TYPES", "framed", "parse_runs", "plain_prompt", "read_pie"]
 

@@ -22,10 +22,10 @@ from wordbrush.evaluation.protocols.common import (
     Protocol,
     ReferenceKind,
     check_identities,
-    file_digest,
     read_text,
 )
 from wordbrush.evaluation.truth import facts_to_json
+from wordbrush.models.checkpoint.digests import file_digest
 
 __all__ = [
     "POCKET_KINDS",

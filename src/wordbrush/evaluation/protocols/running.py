@@ -6,38 +6,38 @@ A run's folder holds `edits.jsonl` (see `wordbrush.evaluation.journal`), `edited
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wordbrush.errors import InputError, NumericsError, OutputError, ResourceError
-from wordbrush.evaluation.items import Task
-from wordbrush.evaluation.journal import Journal
-from wordbrush.evaluation.protocols.generation import png_of
+from wordbrush.editor import Editor
+from wordbrush.errors import InputError, OutputError, PictureError, SettingsError
+from wordbrush.evaluation.items import MethodRequest
+from wordbrush.evaluation.plan import find_method
+from wordbrush.evaluation.results import png_of
+from wordbrush.evaluation.runner import model_facts
+from wordbrush.evaluation.work import Line, Make, Work
 from wordbrush.files import write_atomic
 from wordbrush.picture.picture import Picture
 
 if TYPE_CHECKING:
-    from wordbrush.editor import Editor
-    from wordbrush.evaluation.items import Method, Outcome
+    from wordbrush.evaluation.items import Outcome
     from wordbrush.evaluation.protocols.common import Entry, Protocol
     from wordbrush.settings import Settings
 
-__all__ = ["EDITS", "Run", "Tally", "check_pictures", "edit_entries", "make_folders", "run_facts", "seed_of"]
+__all__ = ["EDITS", "ProtocolRun", "ProtocolWork", "check_pictures", "make_folders", "run_facts", "seed_of"]
 
 EDITS: Final = "edits.jsonl"
-_FAULTS = (InputError, NumericsError, ResourceError, RuntimeError)
-"""What one entry may do wrong without the others being worth less: unreadable pictures, NaN, memory, torch."""
 
 
 @dataclass(frozen=True)
-class Run:
+class ProtocolRun:
     """What is done with each entry.
 
     Attributes:
@@ -46,6 +46,8 @@ class Run:
         settings: all switches.
         preset: their name, for the record.
         seed: every entry draws its own from it, see `seed_of`.
+        model: as for `Editor.from_pretrained`; worker processes load their own.
+        load: its keywords.
     """
 
     folder: Path
@@ -53,15 +55,8 @@ class Run:
     preset: str | None
     method: str = "diffedit"
     seed: int = 0
-
-
-@dataclass
-class Tally:
-    """What became of the entries."""
-
-    edited: int = 0
-    already: int = 0
-    failures: dict[str, str] = field(default_factory=dict)
+    model: str = "pocket"
+    load: Mapping[str, Any] = field(default_factory=dict)
 
 
 def seed_of(seed: int, identity: str) -> int:
@@ -70,18 +65,16 @@ def seed_of(seed: int, identity: str) -> int:
 
 
 def run_facts(
-    protocol: Protocol, run: Run, identity: Mapping[str, Any], extra: Mapping[str, Any] | None = None
+    protocol: Protocol, run: ProtocolRun, identity: Mapping[str, Any], extra: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Return what must be the same for results to belong together: data, model, settings, seed.
 
     How many entries are run does not count, so a run can be made longer; nor does the device.
     """
-    model = {key: identity[key] for key in ("name", "family", "sha256", "parametrisation", "dtype", "loras")}
     return {
         "protocol": protocol.name,
-        "version": importlib.metadata.version("wordbrush"),
+        **model_facts(identity),
         "data": dict(protocol.data),
-        "model": model,
         "method": run.method,
         "preset": run.preset,
         "settings": asdict(run.settings),
@@ -118,65 +111,53 @@ def check_pictures(entries: Sequence[Entry]) -> int:
     return len(missing)
 
 
-def edit_entries(
-    editor: Editor,
-    method: Method,
-    entries: Sequence[Entry],
-    run: Run,
-    journal: Journal,
-    step: Callable[[Entry, str | None], None],
-) -> Tally:
-    """Edit entries that are not done yet, writing each before the next begins.
+@dataclass(frozen=True)
+class ProtocolWork(Work):
+    """The work of a run: each entry is edited once, by the run's method."""
 
-    Args:
-        editor: the model.
-        method: what is done.
-        entries: in order.
-        run: folder, settings and seed.
-        journal: where a line each goes.
-        step: called after each entry with the entry and what went wrong, or None.
+    run: ProtocolRun
+    fatal: ClassVar[tuple[type[Exception], ...]] = (OutputError, SettingsError)
 
-    Raises:
-        WordbrushError: what concerns all entries: settings, the disk, a stop. An entry's own fault is in its line.
-    """
-    tally = Tally()
-    for entry in entries:
-        fault = None
-        if journal.is_done(entry.id) and _is_there(run.folder, journal.rows[entry.id]):
-            tally.already += 1
-        else:
-            try:
-                journal.append(entry.id, _edit(editor, method, entry, run))
-                tally.edited += 1
-            except _FAULTS as error:
-                fault = " ".join(f"{entry.picture}: {error}".split())[:1000]
-                journal.append(entry.id, {"error": fault, "query": entry.query, "reference": entry.reference})
-                tally.failures[entry.id] = fault
-        step(entry, fault)
-    return tally
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The method."""
+        return (self.run.method,)
+
+    def open(self, editor: Editor | None = None) -> Make:
+        """Load the model."""
+        return partial(_edit, editor or Editor.from_pretrained(self.run.model, **self.run.load), self.run)
+
+    def facts(self, item: Entry, variant: str) -> Line:
+        """Return the texts."""
+        return {"query": item.query, "reference": item.reference}
+
+    def row_id(self, item: Entry, variant: str) -> str:
+        """Return the entry's id."""
+        return item.id
+
+    def is_whole(self, row: Line) -> bool:
+        """Whether the pictures are there."""
+        names = [row.get("edited"), row.get("mask")]
+        return all((self.run.folder / name).is_file() for name in names if name)
 
 
-def _is_there(folder: Path, row: Mapping[str, Any]) -> bool:
-    names = [row.get("edited"), row.get("mask")]
-    return all((folder / name).is_file() for name in names if name)
-
-
-def _edit(editor: Editor, method: Method, entry: Entry, run: Run) -> dict[str, Any]:
+def _edit(editor: Editor, run: ProtocolRun, entry: Entry, variant: str) -> Line:
     """Edit one entry, write its files and return its line."""
-    picture = Picture.open(entry.picture)
+    try:
+        picture = Picture.open(entry.picture)
+    except PictureError as error:
+        raise PictureError(f"{entry.picture}: {error}") from error
     region = _region(entry, picture)
     seed = seed_of(run.seed, entry.id)
-    task = Task(picture.srgb, entry.query, entry.reference, seed, region)
+    request = MethodRequest(picture.srgb, entry.query, entry.reference, seed, region)
     begin = time.perf_counter()
     session = editor.open(picture.srgb, resolution=run.settings.resolution)
-    outcome = method(editor, session, task, run.settings)
+    outcome = find_method(variant)(editor, session, request, run.settings)
     seconds = time.perf_counter() - begin
     edited = png_of(outcome.image)
     write_atomic(run.folder / "edited" / f"{entry.id}.png", edited, force=True)
     mask = _write_mask(run.folder, entry, outcome)
     return {
-        "query": entry.query,
-        "reference": entry.reference,
         "seed": seed,
         "picture_sha256": picture.sha256,
         "edited": f"edited/{entry.id}.png",

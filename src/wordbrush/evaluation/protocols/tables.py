@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from wordbrush.evaluation.items import Scores
 from wordbrush.evaluation.networks.figures import Figure, Skipped
-from wordbrush.evaluation.protocols.measuring import Measure, Pair, Score
+from wordbrush.evaluation.protocols.measuring import Measure, Pair
+from wordbrush.evaluation.summary import means
 
-__all__ = ["Table", "figures_of"]
+__all__ = ["FigureRow", "figures_of"]
+
+_OF_EDITS: Final = ("mask_area", "seconds", "evaluations")
+"""Figures of the edits themselves, from their lines in the journal."""
 
 
 @dataclass(frozen=True)
-class Table:
+class FigureRow:
     """A row of a table of figures.
 
     Attributes:
@@ -39,40 +44,41 @@ class Table:
 
 def figures_of(
     pairs: Sequence[Pair],
-    values: Mapping[str, Score],
+    values: Mapping[str, Scores],
     measures: Sequence[Measure],
     skipped: Sequence[tuple[str, Skipped]],
     sets: Sequence[Figure] = (),
     seed: int = 0,
-) -> list[Table]:
-    """Return the table over all entries, and one row for each group of entries.
+) -> list[FigureRow]:
+    """Return the row over all entries, and one row for each group of entries.
 
     Args:
         pairs: what was edited.
         values: of `measure_entries`.
         measures: the metrics of single entries.
         skipped: metrics that could not be computed, and why.
-        sets: figures of all results together; they stand in the first table.
+        sets: figures of all results together; they stand in the first row.
         seed: of the bootstrap.
     """
     missing = tuple(Figure.missing(column, why) for column, why in skipped)
     everything = (*_over(pairs, values, measures, seed), *sets, *missing)
-    tables = [Table("all", "all", len(pairs), everything)]
+    rows = [FigureRow("all", "all", len(pairs), everything)]
     groups: dict[tuple[str, str], list[Pair]] = {}
     for pair in pairs:
-        for item in pair.entry.groups.items():
-            groups.setdefault(item, []).append(pair)
+        for group in pair.entry.groups.items():
+            groups.setdefault(group, []).append(pair)
     for (table, row), members in sorted(groups.items()):
-        tables.append(Table(table, row, len(members), tuple(_over(members, values, measures, seed))))
-    return tables
+        rows.append(FigureRow(table, row, len(members), tuple(_over(members, values, measures, seed))))
+    return rows
 
 
 def _over(
-    pairs: Sequence[Pair], values: Mapping[str, Score], measures: Sequence[Measure], seed: int
+    pairs: Sequence[Pair], values: Mapping[str, Scores], measures: Sequence[Measure], seed: int
 ) -> Iterator[Figure]:
+    rows = [{**{n: p.row.get(n) for n in _OF_EDITS}, **values.get(p.entry.id, {})} for p in pairs]
+    found = means({"": rows}, [*_OF_EDITS, *(c for m in measures for c in m.columns)], seed=seed)
     for measure in measures:
         for column in measure.columns:
-            found = [values.get(pair.entry.id, {}).get(column) for pair in pairs]
-            yield Figure.over(column, found, measure.network, measure.preparation, seed)
-    for column in ("mask_area", "seconds", "evaluations"):
-        yield Figure.over(column, [pair.row.get(column) for pair in pairs], seed=seed)
+            yield Figure.mean(column, found.get(column), measure.network, measure.preparation)
+    for column in _OF_EDITS:
+        yield Figure.mean(column, found.get(column))

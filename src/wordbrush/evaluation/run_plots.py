@@ -11,7 +11,7 @@ from wordbrush.evaluation.plots import Estimate, Series, bars, curve, lines_with
 from wordbrush.evaluation.scoring import METRICS
 from wordbrush.evaluation.summary import Summary, scopes_of
 
-__all__ = ["figures"]
+__all__ = ["plots_of"]
 
 BARS: Final = ("mask_iou", "success", "joint", "closeness_psnr")
 MOST_BARS: Final = 8
@@ -20,8 +20,8 @@ VARIED: Final = ("mask_iou", "success", "joint")
 TRADES: Final = ("distance_to_input", "background_psnr")
 
 
-def figures(rows: Rows, summary: Summary) -> list[tuple[str, str]]:
-    """Return (title, SVG) of every plot that the run has the figures for, with intervals of 95 %.
+def plots_of(rows: Rows, summary: Summary) -> list[tuple[str, str]]:
+    """Return (title, SVG) of every plot that the run has the numbers for, with intervals of 95 %.
 
     Variants tagged `{"curve": NAME, "ratio": r}` are points of a trade-off, those tagged
     `{"vary": SETTING, "value": v}` points of an ablation (on the line `{"line": NAME}`); the others are bars.

@@ -1,0 +1,184 @@
+"""A run on the truth bench: each variant edits each item, and each outcome is held against the item's truth."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from wordbrush.editor import Editor
+from wordbrush.errors import InputError, ModelError, OutputError
+from wordbrush.evaluation import work
+from wordbrush.evaluation.examples import keep_example
+from wordbrush.evaluation.flops import Costs, tflop
+from wordbrush.evaluation.items import Bytes, MethodRequest, Outcome, TruthItem, Variant
+from wordbrush.evaluation.journal import Journal
+from wordbrush.evaluation.judge import Judge
+from wordbrush.evaluation.memory_probe import memory_probe
+from wordbrush.evaluation.networks.figures import Skipped
+from wordbrush.evaluation.networks.lpips import load_lpips
+from wordbrush.evaluation.plan import PANELS, Row, Rows, RunPlan, find_method, fingerprint, is_peer, settings_of
+from wordbrush.evaluation.runner import Progress, run_work
+from wordbrush.evaluation.scoring import Tools, score
+from wordbrush.evaluation.truth import load_truth
+
+if TYPE_CHECKING:
+    from wordbrush.evaluation.networks.lpips import Lpips
+    from wordbrush.session import Session
+
+__all__ = ["JOURNAL", "run_truth"]
+
+JOURNAL: Final = "rows.jsonl"
+FREE: Final = Costs(0.0, 0.0, 0.0, 0.0)
+"""What a method costs that runs no network; nothing need be counted for it."""
+
+
+def run_truth(
+    plan: RunPlan, out: Path, on_progress: Callable[[Progress], None] | None = None, *, force: bool = False
+) -> Rows:
+    """Run a plan, or what is left of it; see `wordbrush.evaluation.runner`.
+
+    Args:
+        plan: what runs. Rows of another plan are never mixed in.
+        out: folder for the journal and the example pictures; it is made if need be.
+        on_progress: called once at the beginning and after every row.
+        force: forget what is there and start anew.
+
+    Returns:
+        All rows of the plan: by item, and in the plan's order of variants.
+
+    Raises:
+        OutputError: `out` cannot be written, is in use, or holds rows of another plan and `force` is off.
+        InputError: the bench has no such items.
+        WordbrushError: model, judge or metric weights cannot be used, or a method is unknown.
+    """
+    for variant in plan.variants:
+        find_method(variant.method)
+    items = tuple(sorted(load_truth(plan.bench, plan.split, plan.kinds, plan.limit), key=lambda item: item.id))
+    if not items:
+        raise InputError(f"{plan.bench}: no items of split {plan.split} and kinds {', '.join(plan.kinds)}")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: the folder cannot be made ({error.strerror}); choose another with --out") from error
+    editor, todo = _load_editor(plan), TruthWork(plan, out)
+    facts = fingerprint(plan, items, editor.model.identity, _told(_open_lpips(plan.lpips)))
+    with Journal.open(out / JOURNAL, facts, force=force) as journal:
+        run_work(
+            todo, items, journal, editor, workers=plan.workers, threads=plan.threads, on_progress=on_progress
+        )
+        found = [journal.rows[todo.row_id(item, name)] for item in items for name in todo.variants]
+    rows = [Row(row["item"], row["kind"], row["variant"], row["metrics"], row.get("error")) for row in found]
+    return Rows(tuple(rows), plan, facts, items)
+
+
+@dataclass(frozen=True)
+class TruthWork(work.Work):
+    """The work of a plan; `out` is for example pictures."""
+
+    plan: RunPlan
+    out: Path
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Names of the plan's variants."""
+        return tuple(variant.name for variant in self.plan.variants)
+
+    def open(self, editor: Editor | None = None) -> work.Make:
+        """Load the model, the judge and LPIPS."""
+        return _Worker(self.plan, self.out, editor or _load_editor(self.plan)).row
+
+    def facts(self, item: TruthItem, variant: str) -> work.Line:
+        """Return item, kind and variant; a row that failed has no metrics."""
+        return {"item": item.id, "kind": item.kind, "variant": variant, "metrics": {}}
+
+
+class _Worker:
+    """Edits and scores, one item after the other, with what was loaded once."""
+
+    def __init__(self, plan: RunPlan, out: Path, editor: Editor) -> None:
+        self.plan, self.out, self.editor = plan, out, editor
+        self.variants = {variant.name: variant for variant in plan.variants}
+        lpips = _open_lpips(plan.lpips)
+        self.tools = Tools(Judge.load(plan.judge), None if isinstance(lpips, Skipped) else _distance(lpips))
+        self._warm: set[str] = set()
+        self._costs: dict[tuple[int, int, int | None], Costs] = {}
+        self._shared: tuple[str, dict[int | None, Session]] = ("", {})
+
+    def row(self, item: TruthItem, name: str) -> work.Line:
+        """Return the metrics of one variant on one item."""
+        variant = self.variants[name]
+        outcome = self._outcome(item, variant)
+        costs = self._cost(item, settings_of(variant).resolution) if outcome.evaluations else FREE
+        found = score(item, outcome, replace(self.tools, costs=costs))
+        if variant.tags.get(PANELS):
+            keep_example(self.out, name, item.id, outcome)
+        return {"metrics": found}
+
+    def _cost(self, item: TruthItem, resolution: int | None) -> Costs:
+        """Return what the model's parts cost on such a picture, counted once."""
+        height, width = item.region.shape
+        key = (height, width, resolution)
+        if key not in self._costs:
+            self._costs[key] = tflop(self.editor, (width, height), resolution=resolution)
+        return self._costs[key]
+
+    def _session(self, item: TruthItem, resolution: int | None, *, sharing: bool) -> Session:
+        if not sharing:
+            return self.editor.open(item.picture, resolution=resolution)
+        if self._shared[0] != item.id:
+            self._shared = (item.id, {})
+        sessions = self._shared[1]
+        if resolution not in sessions:
+            sessions[resolution] = self.editor.open(item.picture, resolution=resolution)
+        return sessions[resolution]
+
+    def _outcome(self, item: TruthItem, variant: Variant) -> Outcome:
+        """Run one variant; seconds stay null where its session was shared."""
+        settings, sharing = settings_of(variant), self.plan.share and not is_peer(variant.method)
+        session = self._session(item, settings.resolution, sharing=sharing)
+        reference, query = item.texts[variant.phrasing]
+        request = MethodRequest(item.picture, query, reference, self.plan.seed, item.region, item.retrieved)
+        method = find_method(variant.method)
+        if self.plan.measure_memory and variant.method not in self._warm:
+            # What is loaded and compiled at a method's first call is no part of what an edit needs.
+            method(self.editor, self._session(item, settings.resolution, sharing=False), request, settings)
+            self._warm.add(variant.method)
+        with memory_probe() if self.plan.measure_memory else nullcontext() as probe:
+            begin = time.perf_counter()
+            made = method(self.editor, session, request, settings)
+            taken = time.perf_counter() - begin
+        seconds = None if sharing else taken if made.seconds is None else made.seconds
+        growth = probe.growth if probe is not None and made.peak_memory is None else made.peak_memory
+        return replace(made, seconds=seconds, peak_memory=growth)
+
+
+def _load_editor(plan: RunPlan) -> Editor:
+    return Editor.from_pretrained(plan.model, **plan.load)
+
+
+def _open_lpips(folder: Path | None) -> Lpips | Skipped:
+    """Load LPIPS with AlexNet; where no folder is named, return why there is none.
+
+    Raises:
+        ModelError: a folder is named that does not hold the weights.
+    """
+    found = load_lpips(folder)
+    if folder is not None and isinstance(found, Skipped):
+        raise ModelError(f"--lpips: {found.reason}")
+    return found
+
+
+def _told(lpips: Lpips | Skipped) -> dict[str, str]:
+    """Return which network it is, or why it is skipped; without the place it was read from."""
+    if isinstance(lpips, Skipped):
+        return {"skipped": lpips.reason}
+    card = lpips.card
+    return {"backbone": card.backbone, "weights_sha256": card.weights_sha256, "implementation": card.implementation}
+
+
+def _distance(lpips: Lpips) -> Callable[[Bytes, Bytes], float]:
+    return lambda first, second: float(lpips.distances([first], [second])[0])

@@ -1,0 +1,169 @@
+"""What the baselines are made of: a trial, noised starts and ways down, and estimates that change what is walked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from wordbrush.diffusion import noise
+from wordbrush.diffusion.ask import Program
+from wordbrush.diffusion.denoiser import Conditioning, Prediction
+from wordbrush.diffusion.guidance import Estimate, guided
+from wordbrush.diffusion.schedule import Level
+from wordbrush.diffusion.solvers import SOLVERS, decode, step
+from wordbrush.models.codec import pixels_of
+
+if TYPE_CHECKING:
+    from wordbrush.editor import Editor
+    from wordbrush.evaluation.items import Bytes, MethodRequest
+    from wordbrush.region.mask import Mask
+    from wordbrush.session import Session
+    from wordbrush.settings import Settings
+
+__all__ = ["Trial", "blended_x0", "low_pass", "low_referred", "noised", "weights", "with_low"]
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One request under settings, on a session that is open on its picture."""
+
+    editor: Editor
+    session: Session
+    request: MethodRequest
+    settings: Settings
+
+    @property
+    def z0(self) -> Tensor:
+        """The clean latent, (1, channel, height, width)."""
+        return self.session.latent()
+
+    @property
+    def levels(self) -> list[Level]:
+        """The grid cut at the ratio, clean level first."""
+        return list(self.session.levels(self.settings))
+
+    @property
+    def path(self) -> list[Tensor]:
+        """The latents z0 ... x_r of the inversion, as the editor's."""
+        return self.session.trajectory(self.request.reference, settings=self.settings)
+
+    def changed(self, **switches: Any) -> Trial:
+        """Return the trial under other settings."""
+        return replace(self, settings=self.settings.changed(**switches))
+
+    def text(self, text: str) -> Conditioning:
+        """Return what the model makes of a text."""
+        return self.session.prompt(text, self.settings).conditioning
+
+    def draw(self, stream: str, index: int = 0) -> Tensor:
+        """Draw a noise, like z0; `start` is that of a start from noised z0."""
+        return noise.normal(self.request.seed, stream, index, self.z0.shape[1:])[None].to(self.z0)
+
+    def decode(
+        self,
+        x: Tensor,
+        *,
+        path: Sequence[Tensor] | None = None,
+        cells: Mask | None = None,
+        wrap: Callable[[Estimate], Estimate] | None = None,
+    ) -> Program[Tensor]:
+        """Walk x down from the level of the ratio under the query, guided as the editor is, to the clean latent.
+
+        Args:
+            x: latents at the last of `levels`.
+            path: what the outside of `cells` is held to, a latent a level.
+            cells: the region; without it all is free.
+            wrap: changes the estimate.
+        """
+        settings = self.settings
+        estimate = guided(self.text(self.request.query), self.text(""), self.session.guidance(settings))
+        return decode(
+            wrap(estimate) if wrap else estimate,
+            x,
+            self.levels,
+            path=path,
+            mask=None if cells is None else weights(cells, x),
+            soft=settings.soft,
+            eta=settings.eta,
+            fresh=lambda index: self.draw("decode", index),
+            solver=SOLVERS[settings.solver](),
+        )
+
+    def image(self, latent: Tensor) -> Bytes:
+        """Decode a latent and bring it to the picture's size, as the editor does, without a composite."""
+        with torch.no_grad():
+            return self.session.fit.inverse(pixels_of(self.session.driver.codec.decode(latent)[0]))
+
+    def cost(self, *stages: str) -> int:
+        """Return the evaluations of stages (`contrast`, `invert`, `decode`) of an edit of this picture, run alone."""
+        plan = self.editor.plan(self.session.picture.size, settings=self.settings).evaluations
+        return sum(plan[stage] for stage in stages)
+
+
+def noised(z0: Tensor, fresh: Tensor, level: Level) -> Tensor:
+    """Return z0 carried to a level with a noise: `alpha * z0 + sigma * noise`; z0 itself at the clean level."""
+    return step(Prediction(z0, fresh), level)
+
+
+def weights(cells: Mask, like: Tensor) -> Tensor:
+    """Return a mask of latent cells as (1, 1, height, width), dtype and device of `like`."""
+    return torch.tensor(cells.values)[None, None].to(like)
+
+
+def blended_x0(estimate: Estimate, known: Tensor, mask: Tensor) -> Estimate:
+    """Replace the estimate of x0 by a known one outside a mask (GLIDE, Nichol et al. 2022); above the clean level.
+
+    The noise estimate is recomputed from x and the blended x0, so that `x = alpha * x0 + sigma * eps` still holds;
+    inside a mask of 1 nothing changes, bit for bit.
+
+    Args:
+        estimate: guided or not.
+        known: the clean latent, (1, channel, height, width).
+        mask: (1, 1, height, width) in [0, 1], 1 = the estimate itself.
+    """
+
+    def blended(x: Tensor, level: Level, **place: Any) -> Program[Prediction]:
+        own = yield from estimate(x, level, **place)
+        alpha, sigma = level.scales(x)
+        change = (1 - mask) * (known - own.x0)
+        return Prediction(own.x0 + change, own.eps - alpha / sigma * change)
+
+    return blended
+
+
+def low_pass(x: Tensor, factor: int) -> Tensor:
+    """Average blocks of `factor` x `factor` cells and stretch them back bilinearly; factor 1 changes nothing.
+
+    Args:
+        x: (batch, channel, height, width).
+        factor: at least 1; a side that it does not divide ends in smaller blocks.
+    """
+    height, width = x.shape[-2:]
+    small = interpolate(x, (-(-height // factor), -(-width // factor)), mode="area")
+    return interpolate(small, (height, width), mode="bilinear", align_corners=False)
+
+
+def with_low(x: Tensor, reference: Tensor, factor: int) -> Tensor:
+    """Return x with the low frequencies of a reference: phi(y) + x - phi(x) of Choi et al. 2021, phi being linear."""
+    return x + low_pass(reference - x, factor)
+
+
+def low_referred(estimate: Estimate, references: Mapping[float, Tensor], factor: int) -> Estimate:
+    """Replace the low frequencies of x by those of a reference at the same level first; a step then starts there.
+
+    Args:
+        estimate: guided or not.
+        references: noised references by the time of their level; where there is none, x stays as it is.
+        factor: of the low-pass.
+    """
+
+    def referred(x: Tensor, level: Level, **place: Any) -> Program[Prediction]:
+        reference = references.get(float(level.time))
+        return (yield from estimate(x if reference is None else with_low(x, reference, factor), level, **place))
+
+    return referred
