@@ -85,7 +85,7 @@ class Settings:
     # The contrast: where the two texts disagree.
     maps: int = _switch(10, "noises averaged in the contrast", 1, 64, of=("contrast",))
     strength: float = _switch(
-        0.6, "noise strength of the contrast on the model's own time axis", 0.0, 1.0, of=("contrast",)
+        0.6, "noise strength of the contrast, a share of --strength-axis", 0.0, 1.0, of=("contrast",)
     )
     strengths: int = _switch(1, "noise strengths pooled, spread .1 apart around the strength", 1, 5, of=("contrast",))
     strength_axis: Literal["time", "grid"] = _switch(
@@ -98,7 +98,7 @@ class Settings:
     )
     norm: Literal["mean", "l2"] = _switch("mean", "size of a difference over the channels", of=("contrast",))
     rescale: Rescale = _switch("percentile", "how outliers are tamed")  # noqa: RUF009 - ruff does not see through the alias
-    clip: float = _switch(1.0, "percent clipped at both ends by --rescale percentile", 0.0, 49.0)
+    clip: float = _switch(1.0, "percent clipped at each end by --rescale percentile", 0.0, 49.0)
     # The mask: what is cut out of the contrast.
     rule: Rule = _switch("fixed", "how the threshold is chosen")  # noqa: RUF009
     threshold: float | None = _switch(
@@ -262,7 +262,7 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 """Named sets of switches: `balanced` (the default: the paper's recipe with the numbers that were measured to be better
 on the truth bench), `paper` (what it states of strength, steps, ratio and threshold; the guidance is the model's own,
-as in the others), `diffusers` (its threshold rule and guided inversion without its faults, for
+as in the others), `diffusers` (its threshold rule and guided inversion with blend, latent and pixels of our own, for
 comparison), `fast` and `best`."""
 
 

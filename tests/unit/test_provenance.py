@@ -227,6 +227,8 @@ def test_parameters_line() -> None:
     }
     flow = record(model={**record().model, "parametrisation": "flow", "sha256": None})
     assert "Sampler: Euler" in parameters_line(flow)
+    second = replace(flow, settings={**flow.settings, "solver": "dpm2m"})
+    assert "Sampler: DPM++ 2M" in parameters_line(second)
     assert "Model hash" not in parameters_line(flow)
 
 

@@ -64,7 +64,7 @@ def everything(text: str) -> dict[str, Any]:
 def test_version_cards_show_and_send_what_is_done_with_them(shown: Shown) -> None:
     with shown.page() as page:
         assert page.inner_text("#versions .quiet") == (
-            "Nothing was painted yet: every result is kept here, with its settings."
+            "Nothing was painted yet: results are kept here, with their settings."
         )
         shown.give(page, versions=history(version(2, current=True), version(1), right="v2"))
         cards = page.locator("#versions .card")

@@ -153,11 +153,17 @@ def parameters_line(provenance: Provenance) -> str:
     return "\n".join(lines)
 
 
+def _sampler(provenance: Provenance) -> str:
+    if provenance.settings.get("solver") == "dpm2m":
+        return "DPM++ 2M"
+    return "Euler" if provenance.model["parametrisation"] == "flow" else "DDIM"
+
+
 def _items(provenance: Provenance) -> list[tuple[str, Any]]:
     model, source, settings = provenance.model, provenance.input, provenance.settings
     return [
         ("Steps", settings.get("steps")),
-        ("Sampler", "Euler" if model["parametrisation"] == "flow" else "DDIM"),
+        ("Sampler", _sampler(provenance)),
         ("CFG scale", settings.get("guidance")),
         ("Seed", provenance.seed),
         ("Size", f"{source['width']}x{source['height']}"),

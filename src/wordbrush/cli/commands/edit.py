@@ -91,7 +91,8 @@ class EditCommand(_Contrasting):
         typer.Option("--panel", help="Write input | contrast | mask | result as one picture.", rich_help_panel=_Out),
     ] = None
     check_inversion: Annotated[
-        bool, typer.Option("--check-inversion", help="Measure how well the inversion leads back; costs as many steps.")
+        bool,
+        typer.Option("--check-inversion", help="Measure how well the inversion leads back; costs a further walk down."),
     ] = False
     strip_metadata: Annotated[
         bool, typer.Option("--strip-metadata", help="Write no record of what was done.", rich_help_panel=_Out)

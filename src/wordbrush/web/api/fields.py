@@ -146,7 +146,7 @@ def fields_of(models: Sequence[str]) -> dict[str, Field]:
         _text("switches", "Further switches as on the command line: --maps 4 --rule otsu --grow 1.", most=500),
         Field(
             name="check_inversion", kind="boolean", default=False,
-            help="Measure how well the inversion leads back; costs as many steps.",
+            help="Measure how well the inversion leads back; costs a further walk down.",
         ),
     ]  # fmt: skip
     return {one.name: one for one in fields}

@@ -31,7 +31,7 @@ def _slider(
 SLIDERS = {
     "fixed": _slider("fixed", "Threshold", 0.01),
     "otsu": _slider("otsu", "Otsu's threshold, moved by", 0.01, least=-0.5, most=0.5),
-    "area": _slider("area", "Share of the picture", 0.01),
+    "area": _slider("area", "Share of the latent cells", 0.01),
     "quantile": _slider("quantile", "Quantile below the threshold", 0.01),
     "ratio": _slider("ratio", "Multiple of the mean", 0.05, most=6.0),
 }
