@@ -231,6 +231,47 @@ def test_what_a_failed_edit_held_is_given_back() -> None:
     assert [ref() is None for ref in kept] == [True] * 6
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 16])
+@pytest.mark.parametrize("join", [False, True])
+def test_asks_of_unlike_sizes_and_levels_get_their_own_answers(join: bool, limit: int) -> None:
+    """Several asks at once, of which not all fit into a call: each is answered as if it were alone."""
+    model, generator = toy.model(), torch.Generator().manual_seed(0)
+
+    def ask(rows: int, time: float, side: int) -> Ask:
+        x = torch.randn(rows, 3, side, side, generator=generator)
+        return Ask(x, toy.TRAINED.level(time), Conditioning({"halves": torch.zeros(rows, 2)}))
+
+    shapes = [(1, 0.5, 4), (3, 0.5, 4), (1, 0.7, 4), (2, 0.5, 8), (1, 0.5, 4), (2, 0.7, 4)]
+    asks = [[ask(*shape) for shape in shapes] for _ in range(2)]
+
+    def program(mine: list[Ask]) -> Program[tuple[Prediction, ...]]:
+        answers: tuple[Prediction, ...] = yield tuple(mine)
+        return answers
+
+    driver = Driver(model, batch_limit=limit, join=join)
+    run = driver.run([Item(program(mine), Store(0)) for mine in asks])
+    for mine, outcome in zip(asks, run.outcomes, strict=True):
+        for wanted, answer in zip(mine, outcome.result(), strict=True):
+            alone = model.denoiser(wanted.x, wanted.level, wanted.conditioning)
+            torch.testing.assert_close(answer.eps, alone.eps, rtol=0, atol=1e-6)
+            torch.testing.assert_close(answer.x0, alone.x0, rtol=0, atol=1e-6)
+    assert driver.rows == 20
+
+
+def test_what_a_broken_off_run_had_to_do_differently_is_not_told_of_the_next() -> None:
+    editor, faulty = faulty_editor("denoiser", memory, 1)
+
+    def stop(event: Event) -> None:
+        if event.stage == "invert":
+            raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        editor.edit_batch([request(0)], callback=stop)
+    assert faulty.count > 1
+    (result,) = editor.edit_batch([request(0)])
+    assert not any("out of memory" in warning for warning in result.report.warnings)
+
+
 # Values made once.
 
 
@@ -330,6 +371,6 @@ def test_unlike_edits_together_equal_each_alone_in_fewer_calls() -> None:
             np.testing.assert_array_equal(one.mask.values, other.mask.values)
             np.testing.assert_array_equal(np.asarray(one.image), np.asarray(other.image))
             assert one.provenance == other.provenance
-        assert calls == 153
-        assert editor.driver.calls == (64 if join else calls)
+        assert calls == 149
+        assert editor.driver.calls == (62 if join else calls)
         assert editor.driver.batch_limit == 64

@@ -131,6 +131,7 @@ class Driver:
         waiting, active = deque(every), list[Running]()
         # As many at once as may fill a call, so that memory holds for any number of items.
         most = self.batch_limit if self.join else 1
+        self._take_notes()  # of a run that was broken off
         with torch.no_grad():
             while waiting or active:
                 while waiting and len(active) < most:
@@ -146,8 +147,11 @@ class Driver:
                             other.close()
                         raise running.error
         run.outcomes = [Outcome(r.value, r.error, r.reused) for r in every]
-        run.notes = (*self.notes.take(), *self.codec.notes.take())
+        run.notes = self._take_notes()
         return run
+
+    def _take_notes(self) -> tuple[str, ...]:
+        return (*self.notes.take(), *self.codec.notes.take())
 
     def value(self, program: Program[T]) -> T:
         """Run one program that keeps nothing; return its value, or raise its error."""
@@ -190,13 +194,15 @@ class Driver:
 
     def _group(self, ready: Sequence[Ask]) -> list[Ask]:
         """Choose the asks of the next call: the first, and those that may stand beside it."""
-        first, group, rows = ready[0], list[Ask](), 0
+        first, group, rows, full = ready[0], list[Ask](), 0, set[int]()
         for ask in ready:
             fits = not group or rows + len(ask.x) <= self.batch_limit
             alike = _joinable(first, ask) if self.join else (ask.item == first.item and ask.level is first.level)
-            if fits and alike:
+            if fits and alike and ask.item not in full:
                 group.append(ask)
                 rows += len(ask.x)
+            else:  # an item's asks are answered in their order
+                full.add(ask.item)
         return group
 
     def _code(self, ask: AskCodec, running: Running, run: Run[Any], callback: Callback | None) -> None:
