@@ -9,10 +9,10 @@ import, and nothing of it is heavy (`make lint` checks that). The other modules 
 diffusers or gradio at its top like any module, and is itself imported by `command` when its command runs. So no import
 stands inside a function here, but in `doctor`, where a library that cannot be imported is a finding.
 
-Below the command line a module of this package is imported inside a function in one more place, `web.server`, as Gradio
-reads its environment when it is imported, and in the worker processes of an evaluation, which set up first. Libraries
-are imported inside functions where a caller can do without them: torch and scipy where `inspect` passes by, diffusers,
-transformers, accelerate and huggingface_hub until a model is loaded, and those of an extra, which may be absent.
+Elsewhere a module of this package is imported inside a function in `web.server` alone, as Gradio reads its environment
+when it is imported. Libraries are imported inside functions where a caller can do without them: torch and scipy where
+`inspect` passes by, diffusers, transformers, accelerate and huggingface_hub until a model is loaded, and those of an
+extra, which may be absent.
 """
 
 from __future__ import annotations
