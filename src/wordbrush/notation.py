@@ -167,8 +167,8 @@ class Switch:
         try:
             return _BOOLS[text.lower()] if self.kind is bool else self.kind(text)
         except (KeyError, ValueError):
-            wanted = {bool: "on or off", int: "a whole number"}.get(self.kind, "a number")
-            raise SettingsError(f"{self.name} {text!r} is not {wanted}") from None
+            expected = {bool: "on or off", int: "a whole number"}.get(self.kind, "a number")
+            raise SettingsError(f"{self.name} {text!r} is not {expected}") from None
 
 
 @functools.cache
@@ -326,5 +326,5 @@ def _check(words: list[str]) -> None:
 def _escaped(word: str) -> str:
     """Quote a word for bash, zsh and ksh: bytes of what breaks a line as three octal digits, the rest as it is."""
     plain = word.replace("\\", "\\\\").replace("'", "\\'")
-    text = _BREAKS.sub(lambda found: "".join(f"\\{byte:03o}" for byte in found[0].encode()), plain)
+    text = _BREAKS.sub(lambda match: "".join(f"\\{byte:03o}" for byte in match[0].encode()), plain)
     return f"$'{text}'"

@@ -240,8 +240,8 @@ class Session:
     def program(self, request: EditRequest) -> Program[Finished]:
         """Return the whole edit of one request on this picture, from bytes to bytes, as a program."""
         settings = self.check(request.settings or Settings())
-        given = {name: getattr(request, name) for name in ("mask", "include", "exclude")}
-        masks = {name: as_mask(value) for name, value in given.items() if value is not None}
+        sources = {name: getattr(request, name) for name in ("mask", "include", "exclude")}
+        masks = {name: as_mask(value) for name, value in sources.items() if value is not None}
         edit = yield from self._edit(
             request.query, request.reference, request.seed, settings, request.negative, masks, request.check_inversion
         )
@@ -274,8 +274,8 @@ class Session:
             z0: Tensor = yield AskCodec("encode", pixels.to(self.driver.model.device), "encode")
             return z0.float()
 
-        kept: Tensor = yield Once(("latent",), encode())
-        return kept
+        latent: Tensor = yield Once(("latent",), encode())
+        return latent
 
     def _edit(
         self,

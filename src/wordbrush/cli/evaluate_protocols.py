@@ -87,11 +87,11 @@ def _generator(run: RunFlags, how: Generation) -> Callable[[Editor, Sequence[Ent
     terminal = Terminal(quiet=run.quiet)
 
     def make(editor: Editor, entries: Sequence[Entry]) -> None:
-        wanted = [entry for entry in entries if run.force or not entry.picture.is_file()]
-        if not wanted:
+        missing = [entry for entry in entries if run.force or not entry.picture.is_file()]
+        if not missing:
             return
-        terminal.note(f"making {len(wanted)} pictures")
+        terminal.note(f"making {len(missing)} pictures")
         with run_progress(terminal) as show:
-            generate_pictures(editor, wanted, how, on_progress=show)
+            generate_pictures(editor, missing, how, on_progress=show)
 
     return make

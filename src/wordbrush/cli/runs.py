@@ -56,12 +56,12 @@ def end_run(failures: Sequence[str], total: int, rows: str, terminal: Terminal) 
 
 def progress_line(progress: Progress, seconds: float) -> str:
     """Return `done/total, rate, time left`; the rate is of this run alone, not of the rows it found."""
-    made = progress.done - progress.resumed
+    new_rows = progress.done - progress.resumed
     text = f"{progress.done}/{progress.total} rows"
     if progress.resumed:
         text += f" ({progress.resumed} were there)"
-    if made and seconds > 0:
-        rate = made / seconds
+    if new_rows and seconds > 0:
+        rate = new_rows / seconds
         text += f", {rate:.2f} rows/s" if rate >= 0.1 else f", {1 / rate:.1f} s a row"
         if progress.done < progress.total:
             text += f", {_clock((progress.total - progress.done) / rate)} left"

@@ -161,6 +161,6 @@ class NetworkDenoiser:
         self, x: Tensor, level: Level, conditioning: Conditioning, *, label: Level | None = None
     ) -> Prediction:
         """See `Denoiser`."""
-        told = (label or level).labels(x.shape[0], x.device)
-        output = self.network(x, told, conditioning)
+        labels = (label or level).labels(x.shape[0], x.device)
+        output = self.network(x, labels, conditioning)
         return convert(output, x, level, self.parametrisation, label)

@@ -175,8 +175,8 @@ def _climb(
     place: Mapping[str, Any],
 ) -> Program[_Reached]:
     """Take one step up."""
-    told = there if label == "target" and rule.order == 1 else None
-    prediction = yield from estimate(x, here, label=told, closes=not fixed_point, **place)
+    told_level = there if label == "target" and rule.order == 1 else None
+    prediction = yield from estimate(x, here, label=told_level, closes=not fixed_point, **place)
     for left in range(fixed_point - 1, -1, -1):
         reached = rule([*history, (here, prediction)], there)
         prediction = reanchored((yield from estimate(reached, there, closes=not left, **place)), x, here)

@@ -168,8 +168,8 @@ class Driver:
         x = torch.cat([ask.x for ask in asks]) if len(asks) > 1 else asks[0].x
         texts = Conditioning.concat([ask.conditioning for ask in asks]) if len(asks) > 1 else asks[0].conditioning
         level = _joined([ask.level for ask in asks], counts)
-        told = any(ask.label is not None for ask in asks)
-        label = _joined([ask.label or ask.level for ask in asks], counts) if told else None
+        labelled = any(ask.label is not None for ask in asks)
+        label = _joined([ask.label or ask.level for ask in asks], counts) if labelled else None
 
         def evaluate(part: slice) -> Prediction:
             some = None if label is None else label.select(part)

@@ -266,9 +266,9 @@ def classes_of(index: Mapping[str, Any]) -> dict[str, str]:
 
 def mismatch(parts: Mapping[str, PartSpec], index: Mapping[str, Any]) -> str:
     """Return in words the first part of an index that is missing or of another class than wanted, or ""."""
-    found = classes_of(index)
+    classes = classes_of(index)
     for name, spec in parts.items():
-        if spec.classes and found.get(name) not in spec.classes:
-            kind = f"{found[name]} of {index[name][0]}" if name in found else "missing"
+        if spec.classes and classes.get(name) not in spec.classes:
+            kind = f"{classes[name]} of {index[name][0]}" if name in classes else "missing"
             return f"component {name!r} is {kind}, not {' or '.join(sorted(spec.classes))}"
     return ""

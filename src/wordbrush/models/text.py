@@ -117,6 +117,6 @@ class ClipText:
     def _unknown(self, text: str) -> tuple[UnknownWord, ...]:
         if not self.words:
             return ()
-        found = dict.fromkeys(word for word in _WORD.findall(text) if word.lower() not in self.words)
+        unknown = dict.fromkeys(word for word in _WORD.findall(text) if word.lower() not in self.words)
         pool = sorted(self.words)
-        return tuple(UnknownWord(word, tuple(get_close_matches(word.lower(), pool, n=_NEAR))) for word in found)
+        return tuple(UnknownWord(word, tuple(get_close_matches(word.lower(), pool, n=_NEAR))) for word in unknown)

@@ -78,9 +78,9 @@ class Recorded:
         if not record.replayable:
             raise ProvenanceError(f"{file}: the texts were left out of the record, so it cannot be done again")
         picture = _input(Path(file), record, source)
-        there = {kind: _mask(record, kind, masks.get(kind)) for kind in MASKS}
-        kept = {kind: mask for kind, mask in there.items() if mask is not None}
-        return cls(data, record, picture, settings_of(record), kept)
+        named = {kind: _mask(record, kind, masks.get(kind)) for kind in MASKS}
+        present = {kind: mask for kind, mask in named.items() if mask is not None}
+        return cls(data, record, picture, settings_of(record), present)
 
     @property
     def loras(self) -> tuple[tuple[str, float], ...]:

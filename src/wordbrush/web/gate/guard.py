@@ -184,12 +184,12 @@ def _with_headers(send: Send, ours: Iterable[tuple[bytes, bytes]]) -> Send:
 
     async def dressed(message: Message) -> None:
         if message["type"] == "http.response.start":
-            kept = [
+            theirs = [
                 (name, value)
                 for name, value in message.get("headers", [])
                 if name.lower() not in names and not name.lower().startswith(b"access-control-")
             ]
-            message = {**message, "headers": [*kept, *headers]}
+            message = {**message, "headers": [*theirs, *headers]}
         await send(message)
 
     return dressed

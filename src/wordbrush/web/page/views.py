@@ -87,7 +87,7 @@ def stage_view(
 def versions_view(visitor: Visitor, left: str | None, right: str | None) -> dict[str, Any]:
     """Return the history, newest first; `left` and `right` are being compared, `right` was restored or painted."""
     with visitor.lock:
-        kept = list(visitor.versions.values())
+        history = list(visitor.versions.values())
     cards = [
         {
             "id": version.id,
@@ -100,9 +100,9 @@ def versions_view(visitor: Visitor, left: str | None, right: str | None) -> dict
             "seed": version.seed,
             "current": version.id == right,
         }
-        for version in reversed(kept)
+        for version in reversed(history)
     ]
-    known = {version.id for version in kept}
+    known = {version.id for version in history}
     return {
         "versions": cards,
         "left": left if left in known else None,
@@ -156,9 +156,9 @@ def reused_line(version: Version) -> str:
     report = version.report
     names = {"latent": "the encoded picture", "contrast": "the contrast", "trajectory": "the inversion"}
     names["part of the trajectory"] = "the inversion as far as it went"
-    kept = [names.get(name, name) for name in report.reused]
+    reused = [names.get(name, name) for name in report.reused]
     ran = [f"{LABELS.get(k, k).lower()} {v}" for k, v in report.evaluations.items() if v]
-    first = f"Reused: {', '.join(kept)}. " if kept else ""
+    first = f"Reused: {', '.join(reused)}. " if reused else ""
     return f"{first}Network evaluations: {', '.join(ran) if ran else 'none'}."
 
 
