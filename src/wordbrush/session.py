@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -24,7 +23,7 @@ from wordbrush.engine.events import Callback
 from wordbrush.engine.running import Item
 from wordbrush.engine.store import Store
 from wordbrush.errors import SettingsError
-from wordbrush.models.codec import pixels_of
+from wordbrush.models.codec import batch_of, pixels_of
 from wordbrush.models.model import Prompt
 from wordbrush.picture.fit import plan_fit
 from wordbrush.picture.picture import Picture
@@ -41,9 +40,6 @@ from wordbrush.settings import Settings, resolve
 __all__ = ["Session"]
 
 T = TypeVar("T")
-
-CONTRAST_ARGUMENTS = frozenset({"seed", "preset", "settings", "callback"})
-
 
 class Session:
     """One picture with one model; opened by `Editor.open`.
@@ -189,9 +185,9 @@ class Session:
 
     def mask(self, query: str, reference: str = "", **keywords: Any) -> Mask:
         """Return the mask at the picture's size; keywords as for `contrast`. Runs no network on a known contrast."""
-        switches = {k: v for k, v in keywords.items() if k not in CONTRAST_ARGUMENTS}
-        chosen, _ = resolve(keywords.get("preset"), keywords.get("settings"), switches)
-        automatic = cut_region(self.frame, self.contrast(query, reference, **keywords), chosen)
+        of_run = {name: keywords.pop(name) for name in ("seed", "callback") if name in keywords}
+        chosen, _ = resolve(keywords.pop("preset", None), keywords.pop("settings", None), keywords)
+        automatic = cut_region(self.frame, self.contrast(query, reference, settings=chosen, **of_run), chosen)
         return region_of(self.frame, automatic, chosen).pixels
 
     @overload
@@ -226,12 +222,11 @@ class Session:
         """Edit the picture; arguments as for `Editor.edit`. What the session knows already is not computed again."""
         chosen, name = resolve(preset, settings, switches)
         self.check(chosen)
-        single = isinstance(query, str) and isinstance(seed, int)
         requests = requests_of(
             self.picture, query, reference, negative, seed, mask, include, exclude, chosen, check_inversion
         )
         results = results_of(self.driver, map(self.item, requests), preset=name, callback=callback)
-        return results[0] if single else results
+        return results[0] if isinstance(query, str) and isinstance(seed, int) else results
 
     def item(self, request: EditRequest) -> Item[Finished]:
         """Return a request on this picture as an item for the driver."""
@@ -269,9 +264,8 @@ class Session:
 
     def _latent(self) -> Program[Tensor]:
         def encode() -> Program[Tensor]:
-            canvas = self.fit.forward(self.picture.srgb)
-            pixels = torch.from_numpy(np.ascontiguousarray(canvas)).permute(2, 0, 1)[None].float() / 127.5 - 1
-            z0: Tensor = yield AskCodec("encode", pixels.to(self.driver.model.device), "encode")
+            canvas = batch_of(self.fit.forward(self.picture.srgb))
+            z0: Tensor = yield AskCodec("encode", canvas.to(self.driver.model.device), "encode")
             return z0.float()
 
         latent: Tensor = yield Once(("latent",), encode())
@@ -288,7 +282,8 @@ class Session:
         check_inversion: bool = False,
     ) -> Program[Edit]:
         """Gather all that the algorithm knows of an edit: the latent, the texts encoded once, the levels."""
-        model, inversion = self.driver.model, reference if settings.inversion_text == "reference" else ""
+        schedule = self.driver.model.schedule_for(self.latent_size, settings.steps)
+        inversion = reference if settings.inversion_text == "reference" else ""
         z0 = yield from self._latent()
         texts = {"query": query, "reference": reference, "negative": negative, "empty": "", "inversion": inversion}
         return Edit(
@@ -299,11 +294,7 @@ class Session:
             **{name: self.prompt(text, settings).conditioning for name, text in texts.items()},
             levels=self.levels(settings),
             contrast_levels=contrast_levels(
-                model.schedule_for(self.latent_size, settings.steps),
-                settings.strength,
-                settings.strengths,
-                settings.strength_axis,
-                settings.steps,
+                schedule, settings.strength, settings.strengths, settings.strength_axis, settings.steps
             ),
             guidance=self.guidance(settings),
             contrast_key=self._contrast_key(query, reference, seed, settings),

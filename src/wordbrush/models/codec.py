@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from wordbrush.diffusion.faults import check_items, items_not_finite
 
-__all__ = ["AutoencoderCodec", "Codec", "IdentityCodec", "Notes", "pixels_of"]
+__all__ = ["AutoencoderCodec", "Codec", "IdentityCodec", "Notes", "batch_of", "pixels_of"]
 
 TILE_CELLS = 32
 """Side of a tile in latent cells: 256 pixels for Stable Diffusion, a quarter of the memory of its native size."""
@@ -65,6 +65,11 @@ class Codec(Protocol):
     def decode(self, latents: Tensor) -> Tensor:
         """Turn latents (batch, channel, height, width) into pixels (batch, 3, height*f, width*f), about [-1, 1]."""
         ...
+
+
+def batch_of(pixels: NDArray[np.uint8]) -> Tensor:
+    """Turn (height, width, 3) bytes into a batch of one: (1, 3, height, width), float32 in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
 def pixels_of(decoded: Tensor) -> NDArray[np.uint8]:
