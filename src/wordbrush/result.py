@@ -101,7 +101,7 @@ class EditResult:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Finished:
-    """An edit that is done, before it is told of.
+    """A finished edit, before its report and its record are put together.
 
     Attributes:
         request: what was asked for.

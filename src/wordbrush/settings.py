@@ -36,7 +36,7 @@ Rule = Literal["fixed", "otsu", "quantile", "area", "ratio"]
 
 @dataclass(frozen=True)
 class ThresholdRule:
-    """What a threshold rule does with its number.
+    """A threshold rule: the default, the range and the meaning of its number.
 
     Attributes:
         default: its number where none is given.

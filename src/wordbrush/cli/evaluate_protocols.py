@@ -83,7 +83,7 @@ def _pairs(texts: str | None, editor: Editor, seed: int) -> tuple[str | Path, Se
 
 
 def _generator(run: RunFlags, how: Generation) -> Callable[[Editor, Sequence[Entry]], None]:
-    """Return what makes the pictures of entries, telling how far it is."""
+    """Return the function that makes the missing pictures of entries and shows its progress."""
     terminal = Terminal(quiet=run.quiet)
 
     def make(editor: Editor, entries: Sequence[Entry]) -> None:

@@ -1,4 +1,4 @@
-"""What the evaluations have in common: how far a run is, what failed in it, and words out of a list."""
+"""What the evaluation commands share: the progress line, the list of failures, and the check of a word."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def one_of(flag: str, word: str, known: Sequence[str]) -> Any:
 
 
 def end_run(failures: Sequence[str], total: int, rows: str, terminal: Terminal) -> None:
-    """Tell the first failures of a run and how many there are; without one do nothing.
+    """Print the first failures of a run and their number, and exit with code 6; without failures do nothing.
 
     Args:
         failures: one sentence each.

@@ -1,4 +1,4 @@
-"""Estimates: how a prediction comes about from what the network is asked, with classifier-free guidance or without.
+"""Estimates of x0 and eps under a text, with classifier-free guidance or without.
 
 An *estimate* is a program for one prediction: `prediction = yield from estimate(x, level, stage=..., ...)`. The walks
 of `wordbrush.diffusion.solvers` take any; one that wraps another changes what is walked.
@@ -21,7 +21,7 @@ class Estimate(Protocol):
     """A program that estimates x0 and eps."""
 
     def __call__(self, x: Tensor, level: Level, **place: Any) -> Program[Prediction]:
-        """Estimate.
+        """Estimate x0 and eps of the latents.
 
         Args:
             x: latents (row, channel, height, width) at `level`.

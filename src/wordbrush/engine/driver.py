@@ -56,13 +56,13 @@ class Outcome(Generic[T]):
 
 @dataclass(eq=False)
 class Run(Generic[T]):
-    """What a run did.
+    """The outcomes and the costs of one run of the driver.
 
     Attributes:
         outcomes: in the order of the items.
         timings: seconds by stage.
         evaluations: network evaluations (rows) by stage.
-        notes: what had to be done differently: smaller chunks, tiles, another precision.
+        notes: fallbacks that were needed: smaller chunks, tiles, another precision.
     """
 
     outcomes: list[Outcome[T]] = field(default_factory=list)

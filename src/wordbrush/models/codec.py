@@ -24,7 +24,7 @@ TILE_CELLS = 32
 
 
 class Notes:
-    """What had to be done differently, each thing once, until a caller takes the notes for its report."""
+    """Notes on fallbacks (tiles, another precision), each once, until a caller takes them for its report."""
 
     def __init__(self) -> None:
         self.texts: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class Codec(Protocol):
 
     @property
     def notes(self) -> Notes:
-        """What had to be done differently since the notes were last taken."""
+        """Fallbacks since the notes were last taken."""
         ...
 
     @property
@@ -125,7 +125,7 @@ class AutoencoderCodec:
         return other
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """See `Codec`; the posterior mean, `(mean - shift) * scale`.
+        """Turn pixels into latents: the posterior mean, `(mean - shift) * scale`.
 
         Raises:
             NotFiniteError: pixels or latents are not finite, the latter even in float32.
@@ -134,7 +134,7 @@ class AutoencoderCodec:
         return (mean - self._shift) * self._scale
 
     def decode(self, latents: Tensor) -> Tensor:
-        """See `Codec`; of `latents / scale + shift`.
+        """Turn latents into pixels: the autoencoder decodes `latents / scale + shift`.
 
         Raises:
             NotFiniteError: latents or pixels are not finite, the latter even in float32.

@@ -39,7 +39,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Card:
-    """What is told of a family before anything is loaded.
+    """Facts of a family that are known before anything is loaded.
 
     Attributes:
         title: its name for people, in the plural: "... are supported".
@@ -91,13 +91,13 @@ SCHEDULER = PartSpec("diffusers", (), "", (("scheduler_config.json",),), r"sched
 
 
 def network(*classes: str, library: str = "diffusers") -> PartSpec:
-    """Return the part that a network is, its weights called as the library calls them."""
+    """Describe a network as a part; its weight files have the names that its library gives them."""
     stem = "model" if library == "transformers" else "diffusion_pytorch_model"
     return PartSpec(library, classes, stem, (("config.json",),), r"config\.json")
 
 
 def tokenizer(*classes: str, alone: tuple[str, ...] = ("vocab.json", "merges.txt")) -> PartSpec:
-    """Return the part that a tokenizer of transformers is.
+    """Describe a tokenizer of transformers as a part.
 
     Args:
         classes: the class names that are accepted; the first is loaded.
@@ -204,7 +204,7 @@ class SingleFile(Protocol):
 
 @dataclass(frozen=True)
 class LoraParts:
-    """What LoRAs may do to a family.
+    """The parts of a family that LoRAs may change, and how they are attached.
 
     Attributes:
         names: the parts that may be touched.

@@ -194,7 +194,7 @@ def _webp_packets(data: bytes) -> Iterator[bytes]:
 
 
 def _scanned_packets(data: bytes) -> Iterator[bytes]:
-    """XMP packets are made to be found without knowing the file format around them."""
+    """Search for XMP packets anywhere in a file: they are made to be found without knowing its format."""
     start = data.find(b"<x:xmpmeta")
     while start >= 0:
         end = data.find(b"</x:xmpmeta>", start)

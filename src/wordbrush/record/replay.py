@@ -1,4 +1,4 @@
-"""Doing a recorded edit again: find what it was made from, check that it is the recorded one, and compare.
+"""Replay of a recorded edit: find its input, check that it is the recorded one, and compare the two results.
 
 It runs no model. Records lie above pictures and masks and below the editor, so the edit itself is the caller's:
 

@@ -104,7 +104,7 @@ def _version(header: Header, where: str) -> Version:
 
 
 def _parametrisation(header: Header, family: Version) -> str:
-    """Return what the file says of itself, else what its family is known for."""
+    """Return the parametrisation that the file declares, else the usual one of its family."""
     declared = header.metadata.get("modelspec.prediction_type", "").lower()
     if declared in {"v", "v_prediction"} or "v_pred" in header.tensors:
         return "v_prediction"

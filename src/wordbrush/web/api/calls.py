@@ -39,7 +39,7 @@ REGION = ("picture", "query", "reference", "seed", "model", "preset")
 
 @dataclass(frozen=True)
 class Answer:
-    """What a call gives.
+    """The outputs of a call.
 
     Attributes:
         files: PNG bytes by name.

@@ -97,7 +97,7 @@ def _handler(call: Call, workbench: Workbench, uploads: Uploads) -> Callable[...
 
 
 async def _stop_when_alone(stop: threading.Event) -> None:
-    """Stop the work when whoever asked has gone. Gradio marks such a call, but lets it run to its end."""
+    """Stop the work when the client has gone. Gradio marks such a call, but lets it run to its end."""
     page, id_ = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
     if page is None or id_ is None:
         return

@@ -131,7 +131,7 @@ def fence(block: gr.blocks.Block, uploads: Uploads) -> None:
 
 
 def _speak_plainly() -> None:
-    """Let Gradio's own check of paths, which comes first, refuse in our words: its own tell of the server's folders."""
+    """Reword what Gradio's own check of paths refuses: its messages name folders of the server."""
     check = processing_utils._check_allowed
     if getattr(check, "plain", False):
         return

@@ -152,7 +152,7 @@ def problem(message: str) -> dict[str, Any]:
 
 
 def reused_line(version: Version) -> str:
-    """Say what painting took over from before, and what it had to run."""
+    """Say which values painting reused, and how many network evaluations it ran."""
     report = version.report
     names = {"latent": "the encoded picture", "contrast": "the contrast", "trajectory": "the inversion"}
     names["part of the trajectory"] = "the inversion as far as it went"

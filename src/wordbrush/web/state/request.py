@@ -214,7 +214,7 @@ def values_of_preset(preset: str, guidance: float, rule: str | None = None) -> d
 
 
 def _plain(value: Any) -> Any:
-    """Sliders give 3 as 3.0 or 3; equal numbers are one number."""
+    """Return a whole float as an int: sliders give 3 as 3.0 or 3."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
