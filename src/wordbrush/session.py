@@ -1,4 +1,4 @@
-"""A session: one picture opened once, everything that does not change kept.
+"""A session: one picture with one model; encoded latent, contrast maps and paths are computed once and kept.
 
 The latent, the raw contrast maps and the latents of inversions are kept in one store under what determines them. So a
 new threshold runs no network, a second query costs its contrast and its decode, and a deeper ratio goes on where the
@@ -219,7 +219,7 @@ class Session:
         callback: Callback | None = None,
         **switches: Any,
     ) -> EditResult | list[EditResult]:
-        """Edit the picture; arguments as for `Editor.edit`. What the session knows already is not computed again."""
+        """Edit the picture; arguments as for `Editor.edit`. Stored values are not computed again."""
         chosen, name = resolve(preset, settings, switches)
         self.check(chosen)
         requests = requests_of(

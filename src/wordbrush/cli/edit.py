@@ -22,7 +22,7 @@ __all__ = ["edit"]
 
 
 def edit(command: EditCommand) -> None:
-    """Edit the picture with every text and seed, write the files of each result and print where they are.
+    """Edit the picture with every text and seed, write the files of each result, and print reports with `--json`.
 
     Raises:
         WordbrushError: whatever went wrong, in one sentence.

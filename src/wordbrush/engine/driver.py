@@ -184,7 +184,7 @@ class Driver:
     def _serve(
         self, active: Sequence[Running], every: Sequence[Running], run: Run[Any], callback: Callback | None
     ) -> None:
-        """Answer what comes first, with all that fits into the same call; let the programs go on, and tell of it."""
+        """Answer the first ask and all that fit into the same call, resume their programs, and report the step."""
         ready = [ask for running in active for ask in running.open]
         coded = [ask for ask in ready if isinstance(ask, AskCodec)]
         if coded:  # first, so that those who wait for their latent can join the others
@@ -301,5 +301,5 @@ def _blamed(error: Exception, group: Sequence[Ask]) -> Ask:
 
 
 def _placed(error: Exception, stage: str, step: int) -> Exception:
-    """Return the error with its place in the edit, where it can tell one."""
+    """Return the error with stage and step added, if it is one that names them."""
     return error.at(stage, step) if isinstance(error, NotFiniteError) else error

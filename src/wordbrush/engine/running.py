@@ -128,7 +128,7 @@ class Running:
         self.value, self.error, self.ended = sent, error, True
 
     def _once(self, wanted: Once) -> Any:
-        """Return the kept value, or None: then its program is next, or another one is awaited."""
+        """Return the stored value; None where its program runs next, or the program of another item is awaited."""
         value, name = self.item.store.get(wanted.key), self._name(wanted.key)
         if value is None and name in self._making:
             self.awaited = wanted

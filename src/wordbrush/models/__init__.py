@@ -56,13 +56,13 @@ def load_model(
 ) -> Model:
     """Load a checkpoint of any family known (see `wordbrush.models.registry`), or take over a loaded pipeline.
 
-    Weights are safetensors only, no code of a checkpoint is ever run, and the network is used for hub ids alone.
+    Weights are safetensors only, no code of a checkpoint is ever run, and only hub ids are downloaded.
 
     Args:
         source: `"pocket"`, the model that is shipped; a folder in diffusers layout; a single `.safetensors` file; a hub
             id `owner/name`; or a loaded diffusers pipeline, which is used in place.
         revision: branch, tag or commit of a hub id.
-        local_files_only: never use the network; HF_HUB_OFFLINE=1 means the same.
+        local_files_only: never go online; HF_HUB_OFFLINE=1 means the same.
         device: by default the first present of CUDA, MPS and the CPU.
         dtype: of the networks; by default float32, and on CUDA the half precision on the family's card. Latents are
             always float32.

@@ -186,7 +186,7 @@ class SingleFile(Protocol):
         tokenizer: Path | None = None,
         parametrisation: str | None = None,
     ) -> Parts:
-        """Load the parts; no network is used.
+        """Load the parts; nothing is downloaded.
 
         Args:
             path: the file.

@@ -107,7 +107,7 @@ class ClipText:
         return len(self.tokenizer([text], truncation=False, verbose=False).input_ids[0])
 
     def _dropped(self, text: str) -> tuple[str, ...]:
-        """Return the words that do not fit, the one that is cut included, by counting the tokens of ever longer beginnings."""
+        """Return the words that do not fit, the one that is cut included, by counting the tokens up to each word."""
         if self._tokens(text) <= self.limit:
             return ()
         spans = list(re.finditer(r"\S+", text))

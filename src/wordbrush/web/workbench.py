@@ -74,7 +74,7 @@ class Workbench:
         return None
 
     def awaited(self, visitor: Visitor, opened: Opened) -> Provenance | None:
-        """Return the record of the picture used just before, if it was made from this one: it was opened to go on."""
+        """Return the record of the picture used just before, if it was made from this one, else None."""
         before = [other for other in visitor.pictures.values() if other is not opened][-1:]
         record = before[0].record() if before else None
         matches = record is not None and record.replayable and record.input["sha256"] == opened.picture.sha256

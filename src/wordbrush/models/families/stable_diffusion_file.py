@@ -59,7 +59,7 @@ class StableDiffusionFile:
         tokenizer: Path | None = None,
         parametrisation: str | None = None,
     ) -> Parts:
-        """Load a checkpoint; no network is used.
+        """Load a checkpoint; nothing is downloaded.
 
         Args:
             path: the safetensors file.

@@ -1,4 +1,4 @@
-"""The calls of the API, whoever brings them: a picture and words go in, files and a report come out; nothing is kept.
+"""The calls of the API, over HTTP or MCP: a picture and words go in, files and a report come out; nothing is kept.
 
 `perform` reads what came in and lets the call run the model; `keep` writes its files for the caller to fetch.
 """

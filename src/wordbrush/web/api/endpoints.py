@@ -61,7 +61,7 @@ def add_endpoints(workbench: Workbench) -> None:
 
 
 def _handler(call: Call, workbench: Workbench, uploads: Uploads) -> Callable[..., Any]:
-    """Return what Gradio runs: a function with the inputs as parameters, told by signature and docstring."""
+    """Return the function that Gradio runs: its signature and docstring name the inputs."""
     fields = call.inputs(workbench)
 
     def read(file: FileData) -> Upload:

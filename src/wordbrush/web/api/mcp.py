@@ -86,7 +86,7 @@ def add_tools(app: FastAPI, workbench: Workbench) -> None:
 
 
 class Tools:
-    """What the MCP server answers with.
+    """The handlers of the MCP server: they list the tools and carry them out.
 
     Args:
         workbench: does the work.

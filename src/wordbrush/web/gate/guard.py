@@ -220,7 +220,7 @@ def content_policy(*, embedded: bool) -> str:
 
 
 def _headers(options: Options) -> dict[str, str]:
-    """Return the headers of every answer: nothing is guessed, told on, framed, shared, or given to other sites."""
+    """Return the headers of every answer: browsers guess no types, send no referrer, frame and share nothing."""
     return {
         "content-security-policy": content_policy(embedded=options.embedded),
         "x-content-type-options": "nosniff",

@@ -146,7 +146,7 @@ class Handlers:
     def region_shown(
         self, stage: Value, opened: Opened, request: PageRequest, strokes: Strokes, *, lay: bool = False
     ) -> Update:
-        """Show a picture with its region as it stands; `lay` puts these strokes in the place of those on the page."""
+        """Show a picture with its region as it stands; `lay` replaces the strokes on the page by these."""
         cut = self.workbench.cut(opened, request, strokes)
         return {self.parts.stage: views.stage_view(stage, opened, cut, strokes if lay else None)}
 

@@ -147,7 +147,7 @@ def idle(note: str = "", state: str = "idle", title: str = "") -> dict[str, Any]
 
 
 def problem(message: str) -> dict[str, Any]:
-    """Return the progress box telling of what could not be done."""
+    """Return the progress box with the message of a failure."""
     return idle(message, "failed", "That did not work")
 
 

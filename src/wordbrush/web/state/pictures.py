@@ -43,7 +43,7 @@ SESSIONS = 6
 
 @dataclass(frozen=True, eq=False)
 class Strokes:
-    """What was painted by hand on the region, as masks of any size, stretched over the picture."""
+    """The user's brush strokes on the region, as masks of any size, stretched over the picture."""
 
     include: Mask | None = None
     exclude: Mask | None = None
@@ -72,7 +72,7 @@ class Strokes:
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """The region as it stands.
+    """The region as last cut, with the map it was cut from.
 
     Attributes:
         contrast: what was cut, or None while nothing was found under these texts.

@@ -130,7 +130,7 @@ class PageRequest:
 
     @property
     def region_key(self) -> tuple[Any, ...]:
-        """What the region follows from, beside the picture and what was given by hand."""
+        """What determines the region, beside the picture, the brush strokes and the user's own mask."""
         return (self.query, self.reference, self.model, self.contrast_seed, self.settings)
 
     @cached_property
