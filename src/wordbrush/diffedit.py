@@ -35,7 +35,7 @@ __all__ = ["Edit", "Painted", "contrast", "diffedit", "reconstruct", "trajectory
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Edit:
-    """All that the algorithm knows of one edit.
+    """Everything that the algorithm needs for one edit.
 
     Attributes:
         z0: the clean latent (1, channel, height, width).
@@ -71,7 +71,7 @@ class Edit:
 
 @dataclass(frozen=True, eq=False)
 class Painted:
-    """What became of an edit; `latent` is None where nothing was repainted, `contrast` where the mask was the user's.
+    """The outcome of an edit; `latent` is None where nothing was repainted, `contrast` where the mask was the user's.
 
     The reconstruction error is the root mean square between z0 and its way up and down again, in latent units.
     """

@@ -7,7 +7,7 @@ import functools
 import re
 import shlex
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -33,8 +33,10 @@ _ITEM = re.compile(r"(\d{1,19})(?:-(\d{1,19}))?")
 _BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """What would end the line, or make a terminal do something when the command is pasted."""
 
+_UNSAYABLE = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
+"""What no argument of a program can hold; U+DC80 to U+DCFF stand for the bytes of file names that are not Unicode."""
+
 _BOOLS = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
-_NOTHING = ("none", "auto")
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -50,16 +52,15 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         SettingsError: anything else, or more than 10,000 seeds.
     """
     seeds: dict[int, None] = {}
-    for item in text.split(","):
-        match = _ITEM.fullmatch(item.strip())
+    for item in map(str.strip, text.split(",")):
+        match = _ITEM.fullmatch(item)
         if match is None:
-            raise SettingsError(f"--seed: {item.strip()[:40]!r} is not a seed; write whole numbers like 1,2,5-8")
-        first = int(match[1])
-        last = int(match[2]) if match[2] is not None else first
+            raise SettingsError(f"--seed: {item[:40]!r} is not a seed; write whole numbers like 1,2,5-8")
+        first, last = int(match[1]), int(match[2] or match[1])
         if last > MAX_SEED:
             raise SettingsError(f"--seed: {last} is too large; the largest seed is {MAX_SEED}")
         if last < first:
-            raise SettingsError(f"--seed: the range {item.strip()} runs backwards")
+            raise SettingsError(f"--seed: the range {item} runs backwards")
         if last - first + 1 + len(seeds) > MAX_SEEDS:
             raise SettingsError(f"--seed: more than {MAX_SEEDS} seeds in one call")
         seeds.update(dict.fromkeys(range(first, last + 1)))
@@ -128,8 +129,8 @@ class Switch:
         kinds = get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
         choices = get_args(kinds[0]) if get_origin(kinds[0]) is Literal else ()
         kind = str if choices else kinds[0]
-        ends = item.metadata["range"]
-        ends = None if ends[0] is None else ends
+        low, high = item.metadata["range"]
+        ends = None if low is None else (low, high)
         return cls(item.name, kind, choices, ends, types.NoneType in kinds, item.default, item.metadata["help"])
 
     @property
@@ -154,7 +155,7 @@ class Switch:
         """Write the words that set it on a command line; there are none for None, which has no flag."""
         if self.kind is bool:
             return [self.flag if value else f"--no-{self.flag[2:]}"]
-        return flag_words({self.name: None if value is None else self.shown(value)})
+        return flag_words({self.name: value})
 
     def read(self, text: str) -> Any:
         """Read a value: a number, a word, `on` or `off`; `none` or `auto` where it may be left open.
@@ -162,22 +163,20 @@ class Switch:
         Raises:
             SettingsError: the text is no such value. Words and ranges are checked by `Settings`.
         """
-        if text.lower() in _NOTHING and self.optional:
+        if self.optional and text.lower() in {"none", "auto"}:
             return None
         try:
             return _BOOLS[text.lower()] if self.kind is bool else self.kind(text)
         except (KeyError, ValueError):
-            wanted = {bool: "on or off", int: "a whole number"}.get(self.kind, "a number")
-            raise SettingsError(f"{self.name} {text!r} is not {wanted}") from None
+            expected = {bool: "on or off", int: "a whole number"}.get(self.kind, "a number")
+            raise SettingsError(f"{self.name} {text!r} is not {expected}") from None
 
 
 @functools.cache
 def switches() -> Mapping[str, Switch]:
     """Return every switch of `Settings` by name, in their order."""
     hints = get_type_hints(Settings)
-    return types.MappingProxyType(
-        {item.name: Switch.of(item, hints[item.name]) for item in dataclasses.fields(Settings)}
-    )
+    return types.MappingProxyType({f.name: Switch.of(f, hints[f.name]) for f in dataclasses.fields(Settings)})
 
 
 def bound(value: float) -> str:
@@ -193,22 +192,16 @@ def flag_words(flags: Mapping[str, Any]) -> list[str]:
             None, False and an empty list are left out. A value that begins with a dash is tied to its flag, else it
             could be taken for a flag.
     """
-    return [word for name, value in flags.items() for word in _flag_words(name, value)]
-
-
-def _flag_words(name: str, value: Any) -> Iterator[str]:
-    flag = "--" + name.replace("_", "-")
-    if isinstance(value, list | tuple):
-        for one in value:
-            yield from _flag_words(name, one)
-    elif value is True:
-        yield flag
-    elif value is not None and value is not False:
-        text = str(value)
-        if text.startswith("-") and text != "-":
-            yield f"{flag}={text}"
-        else:
-            yield from ("-o" if name == "output" else flag, text)
+    words = []
+    for name, value in flags.items():
+        flag = "--" + name.replace("_", "-")
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if one is True:
+                words.append(flag)
+            elif one is not None and one is not False:
+                tied = str(one).startswith("-") and one != "-"
+                words += [f"{flag}={one}"] if tied else ["-o" if name == "output" else flag, str(one)]
+    return words
 
 
 def edit_command(
@@ -229,12 +222,11 @@ def edit_command(
     include: str | None = None,
     exclude: str | None = None,
 ) -> list[str]:
-    """Return the words of the shortest command that makes exactly this edit.
+    """Return the shortest command that makes exactly this edit, as words: `wordbrush`, `edit` and what follows.
 
     A flag stands only where its value is not that of the preset; a number is written so that it is read back as the
-    same number. A command cannot take back to nothing what a preset sets (only the threshold: naming the rule does
-    that), so where `settings` ask for it the command starts from the default preset instead, and the record of its
-    result names that one.
+    same number. No flag sets back to None what a preset sets (only the threshold: naming the rule does that). Where
+    `settings` need it, the command starts from the default preset, and the record of its result names that one.
 
     Args:
         picture: the input file; `-` is standard input.
@@ -246,42 +238,30 @@ def edit_command(
         settings: all switches of the edit.
         model: name, folder, file or hub id of the model.
         revision: commit, branch or tag of a hub id.
-        device: where the model ran, if it was told where.
-        dtype: of its weights, if it was told which.
+        device: where the model runs; None leaves the choice to the program.
+        dtype: of its weights; None leaves the choice to the program.
         output: the result file; `-` is standard output.
-        mask: file of the mask used in place of one found.
+        mask: file of the mask that replaces the automatic one.
         include: file of the mask that is always edited.
         exclude: file of the mask that is never edited.
 
-    Returns:
-        `wordbrush`, `edit` and what follows; for a shell see `shell`.
-
     Raises:
-        SettingsError: no command can say it: an unknown preset, a seed outside 0 ... 2^63 - 1, or a text that cannot
-            be an argument of a program (with a NUL, or not Unicode).
+        SettingsError: no command can say it: an unknown preset, a seed outside 0 ... 2^63 - 1, settings that set back
+            to None what every preset sets, or a text that holds a NUL or is not Unicode.
     """
     if not 0 <= seed <= MAX_SEED:
         raise SettingsError(f"the seed {seed} is outside 0 ... {MAX_SEED}, so no command can repeat this edit")
     start, changed = _from_preset(preset, settings)
-    named = {
-        "from": reference or None,
-        "to": query,
-        "negative": negative or None,
-        "output": output,
-        "seed": str(seed) if seed else None,
-        "model": model if model != "pocket" else None,
-        "revision": revision,
-        "device": device,
-        "dtype": dtype,
-        "mask": mask,
-        "include": include,
-        "exclude": exclude,
-        "preset": start if start != DEFAULT_PRESET else None,
-    }
-    words = flag_words(named) + [word for name, value in changed.items() for word in switches()[name].words(value)]
+    texts = {"from": reference or None, "to": query, "negative": negative or None}
+    weights = {"model": None if model == "pocket" else model, "revision": revision, "device": device, "dtype": dtype}
+    masks = {"mask": mask, "include": include, "exclude": exclude}
+    named = {**texts, "output": output, "seed": seed or None, **weights, **masks}
+    flags = flag_words({**named, "preset": None if start == DEFAULT_PRESET else start})
+    flags += [word for name, value in changed.items() for word in switches()[name].words(value)]
     dashed = picture.startswith("-") and picture != "-"
-    words = ["wordbrush", "edit", *([] if dashed else [picture]), *words, *(["--", picture] if dashed else [])]
-    _check(words)
+    words = ["wordbrush", "edit", *([*flags, "--", picture] if dashed else [picture, *flags])]
+    for word in filter(_UNSAYABLE.search, words):
+        raise SettingsError(f"{word[:40]!r} cannot be an argument of a program, so no command can repeat this edit")
     return words
 
 
@@ -309,22 +289,11 @@ def _differing(preset: str, settings: Settings) -> dict[str, Any]:
     if settings.rule != plain.rule or (settings.threshold is None and plain.threshold is not None):
         named = {"rule": settings.rule}  # naming a rule, even the preset's own, drops the preset's threshold
         plain = Settings.from_preset(preset, **named)
-    values = {item.name: getattr(settings, item.name) for item in dataclasses.fields(Settings)}
+    values = {name: getattr(settings, name) for name in switches()}
     return {name: value for name, value in values.items() if name in named or value != getattr(plain, name)}
-
-
-def _check(words: list[str]) -> None:
-    for word in words:
-        try:
-            good = b"\0" not in word.encode("utf-8", "surrogateescape")  # as file names that are not Unicode come
-        except UnicodeEncodeError:
-            good = False
-        if not good:
-            raise SettingsError(f"{word[:40]!r} cannot be an argument of a program, so no command can repeat this edit")
 
 
 def _escaped(word: str) -> str:
     """Quote a word for bash, zsh and ksh: bytes of what breaks a line as three octal digits, the rest as it is."""
     plain = word.replace("\\", "\\\\").replace("'", "\\'")
-    text = _BREAKS.sub(lambda found: "".join(f"\\{byte:03o}" for byte in found[0].encode()), plain)
-    return f"$'{text}'"
+    return "$'" + _BREAKS.sub(lambda match: "".join(f"\\{byte:03o}" for byte in match[0].encode()), plain) + "'"

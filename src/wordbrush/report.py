@@ -52,7 +52,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Plan:
-    """What an edit would do.
+    """The sizes and the cost of an edit before it is run.
 
     Attributes:
         size: the picture, (width, height).

@@ -1,4 +1,4 @@
-"""What goes into an edit: THE request, in every shell."""
+"""The request: one edit that somebody asks for, the same in Python, command line and web."""
 
 from __future__ import annotations
 

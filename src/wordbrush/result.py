@@ -101,7 +101,7 @@ class EditResult:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Finished:
-    """An edit that is done, before it is told of.
+    """A finished edit, before its report and its record are put together.
 
     Attributes:
         request: what was asked for.
@@ -203,17 +203,17 @@ def _real_ratio(settings: Settings) -> float:
 
 
 def _warnings(done: Finished) -> tuple[str, ...]:
-    told: list[str] = list(done.picture.notes)
+    warnings: list[str] = list(done.picture.notes)
     for name, prompt in done.prompts.items():
         if prompt.dropped:
-            told.append(f"{name}: cut by the text encoder's limit: {' '.join(prompt.dropped)}")
+            warnings.append(f"{name}: cut by the text encoder's limit: {' '.join(prompt.dropped)}")
         for word in prompt.unknown:
             near = f"; near words: {', '.join(word.near)}" if word.near else ""
-            told.append(f"{name}: the model does not know {word.word!r}{near}")
+            warnings.append(f"{name}: the model does not know {word.word!r}{near}")
     if done.painted.region.pixels.is_empty:
         advice = "move the threshold" if done.settings.invert else "lower the threshold"
-        told.append(f"the mask is empty: nothing was changed; {advice}, or give a mask")
-    return tuple(told)
+        warnings.append(f"the mask is empty: nothing was changed; {advice}, or give a mask")
+    return tuple(warnings)
 
 
 def _mask_record(mask: Mask) -> dict[str, Any]:

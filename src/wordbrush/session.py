@@ -1,4 +1,4 @@
-"""A session: one picture opened once, everything that does not change kept.
+"""A session: one picture with one model; encoded latent, contrast maps and paths are computed once and kept.
 
 The latent, the raw contrast maps and the latents of inversions are kept in one store under what determines them. So a
 new threshold runs no network, a second query costs its contrast and its decode, and a deeper ratio goes on where the
@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -24,7 +23,7 @@ from wordbrush.engine.events import Callback
 from wordbrush.engine.running import Item
 from wordbrush.engine.store import Store
 from wordbrush.errors import SettingsError
-from wordbrush.models.codec import pixels_of
+from wordbrush.models.codec import batch_of, pixels_of
 from wordbrush.models.model import Prompt
 from wordbrush.picture.fit import plan_fit
 from wordbrush.picture.picture import Picture
@@ -41,9 +40,6 @@ from wordbrush.settings import Settings, resolve
 __all__ = ["Session"]
 
 T = TypeVar("T")
-
-CONTRAST_ARGUMENTS = frozenset({"seed", "preset", "settings", "callback"})
-
 
 class Session:
     """One picture with one model; opened by `Editor.open`.
@@ -189,9 +185,9 @@ class Session:
 
     def mask(self, query: str, reference: str = "", **keywords: Any) -> Mask:
         """Return the mask at the picture's size; keywords as for `contrast`. Runs no network on a known contrast."""
-        switches = {k: v for k, v in keywords.items() if k not in CONTRAST_ARGUMENTS}
-        chosen, _ = resolve(keywords.get("preset"), keywords.get("settings"), switches)
-        automatic = cut_region(self.frame, self.contrast(query, reference, **keywords), chosen)
+        of_run = {name: keywords.pop(name) for name in ("seed", "callback") if name in keywords}
+        chosen, _ = resolve(keywords.pop("preset", None), keywords.pop("settings", None), keywords)
+        automatic = cut_region(self.frame, self.contrast(query, reference, settings=chosen, **of_run), chosen)
         return region_of(self.frame, automatic, chosen).pixels
 
     @overload
@@ -223,15 +219,14 @@ class Session:
         callback: Callback | None = None,
         **switches: Any,
     ) -> EditResult | list[EditResult]:
-        """Edit the picture; arguments as for `Editor.edit`. What the session knows already is not computed again."""
+        """Edit the picture; arguments as for `Editor.edit`. Stored values are not computed again."""
         chosen, name = resolve(preset, settings, switches)
         self.check(chosen)
-        single = isinstance(query, str) and isinstance(seed, int)
         requests = requests_of(
             self.picture, query, reference, negative, seed, mask, include, exclude, chosen, check_inversion
         )
         results = results_of(self.driver, map(self.item, requests), preset=name, callback=callback)
-        return results[0] if single else results
+        return results[0] if isinstance(query, str) and isinstance(seed, int) else results
 
     def item(self, request: EditRequest) -> Item[Finished]:
         """Return a request on this picture as an item for the driver."""
@@ -240,8 +235,8 @@ class Session:
     def program(self, request: EditRequest) -> Program[Finished]:
         """Return the whole edit of one request on this picture, from bytes to bytes, as a program."""
         settings = self.check(request.settings or Settings())
-        given = {name: getattr(request, name) for name in ("mask", "include", "exclude")}
-        masks = {name: as_mask(value) for name, value in given.items() if value is not None}
+        sources = {name: getattr(request, name) for name in ("mask", "include", "exclude")}
+        masks = {name: as_mask(value) for name, value in sources.items() if value is not None}
         edit = yield from self._edit(
             request.query, request.reference, request.seed, settings, request.negative, masks, request.check_inversion
         )
@@ -269,13 +264,12 @@ class Session:
 
     def _latent(self) -> Program[Tensor]:
         def encode() -> Program[Tensor]:
-            canvas = self.fit.forward(self.picture.srgb)
-            pixels = torch.from_numpy(np.ascontiguousarray(canvas)).permute(2, 0, 1)[None].float() / 127.5 - 1
-            z0: Tensor = yield AskCodec("encode", pixels.to(self.driver.model.device), "encode")
+            canvas = batch_of(self.fit.forward(self.picture.srgb))
+            z0: Tensor = yield AskCodec("encode", canvas.to(self.driver.model.device), "encode")
             return z0.float()
 
-        kept: Tensor = yield Once(("latent",), encode())
-        return kept
+        latent: Tensor = yield Once(("latent",), encode())
+        return latent
 
     def _edit(
         self,
@@ -288,7 +282,8 @@ class Session:
         check_inversion: bool = False,
     ) -> Program[Edit]:
         """Gather all that the algorithm knows of an edit: the latent, the texts encoded once, the levels."""
-        model, inversion = self.driver.model, reference if settings.inversion_text == "reference" else ""
+        schedule = self.driver.model.schedule_for(self.latent_size, settings.steps)
+        inversion = reference if settings.inversion_text == "reference" else ""
         z0 = yield from self._latent()
         texts = {"query": query, "reference": reference, "negative": negative, "empty": "", "inversion": inversion}
         return Edit(
@@ -299,11 +294,7 @@ class Session:
             **{name: self.prompt(text, settings).conditioning for name, text in texts.items()},
             levels=self.levels(settings),
             contrast_levels=contrast_levels(
-                model.schedule_for(self.latent_size, settings.steps),
-                settings.strength,
-                settings.strengths,
-                settings.strength_axis,
-                settings.steps,
+                schedule, settings.strength, settings.strengths, settings.strength_axis, settings.steps
             ),
             guidance=self.guidance(settings),
             contrast_key=self._contrast_key(query, reference, seed, settings),

@@ -36,7 +36,7 @@ Rule = Literal["fixed", "otsu", "quantile", "area", "ratio"]
 
 @dataclass(frozen=True)
 class ThresholdRule:
-    """What a threshold rule does with its number.
+    """A threshold rule: the default, the range and the meaning of its number.
 
     Attributes:
         default: its number where none is given.
@@ -231,8 +231,8 @@ def _check_kind(name: str, value: Any, hint: Any) -> None:
     good = (bool in kinds and isinstance(value, bool)) or (number and float in kinds and value == value)
     good = good or (int in kinds and isinstance(value, int) and not isinstance(value, bool))
     if not good:
-        wanted = " or ".join(k.__name__ for k in kinds if k is not type(None))
-        raise SettingsError(f"{name} {value!r} is not a {wanted}")
+        expected = " or ".join(k.__name__ for k in kinds if k is not type(None))
+        raise SettingsError(f"{name} {value!r} is not a {expected}")
 
 
 def _as_float(name: str, value: float) -> float:

@@ -100,13 +100,13 @@ def test_parametrisation_can_be_given(checkpoints: Path) -> None:
 
 
 def test_parametrisation_told_by_the_file_is_believed(tmp_path: Path) -> None:
-    from wordbrush.models.families.stable_diffusion_file import _told_parametrisation
+    from wordbrush.models.families.stable_diffusion_file import _parametrisation
 
     path = tmp_path / "told.safetensors"
     for told, expected in (("epsilon", "epsilon"), ("v", "v_prediction"), ("", "v_prediction")):
         save_file({"x": torch.zeros(1)}, path, metadata={"modelspec.prediction_type": told})
-        assert _told_parametrisation(read_header(path), "sd2") == expected
-    assert _told_parametrisation(read_header(path), "sd1") == "epsilon"
+        assert _parametrisation(read_header(path), "sd2") == expected
+    assert _parametrisation(read_header(path), "sd1") == "epsilon"
 
 
 def test_config_must_be_a_folder_and_only_for_files(checkpoints: Path) -> None:

@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    """Run one command; every failure but Ctrl-C is told here. 130 means stopped, and is not told yet."""
+    """Run one command and return its exit code. Every failure is printed here but Ctrl-C (130), which `main` prints."""
     try:
         code = app(words, prog_name="wordbrush", standalone_mode=False)
     except (Abort, Cancelled):

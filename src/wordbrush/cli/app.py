@@ -55,8 +55,8 @@ app = typer.Typer(
 )
 
 
-def _version(*, wanted: bool) -> None:
-    if wanted:
+def _version(*, show: bool) -> None:
+    if show:
         print(f"wordbrush {importlib.metadata.version('wordbrush')}")
         raise typer.Exit
 
@@ -65,7 +65,7 @@ def _version(*, wanted: bool) -> None:
 def root(
     *,
     version: Annotated[
-        bool, typer.Option("--version", callback=lambda value: _version(wanted=value), is_eager=True, help="Show it.")
+        bool, typer.Option("--version", callback=lambda value: _version(show=value), is_eager=True, help="Show it.")
     ] = False,
 ) -> None:
     """Edit the part of a picture that words change, and only that part."""

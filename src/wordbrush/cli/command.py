@@ -1,6 +1,6 @@
-"""From a dataclass to a command: the fields are its flags, the docstring is its help, one object goes to the work.
+"""Commands made from dataclasses: the fields are the flags, the docstring is the help, the work gets one object.
 
-A command is said twice: as a dataclass in `wordbrush.cli.commands`, which imports nothing heavy, so that help, usage
+A command is written twice: as a dataclass in `wordbrush.cli.commands`, which imports nothing heavy, so that help, usage
 errors and `check` answer at once; and as a function `module:name` that takes this dataclass and does the work. Its
 module imports whatever it needs at the top, and is itself imported here when the command runs.
 """
@@ -41,7 +41,7 @@ class Command:
     quiet: bool = False
 
     def check(self) -> None:
-        """Refuse what cannot end well, before anything heavy is imported.
+        """Refuse flags that cannot work together, before anything heavy is imported.
 
         Raises:
             WordbrushError: flags contradict one another, or a file is in the way.

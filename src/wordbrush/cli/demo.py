@@ -34,12 +34,12 @@ def demo(command: DemoCommand) -> None:
     _prepare(command.out, [target, *files], force=command.force)
     terminal = Terminal(quiet=command.quiet)
     editor = load_editor(ModelChoice(device=command.device), terminal)
-    made = [_edit(editor, sample, file, command, terminal) for sample, file in zip(samples, files, strict=True)]
-    panels = [panel for panel, _ in made]
+    edits = [_edit(editor, sample, file, command, terminal) for sample, file in zip(samples, files, strict=True)]
+    panels = [panel for panel, _ in edits]
     sheet = panels[0] if len(panels) == 1 else make_sheet(panels, columns=2 if len(panels) > 3 else 1)
     save_image(sheet, str(target), None, force=command.force)
     if command.json:
-        results = [facts for _, facts in made]
+        results = [facts for _, facts in edits]
         print_json({"schema": 1, "command": "demo", "panel": str(target), "results": results})
     else:
         print(target)

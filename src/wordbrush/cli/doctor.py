@@ -27,7 +27,7 @@ PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "numpy", "pillo
 
 
 def doctor(command: DoctorCommand) -> None:
-    """Run every check and print what each found.
+    """Run every check and print the findings.
 
     Raises:
         Exit: a check failed; with code 4 where it is the model, else 1.

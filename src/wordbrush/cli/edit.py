@@ -22,7 +22,7 @@ __all__ = ["edit"]
 
 
 def edit(command: EditCommand) -> None:
-    """Make every result that was asked for, write its files and tell of it.
+    """Edit the picture with every text and seed, write the files of each result, and print reports with `--json`.
 
     Raises:
         WordbrushError: whatever went wrong, in one sentence.
@@ -65,7 +65,7 @@ def _check_alpha(source: Picture, command: EditCommand) -> None:
 
 
 def _save(result: EditResult, command: EditCommand, files: dict[str, str], terminal: Terminal) -> None:
-    """Write the files of one result, and tell its warnings."""
+    """Write the files of one result, and print its warnings."""
     for warning in result.report.warnings:
         terminal.warn(warning)
     target, force = files["output"], command.force

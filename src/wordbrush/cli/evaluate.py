@@ -18,7 +18,7 @@ __all__ = ["truth"]
 
 
 def truth(command: TruthCommand) -> None:
-    """Run or go on, write the report, print it, and say by the exit code whether something failed.
+    """Run or resume the evaluation, write and print the report; the exit code says whether a row failed.
 
     Raises:
         WordbrushError: whatever concerns all rows, in one sentence.
@@ -50,7 +50,7 @@ def _methods(command: TruthCommand) -> list[str]:
 
 
 def _plan(command: TruthCommand) -> RunPlan:
-    """Read the flags.
+    """Read the flags into the plan of the run.
 
     Raises:
         SettingsError: a name or value is unknown.

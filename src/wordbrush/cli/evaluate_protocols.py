@@ -83,15 +83,15 @@ def _pairs(texts: str | None, editor: Editor, seed: int) -> tuple[str | Path, Se
 
 
 def _generator(run: RunFlags, how: Generation) -> Callable[[Editor, Sequence[Entry]], None]:
-    """Return what makes the pictures of entries, telling how far it is."""
+    """Return the function that makes the missing pictures of entries and shows its progress."""
     terminal = Terminal(quiet=run.quiet)
 
     def make(editor: Editor, entries: Sequence[Entry]) -> None:
-        wanted = [entry for entry in entries if run.force or not entry.picture.is_file()]
-        if not wanted:
+        missing = [entry for entry in entries if run.force or not entry.picture.is_file()]
+        if not missing:
             return
-        terminal.note(f"making {len(wanted)} pictures")
+        terminal.note(f"making {len(missing)} pictures")
         with run_progress(terminal) as show:
-            generate_pictures(editor, wanted, how, on_progress=show)
+            generate_pictures(editor, missing, how, on_progress=show)
 
     return make

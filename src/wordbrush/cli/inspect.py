@@ -1,4 +1,4 @@
-"""`wordbrush inspect`: what a file says of its making."""
+"""`wordbrush inspect`: the record in a picture file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`--dry-run`: what a call would do, said before it does it."""
+"""`--dry-run`: print what a call would do, without doing it."""
 
 from __future__ import annotations
 

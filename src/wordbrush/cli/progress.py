@@ -1,4 +1,4 @@
-"""How far an edit is: a bar for each of its stages."""
+"""Progress bars: one for each stage of an edit."""
 
 from __future__ import annotations
 

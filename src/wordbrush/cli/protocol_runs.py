@@ -72,7 +72,7 @@ def weights_of(flags: RunFlags) -> Weights:
 
 
 def check_run(flags: RunFlags, *, regions: bool) -> None:
-    """Refuse what cannot end well before any data is read.
+    """Refuse flags that cannot work together before any data is read.
 
     Args:
         flags: of the run.

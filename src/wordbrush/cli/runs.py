@@ -1,4 +1,4 @@
-"""What the evaluations have in common: how far a run is, what failed in it, and words out of a list."""
+"""What the evaluation commands share: the progress line, the list of failures, and the check of a word."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def one_of(flag: str, word: str, known: Sequence[str]) -> Any:
 
 
 def end_run(failures: Sequence[str], total: int, rows: str, terminal: Terminal) -> None:
-    """Tell the first failures of a run and how many there are; without one do nothing.
+    """Print the first failures of a run and their number, and exit with code 6; without failures do nothing.
 
     Args:
         failures: one sentence each.
@@ -56,12 +56,12 @@ def end_run(failures: Sequence[str], total: int, rows: str, terminal: Terminal) 
 
 def progress_line(progress: Progress, seconds: float) -> str:
     """Return `done/total, rate, time left`; the rate is of this run alone, not of the rows it found."""
-    made = progress.done - progress.resumed
+    new_rows = progress.done - progress.resumed
     text = f"{progress.done}/{progress.total} rows"
     if progress.resumed:
         text += f" ({progress.resumed} were there)"
-    if made and seconds > 0:
-        rate = made / seconds
+    if new_rows and seconds > 0:
+        rate = new_rows / seconds
         text += f", {rate:.2f} rows/s" if rate >= 0.1 else f", {1 / rate:.1f} s a row"
         if progress.done < progress.total:
             text += f", {_clock((progress.total - progress.done) / rate)} left"

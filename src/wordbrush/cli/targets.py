@@ -23,7 +23,7 @@ CONTRAST_SUFFIXES = (".png", ".npy")
 
 
 def marks(queries: int, seeds: Sequence[int]) -> list[str]:
-    """List what numbers the files of each result, all seeds of the first query first.
+    """List the marks in the file names of the results, all seeds of the first query first.
 
     Files are numbered only by what there are several of: `-q1-s5`, `-q1`, `-s5`, or not at all; queries count from 1.
     """

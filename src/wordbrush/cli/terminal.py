@@ -50,12 +50,12 @@ class Terminal:
         return Console(stderr=True, highlight=False, markup=False, emoji=False)
 
     def note(self, text: str) -> None:
-        """Say something useful."""
+        """Print a note."""
         if not self.quiet:
             self.console.print(one_line(text), soft_wrap=True)
 
     def warn(self, text: str) -> None:
-        """Say something the user should act on."""
+        """Print a warning that the user should act on."""
         self.console.print(f"warning: {one_line(text)}", style="yellow", soft_wrap=True)
 
     @contextmanager

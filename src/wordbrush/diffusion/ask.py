@@ -1,4 +1,4 @@
-"""Asks: an algorithm says what it needs, and does not know who answers.
+"""Asks: what an algorithm yields when it needs the network, the codec or a stored value. Somebody else answers.
 
 The algorithm for ONE picture is a *program*: a generator in the order of its paper that yields what it needs and is
 sent the answer. It yields
@@ -36,7 +36,7 @@ Key: TypeAlias = tuple[Hashable, ...]
 
 @dataclass(frozen=True, eq=False)
 class Ask:
-    """A prediction of the denoiser is wanted; the answer is a `Prediction` of the rows of x.
+    """Asks for a prediction of the denoiser; the answer is a `Prediction` of the rows of x.
 
     Attributes:
         x: noised latents (row, channel, height, width).
@@ -65,7 +65,7 @@ class Ask:
 
 @dataclass(frozen=True, eq=False)
 class AskCodec:
-    """The codec is wanted; the answer is a tensor.
+    """Asks the codec to encode or decode; the answer is a tensor.
 
     Attributes:
         verb: `encode`: pixels (row, 3, height, width) in [-1, 1] to latents; `decode`: latents to pixels.
@@ -82,7 +82,7 @@ class AskCodec:
 
 @dataclass(frozen=True, eq=False)
 class Once:
-    """A value is wanted that is made once; the answer is the value.
+    """Asks for a value that is computed once and then stored; the answer is the value.
 
     Attributes:
         key: what determines the value.

@@ -32,7 +32,7 @@ Parametrisation = Literal["epsilon", "v_prediction", "sample", "flow"]
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a denoiser says of x.
+    """A denoiser's estimates of the clean latent and of the noise in x.
 
     Attributes:
         x0: estimate of the clean latent, (batch, channel, height, width).
@@ -44,7 +44,7 @@ class Prediction:
 
 
 class Conditioning(Mapping[str, Tensor]):
-    """What a network is told besides x and the level: named tensors with one row an item, never changed.
+    """The inputs of a network besides x and the level: named tensors with one row an item, never changed.
 
     It is opaque: the algorithm only selects and joins rows.
     """
@@ -71,7 +71,7 @@ class Conditioning(Mapping[str, Tensor]):
         return Conditioning({k: v[picked] for k, v in self._tensors.items()})
 
     def equals(self, other: Conditioning) -> bool:
-        """Say whether both tell the network exactly the same."""
+        """Say whether both give the network exactly the same inputs."""
         return self.keys() == other.keys() and all(
             self[k].shape == other[k].shape and torch.equal(self[k], other[k]) for k in self
         )
@@ -144,7 +144,7 @@ Network = Callable[[Tensor, Tensor, Conditioning], Tensor]
 
 
 class NetworkDenoiser:
-    """A network behind the edge.
+    """A denoiser made of a network, whose output is converted to x0 and eps.
 
     Args:
         network: the forward pass; it takes care of its own dtype and device and answers in the dtype of x.
@@ -161,6 +161,6 @@ class NetworkDenoiser:
         self, x: Tensor, level: Level, conditioning: Conditioning, *, label: Level | None = None
     ) -> Prediction:
         """See `Denoiser`."""
-        told = (label or level).labels(x.shape[0], x.device)
-        output = self.network(x, told, conditioning)
+        labels = (label or level).labels(x.shape[0], x.device)
+        output = self.network(x, labels, conditioning)
         return convert(output, x, level, self.parametrisation, label)

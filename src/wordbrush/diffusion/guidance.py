@@ -1,4 +1,4 @@
-"""Estimates: how a prediction comes about from what the network is asked, with classifier-free guidance or without.
+"""Estimates of x0 and eps under a text, with classifier-free guidance or without.
 
 An *estimate* is a program for one prediction: `prediction = yield from estimate(x, level, stage=..., ...)`. The walks
 of `wordbrush.diffusion.solvers` take any; one that wraps another changes what is walked.
@@ -21,7 +21,7 @@ class Estimate(Protocol):
     """A program that estimates x0 and eps."""
 
     def __call__(self, x: Tensor, level: Level, **place: Any) -> Program[Prediction]:
-        """Estimate.
+        """Estimate x0 and eps of the latents.
 
         Args:
             x: latents (row, channel, height, width) at `level`.
@@ -58,8 +58,8 @@ def guided(text: Conditioning, negative: Conditioning | None = None, scale: floa
         # An item's two rows stand side by side, so that a batch limit never mixes items that need not be mixed.
         order = [row + side * len(x) for row in range(len(x)) for side in (0, 1)]
         texts = Conditioning.concat([negative, text]).select(order)
-        told = None if label is None else label.repeat_interleave(2)
-        both: Prediction = yield Ask(x.repeat_interleave(2, dim=0), level.repeat_interleave(2), texts, told, **place)
+        labels = None if label is None else label.repeat_interleave(2)
+        both: Prediction = yield Ask(x.repeat_interleave(2, dim=0), level.repeat_interleave(2), texts, labels, **place)
         return Prediction(*(combine(t[0::2], t[1::2], scale) for t in (both.x0, both.eps)))
 
     return estimate

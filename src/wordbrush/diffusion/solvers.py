@@ -175,30 +175,30 @@ def _climb(
     place: Mapping[str, Any],
 ) -> Program[_Reached]:
     """Take one step up."""
-    told = there if label == "target" and rule.order == 1 else None
-    prediction = yield from estimate(x, here, label=told, closes=not fixed_point, **place)
+    told_level = there if label == "target" and rule.order == 1 else None
+    prediction = yield from estimate(x, here, label=told_level, closes=not fixed_point, **place)
     for left in range(fixed_point - 1, -1, -1):
         reached = rule([*history, (here, prediction)], there)
         prediction = reanchored((yield from estimate(reached, there, closes=not left, **place)), x, here)
     return _Reached(rule([*history, (here, prediction)], there), (here, prediction) if rule.order > 1 else None)
 
 
-def held(x: Tensor, kept: Tensor, mask: Tensor, index: int, depth: int, soft: Soft) -> Tensor:
+def held(x: Tensor, recorded: Tensor, mask: Tensor, index: int, depth: int, soft: Soft) -> Tensor:
     """Replace the outside of the mask by the recorded latents of the same level.
 
     Args:
         x: decoded latents at level `index`.
-        kept: the trajectory's latents at the same level.
+        recorded: the trajectory's latents at the same level.
         mask: (batch, 1, height, width) in [0, 1].
         index: the level, 0 is clean.
         depth: the level where the decode began.
         soft: what a value between 0 and 1 means: `strength` lets a cell of strength m go free for the last m of the
-            way (Levin and Fried 2023, Differential Diffusion); `blend` mixes x and kept at every level. On binary
-            masks both are the paper's `M x + (1 - M) kept`.
+            way (Levin and Fried 2023, Differential Diffusion); `blend` mixes x and recorded at every level. On
+            binary masks both are the paper's `M x + (1 - M) recorded`.
     """
     if soft == "strength":
-        return torch.where(mask > index / depth, x, kept)
-    return mask * x + (1 - mask) * kept
+        return torch.where(mask > index / depth, x, recorded)
+    return mask * x + (1 - mask) * recorded
 
 
 def renoised(x: Tensor, prediction: Prediction, here: Level, there: Level, eta: float, fresh: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""The engine: how a model is run - batches, memory, what is kept, what is told."""
+"""The engine: runs programs on one model, in batches and within memory; stores values and reports progress."""

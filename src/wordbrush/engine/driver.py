@@ -56,13 +56,13 @@ class Outcome(Generic[T]):
 
 @dataclass(eq=False)
 class Run(Generic[T]):
-    """What a run did.
+    """The outcomes and the costs of one run of the driver.
 
     Attributes:
         outcomes: in the order of the items.
         timings: seconds by stage.
         evaluations: network evaluations (rows) by stage.
-        notes: what had to be done differently: smaller chunks, tiles, another precision.
+        notes: fallbacks that were needed: smaller chunks, tiles, another precision.
     """
 
     outcomes: list[Outcome[T]] = field(default_factory=list)
@@ -168,8 +168,8 @@ class Driver:
         x = torch.cat([ask.x for ask in asks]) if len(asks) > 1 else asks[0].x
         texts = Conditioning.concat([ask.conditioning for ask in asks]) if len(asks) > 1 else asks[0].conditioning
         level = _joined([ask.level for ask in asks], counts)
-        told = any(ask.label is not None for ask in asks)
-        label = _joined([ask.label or ask.level for ask in asks], counts) if told else None
+        labelled = any(ask.label is not None for ask in asks)
+        label = _joined([ask.label or ask.level for ask in asks], counts) if labelled else None
 
         def evaluate(part: slice) -> Prediction:
             some = None if label is None else label.select(part)
@@ -184,7 +184,7 @@ class Driver:
     def _serve(
         self, active: Sequence[Running], every: Sequence[Running], run: Run[Any], callback: Callback | None
     ) -> None:
-        """Answer what comes first, with all that fits into the same call; let the programs go on, and tell of it."""
+        """Answer the first ask and all that fit into the same call, resume their programs, and report the step."""
         ready = [ask for running in active for ask in running.open]
         coded = [ask for ask in ready if isinstance(ask, AskCodec)]
         if coded:  # first, so that those who wait for their latent can join the others
@@ -301,5 +301,5 @@ def _blamed(error: Exception, group: Sequence[Ask]) -> Ask:
 
 
 def _placed(error: Exception, stage: str, step: int) -> Exception:
-    """Return the error with its place in the edit, where it can tell one."""
+    """Return the error with stage and step added, if it is one that names them."""
     return error.at(stage, step) if isinstance(error, NotFiniteError) else error

@@ -1,4 +1,4 @@
-"""Events: how the driver tells what it is doing, and how it is stopped.
+"""Events: the driver's reports of its steps, to a callback that may also stop it.
 
 The core draws no progress bars. The driver calls one callback with an `Event` after every step; a callback that raises
 `Cancelled` stops the edit whose step it was, and the session it came from stays usable.

@@ -107,12 +107,12 @@ class ChunkedCodec:
 
     @property
     def factor(self) -> int:
-        """See `Codec`."""
+        """Pixels per latent cell, along each side."""
         return self.codec.factor
 
     @property
     def channels(self) -> int:
-        """See `Codec`."""
+        """Latent channels."""
         return self.codec.channels
 
     @property
@@ -121,7 +121,7 @@ class ChunkedCodec:
         return self._ladder.limit
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """See `Codec`.
+        """Encode in chunks that fit into memory; see `Codec`.
 
         Raises:
             ResourceError: not even one item fits, in tiles.
@@ -129,7 +129,7 @@ class ChunkedCodec:
         return self._run(pixels, "encode")
 
     def decode(self, latents: Tensor) -> Tensor:
-        """See `Codec`.
+        """Decode in chunks that fit into memory; see `Codec`.
 
         Raises:
             ResourceError: not even one item fits, in tiles.

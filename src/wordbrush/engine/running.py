@@ -1,4 +1,4 @@
-"""One program on its way: what it waits for, what it took from the store, how it ended."""
+"""One running program: the asks it waits for, the values it took from the store, how it ended."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Running:
         return tuple(whole[False not in held] + kind for kind, held in self._kinds.items() if True in held)
 
     def begin(self) -> None:
-        """Run the program up to what it wants first."""
+        """Run the program to its first ask."""
         self._advance(None, None)
 
     def answer(self, answers: Sequence[Any]) -> None:
@@ -80,14 +80,14 @@ class Running:
             self._advance(tuple(got) if self._several else got[0], None)
 
     def resume(self) -> None:
-        """Go on where the awaited value is no longer in the making: take it, or make it."""
+        """Continue once no other program computes the awaited value any more: take it from the store, or compute it."""
         awaited = self.awaited
         if awaited is not None and self._name(awaited.key) not in self._making:
             self.awaited = None
             self._advance(self._once(awaited), None)
 
     def throw(self, error: Exception) -> None:
-        """Raise an error in the program, at what it waits for; in one that has ended, it takes the result's place."""
+        """Raise an error in the program, at the ask it waits for; in an ended program the error replaces the result."""
         self.wanted, self.answers, self.awaited = (), [], None
         if self.ended:
             self.value, self.error = None, error
@@ -95,7 +95,7 @@ class Running:
             self._advance(None, error)
 
     def close(self) -> None:
-        """Give the program up."""
+        """Close the program, and the programs of the stored values that it was computing."""
         for key, program in reversed(self._stack):
             program.close()
             self._unmake(key)
@@ -128,7 +128,7 @@ class Running:
         self.value, self.error, self.ended = sent, error, True
 
     def _once(self, wanted: Once) -> Any:
-        """Return the kept value, or None: then its program is next, or another one is awaited."""
+        """Return the stored value; None where its program runs next, or the program of another item is awaited."""
         value, name = self.item.store.get(wanted.key), self._name(wanted.key)
         if value is None and name in self._making:
             self.awaited = wanted

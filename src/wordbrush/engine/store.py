@@ -1,4 +1,4 @@
-"""The store: values that are made once, kept up to a bound in bytes; the least recently used goes first."""
+"""The store: values that are computed once, held up to a bound in bytes; the least recently used goes first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Store"]
 
 
 class Store:
-    """Keeps values under what determines them, up to `limit` bytes; the first part of a key is the kind of its value.
+    """Keeps values by key, up to `limit` bytes; a key holds all that determines its value, the kind of value first.
 
     A value says its size as `nbytes`. A single one larger than the limit is kept until the next one comes. Several
     threads may use one store; what it gives out is shared between them, so nobody may change it.

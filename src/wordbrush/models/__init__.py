@@ -56,13 +56,13 @@ def load_model(
 ) -> Model:
     """Load a checkpoint of any family known (see `wordbrush.models.registry`), or take over a loaded pipeline.
 
-    Weights are safetensors only, no code of a checkpoint is ever run, and the network is used for hub ids alone.
+    Weights are safetensors only, no code of a checkpoint is ever run, and only hub ids are downloaded.
 
     Args:
         source: `"pocket"`, the model that is shipped; a folder in diffusers layout; a single `.safetensors` file; a hub
             id `owner/name`; or a loaded diffusers pipeline, which is used in place.
         revision: branch, tag or commit of a hub id.
-        local_files_only: never use the network; HF_HUB_OFFLINE=1 means the same.
+        local_files_only: never go online; HF_HUB_OFFLINE=1 means the same.
         device: by default the first present of CUDA, MPS and the CPU.
         dtype: of the networks; by default float32, and on CUDA the half precision on the family's card. Latents are
             always float32.
@@ -78,36 +78,36 @@ def load_model(
         SettingsError: arguments are out of range or contradict each other.
     """
     if not isinstance(source, str | Path):
-        given = {"revision": revision, "device": device, "dtype": dtype, "config": config, "tokenizer": tokenizer}
-        return _adopt(source, name, parametrisation, {**given, "loras": tuple(loras) or None})
-    asked_half = str(dtype) in {"float16", "fp16", "half", "torch.float16"}
-    found = locate(source, revision=revision, local_files_only=local_files_only, prefer_half=asked_half)
-    single = found.path.is_file()
+        arguments = {"revision": revision, "device": device, "dtype": dtype, "config": config, "tokenizer": tokenizer}
+        return _adopt(source, name, parametrisation, {**arguments, "loras": tuple(loras) or None})
+    half = str(dtype) in {"float16", "fp16", "half", "torch.float16"}
+    located = locate(source, revision=revision, local_files_only=local_files_only, prefer_half=half)
+    single = located.path.is_file()
     if not single and (config is not None or tokenizer is not None):
         raise SettingsError("config and tokenizer are for single-file checkpoints: a folder has its own")
     place = resolve_device(device)
     if single:
-        family, file = family_of_file(read_header(found.path), found.path.name)
+        family, file = family_of_file(read_header(located.path), located.path.name)
         kind = resolve_dtype(dtype, place, family.card.half)
         folders = {"config": _folder(config, "config"), "tokenizer": _folder(tokenizer, "tokenizer")}
-        parts = file.load(found.path, kind, **folders, parametrisation=parametrisation)
+        parts = file.load(located.path, kind, **folders, parametrisation=parametrisation)
     else:
-        family = family_in(found.path, found.name)
+        family = family_in(located.path, located.name)
         kind = resolve_dtype(dtype, place, family.card.half)
-        parts = load_folder(found.path, family, found.name, kind)
+        parts = load_folder(located.path, family, located.name, kind)
     applied = apply_loras(parts, family, loras)
     move(parts, place, kind)
     return family.build(
-        parts, Origin(name or found.name, found.source, found.revision, place, applied, parametrisation)
+        parts, Origin(name or located.name, located.source, located.revision, place, applied, parametrisation)
     )
 
 
-def _adopt(pipeline: Any, name: str | None, parametrisation: str | None, given: dict[str, Any]) -> Model:
+def _adopt(pipeline: Any, name: str | None, parametrisation: str | None, arguments: dict[str, Any]) -> Model:
     """Make a model of a loaded pipeline; what would change or copy it is refused."""
     where = type(pipeline).__name__
     if isinstance(pipeline, type) or not hasattr(pipeline, "components") or not hasattr(pipeline, "scheduler"):
         raise ModelError(f"cannot load a model from {where}: give a path, a hub id or a pipeline")
-    for argument, value in given.items():
+    for argument, value in arguments.items():
         if value is not None:
             raise SettingsError(
                 f"{argument} means nothing for a loaded pipeline, which is used as it is: change the pipeline first "

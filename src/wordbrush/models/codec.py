@@ -17,14 +17,14 @@ from torch import Tensor, nn
 
 from wordbrush.diffusion.faults import check_items, items_not_finite
 
-__all__ = ["AutoencoderCodec", "Codec", "IdentityCodec", "Notes", "pixels_of"]
+__all__ = ["AutoencoderCodec", "Codec", "IdentityCodec", "Notes", "batch_of", "pixels_of"]
 
 TILE_CELLS = 32
 """Side of a tile in latent cells: 256 pixels for Stable Diffusion, a quarter of the memory of its native size."""
 
 
 class Notes:
-    """What had to be done differently, each thing once, until a caller takes the notes for its report."""
+    """Notes on fallbacks (tiles, another precision), each once, until a caller takes them for its report."""
 
     def __init__(self) -> None:
         self.texts: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class Codec(Protocol):
 
     @property
     def notes(self) -> Notes:
-        """What had to be done differently since the notes were last taken."""
+        """Fallbacks since the notes were last taken."""
         ...
 
     @property
@@ -65,6 +65,11 @@ class Codec(Protocol):
     def decode(self, latents: Tensor) -> Tensor:
         """Turn latents (batch, channel, height, width) into pixels (batch, 3, height*f, width*f), about [-1, 1]."""
         ...
+
+
+def batch_of(pixels: NDArray[np.uint8]) -> Tensor:
+    """Turn (height, width, 3) bytes into a batch of one: (1, 3, height, width), float32 in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
 def pixels_of(decoded: Tensor) -> NDArray[np.uint8]:
@@ -120,7 +125,7 @@ class AutoencoderCodec:
         return other
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """See `Codec`; the posterior mean, `(mean - shift) * scale`.
+        """Turn pixels into latents: the posterior mean, `(mean - shift) * scale`.
 
         Raises:
             NotFiniteError: pixels or latents are not finite, the latter even in float32.
@@ -129,7 +134,7 @@ class AutoencoderCodec:
         return (mean - self._shift) * self._scale
 
     def decode(self, latents: Tensor) -> Tensor:
-        """See `Codec`; of `latents / scale + shift`.
+        """Turn latents into pixels: the autoencoder decodes `latents / scale + shift`.
 
         Raises:
             NotFiniteError: latents or pixels are not finite, the latter even in float32.

@@ -39,7 +39,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Card:
-    """What is told of a family before anything is loaded.
+    """Facts of a family that are known before anything is loaded.
 
     Attributes:
         title: its name for people, in the plural: "... are supported".
@@ -91,13 +91,13 @@ SCHEDULER = PartSpec("diffusers", (), "", (("scheduler_config.json",),), r"sched
 
 
 def network(*classes: str, library: str = "diffusers") -> PartSpec:
-    """Return the part that a network is, its weights called as the library calls them."""
+    """Describe a network as a part; its weight files have the names that its library gives them."""
     stem = "model" if library == "transformers" else "diffusion_pytorch_model"
     return PartSpec(library, classes, stem, (("config.json",),), r"config\.json")
 
 
 def tokenizer(*classes: str, alone: tuple[str, ...] = ("vocab.json", "merges.txt")) -> PartSpec:
-    """Return the part that a tokenizer of transformers is.
+    """Describe a tokenizer of transformers as a part.
 
     Args:
         classes: the class names that are accepted; the first is loaded.
@@ -186,7 +186,7 @@ class SingleFile(Protocol):
         tokenizer: Path | None = None,
         parametrisation: str | None = None,
     ) -> Parts:
-        """Load the parts; no network is used.
+        """Load the parts; nothing is downloaded.
 
         Args:
             path: the file.
@@ -204,7 +204,7 @@ class SingleFile(Protocol):
 
 @dataclass(frozen=True)
 class LoraParts:
-    """What LoRAs may do to a family.
+    """The parts of a family that LoRAs may change, and how they are attached.
 
     Attributes:
         names: the parts that may be touched.
@@ -266,9 +266,9 @@ def classes_of(index: Mapping[str, Any]) -> dict[str, str]:
 
 def mismatch(parts: Mapping[str, PartSpec], index: Mapping[str, Any]) -> str:
     """Return in words the first part of an index that is missing or of another class than wanted, or ""."""
-    found = classes_of(index)
+    classes = classes_of(index)
     for name, spec in parts.items():
-        if spec.classes and found.get(name) not in spec.classes:
-            kind = f"{found[name]} of {index[name][0]}" if name in found else "missing"
+        if spec.classes and classes.get(name) not in spec.classes:
+            kind = f"{classes[name]} of {index[name][0]}" if name in classes else "missing"
             return f"component {name!r} is {kind}, not {' or '.join(sorted(spec.classes))}"
     return ""

@@ -1,4 +1,4 @@
-"""Which models are at hand, and what their folders say of themselves; no network is used and no weight is read."""
+"""Which models are on this machine, and what their folders say of them; nothing is downloaded, no weight is read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_CARD = 200_000
 
 
 def at_hand() -> list[dict[str, Any]]:
-    """Return the models that need no network, as name, revision, bytes and where: the shipped ones, then the cache."""
+    """Return the models on this machine, as name, revision, bytes and where: the shipped ones, then the cache."""
     folders = {name: Path(__file__).parent / name for name in BUILT_IN}
     sizes = {name: sum(f.stat().st_size for f in folder.rglob("*.safetensors")) for name, folder in folders.items()}
     shipped = [{"name": name, "revision": "", "bytes": size, "where": "shipped"} for name, size in sizes.items()]

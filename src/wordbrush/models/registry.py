@@ -50,7 +50,7 @@ def family_of(index: Mapping[str, Any], where: str) -> Family:
         ModelError: no family takes it; the message says what it is, or which part is not as wanted.
     """
     near: list[Family] = []
-    for family in _asked(lambda family: family.recognises(index)):
+    for family in _recognising(lambda family: family.recognises(index)):
         if not mismatch(family.parts, index):
             return family
         near.append(family)
@@ -66,7 +66,7 @@ def family_of_pipeline(pipeline: Any, where: str) -> Family:
         ModelError: no family takes it.
     """
     index = index_of(pipeline)
-    near = list(_asked(lambda family: family.recognises(index)))
+    near = list(_recognising(lambda family: family.recognises(index)))
     if not near:
         raise _unknown(where, kind_of_index(index))
     return next((family for family in near if not mismatch(family.parts, index)), near[0])
@@ -78,13 +78,13 @@ def family_of_file(header: Header, where: str) -> tuple[Family, SingleFile]:
     Raises:
         ModelError: no family takes it; the message says what it is.
     """
-    for family in _asked(lambda family: family.file is not None and family.file.recognises(header)):
+    for family in _recognising(lambda family: family.file is not None and family.file.recognises(header)):
         if family.file is not None:
             return family, family.file
     if kind := kind_of_tensors(header.tensors):
         raise _unknown(where, kind)
-    wanted = " and no ".join(family.file.network for family in families() if family.file is not None)
-    raise _refusal(f"{where} holds no {wanted}", *families())
+    networks = " and no ".join(family.file.network for family in families() if family.file is not None)
+    raise _refusal(f"{where} holds no {networks}", *families())
 
 
 def index_of(pipeline: Any) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _own() -> tuple[Family, ...]:
 
 @cache
 def _installed() -> tuple[Family, ...]:
-    found = []
+    usable = []
     for entry in entry_points(group=GROUP):
         what = f"the family {entry.name!r} of the package {entry.dist.name if entry.dist else entry.module}"
         try:
@@ -110,17 +110,17 @@ def _installed() -> tuple[Family, ...]:
             _faults[entry.name] = f"{what} cannot be imported: {_first_line(error)}"
             continue
         if isinstance(family, Family) and not isinstance(family, type):
-            found.append(family)
+            usable.append(family)
         else:
             _faults[entry.name] = f"{what} is no family: {entry.value} lacks members of wordbrush.models.family.Family"
-    return tuple(found)
+    return tuple(usable)
 
 
 def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
-def _asked(question: Callable[[Family], bool]) -> Iterator[Family]:
+def _recognising(question: Callable[[Family], bool]) -> Iterator[Family]:
     """Yield the families that answer yes; others are imported only when those of this package have been looked at."""
     yield from filter(question, _own())
     for family in _installed():

@@ -63,7 +63,7 @@ class ClipText:
         self.limit = min(int(tokenizer.model_max_length), int(encoder.config.max_position_embeddings))
 
     def encode(self, texts: Sequence[str], *, clip_skip: int = 0, canvas: Canvas | None = None) -> list[Prompt]:
-        """See `TextEncoder`; these models are told nothing of the canvas.
+        """Encode each text by itself; these models take no canvas.
 
         Raises:
             InputError: a text is not text, or longer than 2,000 characters.
@@ -107,7 +107,7 @@ class ClipText:
         return len(self.tokenizer([text], truncation=False, verbose=False).input_ids[0])
 
     def _dropped(self, text: str) -> tuple[str, ...]:
-        """Return the words that do not fit, also one that fits in part: how long each prefix is tells."""
+        """Return the words that do not fit, the one that is cut included, by counting the tokens up to each word."""
         if self._tokens(text) <= self.limit:
             return ()
         spans = list(re.finditer(r"\S+", text))
@@ -117,6 +117,6 @@ class ClipText:
     def _unknown(self, text: str) -> tuple[UnknownWord, ...]:
         if not self.words:
             return ()
-        found = dict.fromkeys(word for word in _WORD.findall(text) if word.lower() not in self.words)
+        unknown = dict.fromkeys(word for word in _WORD.findall(text) if word.lower() not in self.words)
         pool = sorted(self.words)
-        return tuple(UnknownWord(word, tuple(get_close_matches(word.lower(), pool, n=_NEAR))) for word in found)
+        return tuple(UnknownWord(word, tuple(get_close_matches(word.lower(), pool, n=_NEAR))) for word in unknown)

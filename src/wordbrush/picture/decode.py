@@ -70,8 +70,8 @@ def quiet(max_pixels: int) -> Iterator[list[str]]:
                 yield texts
             finally:
                 Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = limit, truncated
-        kept = [str(w.message)[:200] for w in caught if not issubclass(w.category, Image.DecompressionBombWarning)]
-        texts.extend(list(dict.fromkeys(kept))[:MAX_NOTES])
+        messages = [str(w.message)[:200] for w in caught if not issubclass(w.category, Image.DecompressionBombWarning)]
+        texts.extend(list(dict.fromkeys(messages))[:MAX_NOTES])
 
 
 @contextmanager

@@ -162,7 +162,7 @@ def _unpacked(data: bytes, room: int) -> bytes:
 
 def _jpeg_packets(data: bytes) -> Iterator[bytes]:
     extended: dict[bytes, dict[int, bytes]] = {}
-    position, wanted = 2, b""
+    position, main_guid = 2, b""
     while position + 4 <= len(data) and data[position] == 0xFF and data[position + 1] not in (0xDA, 0xD9):
         if data[position + 1] == 0xFF:  # padding in front of a marker
             position += 1
@@ -172,14 +172,14 @@ def _jpeg_packets(data: bytes) -> Iterator[bytes]:
         if data[position + 1] == 0xE1 and body.startswith(_XMP):
             yield body[len(_XMP) :]
             match = _GUID.search(body)
-            wanted = match[1] if match else wanted
+            main_guid = match[1] if match else main_guid
         elif data[position + 1] == 0xE1 and body.startswith(_EXTENDED) and len(body) >= len(_EXTENDED) + 40:
             guid, offset = body[len(_EXTENDED) : len(_EXTENDED) + 32], struct.unpack_from(">I", body, 71)[0]
             extended.setdefault(guid, {})[offset] = body[len(_EXTENDED) + 40 :]
         position += 2 + max(length, 2)
-    pieces = extended.get(wanted, {})
+    pieces = extended.get(main_guid, {})
     packet = b"".join(pieces[offset] for offset in sorted(pieces))
-    if wanted and hashlib.md5(packet, usedforsecurity=False).hexdigest().upper().encode() != wanted:
+    if main_guid and hashlib.md5(packet, usedforsecurity=False).hexdigest().upper().encode() != main_guid:
         raise ProvenanceError("the extended XMP of this JPEG is damaged or incomplete")
     yield packet
 
@@ -194,7 +194,7 @@ def _webp_packets(data: bytes) -> Iterator[bytes]:
 
 
 def _scanned_packets(data: bytes) -> Iterator[bytes]:
-    """XMP packets are made to be found without knowing the file format around them."""
+    """Search for XMP packets anywhere in a file: they are made to be found without knowing its format."""
     start = data.find(b"<x:xmpmeta")
     while start >= 0:
         end = data.find(b"</x:xmpmeta>", start)

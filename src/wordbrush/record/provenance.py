@@ -1,4 +1,4 @@
-"""What was done to a picture, written into the picture: enough to do it again, and honest about what a machine made.
+"""Provenance: the record of an edit, inside the picture: it can be repeated, and says that a machine made parts of it.
 
 A saved picture carries
 
@@ -49,7 +49,7 @@ _TEXTS = ("query", "reference", "negative")
 
 @dataclass(frozen=True)
 class Provenance:
-    """What was done. There is no clock in it: doing the same again gives the same bytes.
+    """The record of one edit. It holds no date: the same edit done again gives the same bytes.
 
     Mappings are copied to plain dicts and tuples in them to lists, as they come back from a file; treat them as
     read-only. Keys beyond those named here are kept.

@@ -1,4 +1,4 @@
-"""Doing a recorded edit again: find what it was made from, check that it is the recorded one, and compare.
+"""Replay of a recorded edit: find its input, check that it is the recorded one, and compare the two results.
 
 It runs no model. Records lie above pictures and masks and below the editor, so the edit itself is the caller's:
 
@@ -78,9 +78,9 @@ class Recorded:
         if not record.replayable:
             raise ProvenanceError(f"{file}: the texts were left out of the record, so it cannot be done again")
         picture = _input(Path(file), record, source)
-        there = {kind: _mask(record, kind, masks.get(kind)) for kind in MASKS}
-        kept = {kind: mask for kind, mask in there.items() if mask is not None}
-        return cls(data, record, picture, settings_of(record), kept)
+        named = {kind: _mask(record, kind, masks.get(kind)) for kind in MASKS}
+        present = {kind: mask for kind, mask in named.items() if mask is not None}
+        return cls(data, record, picture, settings_of(record), present)
 
     @property
     def loras(self) -> tuple[tuple[str, float], ...]:

@@ -128,8 +128,8 @@ def loaded(text: str) -> dict[str, Any]:
 
 def plain_line(text: str, limit: int = _TEXT_LIMIT) -> str:
     """Return at most `limit` characters on one line: control characters become spaces, lone surrogates U+FFFD."""
-    kept = text if len(text) <= limit else text[: limit - 1] + "…"
-    return "".join(_plain_character(character) for character in kept)
+    short = text if len(text) <= limit else text[: limit - 1] + "…"
+    return "".join(_plain_character(character) for character in short)
 
 
 def _plain_character(character: str) -> str:

@@ -1,4 +1,4 @@
-"""What `Mask` does to its cells: morphology of float32 arrays (height, width) in [0, 1].
+"""Operations on the cells of a mask: morphology of float32 arrays (height, width) in [0, 1].
 
 Every function returns a new array and leaves its argument alone. Cells beyond the border count as the border demands:
 growing sees 0 there and shrinking sees 1, so that a mask that touches the edge of the picture keeps touching it.

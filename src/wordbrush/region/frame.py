@@ -1,4 +1,4 @@
-"""Frames: the few facts of a picture on a model's grid that regions are made with."""
+"""Frames: how a picture lies on a model's grid, which is all that regions need to know of both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what people call a mask (arrays, Pillow images, files) to float32 values (height, width) in [0, 1]."""
+"""Reading masks from arrays, Pillow images and files, as float32 values (height, width) in [0, 1]."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def build_app(options: Options) -> FastAPI:
 
 
 def _settle(files: Path) -> dict[str, str | None]:
-    """Tell Gradio, which reads its environment when it is imported, where files go and that nobody is to be called.
+    """Set the environment that Gradio reads when it is imported: its folder for files, and no calls to other servers.
 
     Returns:
         What the variables were.

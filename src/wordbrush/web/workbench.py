@@ -64,21 +64,21 @@ class Workbench:
 
     def origin(self, visitor: Visitor, record: Provenance) -> Opened | None:
         """Return the picture that a record tells of, if the visitor has it open or painted from it."""
-        wanted = record.input["sha256"]
+        digest = record.input["sha256"]
         for opened in reversed(visitor.pictures.values()):
-            if opened.picture.sha256 == wanted:
+            if opened.picture.sha256 == digest:
                 return opened
         for version in reversed(visitor.versions.values()):
-            if hashlib.sha256(version.source).hexdigest() == wanted:
+            if hashlib.sha256(version.source).hexdigest() == digest:
                 return self.reopen(visitor, version)
         return None
 
     def awaited(self, visitor: Visitor, opened: Opened) -> Provenance | None:
-        """Return the record of the picture used just before, if it was made from this one: it was opened to go on."""
+        """Return the record of the picture used just before, if it was made from this one, else None."""
         before = [other for other in visitor.pictures.values() if other is not opened][-1:]
         record = before[0].record() if before else None
-        wanted = record is not None and record.replayable and record.input["sha256"] == opened.picture.sha256
-        return record if wanted else None
+        matches = record is not None and record.replayable and record.input["sha256"] == opened.picture.sha256
+        return record if matches else None
 
     def open_sample(self, visitor: Visitor, index: int) -> tuple[Opened, Sample]:
         """Open one of the shipped pictures.

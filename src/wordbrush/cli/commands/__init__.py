@@ -1,1 +1,1 @@
-"""What each command takes: dataclasses of flags, which import nothing heavy. See `wordbrush.cli.command`."""
+"""The flags of each command, as dataclasses that import nothing heavy. See `wordbrush.cli.command`."""

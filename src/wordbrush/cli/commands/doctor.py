@@ -1,4 +1,4 @@
-"""What `doctor` takes."""
+"""The command `doctor`: its flags and its help."""
 
 from __future__ import annotations
 

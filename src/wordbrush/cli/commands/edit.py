@@ -1,4 +1,4 @@
-"""What `edit`, `mask` and `demo` take."""
+"""The commands `edit`, `mask` and `demo`: their flags and their help."""
 
 from __future__ import annotations
 
@@ -119,11 +119,11 @@ class EditCommand(_Contrasting):
 
     @cached_property
     def marks(self) -> list[str]:
-        """What numbers the files of each result; all seeds of the first text come first."""
+        """The mark in the file names of each result, such as `-q2-s5`; all seeds of the first text come first."""
         return marks(len(self.to), self.seeds)
 
     def targets(self, mark: str) -> dict[str, str]:
-        """Return the files of one result: kind to path."""
+        """Return the paths of the files of one result, by kind."""
         named = {
             "output": self.output,
             "mask": self.save_mask,
@@ -133,7 +133,7 @@ class EditCommand(_Contrasting):
         return {kind: numbered(path, mark) for kind, path in named.items() if path is not None}
 
     def check(self) -> None:
-        """Refuse what cannot end well, before anything is loaded.
+        """Refuse flags that cannot work together and files that cannot be written, before anything is loaded.
 
         Raises:
             SettingsError: a flag cannot be read, or flags contradict one another.
@@ -186,7 +186,7 @@ class MaskCommand(_Contrasting):
         return parse_one_seed(self.seed)
 
     def check(self) -> None:
-        """Refuse what cannot end well, before anything is loaded.
+        """Refuse flags that cannot work together and files that cannot be written, before anything is loaded.
 
         Raises:
             SettingsError: a flag cannot be read, or the files have wrong endings.

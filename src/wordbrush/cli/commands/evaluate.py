@@ -1,4 +1,4 @@
-"""What `eval truth` and `eval bounds` take."""
+"""The commands `eval truth` and `eval bounds`: their flags and their help."""
 
 from __future__ import annotations
 

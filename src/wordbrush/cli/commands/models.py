@@ -1,4 +1,4 @@
-"""What `models list`, `show` and `fetch` take."""
+"""The commands `models list`, `show` and `fetch`: their flags and their help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `eval imagenet`, `coco`, `prompts` and `pie` take: the data of each, and the flags of every run."""
+"""The commands `eval imagenet`, `coco`, `prompts` and `pie`: the data of each, and the flags of every run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `inspect` and `replay` take."""
+"""The commands `inspect` and `replay`: their flags and their help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `ui` takes."""
+"""The command `ui`: its flags and its help."""
 
 from __future__ import annotations
 

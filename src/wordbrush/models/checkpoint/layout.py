@@ -121,21 +121,21 @@ def choose_weights(
         ModelError: there are no weights at all; the message names the file that is missing.
     """
     own = sorted(name.removeprefix(f"{component}/") for name in names if name.startswith(f"{component}/"))
-    found: dict[str | None, Weights] = {}
+    by_variant: dict[str | None, Weights] = {}
     for name in own:
         whole = re.fullmatch(rf"{stem}(?:\.([\w-]+))?\.safetensors", name)
         if whole and not re.search(r"-\d+-of-\d+", name):
-            found[whole[1]] = Weights(whole[1], (f"{component}/{name}",))
+            by_variant[whole[1]] = Weights(whole[1], (f"{component}/{name}",))
         index = re.fullmatch(rf"{stem}\.safetensors\.index(?:\.([\w-]+))?\.json", name)
-        if index and index[1] not in found:
+        if index and index[1] not in by_variant:
             tag = re.escape(f".{index[1]}") if index[1] else ""
             shard = re.compile(rf"{stem}(?:{tag}-\d+-of-\d+|-\d+-of-\d+{tag})\.safetensors")
             shards = [f"{component}/{other}" for other in own if shard.fullmatch(other)]
-            found[index[1]] = Weights(index[1], (f"{component}/{name}", *shards))
+            by_variant[index[1]] = Weights(index[1], (f"{component}/{name}", *shards))
     order = ["fp16", None] if prefer_half else [None, "fp16"]
-    for variant in [*order, *sorted(v for v in found if v is not None)]:
-        if variant in found:
-            return found[variant]
+    for variant in [*order, *sorted(v for v in by_variant if v is not None)]:
+        if variant in by_variant:
+            return by_variant[variant]
     for name in own:
         if is_pickle_name(name):
             raise UnsafeWeightsError(
@@ -156,16 +156,16 @@ def needed_files(
     """
     if INDEX not in names:
         raise ModelError(f"{where}: {INDEX} is missing")
-    wanted = {INDEX, *(extra for extra in EXTRAS if extra in names)}
+    needed = {INDEX, *(extra for extra in EXTRAS if extra in names)}
     for part, spec in parts.items():
         own = frozenset(name.removeprefix(f"{part}/") for name in names if name.startswith(f"{part}/"))
         if lost := spec.lacks(own):
             raise ModelError(f"{where}: {part}/{lost} is missing")
-        wanted |= {f"{part}/{name}" for name in own if re.fullmatch(spec.keeps, name)}
+        needed |= {f"{part}/{name}" for name in own if re.fullmatch(spec.keeps, name)}
     for part, spec in parts.items():
         if spec.weights:
-            wanted |= set(choose_weights(names, part, spec.weights, where, prefer_half=prefer_half).files)
-    return sorted(wanted)
+            needed |= set(choose_weights(names, part, spec.weights, where, prefer_half=prefer_half).files)
+    return sorted(needed)
 
 
 def refuse_by_names(names: Collection[str], where: str, *, prefer_half: bool = False) -> None:

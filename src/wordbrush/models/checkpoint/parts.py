@@ -89,14 +89,14 @@ def from_pipeline(pipeline: Any, family: Family, where: str) -> tuple[Parts, tor
     for name in family.parts:
         if getattr(pipeline, name, None) is None:
             raise ModelError(f"{where} has no {name}: load the pipeline with all its parts")
-    found = {name: getattr(pipeline, name) for name in family.parts if name != _SCHEDULER}
-    networks = {name: module for name, module in found.items() if family.parts[name].weights}
+    loaded = {name: getattr(pipeline, name) for name in family.parts if name != _SCHEDULER}
+    networks = {name: module for name, module in loaded.items() if family.parts[name].weights}
     family.check({name: _config(module) for name, module in networks.items()}, where)
     for name, module in networks.items():
         check_finite(module, f"{where}: {name}")
     parts = Parts(
         networks,
-        {name: part for name, part in found.items() if name not in networks},
+        {name: part for name, part in loaded.items() if name not in networks},
         dict(pipeline.scheduler.config) if _SCHEDULER in family.parts else {},
         digest_modules(networks),
         pipeline=pipeline,
@@ -143,9 +143,9 @@ def _load(folder: Path, name: str, spec: PartSpec, variant: str | None, dtype: t
             **options,
         )
     for problem in ("missing_keys", "mismatched_keys"):
-        if found := sorted(map(str, report.get(problem, ()))):
+        if keys := sorted(map(str, report.get(problem, ()))):
             kind_of = problem.removesuffix("_keys")
-            raise ModelError(f"{where}: {name} has {len(found)} {kind_of} weights, the first is {found[0]!r}")
+            raise ModelError(f"{where}: {name} has {len(keys)} {kind_of} weights, the first is {keys[0]!r}")
     return check_loaded(module, f"{where}: {name}")
 
 

@@ -1,4 +1,4 @@
-"""Where a model comes from: shipped, a folder, a file, or a hub repository - the only one that may use a network."""
+"""Where a model comes from: shipped, a folder, a file, or a hub repository - the only one that may be downloaded."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def locate(
     Args:
         source: `pocket`, a folder, a `.safetensors` file, or a hub id `owner/name`.
         revision: branch, tag or commit of a hub repository.
-        local_files_only: never use the network; also what HF_HUB_OFFLINE=1 means.
+        local_files_only: never go online; also what HF_HUB_OFFLINE=1 means.
         prefer_half: take fp16 weight files where a repository has both.
         progress: show the hub client's progress bars on stderr while files are fetched.
 
@@ -85,11 +85,11 @@ def locate(
 
 
 def offline() -> bool:
-    """Say whether the environment forbids the network, now or when the hub client was imported."""
+    """Say whether the environment forbids going online, now or when the hub client was imported."""
     from huggingface_hub import constants
 
-    asked = any(os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"} for name in _OFFLINE_NAMES)
-    return asked or bool(constants.HF_HUB_OFFLINE)
+    forbidden = any(os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"} for name in _OFFLINE_NAMES)
+    return forbidden or bool(constants.HF_HUB_OFFLINE)
 
 
 _OFFLINE_NAMES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -99,8 +99,8 @@ def _cached(repository: str, revision: str) -> Path | None:
     """Return the folder of a revision in the local cache, complete or not."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(repository, INDEX, revision=revision)
-    return Path(found).parent if isinstance(found, str) else None
+    index = try_to_load_from_cache(repository, INDEX, revision=revision)
+    return Path(index).parent if isinstance(index, str) else None
 
 
 def _from_hub(repository: str, revision: str, offline: bool, prefer_half: bool, progress: bool) -> Located:

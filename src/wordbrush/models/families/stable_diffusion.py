@@ -97,14 +97,14 @@ class StableDiffusion:
         unet, vae, encoder = parts["unet"], parts["vae"], parts["text_encoder"]
         codec = AutoencoderCodec(vae, device=origin.device)
         text = ClipText(parts["tokenizer"], encoder, origin.device, parts.words, _spelling(parts.pipeline))
-        told, wanted = int(encoder.config.hidden_size), _single(unet.config.cross_attention_dim)
-        if told != wanted:
+        text_width, unet_width = int(encoder.config.hidden_size), _single(unet.config.cross_attention_dim)
+        if text_width != unet_width:
             raise ModelError(
-                f"the text encoder gives {told} numbers a token and the UNet wants {wanted}: they do not fit"
+                f"the text encoder gives {text_width} numbers a token and the UNet wants {unet_width}: they do not fit"
             )
         kind = _parametrisation(origin.parametrisation or parts.scheduler.get("prediction_type", "epsilon"))
         return Model(
-            identity=origin.identity(_NAMES.get(wanted, self.name), parts, kind, unet.dtype),
+            identity=origin.identity(_NAMES.get(unet_width, self.name), parts, kind, unet.dtype),
             schedule=schedule_from_config(parts.scheduler),
             denoiser=NetworkDenoiser(UNetNetwork(unet, origin.device), kind),
             codec=codec,

@@ -149,17 +149,17 @@ def check_networks(unet: Mapping[str, Any], vae: Mapping[str, Any], where: str) 
     Raises:
         ModelError: it is for inpainting, instructions, super-resolution, ...; the message says which and why not.
     """
-    latent, given = int(vae.get("latent_channels", 4)), int(unet.get("in_channels", 4))
+    latent, channels = int(vae.get("latent_channels", 4)), int(unet.get("in_channels", 4))
     if unet.get("addition_embed_type") == "text_time":
         raise ModelError(f"{where} has a Stable Diffusion XL UNet, which wants size and pooled text: {KNOWN}")
-    if given != latent:
+    if channels != latent:
         kinds = {2 * latent + 1: "an inpainting UNet, which wants mask and masked picture beside the latent"}
         kinds[2 * latent] = "an instruction or image-conditioned UNet, which wants a second latent"
         kinds[latent + 1] = "a depth UNet, which wants a depth map beside the latent"
-        kind = kinds.get(given, "made for another autoencoder")
+        kind = kinds.get(channels, "made for another autoencoder")
         raise ModelError(
-            f"{where}: the UNet takes {given} channels and the latent has {latent}; it is {kind}. DiffEdit finds its "
-            "own mask: use the text-to-image checkpoint of the same family"
+            f"{where}: the UNet takes {channels} channels and the latent has {latent}; it is {kind}. DiffEdit finds "
+            "its own mask: use the text-to-image checkpoint of the same family"
         )
     if int(unet.get("out_channels", latent)) != latent:
         raise ModelError(f"{where}: the UNet gives {unet['out_channels']} channels for a latent of {latent}: {KNOWN}")

@@ -59,7 +59,7 @@ class StableDiffusionFile:
         tokenizer: Path | None = None,
         parametrisation: str | None = None,
     ) -> Parts:
-        """Load a checkpoint; no network is used.
+        """Load a checkpoint; nothing is downloaded.
 
         Args:
             path: the safetensors file.
@@ -77,9 +77,9 @@ class StableDiffusionFile:
         header = read_header(path)
         family = _version(header, where)
         if config is None:
-            configs = built_in(family, parametrisation or _told_parametrisation(header, family))
+            configs = built_in(family, parametrisation or _parametrisation(header, family))
         else:
-            configs = _given(config)
+            configs = _read_configs(config)
         unet, vae = dict(configs["unet/config.json"]), configs["vae/config.json"]
         unet["in_channels"] = header.tensors[_FIRST].shape[1]
         check_networks(unet, vae, where)
@@ -103,17 +103,17 @@ def _version(header: Header, where: str) -> Version:
     raise ModelError(f"{where} holds no text encoder (cond_stage_model. is missing): use the full checkpoint")
 
 
-def _told_parametrisation(header: Header, family: Version) -> str:
-    """Return what the file says of itself, else what its family is known for."""
-    told = header.metadata.get("modelspec.prediction_type", "").lower()
-    if told in {"v", "v_prediction"} or "v_pred" in header.tensors:
+def _parametrisation(header: Header, family: Version) -> str:
+    """Return the parametrisation that the file declares, else the usual one of its family."""
+    declared = header.metadata.get("modelspec.prediction_type", "").lower()
+    if declared in {"v", "v_prediction"} or "v_pred" in header.tensors:
         return "v_prediction"
-    if told in {"epsilon", "eps"} or family == "sd1":
+    if declared in {"epsilon", "eps"} or family == "sd1":
         return "epsilon"
     return "v_prediction"
 
 
-def _given(config: Path) -> dict[str, dict[str, Any]]:
+def _read_configs(config: Path) -> dict[str, dict[str, Any]]:
     names = [*(f"{name}/config.json" for name in NETWORKS), "scheduler/scheduler_config.json"]
     return {name: read_json(config / name, f"config folder {config.name}") for name in names}
 
@@ -146,15 +146,15 @@ def _tokenizer(family: Version, config: Path | None, tokenizer: Path | None, whe
         return load_tokenizer(folder, TOKENIZER, "tokenizer folder", **_padding(family, config))
     if config is not None:
         return load_tokenizer(config / "tokenizer", TOKENIZER, f"config folder {config.name}")
-    found = _cached_tokenizer()
-    if found is None:
+    cached = _cached_tokenizer()
+    if cached is None:
         raise ModelError(
             f"{where} carries no tokenizer, and the local hub cache has none: give tokenizer=FOLDER with CLIP's "
             "vocab.json and merges.txt, or config=FOLDER, any Stable Diffusion folder in diffusers layout (its weights "
             "are not needed); with a network, `hf download openai/clip-vit-large-patch14 vocab.json merges.txt` "
             "puts it into the cache"
         )
-    return load_tokenizer(found, TOKENIZER, "cached tokenizer", **_padding(family, None))
+    return load_tokenizer(cached, TOKENIZER, "cached tokenizer", **_padding(family, None))
 
 
 def _padding(family: Version, config: Path | None) -> dict[str, Any]:

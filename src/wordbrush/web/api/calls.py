@@ -1,4 +1,4 @@
-"""The calls of the API, whoever brings them: a picture and words go in, files and a report come out; nothing is kept.
+"""The calls of the API, over HTTP or MCP: a picture and words go in, files and a report come out; nothing is kept.
 
 `perform` reads what came in and lets the call run the model; `keep` writes its files for the caller to fetch.
 """
@@ -39,7 +39,7 @@ REGION = ("picture", "query", "reference", "seed", "model", "preset")
 
 @dataclass(frozen=True)
 class Answer:
-    """What a call gives.
+    """The outputs of a call.
 
     Attributes:
         files: PNG bytes by name.

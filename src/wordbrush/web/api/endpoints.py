@@ -61,7 +61,7 @@ def add_endpoints(workbench: Workbench) -> None:
 
 
 def _handler(call: Call, workbench: Workbench, uploads: Uploads) -> Callable[..., Any]:
-    """Return what Gradio runs: a function with the inputs as parameters, told by signature and docstring."""
+    """Return the function that Gradio runs: its signature and docstring name the inputs."""
     fields = call.inputs(workbench)
 
     def read(file: FileData) -> Upload:
@@ -97,7 +97,7 @@ def _handler(call: Call, workbench: Workbench, uploads: Uploads) -> Callable[...
 
 
 async def _stop_when_alone(stop: threading.Event) -> None:
-    """Stop the work when whoever asked has gone. Gradio marks such a call, but lets it run to its end."""
+    """Stop the work when the client has gone. Gradio marks such a call, but lets it run to its end."""
     page, id_ = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
     if page is None or id_ is None:
         return

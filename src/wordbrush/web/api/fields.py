@@ -103,8 +103,8 @@ class Field:
             raise SettingsError(f"{self.name} {number} is outside {self.low} ... {self.high}")
         return number
 
-    def _wrong(self, wanted: str) -> SettingsError:
-        return SettingsError(f"{self.name} is not {wanted}: {self.help}")
+    def _wrong(self, expected: str) -> SettingsError:
+        return SettingsError(f"{self.name} is not {expected}: {self.help}")
 
 
 def _switch(name: str, kind: Literal["number", "integer"], *, high: float | None = None) -> Field:

@@ -86,7 +86,7 @@ def add_tools(app: FastAPI, workbench: Workbench) -> None:
 
 
 class Tools:
-    """What the MCP server answers with.
+    """The handlers of the MCP server: they list the tools and carry them out.
 
     Args:
         workbench: does the work.
@@ -158,7 +158,7 @@ class Tools:
         return self.uploads.decode(text)
 
     def _teller(self) -> Callable[[Mapping[str, Any]], Awaitable[None]]:
-        """Return what tells the caller how far a stage is, if the caller wants to know."""
+        """Return a function that reports the progress of a stage to the caller, if the caller wants reports."""
         context, counter = self.server.request_context, itertools.count(1)
         token = context.meta.progressToken if context.meta is not None else None
 

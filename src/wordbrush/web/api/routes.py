@@ -148,7 +148,7 @@ def _add_versions(router: APIRouter, workbench: Workbench) -> None:
     def versions(request: Request) -> Response:
         visitor = _visitor(workbench, request)
         with visitor.lock:
-            kept = list(visitor.versions.values())
-        if not kept:
+            history = list(visitor.versions.values())
+        if not history:
             raise _GONE
-        return _file(zip_of(kept), "wordbrush-versions.zip", download=True, kind="application/zip")
+        return _file(zip_of(history), "wordbrush-versions.zip", download=True, kind="application/zip")

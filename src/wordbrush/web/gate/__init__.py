@@ -1,1 +1,1 @@
-"""What stands in front of the workbench: the guard of every request, uploaded files, the queue."""
+"""The gate of the workbench: the guard of every request, the uploaded files, the queue."""

@@ -34,7 +34,7 @@ _SEPARATOR = "/" if os.sep == "/" else r"[/\\]"
 
 
 def is_unsafe(path: str, raw: bytes) -> bool:
-    """Tell whether an address tries to say one thing to one reader and another to the next.
+    """Tell whether two programs could read this address as two different paths.
 
     Answers path traversal: parent folders, backslashes, NUL and other control characters, and dots and slashes that
     are encoded, once or twice.

@@ -50,7 +50,7 @@ class Patience:
 
 
 class Bodies:
-    """Takes bodies.
+    """Reads request bodies whole, within bounds.
 
     Answers three attacks: a body too large (counted while it comes, as a length may be left out or be a lie), a body
     that never ends or comes a byte a minute to hold a connection, and many such bodies at once to fill the memory.

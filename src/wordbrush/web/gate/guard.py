@@ -184,12 +184,12 @@ def _with_headers(send: Send, ours: Iterable[tuple[bytes, bytes]]) -> Send:
 
     async def dressed(message: Message) -> None:
         if message["type"] == "http.response.start":
-            kept = [
+            theirs = [
                 (name, value)
                 for name, value in message.get("headers", [])
                 if name.lower() not in names and not name.lower().startswith(b"access-control-")
             ]
-            message = {**message, "headers": [*kept, *headers]}
+            message = {**message, "headers": [*theirs, *headers]}
         await send(message)
 
     return dressed
@@ -220,7 +220,7 @@ def content_policy(*, embedded: bool) -> str:
 
 
 def _headers(options: Options) -> dict[str, str]:
-    """Return the headers of every answer: nothing is guessed, told on, framed, shared, or given to other sites."""
+    """Return the headers of every answer: browsers guess no types, send no referrer, frame and share nothing."""
     return {
         "content-security-policy": content_policy(embedded=options.embedded),
         "x-content-type-options": "nosniff",

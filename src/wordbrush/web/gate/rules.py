@@ -73,7 +73,7 @@ class Newcomers:
         self._seconds, self._clock = seconds, clock
 
     def admit(self) -> bool:
-        """Count one more, or tell that there were too many."""
+        """Count one more visitor; False where there were too many."""
         now = self._clock()
         if len(self._times) == self._times.maxlen and now - self._times[0] < self._seconds:
             return False

@@ -119,11 +119,11 @@ def fence(block: gr.blocks.Block, uploads: Uploads) -> None:
         if path is None:
             return None
         try:
-            kept = str(uploads.place(str(path)))
+            file = str(uploads.place(str(path)))
         except InputError as error:
             raise gr.Error(str(error), print_exception=False) from error
-        block.temp_files.add(kept)  # Gradio deletes these when they are old, and when it stops
-        return kept
+        block.temp_files.add(file)  # Gradio deletes these when they are old, and when it stops
+        return file
 
     part: Any = block
     part.async_move_resource_to_block_cache = keep
@@ -131,7 +131,7 @@ def fence(block: gr.blocks.Block, uploads: Uploads) -> None:
 
 
 def _speak_plainly() -> None:
-    """Let Gradio's own check of paths, which comes first, refuse in our words: its own tell of the server's folders."""
+    """Reword what Gradio's own check of paths refuses: its messages name folders of the server."""
     check = processing_utils._check_allowed
     if getattr(check, "plain", False):
         return

@@ -1,4 +1,4 @@
-"""What runs networks: finding the region, painting, and stopping either."""
+"""Handlers that run networks: finding the region, painting, and stopping either."""
 
 from __future__ import annotations
 

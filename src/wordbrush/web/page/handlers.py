@@ -1,4 +1,4 @@
-"""What the handlers of the page share: who asks, about which picture, and how the answer is shown.
+"""What the handlers of the page share: they read visitor, picture and request, and show the answer.
 
 A handler takes the HTTP request first (whose cookie tells the visitor), then the event, then the components' values. It
 returns new values by component; what it does not name stays as it is. Errors of wordbrush are told in the progress box.
@@ -39,7 +39,7 @@ H = TypeVar("H", bound="Handlers")
 
 
 def errors_shown(handler: Callable[..., Update]) -> Callable[..., Update]:
-    """Let a handler tell errors of wordbrush in the progress box."""
+    """Show the WordbrushError of a handler in the progress box."""
 
     @functools.wraps(handler)
     def answer(self: H, *values: Any) -> Update:
@@ -71,7 +71,7 @@ class Scene(NamedTuple):
 
 
 class Handlers:
-    """What handlers share.
+    """The base of all handlers: it reads the page and shows regions, controls and versions.
 
     Args:
         workbench: does the work.
@@ -82,7 +82,7 @@ class Handlers:
         self.workbench, self.parts = workbench, parts
 
     def visitor_of(self, http: gr.Request) -> Visitor:
-        """Return who asks.
+        """Return the visitor who sent the request.
 
         Raises:
             InputError: nobody known: the cookie is missing, or the visitor was dropped.
@@ -146,7 +146,7 @@ class Handlers:
     def region_shown(
         self, stage: Value, opened: Opened, request: PageRequest, strokes: Strokes, *, lay: bool = False
     ) -> Update:
-        """Show a picture with its region as it stands; `lay` puts these strokes in the place of those on the page."""
+        """Show a picture with its region as it stands; `lay` replaces the strokes on the page by these."""
         cut = self.workbench.cut(opened, request, strokes)
         return {self.parts.stage: views.stage_view(stage, opened, cut, strokes if lay else None)}
 

@@ -1,4 +1,4 @@
-"""What is brought onto the page: a picture by upload or from the samples, or a version; and the history itself."""
+"""Handlers that bring a picture or a version onto the page, from uploads, samples and the history."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class RegionHandlers(Handlers):
         return update
 
     def settle(self, http: gr.Request, stage: Value, *controls: Any) -> Update:
-        """Cut the region again where it is not the one of the present controls: texts changed, or work took its time.
+        """Cut the region again where the controls changed since it was cut: other texts, or changes while work ran.
 
         A text under which nothing was found yet takes the region off the stage. Nothing is told: what cannot be
         carried out is said when it is asked for.
@@ -44,7 +44,7 @@ class RegionHandlers(Handlers):
 
     @errors_shown
     def rule(self, http: gr.Request, stage: Value, *controls: Any) -> Update:
-        """Another threshold rule: its number starts at the rule's default."""
+        """Change the threshold rule; its number starts at the preset's or the rule's default."""
         values = values_of(controls)
         label, low, high, step = SLIDERS[values["rule"]]
         at_rest = values_of_preset(values["preset"], self.guidance(values["model"]), rule=values["rule"])
@@ -54,7 +54,7 @@ class RegionHandlers(Handlers):
 
     @errors_shown
     def model(self, http: gr.Request, stage: Value, *controls: Any) -> Update:
-        """Another model: it is loaded, guidance stands where it likes it, and its contrast is cut if known."""
+        """Change the model: load it, set the guidance to its default, and cut its contrast if that is known."""
         values = values_of(controls)
         values["guidance"] = self.guidance(values["model"])
         return {self.parts.controls["guidance"]: values["guidance"], **self._cut_picture(http, stage, values)}

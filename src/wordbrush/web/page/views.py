@@ -87,7 +87,7 @@ def stage_view(
 def versions_view(visitor: Visitor, left: str | None, right: str | None) -> dict[str, Any]:
     """Return the history, newest first; `left` and `right` are being compared, `right` was restored or painted."""
     with visitor.lock:
-        kept = list(visitor.versions.values())
+        history = list(visitor.versions.values())
     cards = [
         {
             "id": version.id,
@@ -100,9 +100,9 @@ def versions_view(visitor: Visitor, left: str | None, right: str | None) -> dict
             "seed": version.seed,
             "current": version.id == right,
         }
-        for version in reversed(kept)
+        for version in reversed(history)
     ]
-    known = {version.id for version in kept}
+    known = {version.id for version in history}
     return {
         "versions": cards,
         "left": left if left in known else None,
@@ -147,18 +147,18 @@ def idle(note: str = "", state: str = "idle", title: str = "") -> dict[str, Any]
 
 
 def problem(message: str) -> dict[str, Any]:
-    """Return the progress box telling of what could not be done."""
+    """Return the progress box with the message of a failure."""
     return idle(message, "failed", "That did not work")
 
 
 def reused_line(version: Version) -> str:
-    """Say what painting took over from before, and what it had to run."""
+    """Say which values painting reused, and how many network evaluations it ran."""
     report = version.report
     names = {"latent": "the encoded picture", "contrast": "the contrast", "trajectory": "the inversion"}
     names["part of the trajectory"] = "the inversion as far as it went"
-    kept = [names.get(name, name) for name in report.reused]
+    reused = [names.get(name, name) for name in report.reused]
     ran = [f"{LABELS.get(k, k).lower()} {v}" for k, v in report.evaluations.items() if v]
-    first = f"Reused: {', '.join(kept)}. " if kept else ""
+    first = f"Reused: {', '.join(reused)}. " if reused else ""
     return f"{first}Network evaluations: {', '.join(ran) if ran else 'none'}."
 
 

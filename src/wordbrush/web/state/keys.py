@@ -1,4 +1,4 @@
-"""Keys: names nobody can guess, of visitors and of what they own."""
+"""Keys: unguessable names of visitors and of their pictures and versions."""
 
 from __future__ import annotations
 

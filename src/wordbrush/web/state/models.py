@@ -50,7 +50,7 @@ class Models:
             return self._editors[name]
 
     def flags(self, name: str) -> dict[str, Any]:
-        """Return what a command must say to load the same weights the same way, as `edit_command` takes it."""
+        """Return the arguments of `edit_command` that load the same weights in the same way."""
         revision = self.editor(name).model.identity.revision or None
         return {"model": name, "revision": revision, "device": self._options.device, "dtype": self._options.dtype}
 

@@ -43,7 +43,7 @@ SESSIONS = 6
 
 @dataclass(frozen=True, eq=False)
 class Strokes:
-    """What was painted by hand on the region, as masks of any size, stretched over the picture."""
+    """The user's brush strokes on the region, as masks of any size, stretched over the picture."""
 
     include: Mask | None = None
     exclude: Mask | None = None
@@ -72,7 +72,7 @@ class Strokes:
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """The region as it stands.
+    """The region as last cut, with the map it was cut from.
 
     Attributes:
         contrast: what was cut, or None while nothing was found under these texts.
@@ -157,9 +157,9 @@ class Opened:
             session = self._sessions.get(key)
             if session is None:
                 session = editor.open(self.picture, resolution=resolution, memory_limit=limits.session_bytes)
-            return self._kept(key, session)
+            return self._remember(key, session)
 
-    def _kept(self, key: tuple[str, int | None, bool], session: Session) -> Session:
+    def _remember(self, key: tuple[str, int | None, bool], session: Session) -> Session:
         """Keep a session as the one used last; beyond a few the one used longest ago goes."""
         self._sessions[key] = session
         self._sessions.move_to_end(key)
@@ -211,7 +211,7 @@ class Opened:
                 proxy = editor.open(small, resolution=settings.resolution, memory_limit=16 << 20)
                 # Rounding its sides can move a slim picture to another grid; then the picture itself is cut.
                 proxy = proxy if proxy.latent_size == session.latent_size else session
-            return self._kept(key, proxy)
+            return self._remember(key, proxy)
 
     def display(self) -> bytes:
         """Return a PNG to look at, longest side at most 1,600 pixels."""
@@ -228,8 +228,8 @@ class Opened:
 def clean_name(name: str) -> str:
     """Return the bare file name, without folders and control characters, at most 200 characters."""
     bare = PurePosixPath(name.replace("\\", "/")).name.lstrip(".-")
-    kept = "".join(c for c in bare if c.isprintable()).strip()
-    return kept[-200:] or "picture.png"
+    printable = "".join(c for c in bare if c.isprintable()).strip()
+    return printable[-200:] or "picture.png"
 
 
 def _mask_at(address: Any) -> Mask:

@@ -130,7 +130,7 @@ class PageRequest:
 
     @property
     def region_key(self) -> tuple[Any, ...]:
-        """What the region follows from, beside the picture and what was given by hand."""
+        """What determines the region, beside the picture, the brush strokes and the user's own mask."""
         return (self.query, self.reference, self.model, self.contrast_seed, self.settings)
 
     @cached_property
@@ -214,7 +214,7 @@ def values_of_preset(preset: str, guidance: float, rule: str | None = None) -> d
 
 
 def _plain(value: Any) -> Any:
-    """Sliders give 3 as 3.0 or 3; equal numbers are one number."""
+    """Return a whole float as an int: sliders give 3 as 3.0 or 3."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

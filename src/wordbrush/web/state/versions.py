@@ -117,7 +117,7 @@ class Version:
 
     @property
     def title(self) -> str:
-        """What the page calls it."""
+        """Its title on the page."""
         return f"{self.number}. {self.request.query}"
 
     @property

@@ -1,4 +1,4 @@
-"""Visitors: what each one has open and has made, bounded in number, bytes and time, reached only by its own key."""
+"""Visitors: the open pictures and the versions of each one, bounded in number, bytes and time."""
 
 from __future__ import annotations
 

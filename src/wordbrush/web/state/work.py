@@ -1,4 +1,4 @@
-"""Work: what runs networks in the device's one thread; it tells every step, and can be stopped between two steps."""
+"""Work in the device's one thread: it reports every step, and can be stopped between two steps."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Done(Generic[T]):
 
 @dataclass(eq=False)
 class Work:
-    """What running work tells: a title, how far each stage is, and a look at the picture that grows.
+    """The progress of running work: a title, how far each stage is, and a look at the picture that grows.
 
     Attributes:
         put: takes each state, from any thread.
@@ -91,7 +91,7 @@ class Work:
         self.tell()
 
     def tell(self) -> None:
-        """Put the present state."""
+        """Report the present state."""
         stages = [dict(stage) for stage in self.stages.values()]
         self.put({"title": self.title, "stages": stages, "preview": self.preview, "note": "", "state": "running"})
 
