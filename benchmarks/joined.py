@@ -68,8 +68,8 @@ def measure(editor: Editor, limits: list[int]) -> list[dict[str, Any]]:
     """Return a row a limit: calls alone and joined, rows, and what joining changes."""
     lines = []
     for limit in limits:
-        alone, wanted = run(editor, limit, join=False)
-        joined, found = run(editor, limit, join=True)
+        alone, latents_alone = run(editor, limit, join=False)
+        joined, latents_joined = run(editor, limit, join=True)
         lines.append(
             {
                 "rows a call": limit,
@@ -77,7 +77,7 @@ def measure(editor: Editor, limits: list[int]) -> list[dict[str, Any]]:
                 "calls alone": alone.calls,
                 "calls joined": joined.calls,
                 "ratio": round(joined.calls / alone.calls, 3),
-                "largest difference": largest(wanted, found),
+                "largest difference": largest(latents_alone, latents_joined),
             }
         )
         if joined.rows != alone.rows:

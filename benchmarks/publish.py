@@ -20,18 +20,18 @@ Result = dict[str, Any]
 KINDS: Final = ("object", "colour", "pair", "removal", "addition", "ground", "time")
 
 
-def _value(found: dict[str, float] | None, decimals: int, *, interval: bool = True) -> str:
-    if found is None:
+def _value(figure: dict[str, float] | None, decimals: int, *, interval: bool = True) -> str:
+    if figure is None:
         return "–"
-    mean, low, high = (f"{found[key]:.{decimals}f}" for key in ("mean", "low", "high"))
+    mean, low, high = (f"{figure[key]:.{decimals}f}" for key in ("mean", "low", "high"))
     return mean if not interval or low == high else f"{mean} [{low}, {high}]"
 
 
 def _cell(result: Result, variant: str, scope: str, metric: str, decimals: int = 3, *, interval: bool = True) -> str:
     for part in ("summary", "timed"):
-        found = result[part].get(variant, {}).get(scope, {}).get(metric)
-        if found is not None:
-            return _value(found, decimals, interval=interval)
+        figure = result[part].get(variant, {}).get(scope, {}).get(metric)
+        if figure is not None:
+            return _value(figure, decimals, interval=interval)
     return "–"
 
 
@@ -126,15 +126,15 @@ def publish(runs: Path) -> None:
             continue
         result = json.loads(source.read_text(encoding="utf-8"))
         page = filled(page, block, write(result))
-    for study, wanted in PLOTS_OF.items():
-        page = filled(page, f"plots-{study}", kept_plots(runs / study / "plots", study, wanted))
+    for study, word in PLOTS_OF.items():
+        page = filled(page, f"plots-{study}", kept_plots(runs / study / "plots", study, word))
     PAGE.write_text(page, encoding="utf-8")
 
 
-def kept_plots(folder: Path, study: str, wanted: str) -> str:
-    """Copy a study's plots whose names hold `wanted`; return the lines that show them."""
+def kept_plots(folder: Path, study: str, word: str) -> str:
+    """Copy a study's plots whose names hold `word`; return the lines that show them."""
     lines = []
-    for plot in sorted(folder.glob(f"*{wanted}*.svg")):
+    for plot in sorted(folder.glob(f"*{word}*.svg")):
         words = plot.stem.split("-", 1)[1]  # the number in front orders them
         shutil.copyfile(plot, PLOTS / f"{study}-{words}.svg")
         lines.append(f"![{words.replace('-', ' ')}]({PLOTS.name}/{study}-{words}.svg)")

@@ -73,13 +73,13 @@ def _word(value: Any) -> str:
 
 def varied(switches: Mapping[str, tuple[Any, ...]], method: str, base: Settings) -> list[Variant]:
     """Return one variant for each value of each switch, all else as in `base`."""
-    made = []
+    variants = []
     for name, values in switches.items():
         for value in values:
             tags = {"vary": name, "value": _word(value) if isinstance(value, bool) else value, "line": method}
             changes = {name: value} | ({"threshold": None} if name == "rule" else {})
-            made.append(Variant(f"{method} {name}={_word(value)}", method, base.changed(**changes), tags=tags))
-    return made
+            variants.append(Variant(f"{method} {name}={_word(value)}", method, base.changed(**changes), tags=tags))
+    return variants
 
 
 def shipped() -> list[Variant]:
@@ -110,12 +110,12 @@ def peers() -> list[Variant]:
 
 def tradeoff() -> list[Variant]:
     """Return every baseline at every ratio."""
-    made = [Variant("copy", "copy"), Variant("retrieve", "retrieve")]
+    variants = [Variant("copy", "copy"), Variant("retrieve", "retrieve")]
     for method in METHODS:
         for ratio in RATIOS:
             tags = {"curve": method, "ratio": ratio}
-            made.append(Variant(f"{method} r={ratio:g}", method, Settings(steps=GRID, ratio=ratio), tags=tags))
-    return made
+            variants.append(Variant(f"{method} r={ratio:g}", method, Settings(steps=GRID, ratio=ratio), tags=tags))
+    return variants
 
 
 def phrasings(method: str) -> list[Variant]:

@@ -60,9 +60,9 @@ class Lessons:
 
 def draw(count: int, stream: Stream, config: JudgeConfig, artwork: Artwork, cache: Path | None = None) -> Lessons:
     """Draw the first `count` lessons of a stream, or take them from the folder `cache`."""
-    kept = None if cache is None else cache / f"judge-{stream}-{count}-{config.size}.npz"
-    if kept is not None and kept.is_file():
-        with np.load(kept) as file:
+    archive = None if cache is None else cache / f"judge-{stream}-{count}-{config.size}.npz"
+    if archive is not None and archive.is_file():
+        with np.load(archive) as file:
             return Lessons(file["pictures"], file["labels"])
     pictures = np.empty((count, config.size, config.size, 3), np.uint8)
     labels = np.empty((count, LABELS), np.int64)
@@ -73,9 +73,9 @@ def draw(count: int, stream: Stream, config: JudgeConfig, artwork: Artwork, cach
         labels[index] = label(facts_of(scene), config)
         if index % 1000 == 999:
             print(f"{stream}: {index + 1} of {count} drawn", file=sys.stderr, flush=True)
-    if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(kept, pictures=pictures, labels=labels)
+    if archive is not None:
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(archive, pictures=pictures, labels=labels)
     return Lessons(pictures, labels)
 
 

@@ -86,19 +86,19 @@ def entries(splits: tuple[Split, ...] = ("dev", "test")) -> Iterator[tuple[Split
     seeds = {edit.scene.seed for edit in tested}
     for split in splits:
         for position, kind in enumerate(KINDS):
-            made: list[Entry] = []
+            items: list[Entry] = []
             for number in range(STARTS[split], STARTS[split] + _ROOM):
                 edit = sample_edit(kind, number)
-                scene = retrieved(edit, _RETRIEVED[split] + position * _ROOM + len(made))
+                scene = retrieved(edit, _RETRIEVED[split] + position * _ROOM + len(items))
                 used = (edit.reference, edit.query) in known or {edit.scene.seed, scene.seed} & seeds
                 if used or edit.scene.seed == scene.seed:
                     continue
                 known.add((edit.reference, edit.query))
                 seeds |= {edit.scene.seed, scene.seed}
-                made.append(Entry(edit, number, scene))
-                if len(made) == PER_KIND:
+                items.append(Entry(edit, number, scene))
+                if len(items) == PER_KIND:
                     break
-            yield split, kind, made
+            yield split, kind, items
 
 
 def row(entry: Entry, digest: str) -> dict[str, Any]:
@@ -112,12 +112,12 @@ def row(entry: Entry, digest: str) -> dict[str, Any]:
     return {"number": entry.number, "texts": texts(edit), **facts, "sha256": digest}
 
 
-def write_kind(split: Split, kind: Kind, made: list[Entry], artwork: Artwork, out: Path) -> None:
+def write_kind(split: Split, kind: Kind, items: list[Entry], artwork: Artwork, out: Path) -> None:
     """Draw and write a kind; raises `ValueError` where a pixel differs outside the region, or none inside."""
     folder = out / split
     folder.mkdir(parents=True, exist_ok=True)
-    inputs, regions, others, found, rows = [], [], [], [], []
-    for entry in made:
+    inputs, regions, others, retrieved_pictures, rows = [], [], [], [], []
+    for entry in items:
         edit = entry.edit
         before, after = render(edit.scene, artwork).picture, render(edit.other, artwork).picture
         region = true_region(edit.scene, edit.other, artwork)
@@ -129,13 +129,13 @@ def write_kind(split: Split, kind: Kind, made: list[Entry], artwork: Artwork, ou
         inputs.append(before)
         regions.append(region)
         others.append(after * region[..., None])
-        found.append(render(entry.retrieved, artwork).picture)
+        retrieved_pictures.append(render(entry.retrieved, artwork).picture)
         rows.append(row(entry, hashlib.sha256(after.tobytes()).hexdigest()))
     names = {key: folder / pattern.format(kind) for key, pattern in SHEETS.items()}
     save_pictures(inputs, names["inputs"])
     save_regions(regions, names["regions"])
     save_pictures(others, names["counterfactuals"])
-    Image.fromarray(sheet(found)).save(names["retrieved"], quality=90, method=6)
+    Image.fromarray(sheet(retrieved_pictures)).save(names["retrieved"], quality=90, method=6)
     head = {"schema": SCHEMA, "split": split, "kind": kind, "size": SIZE, "columns": COLUMNS}
     lines = ",\n".join(json.dumps(line) for line in rows)
     text = json.dumps(head)[:-1] + ', "items": [\n' + lines + "\n]}\n"
@@ -149,9 +149,9 @@ def main() -> None:
     line.add_argument("--out", type=Path, default=Path(__file__).parent)
     args = line.parse_args()
     artwork = FluentArtwork(fetch(args.work))
-    for split, kind, made in entries():
-        write_kind(split, kind, made, artwork, args.out)
-        print(f"{split}/{kind}: {len(made)} items", file=sys.stderr, flush=True)
+    for split, kind, items in entries():
+        write_kind(split, kind, items, artwork, args.out)
+        print(f"{split}/{kind}: {len(items)} items", file=sys.stderr, flush=True)
     files = [file for split in STARTS for file in (args.out / split).iterdir()]
     total = sum(file.stat().st_size for file in files)
     print(json.dumps({"items": 2 * len(KINDS) * PER_KIND, "bytes": total, "megabytes": round(total / 1e6, 2)}))

@@ -78,17 +78,17 @@ class Constants:
     @property
     def lipschitz(self) -> float:
         """K1 as the bounds take it."""
-        return max(found.largest for found in self.k1.values())
+        return max(spread.largest for spread in self.k1.values())
 
     def bounds(self, tau: float) -> dict[str, float]:
         """Return all bounds at a tau, unguided and guided."""
-        found = {}
+        bounds = {}
         for ending, c, scale in (("", self.c, 1.0), ("_guided", self.c_guided, self.guidance)):
             k1, k2 = self.lipschitz, scale * self.k2.mean
-            found[f"noise_bound{ending}"] = noise_bound(tau, c.largest)
-            found[f"encode_bound{ending}"] = encode_bound(tau, k1, k2)
-            found[f"gronwall_bound{ending}"] = gronwall_bound(tau, k1, k2)
-        return found
+            bounds[f"noise_bound{ending}"] = noise_bound(tau, c.largest)
+            bounds[f"encode_bound{ending}"] = encode_bound(tau, k1, k2)
+            bounds[f"gronwall_bound{ending}"] = gronwall_bound(tau, k1, k2)
+        return bounds
 
 
 @dataclass(frozen=True)
@@ -136,14 +136,14 @@ def _samples(trial: Trial) -> list[_Sample]:
     """Noise a picture to every time of `TIMES` and estimate the noise under the empty text and the query."""
     model, z0 = trial.editor.model, trial.z0
     texts = Conditioning.concat([trial.text(""), trial.text(trial.request.query)])
-    found = []
+    samples = []
     for number, time in enumerate(TIMES):
         level = model.schedule.level(time)
         x = noised(z0, trial.draw("bounds", number), level)
         with torch.no_grad():
             eps = model.denoiser(x.expand(2, *x.shape[1:]), level, texts).eps
-        found.append(_Sample(level, x, eps[:1], eps[1:]))
-    return found
+        samples.append(_Sample(level, x, eps[:1], eps[1:]))
+    return samples
 
 
 def _lipschitz(
@@ -151,7 +151,7 @@ def _lipschitz(
 ) -> dict[str, list[float]]:
     """Estimate K1 at the samples of one picture; `others` are those of the picture before, at the same levels."""
     denoiser, empty = trial.editor.model.denoiser, trial.text("")
-    found: dict[str, list[float]] = {"random": [], "pairs": [], "power": []}
+    estimates: dict[str, list[float]] = {"random": [], "pairs": [], "power": []}
     for number, sample in enumerate(samples):
 
         def estimate(x: Tensor, level: Level = sample.level) -> Tensor:
@@ -159,13 +159,13 @@ def _lipschitz(
 
         direction = trial.draw("bounds direction", number)
         with torch.no_grad():
-            found["random"].append(float(lipschitz.along_directions(estimate, sample.x, direction)))
+            estimates["random"].append(float(lipschitz.along_directions(estimate, sample.x, direction)))
         if others and others[number].x.shape == sample.x.shape:
             pair = lipschitz.between(sample.x, others[number].x, sample.empty, others[number].empty)
-            found["pairs"].append(float(pair))
+            estimates["pairs"].append(float(pair))
         if power and TIMES[number] in POWER_TIMES:
-            found["power"].append(lipschitz.largest_singular_value(estimate, sample.x, direction))
-    return found
+            estimates["power"].append(lipschitz.largest_singular_value(estimate, sample.x, direction))
+    return estimates
 
 
 def _constants(trials: Sequence[Trial], guidance: float, done: Callable[[], None]) -> Constants:
@@ -179,8 +179,8 @@ def _constants(trials: Sequence[Trial], guidance: float, done: Callable[[], None
             sizes["c"] += [float(lipschitz.rms(eps)) for eps in (s.empty, s.query)]
             sizes["c_guided"].append(float(lipschitz.rms(combine(s.empty, s.query, guidance))))
         sizes["k2"].append(max(float(lipschitz.rms(s.query - s.empty)) for s in samples))
-        found = _lipschitz(trial, samples, before, power=number < POWER_ITEMS)
-        for name, values in found.items():
+        estimates = _lipschitz(trial, samples, before, power=number < POWER_ITEMS)
+        for name, values in estimates.items():
             k1.setdefault(name, []).extend(values)
         before = samples
         done()
@@ -190,16 +190,16 @@ def _constants(trials: Sequence[Trial], guidance: float, done: Callable[[], None
 
 def _errors(trial: Trial, guidance: float) -> dict[str, float]:
     """Decode from both starts, unguided and guided, and return the distances to z0."""
-    z0, found = trial.z0, dict[str, float]()
+    z0, errors = trial.z0, dict[str, float]()
     starts = {"noise": noised(z0, trial.draw("start"), trial.levels[-1]), "encode": trial.path[-1]}
     for name, x in starts.items():
         for ending, scale in (("", 1.0), ("_guided", guidance)):
             if ending and scale == 1.0:
-                found[f"{name}_error{ending}"] = found[f"{name}_error"]
+                errors[f"{name}_error{ending}"] = errors[f"{name}_error"]
                 continue
             clean = trial.session.run(trial.changed(guidance=scale).decode(x))
-            found[f"{name}_error{ending}"] = float(lipschitz.rms(clean - z0))
-    return found
+            errors[f"{name}_error{ending}"] = float(lipschitz.rms(clean - z0))
+    return errors
 
 
 def _rows(
@@ -222,14 +222,14 @@ def _crossings(known: Constants, rows: Sequence[Mapping[str, float]], schedule: 
     times = [i / 500 for i in range(1, 501)]
     curves = [known.bounds(tau_of(schedule.level(time))) for time in times]
     ratios = [row["ratio"] for row in rows]
-    found: dict[str, float | None] = {}
+    crossings: dict[str, float | None] = {}
     for ending in ("", "_guided"):
-        noise_bounds = [c[f"noise_bound{ending}"] for c in curves]
-        for name in ("encode", "gronwall"):
-            found[f"{name}_bound{ending}"] = crossing(times, [c[f"{name}_bound{ending}"] for c in curves], noise_bounds)
+        noise_bounds = [curve[f"noise_bound{ending}"] for curve in curves]
+        for name in (f"encode_bound{ending}", f"gronwall_bound{ending}"):
+            crossings[name] = crossing(times, [curve[name] for curve in curves], noise_bounds)
         measured = [[row[f"{start}_error{ending}"] for row in rows] for start in ("encode", "noise")]
-        found[f"error{ending}"] = crossing(ratios, *measured)
-    return found
+        crossings[f"error{ending}"] = crossing(ratios, *measured)
+    return crossings
 
 
 def estimate_bounds(

@@ -132,8 +132,8 @@ def _serve(connection: Connection, work: Work, threads: int | None) -> None:
         while True:
             connection.send(None)
             piece: Piece = connection.recv()
-            for made in rows_of(work, make, piece):
-                connection.send(made)
+            for named_row in rows_of(work, make, piece):
+                connection.send(named_row)
     except (EOFError, ConnectionError):
         return  # the run has ended
     except WordbrushError as error:

@@ -67,8 +67,8 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Keep the shape (batch, width, height, width)."""
-        kept: Tensor = torch.relu(x + self.second(torch.relu(self.first(x))))
-        return kept
+        y: Tensor = torch.relu(x + self.second(torch.relu(self.first(x))))
+        return y
 
 
 def _convolution(into: int, out: int, side: int, stride: int) -> nn.Sequential:
@@ -217,7 +217,7 @@ def verdict(seen: Facts, item: TruthItem) -> Verdict:
     ground, time = seen.ground == after.ground, seen.time == after.time
     facts = [(slot in changed, right[slot]) for slot in SLOTS]
     facts += [(before.ground != after.ground, ground), (before.time != after.time, time)]
-    success, kept = (all(held for moved, held in facts if moved is wanted) for wanted in (True, False))
+    success, kept = (all(held for moved, held in facts if moved is edited) for edited in (True, False))
     nouns = [_noun(seen.things.get(slot)) == _noun(after.things.get(slot)) for slot in SLOTS]
     colours = [_colour(seen.things.get(slot)) == thing.colour for slot, thing in after.things.items() if thing.colour]
     return Verdict(success, kept, success and kept, all(nouns), all(colours), ground and time)
@@ -231,8 +231,8 @@ def _colour(thing: Thing | None) -> str | None:
     return thing.colour if thing else None
 
 
-def _matches(seen: Thing | None, wanted: Thing | None) -> bool:
+def _matches(seen: Thing | None, expected: Thing | None) -> bool:
     """Whether the noun is the wanted one, and the colour where one is wanted."""
-    if wanted is None or seen is None:
-        return wanted is seen
-    return seen.noun == wanted.noun and wanted.colour in (None, seen.colour)
+    if expected is None or seen is None:
+        return expected is seen
+    return seen.noun == expected.noun and expected.colour in (None, seen.colour)

@@ -61,7 +61,7 @@ def _method(name: str) -> Callable[[Callable[[Trial], Outcome]], Callable[[Trial
     return register
 
 
-def _found(trial: Trial) -> tuple[Region, Float, int]:
+def _find_region(trial: Trial) -> tuple[Region, Float, int]:
     """Return the automatic region and the raw contrast, as the editor finds them, and what they cost alone."""
     session, request, settings = trial.session, trial.request, trial.settings
     contrast = session.contrast(request.query, request.reference, seed=request.seed, settings=settings)
@@ -80,7 +80,7 @@ def _painted(trial: Trial, program: Program[Tensor], *stages: str) -> Outcome:
 
 def _repainted(trial: Trial, program_of: Callable[[Mask], Program[Tensor]], *stages: str) -> Outcome:
     """Find the region, repaint its cells by a program, and compose; the outside keeps the input's bytes."""
-    region, raw, cost = _found(trial)
+    region, raw, cost = _find_region(trial)
     mask, picture = region.pixels.values, trial.session.picture
     if region.pixels.is_empty or not _depth(trial.settings):
         return Outcome(picture.pixels, cost, mask=mask, contrast=raw)
@@ -106,7 +106,7 @@ def _retrieve(trial: Trial) -> Outcome:
 @_method("mask")
 def _mask(trial: Trial) -> Outcome:
     """Only find the region and return the input: scores masks at the cost of the contrast alone."""
-    region, raw, cost = _found(trial)
+    region, raw, cost = _find_region(trial)
     return Outcome(trial.request.picture, cost, mask=region.pixels.values, contrast=raw)
 
 

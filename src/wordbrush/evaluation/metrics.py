@@ -104,11 +104,11 @@ def ssim(a: Array, b: Array, where: Bool | None = None) -> float | None:
 
 def _around(where: Bool, margin: int) -> tuple[slice, slice]:
     """Return the rows and columns that hold all selected pixels and `margin` more on each side, where there are any."""
-    found = []
+    slices = []
     for axis, length in enumerate(where.shape):
         inside = np.flatnonzero(where.any(axis=1 - axis))
-        found.append(slice(max(0, int(inside[0]) - margin), min(length, int(inside[-1]) + 1 + margin)))
-    return found[0], found[1]
+        slices.append(slice(max(0, int(inside[0]) - margin), min(length, int(inside[-1]) + 1 + margin)))
+    return slices[0], slices[1]
 
 
 def largest_error(a: Array, b: Array, where: Bool | None = None) -> float | None:

@@ -68,10 +68,10 @@ def write_report(
     }
     lines = ([r.item, r.kind, r.variant, *(r.metrics.get(name) for name in METRICS), r.error] for r in rows.rows)
     means = (
-        [variant, scope, metric, found.mean, found.low, found.high, found.n]
+        [variant, scope, metric, interval.mean, interval.low, interval.high, interval.n]
         for variant, scopes in summary.items()
         for scope, cells in scopes.items()
-        for metric, found in cells.items()
+        for metric, interval in cells.items()
     )
     files = {
         "result.json": json_text(result),
@@ -89,11 +89,11 @@ def summary_table(rows: Rows, result: dict[str, Any]) -> str:
     names = [
         name
         for name in (*TABLE_METRICS, "seconds")
-        if any(_found(result, v.name, scope, name) for v in rows.plan.variants)
+        if any(_interval(result, v.name, scope, name) for v in rows.plan.variants)
     ]
     head = ["variant", *names]
     body = [
-        [v.name, *(_short(_found(result, v.name, scope, name), METRICS[name].decimals) for name in names)]
+        [v.name, *(_short(_interval(result, v.name, scope, name), METRICS[name].decimals) for name in names)]
         for v in rows.plan.variants
     ]
     widths = [max(len(line[i]) for line in (head, *body)) for i in range(len(head))]
@@ -108,16 +108,16 @@ def summary_table(rows: Rows, result: dict[str, Any]) -> str:
     return "\n".join([title, *(line.rstrip() for line in lines)])
 
 
-def _found(result: dict[str, Any], variant: str, scope: str, metric: str) -> dict[str, float] | None:
+def _interval(result: dict[str, Any], variant: str, scope: str, metric: str) -> dict[str, float] | None:
     part = "timed" if METRICS[metric].timed else "summary"
-    found: dict[str, float] | None = result[part].get(variant, {}).get(scope, {}).get(metric)
-    return found
+    interval: dict[str, float] | None = result[part].get(variant, {}).get(scope, {}).get(metric)
+    return interval
 
 
-def _short(found: dict[str, float] | None, decimals: int) -> str:
-    if found is None:
+def _short(interval: dict[str, float] | None, decimals: int) -> str:
+    if interval is None:
         return "-"
-    mean, low, high = (f"{found[key]:.{decimals}f}" for key in ("mean", "low", "high"))
+    mean, low, high = (f"{interval[key]:.{decimals}f}" for key in ("mean", "low", "high"))
     return mean if low == high == mean else f"{mean} [{low}, {high}]"
 
 
@@ -125,7 +125,7 @@ def _plain(summary: Summary, *, timed: bool) -> dict[str, Any]:
     """Return intervals as JSON values: either those that depend on the machine, or the others."""
     return {
         variant: {
-            scope: {metric: asdict(found) for metric, found in cells.items() if METRICS[metric].timed is timed}
+            scope: {metric: asdict(interval) for metric, interval in cells.items() if METRICS[metric].timed is timed}
             for scope, cells in scopes.items()
         }
         for variant, scopes in summary.items()
@@ -167,10 +167,10 @@ def _table(scope: str, summary: Summary, *, title: str = "", opened: bool = True
     """Return a table of variants and metrics; of differences (with a sign) the better ones are marked."""
     names = [name for name in METRICS if any(name in scopes[scope] for scopes in summary.values())]
 
-    def cell(name: str, found: Interval | None) -> Cell:
+    def cell(name: str, interval: Interval | None) -> Cell:
         higher = METRICS[name].higher
-        better = bool(sign and found and (found.low > 0 if higher else found.high < 0 if higher is False else False))
-        return interval_cell(found, METRICS[name].decimals, sign=sign, better=better)
+        better = bool(sign and interval and higher is not None and (interval.low > 0 if higher else interval.high < 0))
+        return interval_cell(interval, METRICS[name].decimals, sign=sign, better=better)
 
     rows = [[Cell(variant), *(cell(n, scopes[scope].get(n)) for n in names)] for variant, scopes in summary.items()]
     return Table(["Variant", *(METRICS[name].label for name in names)], rows, title, opened)
@@ -194,12 +194,12 @@ def _examples(rows: Rows, out: Path) -> Iterator[Example]:
                 "result": example.result,
                 "counterfactual": item.counterfactual,
             }
-            note = ", ".join([row.item, *(_told(row, name) for name in names)])
+            note = ", ".join([row.item, *(_score_text(row, name) for name in names)])
             yield Example(f"{rank}: “{reference}” → “{query}”", note, tiles, title)
             title = ""
 
 
-def _told(row: Row, name: str) -> str:
+def _score_text(row: Row, name: str) -> str:
     value = row.metrics.get(name)
     if isinstance(value, bool):
         text = "yes" if value else "no"
@@ -211,9 +211,9 @@ def _told(row: Row, name: str) -> str:
 def _variants(result: dict[str, Any]) -> dict[str, str]:
     """Tell each variant's method and the switches that differ from the default preset's."""
     usual = asdict(Settings.from_preset(DEFAULT_PRESET))
-    told = {}
+    descriptions = {}
     for variant in result["variants"]:
         changed = [f"{name}={value}" for name, value in variant["settings"].items() if usual.get(name) != value]
         text = ", ".join(changed) or "the default settings"
-        told[variant["name"]] = f"{variant['method']}, {variant['phrasing']}; {text}"
-    return told
+        descriptions[variant["name"]] = f"{variant['method']}, {variant['phrasing']}; {text}"
+    return descriptions

@@ -72,14 +72,14 @@ def run_work(
 
     tell = on_progress or (lambda _: None)
     named = [(item, {work.row_id(item, variant): variant for variant in work.variants}) for item in items]
-    found = [Piece(item, {name: v for name, v in rows.items() if not is_done(name)}) for item, rows in named]
-    pieces = [piece for piece in found if piece.rows]
+    pieces = [Piece(item, {name: v for name, v in rows.items() if not is_done(name)}) for item, rows in named]
+    pieces = [piece for piece in pieces if piece.rows]
     total = sum(len(rows) for _, rows in named)
     done = resumed = total - sum(len(piece.rows) for piece in pieces)
     failed = 0
     tell(Progress(done, total, resumed, failed))
-    made = crew_rows(work, pieces, workers, threads) if workers > 1 else _alone(work, pieces, editor, threads)
-    for name, row in made:
+    rows = crew_rows(work, pieces, workers, threads) if workers > 1 else _alone(work, pieces, editor, threads)
+    for name, row in rows:
         journal.append(name, row)
         done, failed = done + 1, failed + ("error" in row)
         tell(Progress(done, total, resumed, failed))

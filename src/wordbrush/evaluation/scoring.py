@@ -106,7 +106,7 @@ def score(item: TruthItem, outcome: Outcome, tools: Tools) -> Scores:
             f"{item.id}: the result is {outcome.image.dtype} of {outcome.image.shape}, the input uint8 of "
             f"{item.picture.shape}; a method must return the input's size"
         )
-    found: Scores = {
+    scores: Scores = {
         **_contrast(item, outcome),
         **_mask(item, outcome),
         **_pixels(item, outcome),
@@ -117,9 +117,9 @@ def score(item: TruthItem, outcome: Outcome, tools: Tools) -> Scores:
         "seconds": outcome.seconds,
         "peak_memory": None if outcome.peak_memory is None else outcome.peak_memory / 2**20,
     }
-    success, background = found["success"], found["background_kept"]
-    found["joint"] = None if success is None or background is None else bool(success and background)
-    return {name: found[name] for name in METRICS}
+    success, background = scores["success"], scores["background_kept"]
+    scores["joint"] = None if success is None or background is None else bool(success and background)
+    return {name: scores[name] for name in METRICS}
 
 
 def _contrast(item: TruthItem, outcome: Outcome) -> Scores:

@@ -35,12 +35,12 @@ def means(
         resamples: of the bootstrap.
         seed: of its draws.
     """
-    found = {}
+    intervals = {}
     for metric in metrics:
         columns = {name: [row.get(metric) for row in rows] for name, rows in groups.items()}
         if any(value is not None for column in columns.values() for value in column):
-            found[metric] = stratified(columns, resamples=resamples, seed=seed)
-    return found
+            intervals[metric] = stratified(columns, resamples=resamples, seed=seed)
+    return intervals
 
 
 def differences(first: Sequence[Scores], second: Sequence[Scores]) -> list[Scores]:
@@ -94,12 +94,12 @@ def compare(rows: Rows, baseline: str, *, resamples: int = 2000) -> Summary:
     if baseline not in names:
         raise SettingsError(f"unknown baseline {baseline!r}: the run has {', '.join(names)}")
     base = _kinds(rows, baseline)
-    found: Summary = {}
+    summary: Summary = {}
     for name in names:
         if name != baseline:
             own = _kinds(rows, name)
-            found[name] = _scoped(rows, {kind: differences(own[kind], base[kind]) for kind in own}, resamples)
-    return found
+            summary[name] = _scoped(rows, {kind: differences(own[kind], base[kind]) for kind in own}, resamples)
+    return summary
 
 
 def _kinds(rows: Rows, variant: str) -> dict[str, list[Scores]]:
@@ -110,8 +110,8 @@ def _kinds(rows: Rows, variant: str) -> dict[str, list[Scores]]:
 
 def _scoped(rows: Rows, table: Mapping[str, Sequence[Scores]], resamples: int) -> dict[str, dict[str, Interval]]:
     """Return the means of each scope of a run."""
-    found = {}
+    intervals = {}
     for scope in scopes_of(rows.plan.kinds):
         groups = {kind: table[kind] for kind in SCOPES.get(scope, (scope,)) if kind in table}
-        found[scope] = means(groups, METRICS, resamples=resamples, seed=rows.plan.seed)
-    return found
+        intervals[scope] = means(groups, METRICS, resamples=resamples, seed=rows.plan.seed)
+    return intervals

@@ -126,7 +126,7 @@ def _kind(folder: Path, split: Split, kind: Kind, limit: int | None) -> list[Tru
     for name, pattern in SHEETS.items():
         sheet = _sheet(folder / pattern.format(kind), size, index["columns"], len(rows), bits=name == "regions")
         parts[name] = _cut(sheet, size, len(rows))
-    made = []
+    items = []
     for number, row in enumerate(rows[:limit]):
         try:
             texts, facts = _texts(row), [facts_from_json(row[key]) for key in ("before", "after")]
@@ -140,9 +140,9 @@ def _kind(folder: Path, split: Split, kind: Kind, limit: int | None) -> list[Tru
                 f"{path}, item {number}: the sheets beside it do not give its counterfactual; get them again"
             )
         name = f"{split}/{kind}/{number:03d}"
-        found = parts["retrieved"][number]
-        made.append(TruthItem(name, split, kind, picture, other, region, found, texts, facts[0], facts[1]))
-    return made
+        retrieved = parts["retrieved"][number]
+        items.append(TruthItem(name, split, kind, picture, other, region, retrieved, texts, facts[0], facts[1]))
+    return items
 
 
 def _index(path: Path, split: Split, kind: Kind) -> dict[str, Any]:
@@ -156,8 +156,8 @@ def _index(path: Path, split: Split, kind: Kind) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(f"{path}: is not JSON ({error}); get the bench again") from error
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        found = data.get("schema") if isinstance(data, dict) else None
-        raise InputError(f"{path}: schema {found!r}, this version of wordbrush reads {SCHEMA}")
+        schema = data.get("schema") if isinstance(data, dict) else None
+        raise InputError(f"{path}: schema {schema!r}, this version of wordbrush reads {SCHEMA}")
     if (data.get("split"), data.get("kind")) != (split, kind):
         raise InputError(f"{path}: says it is {data.get('split')}/{data.get('kind')}; get the bench again")
     numbers = [data.get("size"), data.get("columns")]
@@ -182,12 +182,12 @@ def _texts(row: Mapping[str, Any]) -> dict[Any, tuple[str, str]]:
 def _sheet(path: Path, size: int, columns: int, count: int, *, bits: bool) -> Bytes | Bool:
     """Read a sheet, (row of pictures, row, column of pictures, column, ...); its size is checked before its pixels."""
     rows = -(-count // columns)
-    wanted = (columns * size, rows * size)
+    width, height = columns * size, rows * size
     try:
         with Image.open(path, formats=["PNG"] if bits else ["WEBP"]) as file:
-            if file.size != wanted:
-                found = "x".join(str(side) for side in file.size)
-                raise InputError(f"{path}: {found} pixels, its index says {wanted[0]}x{wanted[1]}; get the bench again")
+            if file.size != (width, height):
+                actual = "x".join(str(side) for side in file.size)
+                raise InputError(f"{path}: {actual} pixels, its index says {width}x{height}; get the bench again")
             pixels = np.asarray(file.convert("1" if bits else "RGB"))
     except UnidentifiedImageError as error:
         raise InputError(f"{path}: is not a {'PNG' if bits else 'WebP'} picture; get the bench again") from error

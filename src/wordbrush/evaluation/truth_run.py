@@ -65,13 +65,13 @@ def run_truth(
     except OSError as error:
         raise OutputError(f"{out}: the folder cannot be made ({error.strerror}); choose another with --out") from error
     editor, todo = _load_editor(plan), TruthWork(plan, out)
-    facts = fingerprint(plan, items, editor.model.identity, _told(_open_lpips(plan.lpips)))
+    facts = fingerprint(plan, items, editor.model.identity, _lpips_facts(_open_lpips(plan.lpips)))
     with Journal.open(out / JOURNAL, facts, force=force) as journal:
         run_work(
             todo, items, journal, editor, workers=plan.workers, threads=plan.threads, on_progress=on_progress
         )
-        found = [journal.rows[todo.row_id(item, name)] for item in items for name in todo.variants]
-    rows = [Row(row["item"], row["kind"], row["variant"], row["metrics"], row.get("error")) for row in found]
+        lines = [journal.rows[todo.row_id(item, name)] for item in items for name in todo.variants]
+    rows = [Row(row["item"], row["kind"], row["variant"], row["metrics"], row.get("error")) for row in lines]
     return Rows(tuple(rows), plan, facts, items)
 
 
@@ -113,10 +113,10 @@ class _Worker:
         variant = self.variants[name]
         outcome = self._outcome(item, variant)
         costs = self._cost(item, settings_of(variant).resolution) if outcome.evaluations else FREE
-        found = score(item, outcome, replace(self.tools, costs=costs))
+        scores = score(item, outcome, replace(self.tools, costs=costs))
         if variant.tags.get(PANELS):
             keep_example(self.out, name, item.id, outcome)
-        return {"metrics": found}
+        return {"metrics": scores}
 
     def _cost(self, item: TruthItem, resolution: int | None) -> Costs:
         """Return what the model's parts cost on such a picture, counted once."""
@@ -149,11 +149,11 @@ class _Worker:
             self._warm.add(variant.method)
         with memory_probe() if self.plan.measure_memory else nullcontext() as probe:
             begin = time.perf_counter()
-            made = method(self.editor, session, request, settings)
+            outcome = method(self.editor, session, request, settings)
             taken = time.perf_counter() - begin
-        seconds = None if sharing else taken if made.seconds is None else made.seconds
-        growth = probe.growth if probe is not None and made.peak_memory is None else made.peak_memory
-        return replace(made, seconds=seconds, peak_memory=growth)
+        seconds = None if sharing else taken if outcome.seconds is None else outcome.seconds
+        growth = probe.growth if probe is not None and outcome.peak_memory is None else outcome.peak_memory
+        return replace(outcome, seconds=seconds, peak_memory=growth)
 
 
 def _load_editor(plan: RunPlan) -> Editor:
@@ -166,13 +166,13 @@ def _open_lpips(folder: Path | None) -> Lpips | Skipped:
     Raises:
         ModelError: a folder is named that does not hold the weights.
     """
-    found = load_lpips(folder)
-    if folder is not None and isinstance(found, Skipped):
-        raise ModelError(f"--lpips: {found.reason}")
-    return found
+    lpips = load_lpips(folder)
+    if folder is not None and isinstance(lpips, Skipped):
+        raise ModelError(f"--lpips: {lpips.reason}")
+    return lpips
 
 
-def _told(lpips: Lpips | Skipped) -> dict[str, str]:
+def _lpips_facts(lpips: Lpips | Skipped) -> dict[str, str]:
     """Return which network it is, or why it is skipped; without the place it was read from."""
     if isinstance(lpips, Skipped):
         return {"skipped": lpips.reason}

@@ -66,8 +66,8 @@ class Clip:
         """
         if len(pictures) != len(texts):
             raise InputError(f"{len(pictures)} pictures and {len(texts)} texts: give one text per picture")
-        found: Vectors = np.einsum("nd,nd->n", self.embed_pictures(pictures), self.embed_texts(texts))
-        return found
+        cosines: Vectors = np.einsum("nd,nd->n", self.embed_pictures(pictures), self.embed_texts(texts))
+        return cosines
 
     def scores(self, pictures: Pictures, texts: Sequence[str]) -> Vectors:
         """Return CLIPScore as editing papers report it, 100·max(cosine, 0), per pair, 0 to 100."""

@@ -53,8 +53,8 @@ class Inception:
     def features(self, pictures: Pictures, batch: int = 8) -> NDArray[np.float64]:
         """Return (picture, 2048) of pictures (height, width, RGB)."""
         with torch.inference_mode():
-            found = [self._module(stack).double().numpy() for stack in batches(pictures, self.preparation, batch)]
-        return np.concatenate(found) if found else np.zeros((0, 2048))
+            features = [self._module(stack).double().numpy() for stack in batches(pictures, self.preparation, batch)]
+        return np.concatenate(features) if features else np.zeros((0, 2048))
 
 
 def load_inception(source: str | Path | None, revision: str | None = None) -> Inception | Skipped:

@@ -97,11 +97,11 @@ class Lpips:
         """
         if len(first) != len(second):
             raise InputError(f"{len(first)} pictures cannot be compared with {len(second)}: give one partner each")
-        found = [np.zeros(0)]
+        distances = [np.zeros(0)]
         with torch.inference_mode():
             for a, b in _stacks(first, second, preparation or self.preparation, batch):
-                found.append(self._module(a, b).reshape(-1).double().numpy())
-        return np.concatenate(found)
+                distances.append(self._module(a, b).reshape(-1).double().numpy())
+        return np.concatenate(distances)
 
 
 def _stacks(first: Pictures, second: Pictures, prepare: Preparation, limit: int) -> Iterator[tuple[Tensor, Tensor]]:

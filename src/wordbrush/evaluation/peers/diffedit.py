@@ -76,6 +76,6 @@ def _run(editor: Editor, session: Session, request: MethodRequest, arguments: Ar
             image, target_prompt=request.query, source_prompt=request.reference, **draws, **arguments.mask
         )
         latents = pipe.invert(image=image, **draws, **arguments.inversion).latents
-        made = pipe(request.query, mask_image=mask, image_latents=latents, **draws, **arguments.decode).images[0]
+        edited = pipe(request.query, mask_image=mask, image_latents=latents, **draws, **arguments.decode).images[0]
     cells = np.asarray(mask[0], np.float32)
-    return outcome_of(made, session.fit, cost, mask=cells_on_picture(cells, session.fit))
+    return outcome_of(edited, session.fit, cost, mask=cells_on_picture(cells, session.fit))

@@ -142,8 +142,8 @@ def need(value: Any, kind: type | tuple[type, ...], where: str) -> Any:
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool)):
         return value
-    wanted = " or ".join(k.__name__ for k in kinds)
-    raise InputError(f"{where} is {'missing' if value is None else type(value).__name__}, it should be {wanted}")
+    expected = " or ".join(k.__name__ for k in kinds)
+    raise InputError(f"{where} is {'missing' if value is None else type(value).__name__}, it should be {expected}")
 
 
 def inside(root: Path, name: str, where: str) -> Path:

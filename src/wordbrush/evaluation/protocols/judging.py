@@ -57,8 +57,8 @@ def judge_measure(judge: Judge, folder: Path) -> Measure:
         before, after = (facts_from_json(pair.entry.facts[key]) for key in ("before", "after"))
         seen_before, seen_after = judge.look([pair.source, pair.edited])
         right = verdict(seen_before, _item(pair, before, before)).kept
-        found = verdict(seen_after, _item(pair, before, after))
-        values = (right, found.success, found.kept, found.faithful, found.success if right else None)
+        edit = verdict(seen_after, _item(pair, before, after))
+        values = (right, edit.success, edit.kept, edit.faithful, edit.success if right else None)
         return dict(zip(JUDGE_COLUMNS, values, strict=True))
 
     return Measure("judge", JUDGE_COLUMNS, compute, facts={"judge_sha256": folder_digest(folder)})

@@ -139,10 +139,10 @@ def mask_measure() -> Measure:
     def compute(pair: Pair) -> Scores:
         if pair.mask is None or pair.region is None:
             return dict.fromkeys(columns)
-        found = metrics.iou(pair.mask, pair.region)
+        iou = metrics.iou(pair.mask, pair.region)
         shares = metrics.precision(pair.mask, pair.region), metrics.recall(pair.mask, pair.region)
-        local = None if framed(pair.region).all() else found
-        return dict(zip(columns, (found, *shares, local), strict=True))
+        local = None if framed(pair.region).all() else iou
+        return dict(zip(columns, (iou, *shares, local), strict=True))
 
     return Measure("mask", columns, compute)
 

@@ -186,8 +186,8 @@ def _book(place: Path, measure: Measure) -> Journal:
 def _value(pair: Pair, measure: Measure, book: Journal) -> Scores:
     known = book.rows.get(pair.entry.id)
     if known is None or known.get("of") != pair.row["sha256"]:
-        found = {column: _plain(value) for column, value in measure.compute(pair).items()}
-        book.append(pair.entry.id, {"of": pair.row["sha256"], **{column: found[column] for column in measure.columns}})
+        scores = {column: _plain(value) for column, value in measure.compute(pair).items()}
+        book.append(pair.entry.id, {"of": pair.row["sha256"], **{column: scores[column] for column in measure.columns}})
         known = book.rows[pair.entry.id]
     return {column: known[column] for column in measure.columns}
 
@@ -214,11 +214,11 @@ def measure_sets(pairs: Sequence[Pair], measures: Sequence[SetMeasure], folder: 
             mark = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
             if book.rows.get(measure.name, {}).get("of") != mark:
                 try:
-                    found = measure.compute(pairs)
+                    computed = measure.compute(pairs)
                 except InputError as error:
                     figures += [Figure.missing(column, str(error)) for column in measure.columns]
                     continue
-                book.append(measure.name, {"of": mark, "figures": [asdict(figure) for figure in found]})
+                book.append(measure.name, {"of": mark, "figures": [asdict(figure) for figure in computed]})
             for row in book.rows[measure.name]["figures"]:
                 span = row["interval"]
                 figures.append(Figure(**{**row, "interval": None if span is None else Interval(**span)}))

@@ -84,11 +84,11 @@ def write_report(report: ProtocolReport, folder: Path) -> dict[str, Any]:
 def figure_lines(row: FigureRow) -> list[str]:
     """Return the figures of one row as lines for a terminal, what was skipped last."""
     width = max((len(figure.metric) for figure in row.figures), default=0)
-    lines = [f"{figure.metric:<{width}}  {_told(figure)}" for figure in row.figures]
+    lines = [f"{figure.metric:<{width}}  {_figure_text(figure)}" for figure in row.figures]
     return sorted(lines, key=lambda line: line[width:].startswith("  skipped: "))
 
 
-def _told(figure: Figure) -> str:
+def _figure_text(figure: Figure) -> str:
     if figure.skipped:
         return f"skipped: {figure.skipped}"
     cell = _number(figure, ", ")

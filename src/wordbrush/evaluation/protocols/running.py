@@ -174,8 +174,8 @@ def _region(entry: Entry, picture: Picture) -> NDArray[np.bool_] | None:
     if entry.region is None:
         return None
     if picture.size != entry.region.size:
-        found, wanted = ("x".join(map(str, size)) for size in (picture.size, entry.region.size))
-        raise InputError(f"entry {entry.id}: the picture has {found} pixels, its mask is for {wanted}")
+        actual, expected = ("x".join(map(str, size)) for size in (picture.size, entry.region.size))
+        raise InputError(f"entry {entry.id}: the picture has {actual} pixels, its mask is for {expected}")
     return entry.region.region()
 
 

@@ -69,13 +69,13 @@ def parse_networks(items: Sequence[str]) -> dict[str, str]:
     Raises:
         SettingsError: an item is not like that, or its kind is unknown.
     """
-    found = {}
+    sources = {}
     for item in items:
         kind, equals, source = item.partition("=")
         if kind not in NETWORK_KINDS or not equals or not source:
             raise SettingsError(f"--network {item}: write KIND=SOURCE, KIND one of {', '.join(NETWORK_KINDS)}")
-        found[kind] = source
-    return found
+        sources[kind] = source
+    return sources
 
 
 @dataclass
@@ -97,8 +97,8 @@ class Suite:
         if isinstance(found, Skipped):
             self.skipped += [(column, found) for column in columns]
             return
-        made = make(found)
-        (self.sets if isinstance(made, SetMeasure) else self.entries).append(made)
+        measure = make(found)
+        (self.sets if isinstance(measure, SetMeasure) else self.entries).append(measure)
 
     def columns(self) -> Iterator[str]:
         """Yield the names of everything that is measured."""
@@ -153,9 +153,9 @@ def _text_suite(weights: Weights, real: Sequence[Path] | None, why: str) -> Suit
     suite.add(*_square_lpips(weights, "lpips_alex"))
     for network, mark in _feature_networks(weights):
         suite.add(network, partial(fid_measure, column=f"fid_inputs{mark}", real=None), f"fid_inputs{mark}")
-        found = network if real or isinstance(network, Skipped) else Skipped("fid", why)
+        usable = network if real or isinstance(network, Skipped) else Skipped("fid", why)
         suite.add(
-            found, partial(fid_measure, column=f"fid_real{mark}", real=Real(tuple(real or ()))), f"fid_real{mark}"
+            usable, partial(fid_measure, column=f"fid_real{mark}", real=Real(tuple(real or ()))), f"fid_real{mark}"
         )
     return suite
 
