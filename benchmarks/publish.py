@@ -1,4 +1,4 @@
-"""Writes the tables and plots of docs/benchmark.md from the runs of `benchmarks.study`.
+"""Write the tables and plots of docs/benchmark.md from the runs of `benchmarks.study`.
 
 A page holds blocks between `<!-- table NAME -->` and `<!-- end -->`; each is replaced by the table of that name. What
 stands outside the blocks is written by hand.
@@ -100,11 +100,11 @@ TABLES: Final[dict[str, tuple[str, Callable[[Result], str]]]] = {
     "ablations": ("ablations", lambda r: by_switch(r, (("success", 3), ("kept", 3), ("joint", 3)))),
     "masks": ("masks", lambda r: by_switch(r, (("mask_iou", 3), ("mask_precision", 3), ("mask_recall", 3)))),
 }
-"""Each block: the study it comes from, and how it is written."""
+"""Each block of the page: the study that it shows, and the function that writes its table."""
 
 
 PLOTS_OF: Final = {"tradeoff": "success-against", "ablations": "joint-", "masks": "mask-iou"}
-"""Which plots of a study the page shows: those whose file names hold the words."""
+"""The plots of each study on the page: those whose file names hold this word."""
 
 
 def filled(page: str, block: str, table: str) -> str:

@@ -32,7 +32,7 @@ PERCENTILES = (50, 90, 99)
 
 
 class Log:
-    """What happened: seconds by kind of request, and errors."""
+    """The seconds of all requests by kind, and the errors."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, list[float]] = defaultdict(list)
@@ -41,7 +41,7 @@ class Log:
         self.lock = threading.Lock()
 
     def timed(self, kind: str, action: Any) -> Any:
-        """Run and time one request; what goes wrong is kept."""
+        """Run and time one request; an error is logged."""
         begin = time.perf_counter()
         try:
             value = action()
@@ -62,7 +62,7 @@ class Log:
 
 
 def visit(address: str, number: int, until: float, log: Log) -> None:
-    """Be one visitor after another, each a few edits long, until the time is up."""
+    """Play one visitor after another, each with a few edits, until the time is up."""
     chance, samples = random.Random(number), load_samples()  # noqa: S311 - which slider moves is no secret
     while time.monotonic() < until:
         with Visit.to(address, f"soak{number}") as me:
@@ -94,7 +94,7 @@ def one_edit(me: Visit, chance: random.Random, sample: Any, log: Log) -> None:
 
 
 def _note_failure(kind: str, outputs: Any, place: int, log: Log) -> None:
-    """Keep what the page would show as a failure."""
+    """Log an error where the page would show a failure."""
     state = outputs[place] if outputs else None
     if isinstance(state, dict) and state.get("state") == "failed":
         with log.lock:
@@ -102,7 +102,7 @@ def _note_failure(kind: str, outputs: Any, place: int, log: Log) -> None:
 
 
 def quiet_cuts(address: str, count: int = 40) -> dict[str, Any]:
-    """Time moves of the threshold with nobody else there, on a sample and on the same enlarged to 12 megapixels."""
+    """Time moves of the threshold on an idle server, on a sample and on the same sample at 12 megapixels."""
     sample, timings = load_samples()[0], {}
     with tempfile.TemporaryDirectory() as folder, Image.open(sample.path) as image:
         large = Path(folder) / "large.png"
@@ -122,13 +122,13 @@ def quiet_cuts(address: str, count: int = 40) -> dict[str, Any]:
 
 
 def percentiles(seconds: list[float]) -> dict[str, Any]:
-    """Return how many there were, and percentiles in seconds."""
+    """Return the number of timings and their percentiles in seconds."""
     cuts = statistics.quantiles(seconds, n=100, method="inclusive") if len(seconds) > 1 else seconds * 99
     return {"count": len(seconds), **{f"p{p}": round(cuts[p - 1], 3) for p in PERCENTILES}}
 
 
 def watch(process: psutil.Process, until: float, memory: list[tuple[float, int]]) -> None:
-    """Note the server's memory every second."""
+    """Record the server's memory every second."""
     begin = time.monotonic()
     while time.monotonic() < until:
         memory.append((time.monotonic() - begin, process.memory_info().rss))

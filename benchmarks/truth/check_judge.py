@@ -34,7 +34,7 @@ _CHUNK = 8
 
 
 def accuracy(expected: Sequence[Facts], seen: Sequence[Facts]) -> dict[str, Share]:
-    """Return the share of pictures read rightly, by head; colours over the pictures that have something coloured.
+    """Return the share of pictures that the judge reads rightly, by head; colours only where something is coloured.
 
     `nouns` wants every slot right, empty ones too; `colours` every coloured thing's.
     """
@@ -56,7 +56,7 @@ def _word(facts: Facts, slot: Any, name: str) -> str | None:
 
 
 def reconstructions(codec: Codec, pictures: NDArray[np.uint8]) -> Bytes:
-    """Return pictures (picture, height, width, RGB) as the autoencoder gives them back."""
+    """Return pictures (picture, height, width, RGB) after a round trip through the autoencoder."""
     import torch
 
     returned = []

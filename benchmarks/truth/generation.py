@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from wordbrush import Editor
 
 FIRST: Final = 20_000_000
-"""Where the scenes of the captions begin to be numbered, in the held-out stream."""
+"""Number of the first caption's scene in the held-out stream."""
 _PAIRS: Final = 5
 """At least one caption in so many is of two things."""
 _SHEET_COLUMNS: Final = 12
@@ -101,7 +101,7 @@ def draw(editor: Editor, texts: Sequence[str], guidance: float, steps: int, seed
 
 
 def judged(expected: Facts, seen: Facts) -> dict[str, bool]:
-    """Return what is right of a picture, by the name of the figure it counts for."""
+    """Return whether a picture is right, by the name of each figure that it counts for."""
     figures = {"ground": seen.ground == expected.ground, "time": seen.time == expected.time}
     if len(expected.things) == 1:
         (thing,), things = expected.things.values(), list(seen.things.values())
@@ -122,7 +122,7 @@ def judged(expected: Facts, seen: Facts) -> dict[str, bool]:
 
 
 def shares(expected: Sequence[Facts], seen: Sequence[Facts]) -> dict[str, Share]:
-    """Return every figure with its interval."""
+    """Return the share of right pictures with its interval, by the name of the figure."""
     right: Counter[str] = Counter()
     total: Counter[str] = Counter()
     for scene, picture in zip(expected, seen, strict=True):
@@ -133,7 +133,7 @@ def shares(expected: Sequence[Facts], seen: Sequence[Facts]) -> dict[str, Share]
 
 
 def by_noun(expected: Sequence[Facts], seen: Sequence[Facts]) -> dict[str, dict[str, Any]]:
-    """Return, for every noun asked for, how often it was drawn where it should be, and what was seen instead."""
+    """Return, for every noun of the captions, how often it was wrong, and what was seen instead."""
     table: dict[str, dict[str, Any]] = {}
     for scene, picture in zip(expected, seen, strict=True):
         for slot, thing in scene.things.items():
@@ -149,7 +149,7 @@ def by_noun(expected: Sequence[Facts], seen: Sequence[Facts]) -> dict[str, dict[
 
 
 def sheet(shown: Sequence[tuple[Bytes, Facts, Facts]]) -> bytes:
-    """Lay (picture, asked, seen) out in reading order, a red frame where anything is wrong; return a PNG."""
+    """Return a PNG of pictures in reading order, with a red frame where the facts seen are not those expected."""
     height, width = shown[0][0].shape[:2]
     rows = -(-len(shown) // _SHEET_COLUMNS)
     page = np.full((rows * height, _SHEET_COLUMNS * width, 3), 255, np.uint8)

@@ -31,11 +31,11 @@ from .facts import facts_of
 
 PER_KIND: Final = 60
 STARTS: Final[dict[Split, int]] = {"dev": 100_000, "test": 200_000}
-"""Where the edits of a split begin to be numbered; the tests of the pocket model use numbers below 6000."""
+"""Number of each split's first edit; the tests of the pocket model use numbers below 6000."""
 _RETRIEVED: Final[dict[Split, int]] = {"dev": 30_000_000, "test": 40_000_000}
-"""Where the scenes of a split's retrieved pictures begin to be numbered."""
+"""Number of the first scene of each split's retrieved pictures."""
 _ROOM: Final = 100_000
-"""Numbers are taken from this many; retrieved scenes of a kind are numbered within as many."""
+"""Size of the range of numbers that a split's edits, and a kind's retrieved scenes, are taken from."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def retrieved(edit: Edit, number: int) -> Scene:
 
 
 def entries(splits: tuple[Split, ...] = ("dev", "test")) -> Iterator[tuple[Split, Kind, list[Entry]]]:
-    """Yield each split's items a kind; no two share texts or a backdrop, nor do the held-out edits of the tests."""
+    """Yield the items of each split and kind; no two share texts or a backdrop, nor with the tests' held-out edits."""
     tested = [sample_edit(kind, index) for kind, count in COUNTS.items() for index in range(count)]
     known = {(edit.reference, edit.query) for edit in tested}
     seeds = {edit.scene.seed for edit in tested}
@@ -102,7 +102,7 @@ def entries(splits: tuple[Split, ...] = ("dev", "test")) -> Iterator[tuple[Split
 
 
 def row(entry: Entry, digest: str) -> dict[str, Any]:
-    """Return an item's line of the index; `digest` is that of the counterfactual's bytes."""
+    """Return an item's row of the index; `digest` is that of the counterfactual's bytes."""
     edit, shown = entry.edit, entry.retrieved
     if caption(shown) != edit.query or {stream_of(edit.scene.seed), stream_of(shown.seed)} != {"heldout"}:
         raise ValueError(
@@ -113,7 +113,7 @@ def row(entry: Entry, digest: str) -> dict[str, Any]:
 
 
 def write_kind(split: Split, kind: Kind, items: list[Entry], artwork: Artwork, out: Path) -> None:
-    """Draw and write a kind; raises `ValueError` where a pixel differs outside the region, or none inside."""
+    """Draw and write the items of a kind; raises `ValueError` if a pixel differs outside the region, or none inside."""
     folder = out / split
     folder.mkdir(parents=True, exist_ok=True)
     inputs, regions, others, retrieved_pictures, rows = [], [], [], [], []
@@ -143,7 +143,7 @@ def write_kind(split: Split, kind: Kind, items: list[Entry], artwork: Artwork, o
 
 
 def main() -> None:
-    """Make the bench."""
+    """Make the truth bench."""
     line = argparse.ArgumentParser(prog="python -m benchmarks.truth.make", description=__doc__)
     line.add_argument("--work", type=Path, required=True, help="folder of the artwork, fetched if it is not there")
     line.add_argument("--out", type=Path, default=Path(__file__).parent)

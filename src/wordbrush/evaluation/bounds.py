@@ -1,7 +1,7 @@
-"""Proposition 1 of the paper on a checkpoint: its constants, its bounds and the errors they bound; see `proposition`.
+"""Measure Proposition 1 of the paper on a checkpoint: its constants, its bounds and the errors that they bound.
 
-C, K1 and K2 are estimates from below, as any from samples, so the bounds that are made of them are estimates too. They
-are looked at on noised latents of real pictures, at ten model times. Guidance of scale w makes the decode's estimate
+C, K1 and K2 are estimated from samples, and so from below; the bounds computed from them are estimates too. They are
+measured on noised latents of real pictures, at ten model times. Guidance of scale w makes the decode's estimate
 eps_empty + w (eps_Q - eps_empty): K2 becomes w K2, and C is measured anew.
 """
 
@@ -34,15 +34,15 @@ __all__ = ["RATIOS", "Bounds", "Constants", "Spread", "estimate_bounds"]
 
 RATIOS = tuple(i / 10 for i in range(1, 11))
 TIMES = tuple(i / 10 for i in range(1, 11))
-"""Model times at which C, K1 and K2 are looked at."""
+"""Model times at which C, K1 and K2 are measured."""
 POWER_TIMES = (0.2, 0.5, 0.8)
 POWER_ITEMS = 2
-"""Where the power iteration, the dearest estimate of K1, is run."""
+"""The power iteration, the slowest estimate of K1, runs at these times and on this many pictures only."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A handful of numbers in short."""
+    """Count, mean, median and largest of a list of numbers."""
 
     count: int
     mean: float
@@ -77,11 +77,11 @@ class Constants:
 
     @property
     def lipschitz(self) -> float:
-        """K1 as the bounds take it."""
+        """K1 in the bounds: the largest of all its estimates."""
         return max(spread.largest for spread in self.k1.values())
 
     def bounds(self, tau: float) -> dict[str, float]:
-        """Return all bounds at a tau, unguided and guided."""
+        """Return all bounds at tau = sigma / alpha, unguided and guided."""
         bounds = {}
         for ending, c, scale in (("", self.c, 1.0), ("_guided", self.c_guided, self.guidance)):
             k1, k2 = self.lipschitz, scale * self.k2.mean
@@ -93,7 +93,7 @@ class Constants:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What `estimate_bounds` found.
+    """The constants, bounds and errors that `estimate_bounds` returns.
 
     Attributes:
         model: identity of the checkpoint.
@@ -124,7 +124,7 @@ class Bounds:
 
 @dataclass(frozen=True, eq=False)
 class _Sample:
-    """The estimates at one noised latent, each (1, channel, height, width)."""
+    """A noised latent and its noise estimates under the empty text and the query, each (1, channel, height, width)."""
 
     level: Level
     x: Tensor
@@ -149,7 +149,7 @@ def _samples(trial: Trial) -> list[_Sample]:
 def _lipschitz(
     trial: Trial, samples: Sequence[_Sample], others: Sequence[_Sample], *, power: bool
 ) -> dict[str, list[float]]:
-    """Estimate K1 at the samples of one picture; `others` are those of the picture before, at the same levels."""
+    """Estimate K1 at the samples of one picture; `others` are the previous picture's samples at the same levels."""
     denoiser, empty = trial.editor.model.denoiser, trial.text("")
     estimates: dict[str, list[float]] = {"random": [], "pairs": [], "power": []}
     for number, sample in enumerate(samples):
@@ -189,7 +189,7 @@ def _constants(trials: Sequence[Trial], guidance: float, done: Callable[[], None
 
 
 def _errors(trial: Trial, guidance: float) -> dict[str, float]:
-    """Decode from both starts, unguided and guided, and return the distances to z0."""
+    """Decode from noise and from the inversion, unguided and guided, and return each result's distance to z0."""
     z0, errors = trial.z0, dict[str, float]()
     starts = {"noise": noised(z0, trial.draw("start"), trial.levels[-1]), "encode": trial.path[-1]}
     for name, x in starts.items():
@@ -205,7 +205,7 @@ def _errors(trial: Trial, guidance: float) -> dict[str, float]:
 def _rows(
     trials: Sequence[Trial], known: Constants, ratios: Sequence[float], done: Callable[[], None]
 ) -> Iterator[dict[str, float]]:
-    """Yield one row a ratio: both bounds, and the errors averaged over the pictures."""
+    """Yield one row for each ratio: the bounds, and the errors averaged over the pictures."""
     for ratio in ratios:
         errors = []
         for trial in trials:
@@ -218,7 +218,7 @@ def _rows(
 
 
 def _crossings(known: Constants, rows: Sequence[Mapping[str, float]], schedule: Schedule) -> dict[str, float | None]:
-    """Find where starting from the inversion stops being better: by the bounds, and as measured."""
+    """Find where starting from the inversion stops being better, by the bounds and by the measured errors."""
     times = [i / 500 for i in range(1, 501)]
     curves = [known.bounds(tau_of(schedule.level(time))) for time in times]
     ratios = [row["ratio"] for row in rows]

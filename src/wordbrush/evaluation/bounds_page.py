@@ -1,4 +1,4 @@
-"""The report on Proposition 1: a table of the curves, and one page with both plots."""
+"""The report on Proposition 1: the curves as CSV, and a page with both plots."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _LABELS: Final = {
 
 
 def as_csv(bounds: Bounds) -> str:
-    """Return the rows as CSV, one a ratio."""
+    """Return the bounds and errors as CSV, one row for each ratio."""
     return csv_text(list(bounds.rows[0]), (list(row.values()) for row in bounds.rows))
 
 
 def _plot(bounds: Bounds, ending: str, title: str) -> str:
-    """Draw bounds and errors over the ratio, on a logarithmic axis."""
+    """Draw bounds and errors over the ratio, with a logarithmic vertical axis."""
     ratios = [row["ratio"] for row in bounds.rows]
 
     def values(name: str) -> list[float]:
@@ -77,7 +77,7 @@ def _crossings(bounds: Bounds) -> Section:
 
 
 def page_of(bounds: Bounds) -> Page:
-    """Return the page."""
+    """Return the report as a page."""
     titles = ("Decoded without guidance", f"Decoded with guidance {bounds.constants.guidance:g}")
     plots = [(title, _plot(bounds, ending, title)) for ending, title in zip(("", "_guided"), titles, strict=True)]
     facts = {

@@ -1,4 +1,4 @@
-"""A journal: results of a long run as JSON lines, written one by one, so that the run can be stopped and resumed.
+"""A journal: the results of a long run as JSON lines, written one by one, so that the run can be resumed.
 
 The first line tells the settings of the run; each further line is one result with its `id`. A line counts once its
 newline is on the disk: what a kill left half written is dropped when the journal is opened again. Where an id appears
@@ -25,7 +25,7 @@ SCHEMA: Final = 1
 
 
 def canonical(value: Any) -> Any:
-    """Return `value` as JSON gives it back: tuples become lists, keys become texts.
+    """Return `value` as it is after a round trip through JSON: tuples become lists, keys become texts.
 
     Raises:
         ValueError: a number in it is not finite.
@@ -136,7 +136,7 @@ class Journal:
 
 
 def _lock(file: io.BufferedRandom, path: Path) -> None:
-    """Take the file for this process; file systems that cannot lock go without."""
+    """Lock the file for this process; where the file system cannot lock, do nothing."""
     try:
         taken = lock_descriptor(file.fileno(), blocking=False)
     except OSError:
@@ -146,7 +146,7 @@ def _lock(file: io.BufferedRandom, path: Path) -> None:
 
 
 def _resume(file: io.BufferedRandom, path: Path, settings: Any) -> dict[str, dict[str, Any]]:
-    """Read what is there, cut off a torn last line and leave the file at its end."""
+    """Read the rows of an earlier run, cut off a torn last line and leave the file at its end."""
     file.seek(0)
     data = file.read()
     whole = data[: data.rfind(b"\n") + 1]

@@ -33,7 +33,7 @@ Array = NDArray[Any]
 Bool = NDArray[np.bool_]
 
 PSNR_CAP = 100.0
-"""What identical pixels are given, in dB: a mean over pictures must stay finite."""
+"""The PSNR of identical pixels in dB; finite, so that means over pictures stay finite."""
 
 _RANGE = 255.0
 _WINDOW = 11
@@ -103,7 +103,7 @@ def ssim(a: Array, b: Array, where: Bool | None = None) -> float | None:
 
 
 def _around(where: Bool, margin: int) -> tuple[slice, slice]:
-    """Return the rows and columns that hold all selected pixels and `margin` more on each side, where there are any."""
+    """Return the rows and columns around all selected pixels, with `margin` more on each side inside the picture."""
     slices = []
     for axis, length in enumerate(where.shape):
         inside = np.flatnonzero(where.any(axis=1 - axis))

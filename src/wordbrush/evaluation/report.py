@@ -25,9 +25,9 @@ __all__ = ["RESULT_SCHEMA", "summary_table", "write_report"]
 RESULT_SCHEMA: Final = 1
 _VERSIONS: Final = ("wordbrush", "torch", "diffusers", "transformers", "numpy", "scipy", "torchmetrics")
 TABLE_METRICS: Final = ("mask_iou", "background_psnr", "success", "kept", "joint", "closeness_psnr", "evaluations")
-"""What the short table shows."""
+"""The metrics of the short table."""
 PANEL_METRIC: Final = "closeness_psnr"
-"""What orders the examples: every method has it, and it looks at the result itself."""
+"""The metric that orders the examples: every method has it, and it measures the result itself."""
 
 
 def write_report(
@@ -38,12 +38,12 @@ def write_report(
     Args:
         rows: of a run.
         out: its folder.
-        command: the words that made it, to be told.
+        command: the command line of the run, for the record.
         baseline: the variant to which the others are compared; by default the first.
         resamples: of the bootstrap.
 
     Returns:
-        What stands in `result.json`. Everything in it but `timed` follows from the checkpoint, the bench and the
+        The content of `result.json`. Everything in it but `timed` follows from the checkpoint, the truth bench and the
         settings; `timed` (seconds, memory) is of one machine.
 
     Raises:
@@ -84,7 +84,7 @@ def write_report(
 
 
 def summary_table(rows: Rows, result: dict[str, Any]) -> str:
-    """Return a compact table of the widest scope for a terminal."""
+    """Return a compact table of the widest scope, for a terminal."""
     scope = scopes_of(rows.plan.kinds)[0]
     names = [
         name
@@ -122,7 +122,7 @@ def _short(interval: dict[str, float] | None, decimals: int) -> str:
 
 
 def _plain(summary: Summary, *, timed: bool) -> dict[str, Any]:
-    """Return intervals as JSON values: either those that depend on the machine, or the others."""
+    """Return the intervals as JSON values: of the timed metrics (which depend on the machine), or of the others."""
     return {
         variant: {
             scope: {metric: asdict(interval) for metric, interval in cells.items() if METRICS[metric].timed is timed}
@@ -164,7 +164,7 @@ def _page(rows: Rows, out: Path, result: dict[str, Any], summary: Summary, diffe
 
 
 def _table(scope: str, summary: Summary, *, title: str = "", opened: bool = True, sign: str = "") -> Table:
-    """Return a table of variants and metrics; of differences (with a sign) the better ones are marked."""
+    """Return a table of variants and metrics; with a sign the values are differences, and better ones are marked."""
     names = [name for name in METRICS if any(name in scopes[scope] for scopes in summary.values())]
 
     def cell(name: str, interval: Interval | None) -> Cell:
@@ -209,7 +209,7 @@ def _score_text(row: Row, name: str) -> str:
 
 
 def _variants(result: dict[str, Any]) -> dict[str, str]:
-    """Tell each variant's method and the switches that differ from the default preset's."""
+    """Return each variant's method, phrasing, and settings that differ from the default preset's."""
     usual = asdict(Settings.from_preset(DEFAULT_PRESET))
     descriptions = {}
     for variant in result["variants"]:

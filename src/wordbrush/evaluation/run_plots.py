@@ -1,4 +1,4 @@
-"""The plots of a run: bars by kind, trade-offs along the ratio, and one plot for each setting that was varied."""
+"""The plots of a run: bars by kind, trade-offs along the ratio, and ablations of each varied setting."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["plots_of"]
 
 BARS: Final = ("mask_iou", "success", "joint", "closeness_psnr")
 MOST_BARS: Final = 8
-"""More variants in one plot of bars cannot be told apart; the first ones are drawn, the tables have all."""
+"""Most variants in one plot of bars, since more look alike; the first ones are drawn, the tables have all."""
 VARIED: Final = ("mask_iou", "success", "joint")
 TRADES: Final = ("distance_to_input", "background_psnr")
 

@@ -52,10 +52,10 @@ def run_work(
     threads: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> None:
-    """Make the rows that the journal does not have yet.
+    """Compute the rows that the journal does not have yet.
 
     Args:
-        work: what is done.
+        work: the evaluation.
         items: in order.
         journal: where the rows go.
         editor: the model, for work in this process; worker processes load their own.
@@ -94,14 +94,14 @@ def _alone(work: Work, pieces: Sequence[Piece], editor: Editor, threads: int | N
 
 
 def model_facts(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of version and model must be the same for rows to belong together; not the device."""
+    """Return the version and the model's identity, which all rows of a run share; not the device."""
     names = ("name", "family", "sha256", "parametrisation", "dtype", "loras")
     return {"version": importlib.metadata.version("wordbrush"), "model": {name: identity[name] for name in names}}
 
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
-    """Let torch compute in so many threads, and in as many as before afterwards."""
+    """Set torch's number of threads inside the block, and restore it afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:

@@ -1,4 +1,4 @@
-"""Scoring: one outcome against the truth of its item, as one row of metrics."""
+"""Score one outcome against the truth of its item, as one row of metrics."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ moves things there does not."""
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is told to people.
+    """How reports show a metric.
 
     Attributes:
         label: a few words, with the unit.
@@ -73,7 +73,7 @@ METRICS: Final[Mapping[str, Metric]] = {
 
 @dataclass(frozen=True, eq=False)
 class Tools:
-    """What scoring needs besides the truth; what is missing leaves its metrics null.
+    """The judge, costs and LPIPS for scoring; where one is None, so are its metrics.
 
     Attributes:
         judge: reads pictures.
@@ -87,11 +87,11 @@ class Tools:
 
 
 def score(item: TruthItem, outcome: Outcome, tools: Tools) -> Scores:
-    """Hold an outcome against the truth of its item.
+    """Score an outcome against the truth of its item.
 
     Args:
-        item: one edit of the bench.
-        outcome: what a method made of it.
+        item: one edit of the truth bench.
+        outcome: a method's result on the item.
         tools: judge, costs, and LPIPS where its weights are at hand.
 
     Returns:
@@ -175,7 +175,7 @@ def _judged(item: TruthItem, outcome: Outcome, judge: Judge | None) -> Scores:
 
 
 def _tflop(evaluations: int, costs: Costs | None) -> float | None:
-    """Return the cost of an edit: one encode, the evaluations, one decode; what runs no network encodes nothing."""
+    """Return the cost of an edit: one encode, the evaluations, one decode; 0 for a method that runs no network."""
     if costs is None:
         return None
     return total(costs, evaluations) if evaluations else 0.0

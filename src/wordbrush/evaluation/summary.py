@@ -44,7 +44,7 @@ def means(
 
 
 def differences(first: Sequence[Scores], second: Sequence[Scores]) -> list[Scores]:
-    """Return first less second, row by row; a metric that either lacks is None.
+    """Return first minus second, row by row; None where either row lacks the metric.
 
     Both ran on the same items, so what the items have in common cancels and the interval of the mean is much narrower
     than that of two separate means. An interval that leaves out 0 is a difference at this level.
@@ -62,7 +62,7 @@ def differences(first: Sequence[Scores], second: Sequence[Scores]) -> list[Score
 
 
 def scopes_of(kinds: Sequence[Kind]) -> list[str]:
-    """Return the scopes of a run over some kinds: all, local, and each kind; what would repeat another is left out."""
+    """Return the scopes of a run over some kinds: all, local, and each kind; without scopes that equal another."""
     present = [kind for kind in KINDS if kind in kinds]
     local = [kind for kind in present if kind in LOCAL_KINDS]
     wide = ["all"] if len(present) > 1 else []
@@ -80,7 +80,7 @@ def summarise(rows: Rows, *, resamples: int = 2000) -> Summary:
 
 
 def compare(rows: Rows, baseline: str, *, resamples: int = 2000) -> Summary:
-    """Return each other variant's differences to one, item by item: variant less baseline.
+    """Return the mean differences of each other variant to the baseline, item by item: variant minus baseline.
 
     Args:
         rows: of a run; an item counts where both have the metric.

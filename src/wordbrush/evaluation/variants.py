@@ -15,7 +15,7 @@ __all__ = ["build_variants", "parse_assignments", "parse_value", "parse_varied"]
 
 
 def parse_value(setting: str, text: str) -> Any:
-    """Read one value of a setting in the kind that `Settings` wants; `none` or `auto` where it may be left open.
+    """Read one value of a setting as the type that `Settings` has; `none` or `auto` where it may be left open.
 
     Raises:
         SettingsError: there is no such setting, or the text is no such value.
@@ -70,7 +70,7 @@ def build_variants(
     switches: dict[str, Any] | None = None,
     varied: dict[str, tuple[Any, ...]] | None = None,
 ) -> tuple[Variant, ...]:
-    """Return each preset with each method in each phrasing, and where settings are varied each of their values.
+    """Return a variant for each preset, method and phrasing, and for each value of each varied setting.
 
     Several varied settings are varied one at a time. A name holds only what there are several of. Variants that are not
     varied keep example pictures; a varied ratio is also a point of the method's trade-off.

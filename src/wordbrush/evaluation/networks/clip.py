@@ -1,4 +1,4 @@
-"""CLIP: how well a picture fits a text (Hessel et al. 2021), and whether an edit went the way the words did."""
+"""CLIP: how well a picture fits a text (CLIPScore, Hessel et al. 2021)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Clip:
         return _unit(stacks)
 
     def embed_texts(self, texts: Sequence[str], batch: int = 64) -> Vectors:
-        """Return unit vectors, (text, feature); what is longer than the model's text length is cut."""
+        """Return unit vectors, (text, feature); texts longer than the model's limit are cut."""
         stacks = []
         length = self._model.config.text_config.max_position_embeddings
         with torch.inference_mode():

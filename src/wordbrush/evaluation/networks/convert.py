@@ -1,4 +1,4 @@
-"""Turn published weights that exist only as pickles into safetensors, once, from files the user has.
+"""Convert published weights that exist only as pickles to safetensors, from files that the user has.
 
 ```
 python -m wordbrush.evaluation.networks.convert lpips --net alex --backbone alexnet-owt-7be5be79.pth --lin alex.pth -o W

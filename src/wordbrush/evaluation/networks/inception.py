@@ -94,7 +94,7 @@ def _build() -> nn.Module:
 
 
 def _change_pool(block: nn.Module, pool: Pool) -> None:
-    """Let the block's pooling branch see `pool` of the block's input instead of what the block pools itself."""
+    """Replace the pooling of the block's pooling branch by `pool`."""
     held: list[Tensor] = []
     block.register_forward_pre_hook(lambda _block, inputs: held.append(inputs[0]))
     branch = block.get_submodule("branch_pool")

@@ -27,7 +27,7 @@ from wordbrush.evaluation.networks.sources import find, load_state
 __all__ = ["Lpips", "LpipsModule", "load_lpips"]
 
 SMALLEST: Final = 32
-"""Side in pixels under which the deepest layers have nothing left to see."""
+"""Smallest side in pixels; below it the deepest layers have no cell left."""
 
 # What brings [-1, 1] to the ImageNet mean and deviation that the backbones were trained with.
 _SHIFT = (-0.030, -0.088, -0.188)

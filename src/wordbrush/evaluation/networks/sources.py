@@ -1,4 +1,4 @@
-"""Where metric networks come from: a local folder or file, or a hub id that the user names. Safetensors only.
+"""Find and load the weights of metric networks: a local folder or file, or a hub id. Safetensors only.
 
 What is absent is `Skipped` with the reason, so that a report can say so. What is present and wrong is an error.
 """
@@ -48,7 +48,7 @@ class Place:
 
 
 def find(source: str | Path | None, kind: str, revision: str | None = None) -> Place | Skipped:
-    """Find what the user named; a hub repository in the local cache first, and only then on the hub.
+    """Find the weights that the user named; a hub repository first in the local cache, then on the hub.
 
     Args:
         source: a folder, a `.safetensors` file, or a hub id `owner/name`.
@@ -116,7 +116,7 @@ def _from_hub(repository: str, kind: str, revision: str) -> Place | Skipped:
 
 
 def load_state(module: nn.Module, path: Path, optional: str = r"$^") -> None:
-    """Fill a module from a safetensors file whose names and shapes must be exactly the module's.
+    """Load a module's weights from a safetensors file with exactly its names and shapes.
 
     Args:
         module: is filled in place, in its own dtype, and set to evaluation.

@@ -20,7 +20,7 @@ from wordbrush.evaluation.networks.sources import Place, find, load_pretrained
 __all__ = ["Classifier", "Features", "Structure", "load_classifier", "load_features", "load_structure"]
 
 FAMILIES: Final = ("clip", "dinov2", "dinov2_with_registers", "vit")
-"""Model types whose features are known: CLIP's picture embedding, for the others the class token."""
+"""Model types with features: CLIP's picture embedding, the class token of the others."""
 
 PIE_STRUCTURE: Final = Preparation(224, None, "bilinear", IMAGENET_MEAN, IMAGENET_STD, antialias=False)
 """How PIE-Bench prepares pictures for the structure distance; its longest side of 480 matters beyond 15:7 only."""

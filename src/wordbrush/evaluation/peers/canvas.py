@@ -1,4 +1,4 @@
-"""From a request's picture to what a pipeline is given, and from what it returns to an outcome."""
+"""Fit a request's picture for a pipeline, and turn the pipeline's picture into an outcome."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def cells_on_picture(cells: NDArray[np.float32], fit: FitPlan) -> NDArray[np.flo
 
 
 def outcome_of(image: Image.Image, fit: FitPlan, cost: Cost, **fields: Any) -> Outcome:
-    """Bring a result back to the picture's size.
+    """Return the outcome of a pipeline's result, brought back to the picture's size.
 
     Args:
         image: what the pipeline returned, of the canvas' size.

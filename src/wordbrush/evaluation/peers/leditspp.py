@@ -62,7 +62,7 @@ class AllChannels(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Call `func`, with its arguments exchanged where it is that call."""
+        """Call `func`; where it is that `repeat`, with `channels` in place of 4."""
         if func is torch.Tensor.repeat and args[1:] == (1, 4, 1, 1):
             args = (args[0], 1, self.channels, 1, 1)
         return func(*args, **(kwargs or {}))
@@ -93,12 +93,12 @@ def all_channels(unet: Any, channels: int) -> Iterator[None]:
 
 
 def leditspp(editor: Editor, session: Session, request: MethodRequest, settings: Settings) -> Outcome:
-    """Run it at its own defaults: 30 steps, skip .15, edit guidance 5, threshold .9."""
+    """Run LEDITS++ at its own defaults: 30 steps, skip .15, edit guidance 5, threshold .9."""
     return _run(editor, session, request, {}, {})
 
 
 def leditspp_swap(editor: Editor, session: Session, request: MethodRequest, settings: Settings) -> Outcome:
-    """Run it with the numbers of its documentation's swap: 50 steps, skip .2, the new thing weighs more."""
+    """Run LEDITS++ with the numbers of its documentation's swap: 50 steps, skip .2, more weight on the new thing."""
     return _run(
         editor,
         session,

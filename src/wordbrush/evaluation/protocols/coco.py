@@ -47,7 +47,7 @@ def read_coco(
         annotations: `bison_annotations.cocoval2014.json`.
         captions: COCO's `captions_val2014.json`; needed for captions as references and for the near queries.
         reference: `empty`, or `caption`: of the distractor's captions the one nearest to the query.
-        max_changed: keep only queries at most this far from the nearest caption, see `changed_words`.
+        max_changed: keep only queries whose `changed_words` from the nearest caption are at most this share.
 
     Raises:
         InputError: a file or folder is missing, or an item is not as it should be; the message names it.

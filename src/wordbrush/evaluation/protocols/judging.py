@@ -1,4 +1,4 @@
-"""The truth bench's judge on pictures that the pocket model made."""
+"""The truth bench's judge as a measure of generated pictures and their edits."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def find_judge(folder: Path | None = None) -> Measure | Skipped:
 
 
 def judge_measure(judge: Judge, folder: Path) -> Measure:
-    """Return what the judge sees in the pictures that the model made, and in their edits.
+    """Return the measure of the judge's verdicts on generated pictures and on their edits.
 
-    `input_right` says whether the made picture shows its text at all. `success`, `kept` and `faithful` are the verdict
-    on the edit, see `wordbrush.evaluation.judge`; `success_given` is the success of edits of pictures that were right.
+    `input_right` says whether the generated picture shows its text at all. `success`, `kept` and `faithful` are the
+    edit's `Verdict`; `success_given` is the success of edits of pictures that were right.
 
     Args:
         judge: the judge.
@@ -65,7 +65,7 @@ def judge_measure(judge: Judge, folder: Path) -> Measure:
 
 
 def _item(pair: Pair, before: Facts, after: Facts) -> TruthItem:
-    """Return the entry as an item of the bench; the judge looks at nothing but its facts."""
+    """Return the entry as an item of the truth bench; the judge uses only its facts."""
     nothing = np.zeros(pair.source.shape[:2], dtype=np.bool_)
     texts: dict[Phrasing, tuple[str, str]] = {"captions": (pair.entry.reference, pair.entry.query)}
     return TruthItem(

@@ -1,4 +1,4 @@
-"""Which metrics a protocol has, with networks that the user names; what cannot be had is told with its reason."""
+"""The metrics of each protocol, with networks that the user names; metrics without a network are skipped."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _IN_FOLDER: Final = {"lpips": ".", "inception": ".", "classes": "class_means.saf
 
 @dataclass(frozen=True)
 class Weights:
-    """Where metric networks come from.
+    """The sources of the metric networks.
 
     Attributes:
         folder: holds `lpips_alex.safetensors`, `lpips_squeeze.safetensors`, `inception_fid.safetensors`,
@@ -57,7 +57,7 @@ class Weights:
     sources: Mapping[str, str] = field(default_factory=dict)
 
     def source(self, kind: str) -> str | Path | None:
-        """Return where a network is to be found, or None where nothing was said."""
+        """Return the source of a network, or None where the user named none."""
         if kind in self.sources:
             return self.sources[kind]
         return None if self.folder is None else self.folder / _IN_FOLDER.get(kind, kind)
@@ -161,7 +161,7 @@ def _text_suite(weights: Weights, real: Sequence[Path] | None, why: str) -> Suit
 
 
 def _feature_networks(weights: Weights) -> Iterator[tuple[Inception | Features | Skipped, str]]:
-    """Yield Inception, which published figures are of, and another network if one is there: never the same column."""
+    """Yield Inception, the network of published figures, and another if there is one, in columns of its own."""
     yield load_inception(weights.source("inception")), ""
     other = load_features(weights.source("features"))
     if "features" in weights.sources or not isinstance(other, Skipped):
@@ -202,7 +202,7 @@ def prompts_suite(weights: Weights, real: Path | None, judge: Path | None) -> Su
 
 
 def pie_suite(weights: Weights) -> Suite:
-    """Return PIE-Bench's metrics, and how well the automatic masks fit its masks.
+    """Return PIE-Bench's metrics, and the agreement of the automatic masks with its masks.
 
     Raises:
         ModelError: weights are there but are damaged or another network's.
