@@ -50,9 +50,9 @@ def requests() -> list[EditRequest]:
     ]
 
 
-def run(editor: Editor, rows: int, *, join: bool) -> tuple[Driver, list[Tensor | None]]:
-    """Edit all, and return the driver with its counts, and the edited latents (1, channel, height, width)."""
-    editor.driver = Driver(editor.model, batch_limit=rows, join=join)
+def run(editor: Editor, limit: int, *, join: bool) -> tuple[Driver, list[Tensor | None]]:
+    """Run all edits; return the driver with its counts, and the edited latents (1, channel, height, width)."""
+    editor.driver = Driver(editor.model, batch_limit=limit, join=join)
     items = [editor.open(request.picture).item(request) for request in requests()]
     outcomes = editor.driver.run(items).outcomes
     return editor.driver, [outcome.result().painted.latent for outcome in outcomes]
@@ -65,11 +65,11 @@ def largest(one: list[Tensor | None], other: list[Tensor | None]) -> float:
 
 
 def measure(editor: Editor, limits: list[int]) -> list[dict[str, Any]]:
-    """Return a row a limit: calls alone and joined, rows, and what joining changes."""
+    """Return one line for each limit: evaluations, calls alone and joined, and the largest change of a latent."""
     lines = []
     for limit in limits:
-        alone, wanted = run(editor, limit, join=False)
-        joined, found = run(editor, limit, join=True)
+        alone, latents_alone = run(editor, limit, join=False)
+        joined, latents_joined = run(editor, limit, join=True)
         lines.append(
             {
                 "rows a call": limit,
@@ -77,7 +77,7 @@ def measure(editor: Editor, limits: list[int]) -> list[dict[str, Any]]:
                 "calls alone": alone.calls,
                 "calls joined": joined.calls,
                 "ratio": round(joined.calls / alone.calls, 3),
-                "largest difference": largest(wanted, found),
+                "largest difference": largest(latents_alone, latents_joined),
             }
         )
         if joined.rows != alone.rows:

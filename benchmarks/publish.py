@@ -1,4 +1,4 @@
-"""Writes the tables and plots of docs/benchmark.md from the runs of `benchmarks.study`.
+"""Write the tables and plots of docs/benchmark.md from the runs of `benchmarks.study`.
 
 A page holds blocks between `<!-- table NAME -->` and `<!-- end -->`; each is replaced by the table of that name. What
 stands outside the blocks is written by hand.
@@ -20,18 +20,18 @@ Result = dict[str, Any]
 KINDS: Final = ("object", "colour", "pair", "removal", "addition", "ground", "time")
 
 
-def _value(found: dict[str, float] | None, decimals: int, *, interval: bool = True) -> str:
-    if found is None:
+def _value(figure: dict[str, float] | None, decimals: int, *, interval: bool = True) -> str:
+    if figure is None:
         return "–"
-    mean, low, high = (f"{found[key]:.{decimals}f}" for key in ("mean", "low", "high"))
+    mean, low, high = (f"{figure[key]:.{decimals}f}" for key in ("mean", "low", "high"))
     return mean if not interval or low == high else f"{mean} [{low}, {high}]"
 
 
 def _cell(result: Result, variant: str, scope: str, metric: str, decimals: int = 3, *, interval: bool = True) -> str:
     for part in ("summary", "timed"):
-        found = result[part].get(variant, {}).get(scope, {}).get(metric)
-        if found is not None:
-            return _value(found, decimals, interval=interval)
+        figure = result[part].get(variant, {}).get(scope, {}).get(metric)
+        if figure is not None:
+            return _value(figure, decimals, interval=interval)
     return "–"
 
 
@@ -100,11 +100,11 @@ TABLES: Final[dict[str, tuple[str, Callable[[Result], str]]]] = {
     "ablations": ("ablations", lambda r: by_switch(r, (("success", 3), ("kept", 3), ("joint", 3)))),
     "masks": ("masks", lambda r: by_switch(r, (("mask_iou", 3), ("mask_precision", 3), ("mask_recall", 3)))),
 }
-"""Each block: the study it comes from, and how it is written."""
+"""Each block of the page: the study that it shows, and the function that writes its table."""
 
 
 PLOTS_OF: Final = {"tradeoff": "success-against", "ablations": "joint-", "masks": "mask-iou"}
-"""Which plots of a study the page shows: those whose file names hold the words."""
+"""The plots of each study on the page: those whose file names hold this word."""
 
 
 def filled(page: str, block: str, table: str) -> str:
@@ -126,15 +126,15 @@ def publish(runs: Path) -> None:
             continue
         result = json.loads(source.read_text(encoding="utf-8"))
         page = filled(page, block, write(result))
-    for study, wanted in PLOTS_OF.items():
-        page = filled(page, f"plots-{study}", kept_plots(runs / study / "plots", study, wanted))
+    for study, word in PLOTS_OF.items():
+        page = filled(page, f"plots-{study}", kept_plots(runs / study / "plots", study, word))
     PAGE.write_text(page, encoding="utf-8")
 
 
-def kept_plots(folder: Path, study: str, wanted: str) -> str:
-    """Copy a study's plots whose names hold `wanted`; return the lines that show them."""
+def kept_plots(folder: Path, study: str, word: str) -> str:
+    """Copy a study's plots whose names hold `word`; return the lines that show them."""
     lines = []
-    for plot in sorted(folder.glob(f"*{wanted}*.svg")):
+    for plot in sorted(folder.glob(f"*{word}*.svg")):
         words = plot.stem.split("-", 1)[1]  # the number in front orders them
         shutil.copyfile(plot, PLOTS / f"{study}-{words}.svg")
         lines.append(f"![{words.replace('-', ' ')}]({PLOTS.name}/{study}-{words}.svg)")

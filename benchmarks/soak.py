@@ -32,7 +32,7 @@ PERCENTILES = (50, 90, 99)
 
 
 class Log:
-    """What happened: seconds by kind of request, and errors."""
+    """The seconds of all requests by kind, and the errors."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, list[float]] = defaultdict(list)
@@ -41,7 +41,7 @@ class Log:
         self.lock = threading.Lock()
 
     def timed(self, kind: str, action: Any) -> Any:
-        """Run and time one request; what goes wrong is kept."""
+        """Run and time one request; an error is logged."""
         begin = time.perf_counter()
         try:
             value = action()
@@ -62,7 +62,7 @@ class Log:
 
 
 def visit(address: str, number: int, until: float, log: Log) -> None:
-    """Be one visitor after another, each a few edits long, until the time is up."""
+    """Play one visitor after another, each with a few edits, until the time is up."""
     chance, samples = random.Random(number), load_samples()  # noqa: S311 - which slider moves is no secret
     while time.monotonic() < until:
         with Visit.to(address, f"soak{number}") as me:
@@ -75,26 +75,26 @@ def one_edit(me: Visit, chance: random.Random, sample: Any, log: Log) -> None:
     """Open a sample, find the region, move the threshold, paint twice, look at the result."""
     log.timed("open", lambda: me.upload(sample.path))
     texts = {"query": sample.query, "reference": sample.reference}
-    found = log.timed("find", lambda: me.call("find", "click", [me.stage, *me.controls(**texts)]))
-    _told("find", found, 1, log)
+    region = log.timed("find", lambda: me.call("find", "click", [me.stage, *me.controls(**texts)]))
+    _note_failure("find", region, 1, log)
     for _ in range(4):
         moved = me.controls(**texts, threshold=round(chance.uniform(0.1, 0.6), 2))
         cut = log.timed("cut", lambda moved=moved: me.call("threshold", "input", [me.stage, *moved]))
-        _told("cut", cut, 1, log)
+        _note_failure("cut", cut, 1, log)
     listed: Any = {"versions": [], "left": None, "right": None}
     for seed in chance.sample(range(100), 2):
         order = me.controls(**texts, seeds=str(seed))
         data = [me.stage, listed, *order]
         painted = log.timed("paint", lambda data=data: me.call("paint", "click", data))
-        _told("paint", painted, 1, log)
+        _note_failure("paint", painted, 1, log)
         if painted:
             listed = painted[2]
             card = listed["versions"][0]
             log.timed("download", lambda card=card: me.client.get(card["url"]).raise_for_status())
 
 
-def _told(kind: str, outputs: Any, place: int, log: Log) -> None:
-    """Keep what the page would show as a failure."""
+def _note_failure(kind: str, outputs: Any, place: int, log: Log) -> None:
+    """Log an error where the page would show a failure."""
     state = outputs[place] if outputs else None
     if isinstance(state, dict) and state.get("state") == "failed":
         with log.lock:
@@ -102,8 +102,8 @@ def _told(kind: str, outputs: Any, place: int, log: Log) -> None:
 
 
 def quiet_cuts(address: str, count: int = 40) -> dict[str, Any]:
-    """Time moves of the threshold with nobody else there, on a sample and on the same enlarged to 12 megapixels."""
-    sample, told = load_samples()[0], {}
+    """Time moves of the threshold on an idle server, on a sample and on the same sample at 12 megapixels."""
+    sample, timings = load_samples()[0], {}
     with tempfile.TemporaryDirectory() as folder, Image.open(sample.path) as image:
         large = Path(folder) / "large.png"
         image.convert("RGB").resize((4000, 3000)).save(large)
@@ -117,18 +117,18 @@ def quiet_cuts(address: str, count: int = 40) -> dict[str, Any]:
                     data = [me.stage, *me.controls(**texts, threshold=round(0.1 + step / 100, 2))]
                     log.timed("cut", lambda data=data: me.call("threshold", "input", data))
             log.seconds["cut"].pop(0)  # the first makes the copy that the others are cut on
-            told[name] = percentiles(log.seconds["cut"])
-    return told
+            timings[name] = percentiles(log.seconds["cut"])
+    return timings
 
 
 def percentiles(seconds: list[float]) -> dict[str, Any]:
-    """Return how many there were, and percentiles in seconds."""
+    """Return the number of timings and their percentiles in seconds."""
     cuts = statistics.quantiles(seconds, n=100, method="inclusive") if len(seconds) > 1 else seconds * 99
     return {"count": len(seconds), **{f"p{p}": round(cuts[p - 1], 3) for p in PERCENTILES}}
 
 
 def watch(process: psutil.Process, until: float, memory: list[tuple[float, int]]) -> None:
-    """Note the server's memory every second."""
+    """Record the server's memory every second."""
     begin = time.monotonic()
     while time.monotonic() < until:
         memory.append((time.monotonic() - begin, process.memory_info().rss))

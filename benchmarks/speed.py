@@ -32,7 +32,7 @@ QUERY, REFERENCE = "a zebra on grass", "a horse on grass"
 
 @dataclass
 class Counter:
-    """Rows through the shared network and the autoencoder since the last reset."""
+    """Network evaluations and calls, and autoencoder passes of the shared modules, since the last reset."""
 
     evaluations: int = 0
     calls: int = 0
@@ -40,7 +40,7 @@ class Counter:
     decoded: int = 0
 
     def watch(self, pipeline: Any) -> None:
-        """Count on the modules themselves, whoever calls them."""
+        """Count on the modules themselves, so that both sides are counted alike."""
         pipeline.unet.register_forward_pre_hook(self._network, with_kwargs=True)
         pipeline.vae.encoder.register_forward_pre_hook(self._encoder)
         pipeline.vae.decoder.register_forward_pre_hook(self._decoder)
@@ -56,13 +56,13 @@ class Counter:
         self.decoded += len(args[0])
 
     def reset(self) -> None:
-        """Start again from nothing."""
+        """Set all counts to 0."""
         self.evaluations = self.calls = self.encoded = self.decoded = 0
 
 
 @dataclass
 class Side:
-    """One way to do an edit, and what its runs cost."""
+    """One way to run an edit, and the cost of its runs."""
 
     name: str
     work: Callable[[], Any]
@@ -70,7 +70,7 @@ class Side:
     counts: dict[str, int] = field(default_factory=dict)
 
     def run(self, counter: Counter) -> None:
-        """Do it once."""
+        """Run the edit once."""
         counter.reset()
         begin = time.perf_counter()
         self.work()
@@ -130,7 +130,7 @@ def peer(pipeline: Any, picture: Image.Image, steps: int, guidance: float) -> Ca
 
 
 def sides(pipeline: Any, picture: Image.Image, steps: int) -> list[Side]:
-    """List what is compared; the first is the yardstick. `steps` is for it and for preset `paper`."""
+    """Return the compared sides, diffusers first as the yardstick; `steps` is for it and for preset `paper`."""
     editor = Editor.from_pretrained(pipeline)
     guidance = editor.model.guidance
     return [
@@ -142,7 +142,7 @@ def sides(pipeline: Any, picture: Image.Image, steps: int) -> list[Side]:
 
 
 def session_times(pipeline: Any, picture: Image.Image, steps: int) -> dict[str, float]:
-    """Time what a session saves after a first edit: a new threshold, another text, a deeper ratio, a mask cut again."""
+    """Time further edits in one session: a new threshold, another text, a deeper ratio, a mask cut again."""
     session = Editor.from_pretrained(pipeline).open(picture)
 
     def timed(work: Callable[[], Any]) -> float:

@@ -41,7 +41,7 @@ MASK_SWITCHES: Final[Mapping[str, tuple[Any, ...]]] = {
     "norm": ("mean", "l2"),
     "antithetic": (False, True),
 }
-"""What moves the mask; these are also measured without repainting, on more scenes."""
+"""Switches that change the mask; these are also measured without repainting, on more scenes."""
 
 PAINT_SWITCHES: Final[Mapping[str, tuple[Any, ...]]] = {
     "guidance": (1.0, 2.0, 3.0, 4.0, 5.0, 7.5),
@@ -52,12 +52,12 @@ PAINT_SWITCHES: Final[Mapping[str, tuple[Any, ...]]] = {
     "inversion_label": ("source", "target"),
     "fixed_point": (0, 1, 2),
 }
-"""What moves the painting."""
+"""Switches that change the painting."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """One run: its variants, where, and how much of it."""
+    """One run: its variants, its split, and how many items of each kind."""
 
     variants: Callable[[], Iterable[Variant]]
     split: Split
@@ -73,13 +73,13 @@ def _word(value: Any) -> str:
 
 def varied(switches: Mapping[str, tuple[Any, ...]], method: str, base: Settings) -> list[Variant]:
     """Return one variant for each value of each switch, all else as in `base`."""
-    made = []
+    variants = []
     for name, values in switches.items():
         for value in values:
             tags = {"vary": name, "value": _word(value) if isinstance(value, bool) else value, "line": method}
             changes = {name: value} | ({"threshold": None} if name == "rule" else {})
-            made.append(Variant(f"{method} {name}={_word(value)}", method, base.changed(**changes), tags=tags))
-    return made
+            variants.append(Variant(f"{method} {name}={_word(value)}", method, base.changed(**changes), tags=tags))
+    return variants
 
 
 def shipped() -> list[Variant]:
@@ -102,7 +102,7 @@ PEERS: Final = (
 
 
 def peers() -> list[Variant]:
-    """Return ours and the peers."""
+    """Return the default, fast and paper presets, and all peers."""
     keep = {PANELS: 1}
     ours = [Variant(name, preset=name, tags=keep) for name in (DEFAULT_PRESET, "fast", "paper")]
     return [*ours, *(Variant(name, name, Settings(), tags=keep) for name in PEERS)]
@@ -110,12 +110,12 @@ def peers() -> list[Variant]:
 
 def tradeoff() -> list[Variant]:
     """Return every baseline at every ratio."""
-    made = [Variant("copy", "copy"), Variant("retrieve", "retrieve")]
+    variants = [Variant("copy", "copy"), Variant("retrieve", "retrieve")]
     for method in METHODS:
         for ratio in RATIOS:
             tags = {"curve": method, "ratio": ratio}
-            made.append(Variant(f"{method} r={ratio:g}", method, Settings(steps=GRID, ratio=ratio), tags=tags))
-    return made
+            variants.append(Variant(f"{method} r={ratio:g}", method, Settings(steps=GRID, ratio=ratio), tags=tags))
+    return variants
 
 
 def phrasings(method: str) -> list[Variant]:
@@ -128,14 +128,14 @@ def phrasings(method: str) -> list[Variant]:
 
 
 def ablations() -> list[Variant]:
-    """Return what moves the painting, one switch at a time, and the thresholds with the painting that follows."""
+    """Return the switches of the painting, one at a time, and the thresholds with the painting that follows."""
     base = Settings(steps=GRID)
     cut = {"threshold": MASK_SWITCHES["threshold"], "edges": MASK_SWITCHES["edges"]}
     return [*varied({**cut, **PAINT_SWITCHES}, "diffedit", base), *phrasings("diffedit")]
 
 
 def masks() -> list[Variant]:
-    """Return what moves the mask, one switch at a time."""
+    """Return the switches of the mask, one at a time."""
     return [*varied(MASK_SWITCHES, "mask", Settings()), *phrasings("mask")]
 
 
@@ -149,7 +149,7 @@ STUDIES: Final[Mapping[str, Study]] = {
 
 
 def run_study(name: str, out: Path, *, workers: int, limit: int | None, force: bool) -> None:
-    """Run one study, or what is left of it, and write its report."""
+    """Run the missing rows of one study, and write its report."""
     from wordbrush.evaluation.report import summary_table, write_report
     from wordbrush.evaluation.run_plots import plots_of
     from wordbrush.evaluation.runner import Progress

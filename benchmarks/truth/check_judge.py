@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 _CHUNK = 8
 
 
-def accuracy(wanted: Sequence[Facts], seen: Sequence[Facts]) -> dict[str, Share]:
-    """Return the share of pictures read rightly, by head; colours over the pictures that have something coloured.
+def accuracy(expected: Sequence[Facts], seen: Sequence[Facts]) -> dict[str, Share]:
+    """Return the share of pictures that the judge reads rightly, by head; colours only where something is coloured.
 
     `nouns` wants every slot right, empty ones too; `colours` every coloured thing's.
     """
-    pairs = list(zip(wanted, seen, strict=True))
+    pairs = list(zip(expected, seen, strict=True))
     nouns = [all(_word(w, slot, "noun") == _word(s, slot, "noun") for slot in SLOTS) for w, s in pairs]
     coloured = [
         all(_word(s, slot, "colour") == thing.colour for slot, thing in w.things.items() if thing.colour)
@@ -56,15 +56,15 @@ def _word(facts: Facts, slot: Any, name: str) -> str | None:
 
 
 def reconstructions(codec: Codec, pictures: NDArray[np.uint8]) -> Bytes:
-    """Return pictures (picture, height, width, RGB) as the autoencoder gives them back."""
+    """Return pictures (picture, height, width, RGB) after a round trip through the autoencoder."""
     import torch
 
-    made = []
+    returned = []
     for start in range(0, len(pictures), _CHUNK):
         batch = torch.from_numpy(pictures[start : start + _CHUNK].copy()).permute(0, 3, 1, 2).float() / 127.5 - 1.0
         back = codec.decode(codec.encode(batch)).clamp(-1, 1).add(1).mul(127.5).round().byte()
-        made.append(back.permute(0, 2, 3, 1).numpy())
-    return np.concatenate(made)
+        returned.append(back.permute(0, 2, 3, 1).numpy())
+    return np.concatenate(returned)
 
 
 def fresh(judge: Judge, work: Path, count: int) -> dict[str, Share]:
@@ -78,25 +78,25 @@ def measure(judge: Judge, bench: Path, model: str, work: Path | None, count: int
     """Return the accuracy by set and head."""
     from wordbrush import Editor
 
-    found = {} if work is None else {"held-out renders": fresh(judge, work, count)}
+    accuracies = {} if work is None else {"held-out renders": fresh(judge, work, count)}
     dev, test = load_truth(bench, "dev"), load_truth(bench, "test")
     before, after = [item.before for item in (*dev, *test)], [item.after for item in (*dev, *test)]
-    found["bench: inputs"] = accuracy(before, judge.look([item.picture for item in (*dev, *test)]))
-    found["bench: counterfactuals"] = accuracy(after, judge.look([item.counterfactual for item in (*dev, *test)]))
-    found["bench: retrieved"] = accuracy(after, judge.look([item.retrieved for item in (*dev, *test)]))
+    accuracies["bench: inputs"] = accuracy(before, judge.look([item.picture for item in (*dev, *test)]))
+    accuracies["bench: counterfactuals"] = accuracy(after, judge.look([item.counterfactual for item in (*dev, *test)]))
+    accuracies["bench: retrieved"] = accuracy(after, judge.look([item.retrieved for item in (*dev, *test)]))
     codec = Editor.from_pretrained(model).driver.codec
     returned = judge.look(reconstructions(codec, np.stack([item.picture for item in test])))
-    found["reconstructed inputs, test"] = accuracy([item.before for item in test], returned)
+    accuracies["reconstructed inputs, test"] = accuracy([item.before for item in test], returned)
     returned = judge.look(reconstructions(codec, np.stack([item.counterfactual for item in test])))
-    found["reconstructed counterfactuals, test"] = accuracy([item.after for item in test], returned)
-    return found
+    accuracies["reconstructed counterfactuals, test"] = accuracy([item.after for item in test], returned)
+    return accuracies
 
 
-def table(found: dict[str, dict[str, Share]]) -> str:
+def table(accuracies: dict[str, dict[str, Share]]) -> str:
     """Return the accuracies as a Markdown table in percent."""
-    heads = list(next(iter(found.values())))
+    heads = list(next(iter(accuracies.values())))
     lines = [f"| pictures | {' | '.join(heads)} |", f"|---|{'---|' * len(heads)}"]
-    for name, shares in found.items():
+    for name, shares in accuracies.items():
         cells = " | ".join(f"{100 * shares[head].share:.1f}" for head in heads)
         lines.append(f"| {name} ({shares['nouns'].n}) | {cells} |")
     return "\n".join(lines)
@@ -113,10 +113,10 @@ def main() -> None:
     line.add_argument("--json", type=Path, help="file to write")
     args = line.parse_args()
     bench = args.bench or default_bench()
-    found = measure(Judge.load(args.judge or bench / "judge"), bench, args.model, args.work, args.count)
-    print(table(found))
+    accuracies = measure(Judge.load(args.judge or bench / "judge"), bench, args.model, args.work, args.count)
+    print(table(accuracies))
     if args.json:
-        plain = {name: {head: asdict(share) for head, share in shares.items()} for name, shares in found.items()}
+        plain = {name: {head: asdict(share) for head, share in shares.items()} for name, shares in accuracies.items()}
         write_atomic(args.json, (json.dumps(plain, indent=1) + "\n").encode(), force=True)
 
 

@@ -1,4 +1,4 @@
-"""What a scene shows, in the words of the evaluation."""
+"""Turn a scene into the facts of the evaluation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def slots_of(scene: Scene) -> tuple[Slot, ...]:
 
 
 def facts_of(scene: Scene) -> Facts:
-    """Return what the scene shows."""
+    """Return the facts of a scene: things by slot, ground and time."""
     things = zip(slots_of(scene), scene.things, strict=True)
     time = cast("Literal['day', 'night']", scene.time)
     return Facts({slot: Thing(thing.noun, thing.colour) for slot, thing in things}, scene.ground, time)

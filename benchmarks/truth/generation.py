@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from wordbrush import Editor
 
 FIRST: Final = 20_000_000
-"""Where the scenes of the captions begin to be numbered, in the held-out stream."""
+"""Number of the first caption's scene in the held-out stream."""
 _PAIRS: Final = 5
 """At least one caption in so many is of two things."""
 _SHEET_COLUMNS: Final = 12
@@ -100,46 +100,46 @@ def draw(editor: Editor, texts: Sequence[str], guidance: float, steps: int, seed
         yield from pixels.permute(0, 2, 3, 1).cpu().numpy()
 
 
-def judged(asked: Facts, seen: Facts) -> dict[str, bool]:
-    """Return what is right of a picture, by the name of the figure it counts for."""
-    found = {"ground": seen.ground == asked.ground, "time": seen.time == asked.time}
-    if len(asked.things) == 1:
-        (wanted,), things = asked.things.values(), list(seen.things.values())
-        noun = len(things) == 1 and things[0].noun == wanted.noun
-        coloured = noun and wanted.colour in (None, things[0].colour)
-        found |= {"one: noun": noun, "one: noun and colour": coloured}
-        if wanted.colour:
-            found["one: colour, of those that have one"] = coloured
-    elif asked.things:
-        sides = [(seen.things.get(slot), wanted) for slot, wanted in asked.things.items()]
+def judged(expected: Facts, seen: Facts) -> dict[str, bool]:
+    """Return whether a picture is right, by the name of each figure that it counts for."""
+    figures = {"ground": seen.ground == expected.ground, "time": seen.time == expected.time}
+    if len(expected.things) == 1:
+        (thing,), things = expected.things.values(), list(seen.things.values())
+        noun = len(things) == 1 and things[0].noun == thing.noun
+        coloured = noun and thing.colour in (None, things[0].colour)
+        figures |= {"one: noun": noun, "one: noun and colour": coloured}
+        if thing.colour:
+            figures["one: colour, of those that have one"] = coloured
+    elif expected.things:
+        sides = [(seen.things.get(slot), thing) for slot, thing in expected.things.items()]
         nouns = [mine is not None and mine.noun == its.noun for mine, its in sides]
         colours = [mine is not None and its.colour in (None, mine.colour) for mine, its in sides]
-        found |= {"two: both on their sides": all(nouns), "two: both, and colours": all(nouns) and all(colours)}
-        found["two: either on its side"] = any(nouns)
+        figures |= {"two: both on their sides": all(nouns), "two: both, and colours": all(nouns) and all(colours)}
+        figures["two: either on its side"] = any(nouns)
     else:
-        found["none: empty"] = not seen.things
-    return found
+        figures["none: empty"] = not seen.things
+    return figures
 
 
-def shares(asked: Sequence[Facts], seen: Sequence[Facts]) -> dict[str, Share]:
-    """Return every figure with its interval."""
+def shares(expected: Sequence[Facts], seen: Sequence[Facts]) -> dict[str, Share]:
+    """Return the share of right pictures with its interval, by the name of the figure."""
     right: Counter[str] = Counter()
     total: Counter[str] = Counter()
-    for wanted, found in zip(asked, seen, strict=True):
-        for name, held in judged(wanted, found).items():
+    for scene, picture in zip(expected, seen, strict=True):
+        for name, held in judged(scene, picture).items():
             right[name] += held
             total[name] += 1
     return {name: wilson(right[name], total[name]) for name in sorted(total)}
 
 
-def by_noun(asked: Sequence[Facts], seen: Sequence[Facts]) -> dict[str, dict[str, Any]]:
-    """Return, for every noun asked for, how often it was drawn where it should be, and what was seen instead."""
+def by_noun(expected: Sequence[Facts], seen: Sequence[Facts]) -> dict[str, dict[str, Any]]:
+    """Return, for every noun of the captions, how often it was wrong, and what was seen instead."""
     table: dict[str, dict[str, Any]] = {}
-    for wanted, found in zip(asked, seen, strict=True):
-        for slot, thing in wanted.things.items():
+    for scene, picture in zip(expected, seen, strict=True):
+        for slot, thing in scene.things.items():
             line = table.setdefault(thing.noun, {"asked": 0, "wrong": 0, "seen instead": Counter()})
-            lone = len(wanted.things) == 1 and len(found.things) == 1
-            there = next(iter(found.things.values())) if lone else found.things.get(slot)
+            lone = len(scene.things) == 1 and len(picture.things) == 1
+            there = next(iter(picture.things.values())) if lone else picture.things.get(slot)
             line["asked"] += 1
             if there is None or there.noun != thing.noun:
                 line["wrong"] += 1
@@ -149,14 +149,14 @@ def by_noun(asked: Sequence[Facts], seen: Sequence[Facts]) -> dict[str, dict[str
 
 
 def sheet(shown: Sequence[tuple[Bytes, Facts, Facts]]) -> bytes:
-    """Lay (picture, asked, seen) out in reading order, a red frame where anything is wrong; return a PNG."""
+    """Return a PNG of pictures in reading order, with a red frame where the facts seen are not those expected."""
     height, width = shown[0][0].shape[:2]
     rows = -(-len(shown) // _SHEET_COLUMNS)
     page = np.full((rows * height, _SHEET_COLUMNS * width, 3), 255, np.uint8)
-    for number, (picture, asked, seen) in enumerate(shown):
+    for number, (picture, expected, seen) in enumerate(shown):
         top, left = number // _SHEET_COLUMNS * height, number % _SHEET_COLUMNS * width
         cell = page[top : top + height, left : left + width]
-        if all(judged(asked, seen).values()):
+        if all(judged(expected, seen).values()):
             cell[:] = picture
         else:
             cell[:] = _RED
@@ -185,8 +185,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
     editor = Editor.from_pretrained(args.model, dtype=args.dtype, batch_limit=2 * args.batch)
     judge = Judge.load(args.judge or default_bench() / "judge")
-    wanted = scenes(args.captions)
-    asked, texts = [facts_of(scene) for scene in wanted], [caption(scene) for scene in wanted]
+    captioned = scenes(args.captions)
+    expected, texts = [facts_of(scene) for scene in captioned], [caption(scene) for scene in captioned]
     results: dict[str, dict[str, Share]] = {}
     nouns, shown = {}, []
     for scale in args.guidance:
@@ -196,13 +196,13 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             if len(pictures) % args.batch == 0:
                 print(f"guidance {scale:g}: {len(pictures)} of {len(texts)}", file=sys.stderr, flush=True)
         seen = judge.look(pictures)
-        results[f"{scale:g}"], nouns[f"{scale:g}"] = shares(asked, seen), by_noun(asked, seen)
-        shown += list(zip(pictures, asked, seen, strict=True))[: args.shown]
+        results[f"{scale:g}"], nouns[f"{scale:g}"] = shares(expected, seen), by_noun(expected, seen)
+        shown += list(zip(pictures, expected, seen, strict=True))[: args.shown]
     if args.sheet:
         write_atomic(args.sheet, sheet(shown), force=True)
     print(table(results))
     settings = {"captions": args.captions, "steps": args.steps, "seed": args.seed}
-    figures = {scale: {name: asdict(share) for name, share in found.items()} for scale, found in results.items()}
+    figures = {scale: {name: asdict(share) for name, share in row.items()} for scale, row in results.items()}
     return {"model": editor.model.identity.as_dict(), **settings, "guidance": figures, "nouns": nouns}
 
 
@@ -223,9 +223,9 @@ def main() -> None:
     line.add_argument("--sheet", type=Path, help="PNG of the first pictures at each guidance")
     line.add_argument("--shown", type=int, default=48, help="pictures a guidance on the sheet")
     args = line.parse_args()
-    found = measure(args)
+    report = measure(args)
     if args.json:
-        write_atomic(args.json, (json.dumps(found, indent=1) + "\n").encode(), force=True)
+        write_atomic(args.json, (json.dumps(report, indent=1) + "\n").encode(), force=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the judge learns from: scenes of the training stream, drawn, shrunk and labelled, and how they are worn out."""
+"""The judge's training data: scenes of the training stream, drawn, shrunk, labelled and augmented."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from wordbrush.evaluation.judge import JudgeConfig, shrink
 from .facts import facts_of
 
 FIRST: Final = 50_000_000
-"""Where the judge's scenes begin to be numbered: far from those that the pocket model is trained on."""
+"""Number of the judge's first scene: far from those that the pocket model is trained on."""
 _ROUND: Final = ("pair",) * 9 + ("one",) * 6 + ("none",) + ("half",) * 2 + ("edit",) * 4
 LABELS: Final = 2 * len(SLOTS) + 2
 
@@ -33,7 +33,7 @@ def lesson(index: int, stream: Stream) -> Scene:
     """Return scene number `index`: pairs, single things, none, one side empty, and what edits lead to."""
     number, kind = FIRST + index, _ROUND[index % len(_ROUND)]
     if kind == "edit":
-        # Far beyond the edits of the bench and of the tests, whichever the stream.
+        # Far beyond the edits of the truth bench and of the tests, in either stream.
         return sample_edit(KINDS[index // len(_ROUND) % len(KINDS)], 600_000 + index, stream).other
     if kind == "half":
         return counterfactual(sample_scene(number, stream, 2), Change("removal", index=index // len(_ROUND) % 2))
@@ -59,10 +59,10 @@ class Lessons:
 
 
 def draw(count: int, stream: Stream, config: JudgeConfig, artwork: Artwork, cache: Path | None = None) -> Lessons:
-    """Draw the first `count` lessons of a stream, or take them from the folder `cache`."""
-    kept = None if cache is None else cache / f"judge-{stream}-{count}-{config.size}.npz"
-    if kept is not None and kept.is_file():
-        with np.load(kept) as file:
+    """Draw the first `count` lessons of a stream, or read them from the folder `cache`."""
+    archive = None if cache is None else cache / f"judge-{stream}-{count}-{config.size}.npz"
+    if archive is not None and archive.is_file():
+        with np.load(archive) as file:
             return Lessons(file["pictures"], file["labels"])
     pictures = np.empty((count, config.size, config.size, 3), np.uint8)
     labels = np.empty((count, LABELS), np.int64)
@@ -73,9 +73,9 @@ def draw(count: int, stream: Stream, config: JudgeConfig, artwork: Artwork, cach
         labels[index] = label(facts_of(scene), config)
         if index % 1000 == 999:
             print(f"{stream}: {index + 1} of {count} drawn", file=sys.stderr, flush=True)
-    if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(kept, pictures=pictures, labels=labels)
+    if archive is not None:
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(archive, pictures=pictures, labels=labels)
     return Lessons(pictures, labels)
 
 
@@ -92,7 +92,7 @@ def batches(lessons: Lessons, size: int, seed: int) -> Iterator[tuple[Tensor, Te
 
 
 def worn(pictures: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Wear pictures as autoencoders, resampling and editing do: mirrored, shifted, blurred, noisy, off in tone.
+    """Augment pictures as autoencoders, resampling and editing wear them: mirror, shift, blur, noise, tone.
 
     Mirroring changes left and right in the labels too. Nothing here comes from any network of an editor.
     """

@@ -31,11 +31,11 @@ from .facts import facts_of
 
 PER_KIND: Final = 60
 STARTS: Final[dict[Split, int]] = {"dev": 100_000, "test": 200_000}
-"""Where the edits of a split begin to be numbered; the tests of the pocket model use numbers below 6000."""
+"""Number of each split's first edit; the tests of the pocket model use numbers below 6000."""
 _RETRIEVED: Final[dict[Split, int]] = {"dev": 30_000_000, "test": 40_000_000}
-"""Where the scenes of a split's retrieved pictures begin to be numbered."""
+"""Number of the first scene of each split's retrieved pictures."""
 _ROOM: Final = 100_000
-"""Numbers are taken from this many; retrieved scenes of a kind are numbered within as many."""
+"""Size of the range of numbers that a split's edits, and a kind's retrieved scenes, are taken from."""
 
 
 @dataclass(frozen=True)
@@ -80,29 +80,29 @@ def retrieved(edit: Edit, number: int) -> Scene:
 
 
 def entries(splits: tuple[Split, ...] = ("dev", "test")) -> Iterator[tuple[Split, Kind, list[Entry]]]:
-    """Yield each split's items a kind; no two share texts or a backdrop, nor do the held-out edits of the tests."""
+    """Yield the items of each split and kind; no two share texts or a backdrop, nor with the tests' held-out edits."""
     tested = [sample_edit(kind, index) for kind, count in COUNTS.items() for index in range(count)]
     known = {(edit.reference, edit.query) for edit in tested}
     seeds = {edit.scene.seed for edit in tested}
     for split in splits:
         for position, kind in enumerate(KINDS):
-            made: list[Entry] = []
+            items: list[Entry] = []
             for number in range(STARTS[split], STARTS[split] + _ROOM):
                 edit = sample_edit(kind, number)
-                scene = retrieved(edit, _RETRIEVED[split] + position * _ROOM + len(made))
+                scene = retrieved(edit, _RETRIEVED[split] + position * _ROOM + len(items))
                 used = (edit.reference, edit.query) in known or {edit.scene.seed, scene.seed} & seeds
                 if used or edit.scene.seed == scene.seed:
                     continue
                 known.add((edit.reference, edit.query))
                 seeds |= {edit.scene.seed, scene.seed}
-                made.append(Entry(edit, number, scene))
-                if len(made) == PER_KIND:
+                items.append(Entry(edit, number, scene))
+                if len(items) == PER_KIND:
                     break
-            yield split, kind, made
+            yield split, kind, items
 
 
 def row(entry: Entry, digest: str) -> dict[str, Any]:
-    """Return an item's line of the index; `digest` is that of the counterfactual's bytes."""
+    """Return an item's row of the index; `digest` is that of the counterfactual's bytes."""
     edit, shown = entry.edit, entry.retrieved
     if caption(shown) != edit.query or {stream_of(edit.scene.seed), stream_of(shown.seed)} != {"heldout"}:
         raise ValueError(
@@ -112,12 +112,12 @@ def row(entry: Entry, digest: str) -> dict[str, Any]:
     return {"number": entry.number, "texts": texts(edit), **facts, "sha256": digest}
 
 
-def write_kind(split: Split, kind: Kind, made: list[Entry], artwork: Artwork, out: Path) -> None:
-    """Draw and write a kind; raises `ValueError` where a pixel differs outside the region, or none inside."""
+def write_kind(split: Split, kind: Kind, items: list[Entry], artwork: Artwork, out: Path) -> None:
+    """Draw and write the items of a kind; raises `ValueError` if a pixel differs outside the region, or none inside."""
     folder = out / split
     folder.mkdir(parents=True, exist_ok=True)
-    inputs, regions, others, found, rows = [], [], [], [], []
-    for entry in made:
+    inputs, regions, others, retrieved_pictures, rows = [], [], [], [], []
+    for entry in items:
         edit = entry.edit
         before, after = render(edit.scene, artwork).picture, render(edit.other, artwork).picture
         region = true_region(edit.scene, edit.other, artwork)
@@ -129,13 +129,13 @@ def write_kind(split: Split, kind: Kind, made: list[Entry], artwork: Artwork, ou
         inputs.append(before)
         regions.append(region)
         others.append(after * region[..., None])
-        found.append(render(entry.retrieved, artwork).picture)
+        retrieved_pictures.append(render(entry.retrieved, artwork).picture)
         rows.append(row(entry, hashlib.sha256(after.tobytes()).hexdigest()))
     names = {key: folder / pattern.format(kind) for key, pattern in SHEETS.items()}
     save_pictures(inputs, names["inputs"])
     save_regions(regions, names["regions"])
     save_pictures(others, names["counterfactuals"])
-    Image.fromarray(sheet(found)).save(names["retrieved"], quality=90, method=6)
+    Image.fromarray(sheet(retrieved_pictures)).save(names["retrieved"], quality=90, method=6)
     head = {"schema": SCHEMA, "split": split, "kind": kind, "size": SIZE, "columns": COLUMNS}
     lines = ",\n".join(json.dumps(line) for line in rows)
     text = json.dumps(head)[:-1] + ', "items": [\n' + lines + "\n]}\n"
@@ -143,15 +143,15 @@ def write_kind(split: Split, kind: Kind, made: list[Entry], artwork: Artwork, ou
 
 
 def main() -> None:
-    """Make the bench."""
+    """Make the truth bench."""
     line = argparse.ArgumentParser(prog="python -m benchmarks.truth.make", description=__doc__)
     line.add_argument("--work", type=Path, required=True, help="folder of the artwork, fetched if it is not there")
     line.add_argument("--out", type=Path, default=Path(__file__).parent)
     args = line.parse_args()
     artwork = FluentArtwork(fetch(args.work))
-    for split, kind, made in entries():
-        write_kind(split, kind, made, artwork, args.out)
-        print(f"{split}/{kind}: {len(made)} items", file=sys.stderr, flush=True)
+    for split, kind, items in entries():
+        write_kind(split, kind, items, artwork, args.out)
+        print(f"{split}/{kind}: {len(items)} items", file=sys.stderr, flush=True)
     files = [file for split in STARTS for file in (args.out / split).iterdir()]
     total = sum(file.stat().st_size for file in files)
     print(json.dumps({"items": 2 * len(KINDS) * PER_KIND, "bytes": total, "megabytes": round(total / 1e6, 2)}))

@@ -44,17 +44,17 @@ def train(lessons: Lessons, config: JudgeConfig, steps: int, seed: int = 0) -> J
     """Train for `steps` batches of `BATCH`, the rate rising at first and then falling to nothing."""
     torch.manual_seed(seed)
     network = JudgeNetwork(config)
-    made = optimizers([network], "muon", RATE, decay=0.05)
+    optimizer_list = optimizers([network], "muon", RATE, decay=0.05)
     began = time.perf_counter()
     for step, (pictures, labels) in zip(range(steps), batches(lessons, BATCH, seed), strict=False):
-        set_rate(made, min(1.0, (step + 1) / 50) * (1.0 - step / steps))
+        set_rate(optimizer_list, min(1.0, (step + 1) / 50) * (1.0 - step / steps))
         with torch.autocast("cpu", torch.bfloat16):
             loss = loss_of(network, pictures, labels)
-        for optimizer in made:
+        for optimizer in optimizer_list:
             optimizer.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        for optimizer in made:
+        for optimizer in optimizer_list:
             optimizer.step()
         if step % 50 == 49:
             minutes = (time.perf_counter() - began) / 60

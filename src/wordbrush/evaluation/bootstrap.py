@@ -1,4 +1,4 @@
-"""Confidence intervals by bootstrap: items are drawn again with replacement, the percentiles of their mean reported.
+"""Confidence intervals by bootstrap: redraw the items with replacement and take percentiles of the means.
 
 Items are the unit of chance: what is measured on one item must be one value, or the interval is too narrow. All is
 seeded: the same values and seed give the same interval. Percentile intervals of a share that is 0 or 1 on every item
@@ -62,7 +62,7 @@ def stratified(groups: Mapping[str, Values], level: float = 0.95, resamples: int
     """
     if not 0 < level < 1 or resamples < 1:
         raise InputError(f"level {level} must be between 0 and 1, and resamples {resamples} at least 1")
-    filled = [found for values in groups.values() if len(found := _present(values))]
+    filled = [numbers for values in groups.values() if len(numbers := _present(values))]
     if not filled:
         raise InputError("an interval needs at least one value: leave out metrics that no item has")
     random = np.random.default_rng(seed)
@@ -73,17 +73,17 @@ def stratified(groups: Mapping[str, Values], level: float = 0.95, resamples: int
 
 
 def _present(values: Values) -> Float:
-    """Return the values that are there, in float64."""
+    """Return the values that are not None, in float64."""
     if not isinstance(values, np.ndarray):
         values = [value for value in np.asarray(values, dtype=object).ravel() if value is not None]
-    found = np.asarray(values, dtype=np.float64).ravel()
-    if not np.isfinite(found).all():
+    numbers = np.asarray(values, dtype=np.float64).ravel()
+    if not np.isfinite(numbers).all():
         raise InputError("a value is NaN or infinite: give None where a metric is not defined for an item")
-    return found
+    return numbers
 
 
 def _resampled(values: Float, resamples: int, random: np.random.Generator) -> Float:
-    """Return the mean of `resamples` draws of as many items, (resample,)."""
+    """Return the means of `resamples` random draws with replacement, each as large as `values`: (resample,)."""
     rows = max(1, _CHUNK // len(values))
 
     def draws() -> Iterator[Float]:

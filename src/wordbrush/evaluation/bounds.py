@@ -1,7 +1,7 @@
-"""Proposition 1 of the paper on a checkpoint: its constants, its bounds and the errors they bound; see `proposition`.
+"""Measure Proposition 1 of the paper on a checkpoint: its constants, its bounds and the errors that they bound.
 
-C, K1 and K2 are estimates from below, as any from samples, so the bounds that are made of them are estimates too. They
-are looked at on noised latents of real pictures, at ten model times. Guidance of scale w makes the decode's estimate
+C, K1 and K2 are estimated from samples, and so from below; the bounds computed from them are estimates too. They are
+measured on noised latents of real pictures, at ten model times. Guidance of scale w makes the decode's estimate
 eps_empty + w (eps_Q - eps_empty): K2 becomes w K2, and C is measured anew.
 """
 
@@ -34,15 +34,15 @@ __all__ = ["RATIOS", "Bounds", "Constants", "Spread", "estimate_bounds"]
 
 RATIOS = tuple(i / 10 for i in range(1, 11))
 TIMES = tuple(i / 10 for i in range(1, 11))
-"""Model times at which C, K1 and K2 are looked at."""
+"""Model times at which C, K1 and K2 are measured."""
 POWER_TIMES = (0.2, 0.5, 0.8)
 POWER_ITEMS = 2
-"""Where the power iteration, the dearest estimate of K1, is run."""
+"""The power iteration, the slowest estimate of K1, runs at these times and on this many pictures only."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A handful of numbers in short."""
+    """Count, mean, median and largest of a list of numbers."""
 
     count: int
     mean: float
@@ -77,23 +77,23 @@ class Constants:
 
     @property
     def lipschitz(self) -> float:
-        """K1 as the bounds take it."""
-        return max(found.largest for found in self.k1.values())
+        """K1 in the bounds: the largest of all its estimates."""
+        return max(spread.largest for spread in self.k1.values())
 
     def bounds(self, tau: float) -> dict[str, float]:
-        """Return all bounds at a tau, unguided and guided."""
-        found = {}
+        """Return all bounds at tau = sigma / alpha, unguided and guided."""
+        bounds = {}
         for ending, c, scale in (("", self.c, 1.0), ("_guided", self.c_guided, self.guidance)):
             k1, k2 = self.lipschitz, scale * self.k2.mean
-            found[f"noise_bound{ending}"] = noise_bound(tau, c.largest)
-            found[f"encode_bound{ending}"] = encode_bound(tau, k1, k2)
-            found[f"gronwall_bound{ending}"] = gronwall_bound(tau, k1, k2)
-        return found
+            bounds[f"noise_bound{ending}"] = noise_bound(tau, c.largest)
+            bounds[f"encode_bound{ending}"] = encode_bound(tau, k1, k2)
+            bounds[f"gronwall_bound{ending}"] = gronwall_bound(tau, k1, k2)
+        return bounds
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What `estimate_bounds` found.
+    """The constants, bounds and errors that `estimate_bounds` returns.
 
     Attributes:
         model: identity of the checkpoint.
@@ -124,7 +124,7 @@ class Bounds:
 
 @dataclass(frozen=True, eq=False)
 class _Sample:
-    """The estimates at one noised latent, each (1, channel, height, width)."""
+    """A noised latent and its noise estimates under the empty text and the query, each (1, channel, height, width)."""
 
     level: Level
     x: Tensor
@@ -136,22 +136,22 @@ def _samples(trial: Trial) -> list[_Sample]:
     """Noise a picture to every time of `TIMES` and estimate the noise under the empty text and the query."""
     model, z0 = trial.editor.model, trial.z0
     texts = Conditioning.concat([trial.text(""), trial.text(trial.request.query)])
-    found = []
+    samples = []
     for number, time in enumerate(TIMES):
         level = model.schedule.level(time)
         x = noised(z0, trial.draw("bounds", number), level)
         with torch.no_grad():
             eps = model.denoiser(x.expand(2, *x.shape[1:]), level, texts).eps
-        found.append(_Sample(level, x, eps[:1], eps[1:]))
-    return found
+        samples.append(_Sample(level, x, eps[:1], eps[1:]))
+    return samples
 
 
 def _lipschitz(
     trial: Trial, samples: Sequence[_Sample], others: Sequence[_Sample], *, power: bool
 ) -> dict[str, list[float]]:
-    """Estimate K1 at the samples of one picture; `others` are those of the picture before, at the same levels."""
+    """Estimate K1 at the samples of one picture; `others` are the previous picture's samples at the same levels."""
     denoiser, empty = trial.editor.model.denoiser, trial.text("")
-    found: dict[str, list[float]] = {"random": [], "pairs": [], "power": []}
+    estimates: dict[str, list[float]] = {"random": [], "pairs": [], "power": []}
     for number, sample in enumerate(samples):
 
         def estimate(x: Tensor, level: Level = sample.level) -> Tensor:
@@ -159,13 +159,13 @@ def _lipschitz(
 
         direction = trial.draw("bounds direction", number)
         with torch.no_grad():
-            found["random"].append(float(lipschitz.along_directions(estimate, sample.x, direction)))
+            estimates["random"].append(float(lipschitz.along_directions(estimate, sample.x, direction)))
         if others and others[number].x.shape == sample.x.shape:
             pair = lipschitz.between(sample.x, others[number].x, sample.empty, others[number].empty)
-            found["pairs"].append(float(pair))
+            estimates["pairs"].append(float(pair))
         if power and TIMES[number] in POWER_TIMES:
-            found["power"].append(lipschitz.largest_singular_value(estimate, sample.x, direction))
-    return found
+            estimates["power"].append(lipschitz.largest_singular_value(estimate, sample.x, direction))
+    return estimates
 
 
 def _constants(trials: Sequence[Trial], guidance: float, done: Callable[[], None]) -> Constants:
@@ -179,8 +179,8 @@ def _constants(trials: Sequence[Trial], guidance: float, done: Callable[[], None
             sizes["c"] += [float(lipschitz.rms(eps)) for eps in (s.empty, s.query)]
             sizes["c_guided"].append(float(lipschitz.rms(combine(s.empty, s.query, guidance))))
         sizes["k2"].append(max(float(lipschitz.rms(s.query - s.empty)) for s in samples))
-        found = _lipschitz(trial, samples, before, power=number < POWER_ITEMS)
-        for name, values in found.items():
+        estimates = _lipschitz(trial, samples, before, power=number < POWER_ITEMS)
+        for name, values in estimates.items():
             k1.setdefault(name, []).extend(values)
         before = samples
         done()
@@ -189,23 +189,23 @@ def _constants(trials: Sequence[Trial], guidance: float, done: Callable[[], None
 
 
 def _errors(trial: Trial, guidance: float) -> dict[str, float]:
-    """Decode from both starts, unguided and guided, and return the distances to z0."""
-    z0, found = trial.z0, dict[str, float]()
+    """Decode from noise and from the inversion, unguided and guided, and return each result's distance to z0."""
+    z0, errors = trial.z0, dict[str, float]()
     starts = {"noise": noised(z0, trial.draw("start"), trial.levels[-1]), "encode": trial.path[-1]}
     for name, x in starts.items():
         for ending, scale in (("", 1.0), ("_guided", guidance)):
             if ending and scale == 1.0:
-                found[f"{name}_error{ending}"] = found[f"{name}_error"]
+                errors[f"{name}_error{ending}"] = errors[f"{name}_error"]
                 continue
             clean = trial.session.run(trial.changed(guidance=scale).decode(x))
-            found[f"{name}_error{ending}"] = float(lipschitz.rms(clean - z0))
-    return found
+            errors[f"{name}_error{ending}"] = float(lipschitz.rms(clean - z0))
+    return errors
 
 
 def _rows(
     trials: Sequence[Trial], known: Constants, ratios: Sequence[float], done: Callable[[], None]
 ) -> Iterator[dict[str, float]]:
-    """Yield one row a ratio: both bounds, and the errors averaged over the pictures."""
+    """Yield one row for each ratio: the bounds, and the errors averaged over the pictures."""
     for ratio in ratios:
         errors = []
         for trial in trials:
@@ -218,18 +218,18 @@ def _rows(
 
 
 def _crossings(known: Constants, rows: Sequence[Mapping[str, float]], schedule: Schedule) -> dict[str, float | None]:
-    """Find where starting from the inversion stops being better: by the bounds, and as measured."""
+    """Find where starting from the inversion stops being better, by the bounds and by the measured errors."""
     times = [i / 500 for i in range(1, 501)]
     curves = [known.bounds(tau_of(schedule.level(time))) for time in times]
     ratios = [row["ratio"] for row in rows]
-    found: dict[str, float | None] = {}
+    crossings: dict[str, float | None] = {}
     for ending in ("", "_guided"):
-        noise_bounds = [c[f"noise_bound{ending}"] for c in curves]
-        for name in ("encode", "gronwall"):
-            found[f"{name}_bound{ending}"] = crossing(times, [c[f"{name}_bound{ending}"] for c in curves], noise_bounds)
+        noise_bounds = [curve[f"noise_bound{ending}"] for curve in curves]
+        for name in (f"encode_bound{ending}", f"gronwall_bound{ending}"):
+            crossings[name] = crossing(times, [curve[name] for curve in curves], noise_bounds)
         measured = [[row[f"{start}_error{ending}"] for row in rows] for start in ("encode", "noise")]
-        found[f"error{ending}"] = crossing(ratios, *measured)
-    return found
+        crossings[f"error{ending}"] = crossing(ratios, *measured)
+    return crossings
 
 
 def estimate_bounds(

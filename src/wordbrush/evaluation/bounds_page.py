@@ -1,4 +1,4 @@
-"""The report on Proposition 1: a table of the curves, and one page with both plots."""
+"""The report on Proposition 1: the curves as CSV, and a page with both plots."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CURVES: Final = (
     ("encode_bound", "bound, from the inversion", True),
     ("gronwall_bound", "the same by Gronwall", True),
 )
-_TOLD: Final = {
+_LABELS: Final = {
     "encode_bound": "the paper's bounds cross at model time",
     "gronwall_bound": "with Gronwall's for the second, at model time",
     "error": "the measured errors cross at ratio",
@@ -28,17 +28,17 @@ _TOLD: Final = {
 
 
 def as_csv(bounds: Bounds) -> str:
-    """Return the rows as CSV, one a ratio."""
+    """Return the bounds and errors as CSV, one row for each ratio."""
     return csv_text(list(bounds.rows[0]), (list(row.values()) for row in bounds.rows))
 
 
 def _plot(bounds: Bounds, ending: str, title: str) -> str:
-    """Draw bounds and errors over the ratio, on a logarithmic axis."""
+    """Draw bounds and errors over the ratio, with a logarithmic vertical axis."""
     ratios = [row["ratio"] for row in bounds.rows]
 
     def values(name: str) -> list[float]:
-        found = [row[name + ending] for row in bounds.rows]
-        return [value if 0 < value < 1e12 else float("nan") for value in found]  # no place on the axis
+        column = [row[name + ending] for row in bounds.rows]
+        return [value if 0 < value < 1e12 else float("nan") for value in column]  # no place on the axis
 
     return lines_with_bands(
         [Series(label, ratios, values(name), dashed=dashed) for name, label, dashed in _CURVES],
@@ -54,7 +54,7 @@ def _constants(bounds: Bounds) -> Section:
     spreads: list[tuple[str, Spread]] = [("C: size of the noise estimate", known.c)]
     spreads += [(f"C under guidance {known.guidance:g}", known.c_guided)]
     names = {"random": "random directions", "pairs": "pairs of noised latents", "power": "power iteration"}
-    spreads += [(f"K1: by {names[way]}", found) for way, found in known.k1.items()]
+    spreads += [(f"K1: by {names[way]}", spread) for way, spread in known.k1.items()]
     spreads += [("K2: largest difference between the texts", known.k2)]
     rows = [
         [Cell(name), Cell(str(v.count)), *(Cell(f"{value:.3g}") for value in (v.mean, v.median, v.largest))]
@@ -70,14 +70,14 @@ def _constants(bounds: Bounds) -> Section:
 def _crossings(bounds: Bounds) -> Section:
     lines = []
     for ending, where in (("", "unguided"), ("_guided", "guided")):
-        for name, text in _TOLD.items():
-            found = bounds.crossings[name + ending]
-            lines.append(f"{where}: {text} {'none' if found is None else f'{found:.3g}'}")
+        for name, text in _LABELS.items():
+            ratio = bounds.crossings[name + ending]
+            lines.append(f"{where}: {text} {'none' if ratio is None else f'{ratio:.3g}'}")
     return Section("Where starting from the inversion stops being the better of the two", lines=lines)
 
 
 def page_of(bounds: Bounds) -> Page:
-    """Return the page."""
+    """Return the report as a page."""
     titles = ("Decoded without guidance", f"Decoded with guidance {bounds.constants.guidance:g}")
     plots = [(title, _plot(bounds, ending, title)) for ending, title in zip(("", "_guided"), titles, strict=True)]
     facts = {

@@ -1,4 +1,4 @@
-"""The crew of a run: workers in processes of their own, pieces handed out, rows taken as they come.
+"""Run an evaluation in several worker processes: hand out pieces of work and collect their rows.
 
 Each worker has one pipe. Its end closes with the process that holds it, so a worker ends by itself when the run is
 killed, and the run notices when a worker is.
@@ -28,7 +28,7 @@ __all__ = ["crew_rows"]
 
 @dataclass(eq=False)
 class _Member:
-    """A worker as the run sees it; `owed` are its piece's rows that it has not sent yet."""
+    """A worker process and its current piece; `owed` are the rows of the piece that it has not sent yet."""
 
     process: SpawnProcess
     piece: Piece | None = None
@@ -37,7 +37,7 @@ class _Member:
 
 @dataclass(eq=False)
 class _Crew:
-    """The run's side: who is at work, and what waits."""
+    """The worker processes of a run, and the pieces that none of them has yet."""
 
     work: Work
     waiting: deque[Piece]
@@ -54,7 +54,7 @@ class _Crew:
         self.members[ours] = _Member(process)
 
     def hear(self, connection: Connection) -> Iterator[tuple[str, Line]]:
-        """Take one message: a row, the wish for a piece (None), an error that ends the run, or the worker's end."""
+        """Handle one message: a row, a request for a piece (None), an error that ends the run, or the worker's end."""
         member = self.members[connection]
         try:
             message: Any = connection.recv()
@@ -81,7 +81,7 @@ class _Crew:
         member.process.join()
 
     def _lost(self, member: _Member) -> Iterator[tuple[str, Line]]:
-        """Say of each row that a dead worker owed that it failed."""
+        """Yield a failed row for each row that a dead worker has not sent."""
         code = member.process.exitcode
         if member.piece is None:
             raise ModelError(f"a worker process ended while it started (exit code {code}); try fewer --workers")
@@ -91,7 +91,7 @@ class _Crew:
 
 
 def crew_rows(work: Work, pieces: Sequence[Piece], workers: int, threads: int | None) -> Iterator[tuple[str, Line]]:
-    """Do pieces of work in several processes and yield the rows in the order in which they are finished.
+    """Run pieces of work in several processes and yield (row id, row) as rows are finished.
 
     A worker that dies (out of memory, say) costs the rows of its piece; another one takes its place.
 
@@ -118,7 +118,7 @@ def crew_rows(work: Work, pieces: Sequence[Piece], workers: int, threads: int | 
 
 
 def _serve(connection: Connection, work: Work, threads: int | None) -> None:
-    """Be a worker: ask for pieces until the pipe ends. Ctrl-C is the run's affair."""
+    """Run in a worker process: ask for pieces until the pipe closes. Only the main process handles Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore")  # what libraries tell their developers
     torch.set_num_threads(threads or torch.get_num_threads())
@@ -132,8 +132,8 @@ def _serve(connection: Connection, work: Work, threads: int | None) -> None:
         while True:
             connection.send(None)
             piece: Piece = connection.recv()
-            for made in rows_of(work, make, piece):
-                connection.send(made)
+            for named_row in rows_of(work, make, piece):
+                connection.send(named_row)
     except (EOFError, ConnectionError):
         return  # the run has ended
     except WordbrushError as error:

@@ -1,4 +1,4 @@
-"""Example pictures of a run: what a variant made of an item, kept small, and chosen for the report."""
+"""Example pictures for the report: result, contrast and mask of a variant on an item, in one PNG."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FOLDER = "pictures"
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """What was kept of an outcome.
+    """The pictures of one outcome.
 
     Attributes:
         result: (height, width, RGB).
@@ -42,7 +42,7 @@ class Example:
 
 
 def example_path(out: Path, variant: str, item: str) -> Path:
-    """Return where the example of a variant on an item is kept; names that a file system refuses are no problem."""
+    """Return the file of the example of a variant on an item; any names give a valid path."""
     plain = re.sub(r"[^a-z0-9.=]+", "-", variant.lower()).strip("-.")[:60]
     mark = hashlib.sha256(variant.encode()).hexdigest()[:8]
     return out / FOLDER / f"{plain}-{mark}" / (re.sub(r"[^a-z0-9]+", "-", item.lower()) + ".png")
@@ -69,7 +69,7 @@ def keep_example(out: Path, variant: str, item: str, outcome: Outcome) -> None:
 
 
 def read_example(out: Path, variant: str, item: str) -> Example | None:
-    """Read what `keep_example` wrote; None where there is nothing."""
+    """Read the example that `keep_example` wrote; None where there is none."""
     path = example_path(out, variant, item)
     if not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""What one pass of each part of a model costs in floating-point operations, counted while it runs.
+"""Count the floating-point operations of one pass through each part of a model.
 
 A multiplication and an addition are two operations. Counted are matrix products, convolutions and attention, which is
 where a diffusion model spends its time; normalisations, activations and copies are not.
@@ -52,7 +52,7 @@ def count_tflop(call: Callable[[], Any]) -> float:
 
 
 def tflop(editor: Editor, size: tuple[int, int], *, resolution: int | None = None) -> Costs:
-    """Measure what a model's parts cost on a picture.
+    """Count the operations of each part of a model on a picture of a size.
 
     Args:
         editor: the model.

@@ -1,4 +1,4 @@
-"""What every evaluation passes around: items with their truth, methods, and what a method returns."""
+"""The types that all evaluations share: items with their truth, methods, requests and outcomes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ Scores = dict[str, float | bool | None]
 
 @dataclass(frozen=True)
 class Thing:
-    """What stands in a slot: a noun, and a colour where the noun takes one."""
+    """The thing in a slot: a noun, and a colour where the noun takes one."""
 
     noun: str
     colour: str | None = None
@@ -61,7 +61,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a scene shows: one thing stands in the middle, two stand left and right."""
+    """The things, ground and time of a scene: one thing stands in the middle, two stand left and right."""
 
     things: Mapping[Slot, Thing]
     ground: str
@@ -99,7 +99,7 @@ class TruthItem:
 
 @dataclass(frozen=True, eq=False)
 class MethodRequest:
-    """What a method is asked: edit `picture` from `reference` to `query`.
+    """One edit that a method is asked for: `picture` from `reference` to `query`.
 
     It is no `EditRequest`, since peers have no masks and switches of ours, and since it carries truth: `region` and
     `retrieved`, which only the methods that say so in their name may look at.
@@ -115,7 +115,7 @@ class MethodRequest:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a method made of a request.
+    """The result of a method for one request, with its cost.
 
     Attributes:
         image: (height, width, RGB), of the input's size.
@@ -135,7 +135,7 @@ class Outcome:
 
 
 Method = Callable[["Editor", "Session", MethodRequest, "Settings"], Outcome]
-"""Answers one request with one model. The session is open on its picture, and may hold work of earlier methods."""
+"""Edits one request with one model. The session is open on its picture, and may hold results of earlier methods."""
 
 
 @dataclass(frozen=True)
@@ -148,4 +148,4 @@ class Variant:
     phrasing: Phrasing = "captions"
     preset: str | None = None
     tags: Mapping[str, str | float | int] = field(default_factory=dict)
-    """What is varied, for plots: such as {"curve": "sdedit", "ratio": 0.5}."""
+    """The plots that the variant belongs to, such as {"curve": "sdedit", "ratio": 0.5}."""

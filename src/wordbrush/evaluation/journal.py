@@ -1,4 +1,4 @@
-"""A journal: results of a long run as JSON lines, written one by one, so that the run can be stopped and resumed.
+"""A journal: the results of a long run as JSON lines, written one by one, so that the run can be resumed.
 
 The first line tells the settings of the run; each further line is one result with its `id`. A line counts once its
 newline is on the disk: what a kill left half written is dropped when the journal is opened again. Where an id appears
@@ -25,7 +25,7 @@ SCHEMA: Final = 1
 
 
 def canonical(value: Any) -> Any:
-    """Return `value` as JSON gives it back: tuples become lists, keys become texts.
+    """Return `value` as it is after a round trip through JSON: tuples become lists, keys become texts.
 
     Raises:
         ValueError: a number in it is not finite.
@@ -37,11 +37,11 @@ def canonical(value: Any) -> Any:
 def differences(old: Any, new: Any, where: str = "") -> list[str]:
     """Name what differs between two JSON values, such as `settings.steps: 50 -> 20`."""
     if isinstance(old, dict) and isinstance(new, dict):
-        found = []
+        changes = []
         for key in sorted({*old, *new}):
             name = f"{where}.{key}" if where else str(key)
-            found += differences(old.get(key), new.get(key), name)
-        return found
+            changes += differences(old.get(key), new.get(key), name)
+        return changes
     return [] if old == new else [f"{where or 'value'}: {_brief(old)} -> {_brief(new)}"]
 
 
@@ -80,7 +80,7 @@ class Journal:
                 settings and `force` is false.
             InputError: it is no journal, or a line in it is broken.
         """
-        path, wanted = Path(path), canonical(settings)
+        path, settings = Path(path), canonical(settings)
         try:
             file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b")
         except OSError as error:
@@ -89,10 +89,10 @@ class Journal:
             _lock(file, path)
             if force:
                 file.truncate(0)
-            rows = _resume(file, path, wanted)
-            journal = cls(path, file, wanted, rows)
+            rows = _resume(file, path, settings)
+            journal = cls(path, file, settings, rows)
             if file.tell() == 0:
-                journal._write({"journal": SCHEMA, "settings": wanted})
+                journal._write({"journal": SCHEMA, "settings": settings})
         except BaseException:
             file.close()
             raise
@@ -136,7 +136,7 @@ class Journal:
 
 
 def _lock(file: io.BufferedRandom, path: Path) -> None:
-    """Take the file for this process; file systems that cannot lock go without."""
+    """Lock the file for this process; where the file system cannot lock, do nothing."""
     try:
         taken = lock_descriptor(file.fileno(), blocking=False)
     except OSError:
@@ -145,8 +145,8 @@ def _lock(file: io.BufferedRandom, path: Path) -> None:
         raise OutputError(f"{path}: another run is writing these results; wait for it or choose another folder")
 
 
-def _resume(file: io.BufferedRandom, path: Path, wanted: Any) -> dict[str, dict[str, Any]]:
-    """Read what is there, cut off a torn last line and leave the file at its end."""
+def _resume(file: io.BufferedRandom, path: Path, settings: Any) -> dict[str, dict[str, Any]]:
+    """Read the rows of an earlier run, cut off a torn last line and leave the file at its end."""
     file.seek(0)
     data = file.read()
     whole = data[: data.rfind(b"\n") + 1]
@@ -154,7 +154,7 @@ def _resume(file: io.BufferedRandom, path: Path, wanted: Any) -> dict[str, dict[
     for number, line in enumerate(whole.splitlines(), start=1):
         value = _parsed(line, path, number)
         if number == 1:
-            _check_header(value, path, wanted)
+            _check_header(value, path, settings)
         elif not isinstance(value.get("id"), str):
             raise InputError(f"{path}: line {number} has no id; remove the line, or start again (--force)")
         else:
@@ -174,10 +174,10 @@ def _parsed(line: bytes, path: Path, number: int) -> dict[str, Any]:
     return value
 
 
-def _check_header(value: dict[str, Any], path: Path, wanted: Any) -> None:
+def _check_header(value: dict[str, Any], path: Path, settings: Any) -> None:
     if value.get("journal") != SCHEMA:
         raise InputError(f"{path}: this is not a file of results of this version; choose another folder (or --force)")
-    changed = differences(value.get("settings"), wanted)
+    changed = differences(value.get("settings"), settings)
     if changed:
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise OutputError(

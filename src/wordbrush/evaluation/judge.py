@@ -1,4 +1,4 @@
-"""The judge: a small classifier that reads which things stand where, their colours, the ground and the time.
+"""The judge: a small classifier that names the things in a picture, their colours, the ground and the time.
 
 It shares nothing with what it judges: no network, no weights and no training picture. It was trained on rendered
 scenes alone (`benchmarks/truth/train_judge.py`), and its weights lie with the truth bench, not in the package.
@@ -29,12 +29,12 @@ CONFIG_NAME: Final = "config.json"
 WEIGHTS_NAME: Final = "judge.safetensors"
 FORMAT: Final = 1
 _CENTRES: Final = (0.27, 0.5, 0.73)
-"""Where the slots are in the scenes, as fractions of the width; only the start of what the network learns."""
+"""Centres of the slots as fractions of the width; the network starts from them and learns its own."""
 
 
 @dataclass(frozen=True)
 class JudgeConfig:
-    """What a judge can name, and its shape. `coloured` are the nouns that have a colour."""
+    """The words that a judge can name, and its network's sizes. `coloured` are the nouns that have a colour."""
 
     nouns: tuple[str, ...]
     coloured: tuple[str, ...]
@@ -66,9 +66,9 @@ class _Block(nn.Module):
         self.first, self.second = _convolution(width, width, 3, 1), _convolution(width, width, 3, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Keep the shape (batch, width, height, width)."""
-        kept: Tensor = torch.relu(x + self.second(torch.relu(self.first(x))))
-        return kept
+        """Map (batch, width, height, width) to the same shape; the second axis is the block's width."""
+        y: Tensor = torch.relu(x + self.second(torch.relu(self.first(x))))
+        return y
 
 
 def _convolution(into: int, out: int, side: int, stride: int) -> nn.Sequential:
@@ -96,7 +96,7 @@ class JudgeNetwork(nn.Module):
 
     @staticmethod
     def _places(cells: int) -> Tensor:
-        """Return where each slot looks at first, (slot, row * column) before a softmax."""
+        """Return the initial attention of each slot over the cells, (slot, row * column), before a softmax."""
         across = (torch.arange(cells) + 0.5) / cells
         near = -((across - torch.tensor(_CENTRES)[:, None]) ** 2) / 0.04
         return near[:, None, :].expand(-1, cells, -1).reshape(len(_CENTRES), -1).clone()
@@ -129,7 +129,7 @@ def shrink(pictures: NDArray[np.uint8], size: int) -> Tensor:
 
 
 class Judge:
-    """Reads pictures.
+    """A classifier that reads the facts of pictures.
 
     Args:
         network: a trained network; it is used in place, in evaluation mode.
@@ -161,7 +161,7 @@ class Judge:
         return cls(network.float())
 
     def look(self, pictures: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> list[Facts]:
-        """Say what each picture shows.
+        """Return the facts that each picture shows.
 
         Args:
             pictures: (picture, height, width, RGB) bytes, or a sequence of (height, width, RGB) of various sizes.
@@ -190,7 +190,7 @@ class Judge:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the judge makes of an edit.
+    """The judge's verdict on an edit.
 
     Attributes:
         success: every fact that the edit changes is seen as it should be after.
@@ -210,14 +210,14 @@ class Verdict:
 
 
 def verdict(seen: Facts, item: TruthItem) -> Verdict:
-    """Hold what the judge sees in an edited picture against what the item says it should show."""
+    """Compare the facts seen in an edited picture with those that the item says it should show."""
     before, after = item.before, item.after
     right = {slot: _matches(seen.things.get(slot), after.things.get(slot)) for slot in SLOTS}
     changed = {slot for slot in SLOTS if before.things.get(slot) != after.things.get(slot)}
     ground, time = seen.ground == after.ground, seen.time == after.time
     facts = [(slot in changed, right[slot]) for slot in SLOTS]
     facts += [(before.ground != after.ground, ground), (before.time != after.time, time)]
-    success, kept = (all(held for moved, held in facts if moved is wanted) for wanted in (True, False))
+    success, kept = (all(held for moved, held in facts if moved is edited) for edited in (True, False))
     nouns = [_noun(seen.things.get(slot)) == _noun(after.things.get(slot)) for slot in SLOTS]
     colours = [_colour(seen.things.get(slot)) == thing.colour for slot, thing in after.things.items() if thing.colour]
     return Verdict(success, kept, success and kept, all(nouns), all(colours), ground and time)
@@ -231,8 +231,8 @@ def _colour(thing: Thing | None) -> str | None:
     return thing.colour if thing else None
 
 
-def _matches(seen: Thing | None, wanted: Thing | None) -> bool:
-    """Whether the noun is the wanted one, and the colour where one is wanted."""
-    if wanted is None or seen is None:
-        return wanted is seen
-    return seen.noun == wanted.noun and wanted.colour in (None, seen.colour)
+def _matches(seen: Thing | None, expected: Thing | None) -> bool:
+    """Whether the noun is the expected one, and the colour too where one is expected."""
+    if expected is None or seen is None:
+        return expected is seen
+    return seen.noun == expected.noun and expected.colour in (None, seen.colour)

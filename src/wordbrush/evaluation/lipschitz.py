@@ -1,4 +1,4 @@
-"""How fast a noise estimate can change with x: estimates of a Lipschitz constant, each from below.
+"""Lower estimates of the Lipschitz constant of a noise estimate: how fast it can change with x.
 
 Distances are root mean squares per element; a ratio of two of them is the same as with Euclidean norms.
 """

@@ -1,4 +1,4 @@
-"""How much memory a piece of work takes: the largest growth of the process, sampled while it runs.
+"""Measure the memory of a piece of work: the largest growth of the process, sampled while it runs.
 
 What is measured is the resident set (RSS) of the whole process, read by a thread every few milliseconds, minus what it
 was at the start. So the figure
@@ -28,7 +28,7 @@ PERIOD = 0.002
 
 @dataclass
 class MemoryProbe:
-    """What was seen, in bytes.
+    """The process's memory, in bytes.
 
     Attributes:
         before: resident set at the start.

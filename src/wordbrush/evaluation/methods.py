@@ -1,4 +1,4 @@
-"""The paper's baselines and ablations, through the same core as the editor: each is a few lines.
+"""The paper's baselines and ablations, each a few lines on the same core as the editor.
 
 What is shared by all: the settings' grid, cut at their ratio, their guidance, solver and thresholds; the same z0; the
 same way back to the picture's size. A method whose mask is empty, or whose ratio cuts every step, returns the input.
@@ -42,7 +42,7 @@ METHODS: Final[dict[str, Method]] = {}
 
 
 def _method(name: str) -> Callable[[Callable[[Trial], Outcome]], Callable[[Trial], Outcome]]:
-    """Register what is done in a trial as the method of a name; its wall time is measured.
+    """Register a function of a trial as the method of this name; its wall time is measured.
 
     `Outcome.seconds` is None where fewer evaluations ran than the method needs alone: the session then held work of an
     earlier one, and a time would say nothing.
@@ -61,8 +61,8 @@ def _method(name: str) -> Callable[[Callable[[Trial], Outcome]], Callable[[Trial
     return register
 
 
-def _found(trial: Trial) -> tuple[Region, Float, int]:
-    """Return the automatic region and the raw contrast, as the editor finds them, and what they cost alone."""
+def _find_region(trial: Trial) -> tuple[Region, Float, int]:
+    """Return the editor's automatic region, the raw contrast, and the evaluations that both need when run alone."""
     session, request, settings = trial.session, trial.request, trial.settings
     contrast = session.contrast(request.query, request.reference, seed=request.seed, settings=settings)
     region = region_of(session.frame, cut_region(session.frame, contrast, settings), settings)
@@ -74,13 +74,13 @@ def _depth(settings: Settings) -> int:
 
 
 def _painted(trial: Trial, program: Program[Tensor], *stages: str) -> Outcome:
-    """Run a program for the whole picture's clean latent; `stages` are what it costs alone."""
+    """Run a program for the whole picture's clean latent; `stages` are those that it needs when run alone."""
     return Outcome(trial.image(trial.session.run(program)), trial.cost(*stages))
 
 
 def _repainted(trial: Trial, program_of: Callable[[Mask], Program[Tensor]], *stages: str) -> Outcome:
     """Find the region, repaint its cells by a program, and compose; the outside keeps the input's bytes."""
-    region, raw, cost = _found(trial)
+    region, raw, cost = _find_region(trial)
     mask, picture = region.pixels.values, trial.session.picture
     if region.pixels.is_empty or not _depth(trial.settings):
         return Outcome(picture.pixels, cost, mask=mask, contrast=raw)
@@ -91,13 +91,13 @@ def _repainted(trial: Trial, program_of: Callable[[Mask], Program[Tensor]], *sta
 
 @_method("copy")
 def _copy(trial: Trial) -> Outcome:
-    """Return the input: the floor of every measure of success, the ceiling of every measure of likeness."""
+    """Return the input itself: the lowest success, and the highest likeness to the input."""
     return Outcome(trial.request.picture, 0)
 
 
 @_method("retrieve")
 def _retrieve(trial: Trial) -> Outcome:
-    """Return another picture that shows what the query says: the ceiling of success, the floor of likeness."""
+    """Return another picture that shows the query: the highest success, and little likeness to the input."""
     if trial.request.retrieved is None:
         raise InputError("retrieve: the request carries no retrieved picture; give one, or leave the method out")
     return Outcome(trial.request.retrieved, 0)
@@ -105,8 +105,8 @@ def _retrieve(trial: Trial) -> Outcome:
 
 @_method("mask")
 def _mask(trial: Trial) -> Outcome:
-    """Only find the region and return the input: scores masks at the cost of the contrast alone."""
-    region, raw, cost = _found(trial)
+    """Find the region and return the input unchanged: masks are scored at the cost of the contrast alone."""
+    region, raw, cost = _find_region(trial)
     return Outcome(trial.request.picture, cost, mask=region.pixels.values, contrast=raw)
 
 
@@ -125,7 +125,7 @@ def _encode_decode(trial: Trial) -> Outcome:
 
 @_method("mask_without_encode")
 def _mask_without_encode(trial: Trial) -> Outcome:
-    """Repaint the automatic mask from noised z0, the outside held to z0 noised alike: a mask without encoding."""
+    """Repaint the automatic mask from noised z0; outside, hold z0 with the same noise: a mask without encoding."""
 
     def repaint(cells: Mask) -> Program[Tensor]:
         path = [noised(trial.z0, trial.draw("start"), level) for level in trial.levels]
@@ -136,7 +136,7 @@ def _mask_without_encode(trial: Trial) -> Outcome:
 
 @_method("blend_x0")
 def _blend_x0(trial: Trial) -> Outcome:
-    """DiffEdit, but the outside is kept by blending the estimate of x0 with z0, as in GLIDE, not by holding x_t."""
+    """Run DiffEdit, but keep the outside by blending the estimate of x0 with z0, as in GLIDE, not by holding x_t."""
 
     def repaint(cells: Mask) -> Program[Tensor]:
         z0 = trial.z0
@@ -177,7 +177,7 @@ for _factor in (2, 8):
 
 
 def _edited(trial: Trial, mask: Mask | None) -> Outcome:
-    """Edit with the editor itself, under a given mask or the one it finds."""
+    """Edit with the editor itself, under `mask` or its automatic one."""
     request, settings = trial.request, trial.settings
     result = trial.session.edit(request.query, request.reference, seed=request.seed, settings=settings, mask=mask)
     raw = None if result.contrast is None else result.contrast.raw
@@ -190,7 +190,7 @@ def _edited(trial: Trial, mask: Mask | None) -> Outcome:
 
 @_method("oracle_mask")
 def _oracle_mask(trial: Trial) -> Outcome:
-    """Full DiffEdit with the true region for its mask: what a perfect mask would give."""
+    """Run full DiffEdit with the true region as its mask: the result of a perfect mask."""
     if trial.request.region is None:
         raise InputError("oracle_mask: the request carries no true region; give one, or leave the method out")
     return _edited(trial, Mask.from_array(trial.request.region))
@@ -198,5 +198,5 @@ def _oracle_mask(trial: Trial) -> Outcome:
 
 @_method("diffedit")
 def _diffedit(trial: Trial) -> Outcome:
-    """Full DiffEdit: exactly what `Editor.edit` gives."""
+    """Run full DiffEdit: exactly the result of `Editor.edit`."""
     return _edited(trial, None)

@@ -33,7 +33,7 @@ Array = NDArray[Any]
 Bool = NDArray[np.bool_]
 
 PSNR_CAP = 100.0
-"""What identical pixels are given, in dB: a mean over pictures must stay finite."""
+"""The PSNR of identical pixels in dB; finite, so that means over pictures stay finite."""
 
 _RANGE = 255.0
 _WINDOW = 11
@@ -103,12 +103,12 @@ def ssim(a: Array, b: Array, where: Bool | None = None) -> float | None:
 
 
 def _around(where: Bool, margin: int) -> tuple[slice, slice]:
-    """Return the rows and columns that hold all selected pixels and `margin` more on each side, where there are any."""
-    found = []
+    """Return the rows and columns around all selected pixels, with `margin` more on each side inside the picture."""
+    slices = []
     for axis, length in enumerate(where.shape):
         inside = np.flatnonzero(where.any(axis=1 - axis))
-        found.append(slice(max(0, int(inside[0]) - margin), min(length, int(inside[-1]) + 1 + margin)))
-    return found[0], found[1]
+        slices.append(slice(max(0, int(inside[0]) - margin), min(length, int(inside[-1]) + 1 + margin)))
+    return slices[0], slices[1]
 
 
 def largest_error(a: Array, b: Array, where: Bool | None = None) -> float | None:

@@ -24,12 +24,12 @@ from wordbrush.evaluation.plots import inline
 __all__ = ["Cell", "Example", "Page", "Section", "Table", "grey", "interval_cell"]
 
 _SIDE: Final = 256
-"""Pictures are made smaller than this, so that a page stays small."""
+"""Longest side of pictures on a page, so that its file stays small."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table: its text, and what stands small below it; `kind` sets it apart."""
+    """A cell of a table: its text, a small text below, and the kind that decides its style."""
 
     text: str
     small: str = ""
@@ -38,7 +38,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; with a title it can be folded, and is unless it is `opened`."""
+    """A table; one with a title can be folded, and starts folded unless `opened`."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[Cell]]
@@ -48,7 +48,7 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """Pictures in a row with what they show; a title where a new group of them begins."""
+    """A row of pictures with a text and a note; a title where a new group of examples begins."""
 
     text: str
     note: str
@@ -58,7 +58,7 @@ class Example:
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """A part of a page: whatever is there, in this order. Plots are (title, SVG)."""
+    """A section of a page, with the parts that are not empty. Plots are (title, SVG)."""
 
     title: str = ""
     notes: Sequence[str] = ()
@@ -71,7 +71,7 @@ class Section:
 
 @dataclass(frozen=True, eq=False)
 class Page:
-    """A page: a title, what it is about, and its parts."""
+    """A report page: its title, the facts of the run, and its sections."""
 
     title: str
     facts: Mapping[str, str]
@@ -100,7 +100,7 @@ def grey(mask: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _drawer(numbers: Iterator[int]) -> Any:
-    """Return what puts a plot on the page, its identifiers apart from those of the others."""
+    """Return a function that inlines a plot with identifiers that no other plot of the page has."""
 
     def drawn(title: str, svg: str) -> Markup:
         label = Markup('<svg role="img" aria-label="{}"').format(title)

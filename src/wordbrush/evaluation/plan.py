@@ -1,6 +1,6 @@
-"""What a run on the truth bench is: its plan, its rows, and the fingerprint that says which rows belong together.
+"""A run on the truth bench: its plan, its rows, and the fingerprint of everything that decides the rows.
 
-In this package `bench` is always the truth bench, the folder of items with all that is true of them.
+A field or argument `bench` is the folder of the truth bench: the items with all that is true of them.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """What a run found: rows by item and then in the plan's order of variants, and the facts they belong to."""
+    """The rows of a run, by item and then in the plan's order of variants, with its plan, fingerprint and items."""
 
     rows: tuple[Row, ...]
     plan: RunPlan
@@ -119,7 +119,7 @@ def find_method(name: str) -> Method:
 
 
 def is_peer(name: str) -> bool:
-    """Whether a method is somebody else's: it never shares a session."""
+    """Whether a method is a peer (a pipeline of diffusers), which never shares a session."""
     return name in PEERS
 
 
@@ -140,13 +140,13 @@ def folder_digest(folder: Path | None) -> str | None:
 def fingerprint(
     plan: RunPlan, items: Sequence[TruthItem], identity: ModelIdentity, lpips: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return everything that decides the rows, as JSON values; not the number of workers, which decides nothing.
+    """Return everything that decides the rows, as JSON values; the number of workers does not.
 
     Args:
         plan: what runs.
         items: on what.
         identity: the model.
-        lpips: which network, or why there is none.
+        lpips: facts of the LPIPS network, or why it is skipped.
     """
     return {
         **model_facts(identity.as_dict()),

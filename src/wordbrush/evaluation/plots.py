@@ -28,7 +28,7 @@ INK: Final = "#26262b"
 PAPER: Final = "#fdfdfc"
 GRID: Final = "#d8d8d3"
 COLOURS: Final = ("#3b76d1", "#d9622b", "#2a9d6f", "#b04fc2", "#b8902a", "#d1487a", "#3aa0b5", "#7a7f87")
-"""Told apart by lightness too, and of contrast at least 3 against light and dark paper."""
+"""Colours that differ in lightness too, with a contrast of at least 3 to light and dark paper."""
 MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*")
 _STYLE: Final[dict[Any, Any]] = {
     "svg.fonttype": "none",
@@ -59,7 +59,7 @@ _STYLE: Final[dict[Any, Any]] = {
 
 @dataclass(frozen=True)
 class Series:
-    """One line.
+    """One line of a plot.
 
     Attributes:
         name: for the legend.
@@ -119,7 +119,7 @@ def bars(
 
 
 def curve(series: Sequence[Series], *, x_label: str, y_label: str, title: str = "") -> str:
-    """Draw trade-offs: points joined in their order, with vertical intervals and a word beside each point.
+    """Draw trade-off curves: points joined in order, with vertical intervals and a label beside each.
 
     Args:
         series: one a method; `labels` say what moved along it, such as the ratio.
@@ -151,7 +151,7 @@ def lines_with_bands(
     title: str = "",
     log_y: bool = False,
 ) -> str:
-    """Draw lines over a number, the intervals as bands.
+    """Draw lines over a numeric axis, with their intervals as bands.
 
     Args:
         series: the lines; points that are not finite are gaps.
@@ -208,7 +208,7 @@ def _look(index: int) -> tuple[str, str]:
 
 @contextmanager
 def _figure(title: str, inches: tuple[float, float]) -> Iterator[tuple[Figure, Axes]]:
-    """Yield a figure of its own, bound to no window and no global list of figures."""
+    """Yield a figure that belongs to no window and is on no global list of figures."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 

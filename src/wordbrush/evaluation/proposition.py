@@ -1,4 +1,4 @@
-"""Proposition 1 of the DiffEdit paper: how far an edit may be from its input, for either way to start it.
+"""Proposition 1 of the DiffEdit paper: bounds on the distance of an edit from its input, by the decode's start.
 
 With tau = sigma / alpha at the encoding ratio r, E_r the inversion under the empty text, D_r(., Q) the decode under a
 query, and G_r(x0) = alpha x0 + sigma eps, the paper bounds how far an edit goes, in latent space and on schedules with
@@ -48,12 +48,12 @@ def tau_of(level: Level) -> float:
 
 
 def noise_bound(tau: float, c: float) -> float:
-    """Return the paper's bound for a start from noise."""
+    """Return the paper's bound for a start from noise, (C + 1) tau."""
     return (c + 1) * tau
 
 
 def encode_bound(tau: float, k1: float, k2: float) -> float:
-    """Return the paper's bound for a start from the inversion."""
+    """Return the paper's bound for a start from the inversion, K2 tau / sqrt(tau^2 + 1) e^(K1 asinh tau)."""
     with np.errstate(over="ignore"):
         return float(k2 * tau / math.hypot(tau, 1) * np.exp(np.float64(k1 * math.asinh(tau))))
 

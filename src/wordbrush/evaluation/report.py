@@ -25,9 +25,9 @@ __all__ = ["RESULT_SCHEMA", "summary_table", "write_report"]
 RESULT_SCHEMA: Final = 1
 _VERSIONS: Final = ("wordbrush", "torch", "diffusers", "transformers", "numpy", "scipy", "torchmetrics")
 TABLE_METRICS: Final = ("mask_iou", "background_psnr", "success", "kept", "joint", "closeness_psnr", "evaluations")
-"""What the short table shows."""
+"""The metrics of the short table."""
 PANEL_METRIC: Final = "closeness_psnr"
-"""What orders the examples: every method has it, and it looks at the result itself."""
+"""The metric that orders the examples: every method has it, and it measures the result itself."""
 
 
 def write_report(
@@ -38,12 +38,12 @@ def write_report(
     Args:
         rows: of a run.
         out: its folder.
-        command: the words that made it, to be told.
+        command: the command line of the run, for the record.
         baseline: the variant to which the others are compared; by default the first.
         resamples: of the bootstrap.
 
     Returns:
-        What stands in `result.json`. Everything in it but `timed` follows from the checkpoint, the bench and the
+        The content of `result.json`. Everything in it but `timed` follows from the checkpoint, the truth bench and the
         settings; `timed` (seconds, memory) is of one machine.
 
     Raises:
@@ -68,10 +68,10 @@ def write_report(
     }
     lines = ([r.item, r.kind, r.variant, *(r.metrics.get(name) for name in METRICS), r.error] for r in rows.rows)
     means = (
-        [variant, scope, metric, found.mean, found.low, found.high, found.n]
+        [variant, scope, metric, interval.mean, interval.low, interval.high, interval.n]
         for variant, scopes in summary.items()
         for scope, cells in scopes.items()
-        for metric, found in cells.items()
+        for metric, interval in cells.items()
     )
     files = {
         "result.json": json_text(result),
@@ -84,16 +84,16 @@ def write_report(
 
 
 def summary_table(rows: Rows, result: dict[str, Any]) -> str:
-    """Return a compact table of the widest scope for a terminal."""
+    """Return a compact table of the widest scope, for a terminal."""
     scope = scopes_of(rows.plan.kinds)[0]
     names = [
         name
         for name in (*TABLE_METRICS, "seconds")
-        if any(_found(result, v.name, scope, name) for v in rows.plan.variants)
+        if any(_interval(result, v.name, scope, name) for v in rows.plan.variants)
     ]
     head = ["variant", *names]
     body = [
-        [v.name, *(_short(_found(result, v.name, scope, name), METRICS[name].decimals) for name in names)]
+        [v.name, *(_short(_interval(result, v.name, scope, name), METRICS[name].decimals) for name in names)]
         for v in rows.plan.variants
     ]
     widths = [max(len(line[i]) for line in (head, *body)) for i in range(len(head))]
@@ -108,24 +108,24 @@ def summary_table(rows: Rows, result: dict[str, Any]) -> str:
     return "\n".join([title, *(line.rstrip() for line in lines)])
 
 
-def _found(result: dict[str, Any], variant: str, scope: str, metric: str) -> dict[str, float] | None:
+def _interval(result: dict[str, Any], variant: str, scope: str, metric: str) -> dict[str, float] | None:
     part = "timed" if METRICS[metric].timed else "summary"
-    found: dict[str, float] | None = result[part].get(variant, {}).get(scope, {}).get(metric)
-    return found
+    interval: dict[str, float] | None = result[part].get(variant, {}).get(scope, {}).get(metric)
+    return interval
 
 
-def _short(found: dict[str, float] | None, decimals: int) -> str:
-    if found is None:
+def _short(interval: dict[str, float] | None, decimals: int) -> str:
+    if interval is None:
         return "-"
-    mean, low, high = (f"{found[key]:.{decimals}f}" for key in ("mean", "low", "high"))
+    mean, low, high = (f"{interval[key]:.{decimals}f}" for key in ("mean", "low", "high"))
     return mean if low == high == mean else f"{mean} [{low}, {high}]"
 
 
 def _plain(summary: Summary, *, timed: bool) -> dict[str, Any]:
-    """Return intervals as JSON values: either those that depend on the machine, or the others."""
+    """Return the intervals as JSON values: of the timed metrics (which depend on the machine), or of the others."""
     return {
         variant: {
-            scope: {metric: asdict(found) for metric, found in cells.items() if METRICS[metric].timed is timed}
+            scope: {metric: asdict(interval) for metric, interval in cells.items() if METRICS[metric].timed is timed}
             for scope, cells in scopes.items()
         }
         for variant, scopes in summary.items()
@@ -164,13 +164,13 @@ def _page(rows: Rows, out: Path, result: dict[str, Any], summary: Summary, diffe
 
 
 def _table(scope: str, summary: Summary, *, title: str = "", opened: bool = True, sign: str = "") -> Table:
-    """Return a table of variants and metrics; of differences (with a sign) the better ones are marked."""
+    """Return a table of variants and metrics; with a sign the values are differences, and better ones are marked."""
     names = [name for name in METRICS if any(name in scopes[scope] for scopes in summary.values())]
 
-    def cell(name: str, found: Interval | None) -> Cell:
+    def cell(name: str, interval: Interval | None) -> Cell:
         higher = METRICS[name].higher
-        better = bool(sign and found and (found.low > 0 if higher else found.high < 0 if higher is False else False))
-        return interval_cell(found, METRICS[name].decimals, sign=sign, better=better)
+        better = bool(sign and interval and higher is not None and (interval.low > 0 if higher else interval.high < 0))
+        return interval_cell(interval, METRICS[name].decimals, sign=sign, better=better)
 
     rows = [[Cell(variant), *(cell(n, scopes[scope].get(n)) for n in names)] for variant, scopes in summary.items()]
     return Table(["Variant", *(METRICS[name].label for name in names)], rows, title, opened)
@@ -194,12 +194,12 @@ def _examples(rows: Rows, out: Path) -> Iterator[Example]:
                 "result": example.result,
                 "counterfactual": item.counterfactual,
             }
-            note = ", ".join([row.item, *(_told(row, name) for name in names)])
+            note = ", ".join([row.item, *(_score_text(row, name) for name in names)])
             yield Example(f"{rank}: “{reference}” → “{query}”", note, tiles, title)
             title = ""
 
 
-def _told(row: Row, name: str) -> str:
+def _score_text(row: Row, name: str) -> str:
     value = row.metrics.get(name)
     if isinstance(value, bool):
         text = "yes" if value else "no"
@@ -209,11 +209,11 @@ def _told(row: Row, name: str) -> str:
 
 
 def _variants(result: dict[str, Any]) -> dict[str, str]:
-    """Tell each variant's method and the switches that differ from the default preset's."""
+    """Return each variant's method, phrasing, and settings that differ from the default preset's."""
     usual = asdict(Settings.from_preset(DEFAULT_PRESET))
-    told = {}
+    descriptions = {}
     for variant in result["variants"]:
         changed = [f"{name}={value}" for name, value in variant["settings"].items() if usual.get(name) != value]
         text = ", ".join(changed) or "the default settings"
-        told[variant["name"]] = f"{variant['method']}, {variant['phrasing']}; {text}"
-    return told
+        descriptions[variant["name"]] = f"{variant['method']}, {variant['phrasing']}; {text}"
+    return descriptions

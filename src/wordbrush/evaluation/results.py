@@ -1,4 +1,4 @@
-"""The files of an evaluation: JSON, tables as CSV, and the page, written together in place of older ones."""
+"""Write the files of an evaluation, replacing older ones: JSON, tables as CSV, and the page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["csv_text", "json_text", "png_of", "write_results"]
 
 
 def csv_text(head: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
-    """Return a table as CSV; what is not defined is empty, truth is 1 or 0."""
+    """Return a table as CSV; None is an empty cell, true and false are 1 and 0."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(head)
@@ -28,7 +28,7 @@ def csv_text(head: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
 
 
 def json_text(record: Mapping[str, Any]) -> str:
-    """Return a record as the JSON of a file.
+    """Return a record as indented JSON text.
 
     Raises:
         ValueError: a number in it is not finite.
@@ -44,7 +44,7 @@ def png_of(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def write_results(folder: Path, files: Mapping[str, str], *, force: bool = True) -> None:
-    """Write texts by file name.
+    """Write texts into a folder, by file name.
 
     Raises:
         OutputError: a file cannot be written, or is there and `force` is off.

@@ -1,4 +1,4 @@
-"""The plots of a run: bars by kind, trade-offs along the ratio, and one plot for each setting that was varied."""
+"""The plots of a run: bars by kind, trade-offs along the ratio, and ablations of each varied setting."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["plots_of"]
 
 BARS: Final = ("mask_iou", "success", "joint", "closeness_psnr")
 MOST_BARS: Final = 8
-"""More variants in one plot of bars cannot be told apart; the first ones are drawn, the tables have all."""
+"""Most variants in one plot of bars, since more look alike; the first ones are drawn, the tables have all."""
 VARIED: Final = ("mask_iou", "success", "joint")
 TRADES: Final = ("distance_to_input", "background_psnr")
 
@@ -26,27 +26,27 @@ def plots_of(rows: Rows, summary: Summary) -> list[tuple[str, str]]:
     Variants tagged `{"curve": NAME, "ratio": r}` are points of a trade-off, those tagged
     `{"vary": SETTING, "value": v}` points of an ablation (on the line `{"line": NAME}`); the others are bars.
     """
-    made = [*_bars(rows, summary), *_curves(rows, summary), *_ablations(rows, summary)]
-    return [(title, svg) for title, svg in made if svg]
+    plots = [*_bars(rows, summary), *_curves(rows, summary), *_ablations(rows, summary)]
+    return [(title, svg) for title, svg in plots if svg]
 
 
 def _estimate(summary: Summary, variant: str, scope: str, metric: str) -> Estimate | None:
-    found = summary[variant][scope].get(metric)
-    return None if found is None else (found.mean, found.low, found.high)
+    interval = summary[variant][scope].get(metric)
+    return None if interval is None else (interval.mean, interval.low, interval.high)
 
 
 def _bars(rows: Rows, summary: Summary) -> list[tuple[str, str]]:
     scopes = scopes_of(rows.plan.kinds)
     plain = [v for v in rows.plan.variants if not {"vary", "curve"} & v.tags.keys()][:MOST_BARS]
-    made = []
+    plots = []
     for metric in BARS:
         values = {v.name: [_estimate(summary, v.name, scope, metric) for scope in scopes] for v in plain}
-        values = {name: found for name, found in values.items() if any(found)}
+        values = {name: estimates for name, estimates in values.items() if any(estimates)}
         label = METRICS[metric].label
         limits = None if metric.endswith("psnr") else (0.0, 1.0)
         if values:
-            made.append((label, bars(scopes, values, y_label=label, title=label, limits=limits)))
-    return made
+            plots.append((label, bars(scopes, values, y_label=label, title=label, limits=limits)))
+    return plots
 
 
 def _curves(rows: Rows, summary: Summary) -> list[tuple[str, str]]:
@@ -55,13 +55,13 @@ def _curves(rows: Rows, summary: Summary) -> list[tuple[str, str]]:
         if "curve" in variant.tags and "ratio" in variant.tags:
             groups.setdefault(str(variant.tags["curve"]), []).append(variant)
     scope = scopes_of(rows.plan.kinds)[0]
-    made = []
+    plots = []
     for metric in TRADES:
-        lines = [line for name, found in groups.items() if (line := _trade(name, found, summary, scope, metric))]
+        lines = [line for name, variants in groups.items() if (line := _trade(name, variants, summary, scope, metric))]
         title = f"Success against {METRICS[metric].label}, along the ratio ({scope})"
         if lines:
-            made.append((title, curve(lines, x_label=METRICS[metric].label, y_label="success", title=title)))
-    return made
+            plots.append((title, curve(lines, x_label=METRICS[metric].label, y_label="success", title=title)))
+    return plots
 
 
 def _trade(name: str, variants: Sequence[Variant], summary: Summary, scope: str, metric: str) -> Series | None:
@@ -82,36 +82,36 @@ def _ablations(rows: Rows, summary: Summary) -> list[tuple[str, str]]:
         if "vary" in variant.tags:
             groups.setdefault(str(variant.tags["vary"]), []).append(variant)
     scope = scopes_of(rows.plan.kinds)[0]
-    made = []
+    plots = []
     for setting, variants in groups.items():
         by_line: dict[str, list[Variant]] = {}
         for variant in variants:
             by_line.setdefault(str(variant.tags.get("line", variant.method)), []).append(variant)
         for metric in VARIED:
             title = f"{METRICS[metric].label} by {setting} ({scope})"
-            made.append((title, _ablation(setting, metric, by_line, summary, scope)))
-    return made
+            plots.append((title, _ablation(setting, metric, by_line, summary, scope)))
+    return plots
 
 
 def _ablation(setting: str, metric: str, lines: dict[str, list[Variant]], summary: Summary, scope: str) -> str:
     """Draw one metric over one setting: lines where its values are numbers, bars where they are words."""
     label, title = METRICS[metric].label, f"{METRICS[metric].label} by {setting} ({scope})"
-    values = list(dict.fromkeys(v.tags["value"] for found in lines.values() for v in found))
+    values = list(dict.fromkeys(v.tags["value"] for variants in lines.values() for v in variants))
     points = {
-        (name, v.tags["value"]): made
-        for name, found in lines.items()
-        for v in found
-        if (made := _estimate(summary, v.name, scope, metric))
+        (name, v.tags["value"]): estimate
+        for name, variants in lines.items()
+        for v in variants
+        if (estimate := _estimate(summary, v.name, scope, metric))
     }
     if not points:
         return ""
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values) and len(values) > 1:
         drawn = []
         for name in lines:
-            found = sorted((float(value), made) for (line, value), made in points.items() if line == name)
-            if found:
-                y, low, high = zip(*(made for _, made in found), strict=True)
-                drawn.append(Series(name, [value for value, _ in found], y, low, high))
+            in_order = sorted((float(value), estimate) for (line, value), estimate in points.items() if line == name)
+            if in_order:
+                y, low, high = zip(*(estimate for _, estimate in in_order), strict=True)
+                drawn.append(Series(name, [value for value, _ in in_order], y, low, high))
         return lines_with_bands(drawn, x_label=setting, y_label=label, title=title)
     groups = [str(value) for value in values]
     table = {name: [points.get((name, value)) for value in values] for name in lines}

@@ -52,10 +52,10 @@ def run_work(
     threads: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> None:
-    """Make the rows that the journal does not have yet.
+    """Compute the rows that the journal does not have yet.
 
     Args:
-        work: what is done.
+        work: the evaluation.
         items: in order.
         journal: where the rows go.
         editor: the model, for work in this process; worker processes load their own.
@@ -72,14 +72,14 @@ def run_work(
 
     tell = on_progress or (lambda _: None)
     named = [(item, {work.row_id(item, variant): variant for variant in work.variants}) for item in items]
-    found = [Piece(item, {name: v for name, v in rows.items() if not is_done(name)}) for item, rows in named]
-    pieces = [piece for piece in found if piece.rows]
+    pieces = [Piece(item, {name: v for name, v in rows.items() if not is_done(name)}) for item, rows in named]
+    pieces = [piece for piece in pieces if piece.rows]
     total = sum(len(rows) for _, rows in named)
     done = resumed = total - sum(len(piece.rows) for piece in pieces)
     failed = 0
     tell(Progress(done, total, resumed, failed))
-    made = crew_rows(work, pieces, workers, threads) if workers > 1 else _alone(work, pieces, editor, threads)
-    for name, row in made:
+    rows = crew_rows(work, pieces, workers, threads) if workers > 1 else _alone(work, pieces, editor, threads)
+    for name, row in rows:
         journal.append(name, row)
         done, failed = done + 1, failed + ("error" in row)
         tell(Progress(done, total, resumed, failed))
@@ -94,14 +94,14 @@ def _alone(work: Work, pieces: Sequence[Piece], editor: Editor, threads: int | N
 
 
 def model_facts(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of version and model must be the same for rows to belong together; not the device."""
+    """Return the version and the model's identity, which all rows of a run share; not the device."""
     names = ("name", "family", "sha256", "parametrisation", "dtype", "loras")
     return {"version": importlib.metadata.version("wordbrush"), "model": {name: identity[name] for name in names}}
 
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
-    """Let torch compute in so many threads, and in as many as before afterwards."""
+    """Set torch's number of threads inside the block, and restore it afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:

@@ -1,4 +1,4 @@
-"""Scoring: one outcome against the truth of its item, as one row of metrics."""
+"""Score one outcome against the truth of its item, as one row of metrics."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ moves things there does not."""
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is told to people.
+    """How reports show a metric.
 
     Attributes:
         label: a few words, with the unit.
@@ -73,7 +73,7 @@ METRICS: Final[Mapping[str, Metric]] = {
 
 @dataclass(frozen=True, eq=False)
 class Tools:
-    """What scoring needs besides the truth; what is missing leaves its metrics null.
+    """The judge, costs and LPIPS for scoring; where one is None, so are its metrics.
 
     Attributes:
         judge: reads pictures.
@@ -87,11 +87,11 @@ class Tools:
 
 
 def score(item: TruthItem, outcome: Outcome, tools: Tools) -> Scores:
-    """Hold an outcome against the truth of its item.
+    """Score an outcome against the truth of its item.
 
     Args:
-        item: one edit of the bench.
-        outcome: what a method made of it.
+        item: one edit of the truth bench.
+        outcome: a method's result on the item.
         tools: judge, costs, and LPIPS where its weights are at hand.
 
     Returns:
@@ -106,7 +106,7 @@ def score(item: TruthItem, outcome: Outcome, tools: Tools) -> Scores:
             f"{item.id}: the result is {outcome.image.dtype} of {outcome.image.shape}, the input uint8 of "
             f"{item.picture.shape}; a method must return the input's size"
         )
-    found: Scores = {
+    scores: Scores = {
         **_contrast(item, outcome),
         **_mask(item, outcome),
         **_pixels(item, outcome),
@@ -117,9 +117,9 @@ def score(item: TruthItem, outcome: Outcome, tools: Tools) -> Scores:
         "seconds": outcome.seconds,
         "peak_memory": None if outcome.peak_memory is None else outcome.peak_memory / 2**20,
     }
-    success, background = found["success"], found["background_kept"]
-    found["joint"] = None if success is None or background is None else bool(success and background)
-    return {name: found[name] for name in METRICS}
+    success, background = scores["success"], scores["background_kept"]
+    scores["joint"] = None if success is None or background is None else bool(success and background)
+    return {name: scores[name] for name in METRICS}
 
 
 def _contrast(item: TruthItem, outcome: Outcome) -> Scores:
@@ -175,7 +175,7 @@ def _judged(item: TruthItem, outcome: Outcome, judge: Judge | None) -> Scores:
 
 
 def _tflop(evaluations: int, costs: Costs | None) -> float | None:
-    """Return the cost of an edit: one encode, the evaluations, one decode; what runs no network encodes nothing."""
+    """Return the cost of an edit: one encode, the evaluations, one decode; 0 for a method that runs no network."""
     if costs is None:
         return None
     return total(costs, evaluations) if evaluations else 0.0

@@ -80,7 +80,7 @@ class ClassMeans:
     overall: Float
 
     def __post_init__(self) -> None:
-        """Refuse what does not fit together."""
+        """Refuse labels and means that do not fit together."""
         if self.means.shape != (len(self.labels), *self.overall.shape) or self.overall.ndim != 1:
             raise InputError(
                 f"{len(self.labels)} labels, class means of {self.means.shape} and an overall mean of "
@@ -100,7 +100,7 @@ class ClassMeans:
 
     @classmethod
     def load(cls, path: Path) -> ClassMeans:
-        """Read what `save` wrote, or an .npz with `labels`, `means` and `overall` (no objects in it).
+        """Read a file that `save` wrote, or an .npz with `labels`, `means` and `overall` (no objects in it).
 
         Raises:
             ModelError: the file is missing, damaged, or of another layout.

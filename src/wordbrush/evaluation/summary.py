@@ -35,16 +35,16 @@ def means(
         resamples: of the bootstrap.
         seed: of its draws.
     """
-    found = {}
+    intervals = {}
     for metric in metrics:
         columns = {name: [row.get(metric) for row in rows] for name, rows in groups.items()}
         if any(value is not None for column in columns.values() for value in column):
-            found[metric] = stratified(columns, resamples=resamples, seed=seed)
-    return found
+            intervals[metric] = stratified(columns, resamples=resamples, seed=seed)
+    return intervals
 
 
 def differences(first: Sequence[Scores], second: Sequence[Scores]) -> list[Scores]:
-    """Return first less second, row by row; a metric that either lacks is None.
+    """Return first minus second, row by row; None where either row lacks the metric.
 
     Both ran on the same items, so what the items have in common cancels and the interval of the mean is much narrower
     than that of two separate means. An interval that leaves out 0 is a difference at this level.
@@ -62,7 +62,7 @@ def differences(first: Sequence[Scores], second: Sequence[Scores]) -> list[Score
 
 
 def scopes_of(kinds: Sequence[Kind]) -> list[str]:
-    """Return the scopes of a run over some kinds: all, local, and each kind; what would repeat another is left out."""
+    """Return the scopes of a run over some kinds: all, local, and each kind; without scopes that equal another."""
     present = [kind for kind in KINDS if kind in kinds]
     local = [kind for kind in present if kind in LOCAL_KINDS]
     wide = ["all"] if len(present) > 1 else []
@@ -80,7 +80,7 @@ def summarise(rows: Rows, *, resamples: int = 2000) -> Summary:
 
 
 def compare(rows: Rows, baseline: str, *, resamples: int = 2000) -> Summary:
-    """Return each other variant's differences to one, item by item: variant less baseline.
+    """Return the mean differences of each other variant to the baseline, item by item: variant minus baseline.
 
     Args:
         rows: of a run; an item counts where both have the metric.
@@ -94,12 +94,12 @@ def compare(rows: Rows, baseline: str, *, resamples: int = 2000) -> Summary:
     if baseline not in names:
         raise SettingsError(f"unknown baseline {baseline!r}: the run has {', '.join(names)}")
     base = _kinds(rows, baseline)
-    found: Summary = {}
+    summary: Summary = {}
     for name in names:
         if name != baseline:
             own = _kinds(rows, name)
-            found[name] = _scoped(rows, {kind: differences(own[kind], base[kind]) for kind in own}, resamples)
-    return found
+            summary[name] = _scoped(rows, {kind: differences(own[kind], base[kind]) for kind in own}, resamples)
+    return summary
 
 
 def _kinds(rows: Rows, variant: str) -> dict[str, list[Scores]]:
@@ -110,8 +110,8 @@ def _kinds(rows: Rows, variant: str) -> dict[str, list[Scores]]:
 
 def _scoped(rows: Rows, table: Mapping[str, Sequence[Scores]], resamples: int) -> dict[str, dict[str, Interval]]:
     """Return the means of each scope of a run."""
-    found = {}
+    intervals = {}
     for scope in scopes_of(rows.plan.kinds):
         groups = {kind: table[kind] for kind in SCOPES.get(scope, (scope,)) if kind in table}
-        found[scope] = means(groups, METRICS, resamples=resamples, seed=rows.plan.seed)
-    return found
+        intervals[scope] = means(groups, METRICS, resamples=resamples, seed=rows.plan.seed)
+    return intervals

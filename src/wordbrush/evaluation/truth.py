@@ -1,6 +1,6 @@
-"""The loader of the truth bench: edits of never-trained scenes, with all that is true of them.
+"""Load the truth bench: edits of scenes that no model was trained on, with all that is true of them.
 
-A bench is a folder with a folder a split, and in it for every kind of edit:
+The truth bench is a folder with a folder for each split, and in it for every kind of edit:
 
 * `KIND.json`: texts and facts of the items in the order of the sheets, and SHA-256 of each whole counterfactual;
 * `KIND-inputs.webp`: the inputs, lossless;
@@ -39,11 +39,11 @@ SHEETS: Final[Mapping[str, str]] = {
 
 _PLACE: Final = Path("benchmarks") / "truth"
 _LIMIT: Final = 4096
-"""Items have at most this many pixels a side, and a kind at most this many items: more is a broken index."""
+"""Most pixels of an item's side, and most items of a kind: an index with more is broken."""
 
 
 def default_bench() -> Path:
-    """Return the truth bench of the repository.
+    """Return the folder of the repository's truth bench.
 
     It is looked for from the working folder upwards, then from the package's own files upwards, as in a checkout.
 
@@ -63,10 +63,10 @@ def default_bench() -> Path:
 def load_truth(
     folder: str | Path, split: Split, kinds: Iterable[Kind] | None = None, limit: int | None = None
 ) -> list[TruthItem]:
-    """Read items of a bench.
+    """Read items of the truth bench.
 
     Args:
-        folder: the bench, such as `default_bench()`.
+        folder: of the truth bench, such as `default_bench()`.
         split: dev to tune on, test to report.
         kinds: the kinds to read, all unless given; items come in this order.
         limit: at most this many items a kind, the first ones.
@@ -96,7 +96,7 @@ def facts_to_json(facts: Facts) -> dict[str, Any]:
 
 
 def facts_from_json(data: Any) -> Facts:
-    """Read what `facts_to_json` made; raises `InputError` where it is something else."""
+    """Read facts from the data of `facts_to_json`; raises `InputError` for anything else."""
     try:
         things = {slot: Thing(_word(thing["noun"]), _word_or_none(thing)) for slot, thing in data["things"].items()}
         ground, time = _word(data["ground"]), data["time"]
@@ -126,7 +126,7 @@ def _kind(folder: Path, split: Split, kind: Kind, limit: int | None) -> list[Tru
     for name, pattern in SHEETS.items():
         sheet = _sheet(folder / pattern.format(kind), size, index["columns"], len(rows), bits=name == "regions")
         parts[name] = _cut(sheet, size, len(rows))
-    made = []
+    items = []
     for number, row in enumerate(rows[:limit]):
         try:
             texts, facts = _texts(row), [facts_from_json(row[key]) for key in ("before", "after")]
@@ -140,13 +140,13 @@ def _kind(folder: Path, split: Split, kind: Kind, limit: int | None) -> list[Tru
                 f"{path}, item {number}: the sheets beside it do not give its counterfactual; get them again"
             )
         name = f"{split}/{kind}/{number:03d}"
-        found = parts["retrieved"][number]
-        made.append(TruthItem(name, split, kind, picture, other, region, found, texts, facts[0], facts[1]))
-    return made
+        retrieved = parts["retrieved"][number]
+        items.append(TruthItem(name, split, kind, picture, other, region, retrieved, texts, facts[0], facts[1]))
+    return items
 
 
 def _index(path: Path, split: Split, kind: Kind) -> dict[str, Any]:
-    """Read and check an index; everything but its items."""
+    """Read an index and check all of it but its items."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -156,8 +156,8 @@ def _index(path: Path, split: Split, kind: Kind) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(f"{path}: is not JSON ({error}); get the bench again") from error
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        found = data.get("schema") if isinstance(data, dict) else None
-        raise InputError(f"{path}: schema {found!r}, this version of wordbrush reads {SCHEMA}")
+        schema = data.get("schema") if isinstance(data, dict) else None
+        raise InputError(f"{path}: schema {schema!r}, this version of wordbrush reads {SCHEMA}")
     if (data.get("split"), data.get("kind")) != (split, kind):
         raise InputError(f"{path}: says it is {data.get('split')}/{data.get('kind')}; get the bench again")
     numbers = [data.get("size"), data.get("columns")]
@@ -180,14 +180,14 @@ def _texts(row: Mapping[str, Any]) -> dict[Any, tuple[str, str]]:
 
 
 def _sheet(path: Path, size: int, columns: int, count: int, *, bits: bool) -> Bytes | Bool:
-    """Read a sheet, (row of pictures, row, column of pictures, column, ...); its size is checked before its pixels."""
+    """Read a sheet, (row of pictures, row, column of pictures, column, ...); its size is checked before decoding."""
     rows = -(-count // columns)
-    wanted = (columns * size, rows * size)
+    width, height = columns * size, rows * size
     try:
         with Image.open(path, formats=["PNG"] if bits else ["WEBP"]) as file:
-            if file.size != wanted:
-                found = "x".join(str(side) for side in file.size)
-                raise InputError(f"{path}: {found} pixels, its index says {wanted[0]}x{wanted[1]}; get the bench again")
+            if file.size != (width, height):
+                actual = "x".join(str(side) for side in file.size)
+                raise InputError(f"{path}: {actual} pixels, its index says {width}x{height}; get the bench again")
             pixels = np.asarray(file.convert("1" if bits else "RGB"))
     except UnidentifiedImageError as error:
         raise InputError(f"{path}: is not a {'PNG' if bits else 'WebP'} picture; get the bench again") from error

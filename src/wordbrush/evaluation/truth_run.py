@@ -1,4 +1,4 @@
-"""A run on the truth bench: each variant edits each item, and each outcome is held against the item's truth."""
+"""Run the truth bench: each variant edits each item, and each outcome is scored against the item's truth."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ __all__ = ["JOURNAL", "run_truth"]
 
 JOURNAL: Final = "rows.jsonl"
 FREE: Final = Costs(0.0, 0.0, 0.0, 0.0)
-"""What a method costs that runs no network; nothing need be counted for it."""
+"""The costs of a method that runs no network."""
 
 
 def run_truth(
     plan: RunPlan, out: Path, on_progress: Callable[[Progress], None] | None = None, *, force: bool = False
 ) -> Rows:
-    """Run a plan, or what is left of it; see `wordbrush.evaluation.runner`.
+    """Run a plan, or the rows of it that are missing.
 
     Args:
-        plan: what runs. Rows of another plan are never mixed in.
+        plan: the variants and items. Rows of another plan are never mixed in.
         out: folder for the journal and the example pictures; it is made if need be.
         on_progress: called once at the beginning and after every row.
         force: forget what is there and start anew.
@@ -52,7 +52,7 @@ def run_truth(
 
     Raises:
         OutputError: `out` cannot be written, is in use, or holds rows of another plan and `force` is off.
-        InputError: the bench has no such items.
+        InputError: the truth bench has no such items.
         WordbrushError: model, judge or metric weights cannot be used, or a method is unknown.
     """
     for variant in plan.variants:
@@ -65,19 +65,19 @@ def run_truth(
     except OSError as error:
         raise OutputError(f"{out}: the folder cannot be made ({error.strerror}); choose another with --out") from error
     editor, todo = _load_editor(plan), TruthWork(plan, out)
-    facts = fingerprint(plan, items, editor.model.identity, _told(_open_lpips(plan.lpips)))
+    facts = fingerprint(plan, items, editor.model.identity, _lpips_facts(_open_lpips(plan.lpips)))
     with Journal.open(out / JOURNAL, facts, force=force) as journal:
         run_work(
             todo, items, journal, editor, workers=plan.workers, threads=plan.threads, on_progress=on_progress
         )
-        found = [journal.rows[todo.row_id(item, name)] for item in items for name in todo.variants]
-    rows = [Row(row["item"], row["kind"], row["variant"], row["metrics"], row.get("error")) for row in found]
+        lines = [journal.rows[todo.row_id(item, name)] for item in items for name in todo.variants]
+    rows = [Row(row["item"], row["kind"], row["variant"], row["metrics"], row.get("error")) for row in lines]
     return Rows(tuple(rows), plan, facts, items)
 
 
 @dataclass(frozen=True)
 class TruthWork(work.Work):
-    """The work of a plan; `out` is for example pictures."""
+    """The work of a plan; example pictures go to `out`."""
 
     plan: RunPlan
     out: Path
@@ -97,7 +97,7 @@ class TruthWork(work.Work):
 
 
 class _Worker:
-    """Edits and scores, one item after the other, with what was loaded once."""
+    """Edits and scores items one after the other, with a model, judge and LPIPS that are loaded once."""
 
     def __init__(self, plan: RunPlan, out: Path, editor: Editor) -> None:
         self.plan, self.out, self.editor = plan, out, editor
@@ -113,13 +113,13 @@ class _Worker:
         variant = self.variants[name]
         outcome = self._outcome(item, variant)
         costs = self._cost(item, settings_of(variant).resolution) if outcome.evaluations else FREE
-        found = score(item, outcome, replace(self.tools, costs=costs))
+        scores = score(item, outcome, replace(self.tools, costs=costs))
         if variant.tags.get(PANELS):
             keep_example(self.out, name, item.id, outcome)
-        return {"metrics": found}
+        return {"metrics": scores}
 
     def _cost(self, item: TruthItem, resolution: int | None) -> Costs:
-        """Return what the model's parts cost on such a picture, counted once."""
+        """Return the costs of the model's parts on a picture of the item's size, counted once a size."""
         height, width = item.region.shape
         key = (height, width, resolution)
         if key not in self._costs:
@@ -137,7 +137,7 @@ class _Worker:
         return sessions[resolution]
 
     def _outcome(self, item: TruthItem, variant: Variant) -> Outcome:
-        """Run one variant; seconds stay null where its session was shared."""
+        """Run one variant; `seconds` is None where its session was shared."""
         settings, sharing = settings_of(variant), self.plan.share and not is_peer(variant.method)
         session = self._session(item, settings.resolution, sharing=sharing)
         reference, query = item.texts[variant.phrasing]
@@ -149,11 +149,11 @@ class _Worker:
             self._warm.add(variant.method)
         with memory_probe() if self.plan.measure_memory else nullcontext() as probe:
             begin = time.perf_counter()
-            made = method(self.editor, session, request, settings)
+            outcome = method(self.editor, session, request, settings)
             taken = time.perf_counter() - begin
-        seconds = None if sharing else taken if made.seconds is None else made.seconds
-        growth = probe.growth if probe is not None and made.peak_memory is None else made.peak_memory
-        return replace(made, seconds=seconds, peak_memory=growth)
+        seconds = None if sharing else taken if outcome.seconds is None else outcome.seconds
+        growth = probe.growth if probe is not None and outcome.peak_memory is None else outcome.peak_memory
+        return replace(outcome, seconds=seconds, peak_memory=growth)
 
 
 def _load_editor(plan: RunPlan) -> Editor:
@@ -166,14 +166,14 @@ def _open_lpips(folder: Path | None) -> Lpips | Skipped:
     Raises:
         ModelError: a folder is named that does not hold the weights.
     """
-    found = load_lpips(folder)
-    if folder is not None and isinstance(found, Skipped):
-        raise ModelError(f"--lpips: {found.reason}")
-    return found
+    lpips = load_lpips(folder)
+    if folder is not None and isinstance(lpips, Skipped):
+        raise ModelError(f"--lpips: {lpips.reason}")
+    return lpips
 
 
-def _told(lpips: Lpips | Skipped) -> dict[str, str]:
-    """Return which network it is, or why it is skipped; without the place it was read from."""
+def _lpips_facts(lpips: Lpips | Skipped) -> dict[str, str]:
+    """Return the identity of LPIPS without its source, or why it is skipped."""
     if isinstance(lpips, Skipped):
         return {"skipped": lpips.reason}
     card = lpips.card

@@ -15,7 +15,7 @@ __all__ = ["build_variants", "parse_assignments", "parse_value", "parse_varied"]
 
 
 def parse_value(setting: str, text: str) -> Any:
-    """Read one value of a setting in the kind that `Settings` wants; `none` or `auto` where it may be left open.
+    """Read one value of a setting as the type that `Settings` has; `none` or `auto` where it may be left open.
 
     Raises:
         SettingsError: there is no such setting, or the text is no such value.
@@ -32,11 +32,11 @@ def parse_assignments(items: Sequence[str]) -> dict[str, Any]:
     Raises:
         SettingsError: an item is not of that form, or as `parse_value`.
     """
-    found = {}
+    settings = {}
     for item in items:
         name, values = _split(item, "--set")
-        found[name] = parse_value(name, values)
-    return found
+        settings[name] = parse_value(name, values)
+    return settings
 
 
 def parse_varied(items: Sequence[str]) -> dict[str, tuple[Any, ...]]:
@@ -45,13 +45,13 @@ def parse_varied(items: Sequence[str]) -> dict[str, tuple[Any, ...]]:
     Raises:
         SettingsError: an item is not of that form, a setting is there twice, or as `parse_value`.
     """
-    found: dict[str, tuple[Any, ...]] = {}
+    varied: dict[str, tuple[Any, ...]] = {}
     for item in items:
         name, values = _split(item, "--vary")
-        if name in found:
+        if name in varied:
             raise SettingsError(f"--vary {item}: {name} is varied twice; give all its values at once")
-        found[name] = tuple(dict.fromkeys(parse_value(name, text) for text in values.split(",")))
-    return found
+        varied[name] = tuple(dict.fromkeys(parse_value(name, text) for text in values.split(",")))
+    return varied
 
 
 def _split(item: str, flag: str) -> tuple[str, str]:
@@ -70,7 +70,7 @@ def build_variants(
     switches: dict[str, Any] | None = None,
     varied: dict[str, tuple[Any, ...]] | None = None,
 ) -> tuple[Variant, ...]:
-    """Return each preset with each method in each phrasing, and where settings are varied each of their values.
+    """Return a variant for each preset, method and phrasing, and for each value of each varied setting.
 
     Several varied settings are varied one at a time. A name holds only what there are several of. Variants that are not
     varied keep example pictures; a varied ratio is also a point of the method's trade-off.
@@ -78,7 +78,7 @@ def build_variants(
     Raises:
         SettingsError: a preset is unknown, or a value is out of range.
     """
-    found = []
+    variants = []
     several = len(presets) > 1
     for preset in presets or (DEFAULT_PRESET,):
         for phrasing in phrasings:
@@ -87,15 +87,15 @@ def build_variants(
                 line = " ".join([*words, *([phrasing] if len(phrasings) > 1 else [])])
                 base = Settings.from_preset(preset, **(switches or {}))
                 if not varied:
-                    found.append(Variant(line, method, base, phrasing, preset, {PANELS: 1}))
+                    variants.append(Variant(line, method, base, phrasing, preset, {PANELS: 1}))
                 for setting, values in (varied or {}).items():
                     for value in values:
                         changed = {**(switches or {}), setting: value}
                         settings = Settings.from_preset(preset, **changed)
                         name = f"{line} {setting}={_shown(setting, value)}"
                         tags = _tags(line, setting, value)
-                        found.append(Variant(name, method, settings, phrasing, preset, tags))
-    return tuple(found)
+                        variants.append(Variant(name, method, settings, phrasing, preset, tags))
+    return tuple(variants)
 
 
 def _tags(line: str, setting: str, value: Any) -> dict[str, str | float | int]:

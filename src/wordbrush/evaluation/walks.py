@@ -1,4 +1,4 @@
-"""What the baselines are made of: a trial, noised starts and ways down, and estimates that change what is walked."""
+"""The parts of the baselines: a trial with its starts and decodes, and changed noise estimates."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ class Trial:
         return replace(self, settings=self.settings.changed(**switches))
 
     def text(self, text: str) -> Conditioning:
-        """Return what the model makes of a text."""
+        """Return the conditioning of a text."""
         return self.session.prompt(text, self.settings).conditioning
 
     def draw(self, stream: str, index: int = 0) -> Tensor:
-        """Draw a noise, like z0; `start` is that of a start from noised z0."""
+        """Draw noise of z0's shape from a named stream; `start` is the stream of noised starts."""
         return noise.normal(self.request.seed, stream, index, self.z0.shape[1:])[None].to(self.z0)
 
     def decode(
@@ -72,7 +72,7 @@ class Trial:
         cells: Mask | None = None,
         wrap: Callable[[Estimate], Estimate] | None = None,
     ) -> Program[Tensor]:
-        """Walk x down from the level of the ratio under the query, guided as the editor is, to the clean latent.
+        """Decode x from the level of the ratio to the clean latent, under the query and the editor's guidance.
 
         Args:
             x: latents at the last of `levels`.
@@ -111,12 +111,12 @@ def noised(z0: Tensor, fresh: Tensor, level: Level) -> Tensor:
 
 
 def weights(cells: Mask, like: Tensor) -> Tensor:
-    """Return a mask of latent cells as (1, 1, height, width), dtype and device of `like`."""
+    """Return a mask of latent cells as a tensor (1, 1, height, width) with the dtype and device of `like`."""
     return torch.tensor(cells.values)[None, None].to(like)
 
 
 def blended_x0(estimate: Estimate, known: Tensor, mask: Tensor) -> Estimate:
-    """Replace the estimate of x0 by a known one outside a mask (GLIDE, Nichol et al. 2022); above the clean level.
+    """Return an estimate whose x0 outside a mask is a known latent (GLIDE, Nichol et al. 2022); not at the clean level.
 
     The noise estimate is recomputed from x and the blended x0, so that `x = alpha * x0 + sigma * eps` still holds;
     inside a mask of 1 nothing changes, bit for bit.
@@ -154,7 +154,7 @@ def with_low(x: Tensor, reference: Tensor, factor: int) -> Tensor:
 
 
 def low_referred(estimate: Estimate, references: Mapping[float, Tensor], factor: int) -> Estimate:
-    """Replace the low frequencies of x by those of a reference at the same level first; a step then starts there.
+    """Return an estimate that first replaces the low frequencies of x by those of a reference at the same level.
 
     Args:
         estimate: guided or not.

@@ -1,4 +1,4 @@
-"""What an evaluation does with its items, row by row; `wordbrush.evaluation.runner` does it, alone or with a crew."""
+"""The work of an evaluation: how each row is made. `wordbrush.evaluation.runner` runs it, in one process or several."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 __all__ = ["Line", "Make", "Piece", "Work", "rows_of", "settled"]
 
 Line = dict[str, Any]
-"""What the journal keeps of one variant on one item: JSON values; `error` where it failed."""
+"""A row of the journal, one variant on one item: JSON values; `error` where it failed."""
 
 Make = Callable[[Any, str], Line]
-"""Makes the row of (item, variant), or raises what is wrong. The variants of an item come one after the other."""
+"""Makes the row of (item, variant), or raises. All variants of an item are made before the next item's."""
 
 
 class Work(ABC):
-    """What an evaluation does with its items; it is sent to worker processes, so it must pickle.
+    """The work of an evaluation; it is sent to worker processes, so it must pickle.
 
     Attributes:
         fatal: errors that concern all items and end the run; any other is written in its row.
@@ -33,39 +33,39 @@ class Work(ABC):
     @property
     @abstractmethod
     def variants(self) -> tuple[str, ...]:
-        """Names of what is done with each item, in their order."""
+        """Names of the variants of each item, in order."""
 
     @abstractmethod
     def open(self, editor: Editor | None = None) -> Make:
-        """Load what is needed, but for what is loaded already, once a process.
+        """Load models and tools, once a process, and return the maker of rows; `editor` is used if given.
 
         Raises:
-            WordbrushError: it cannot be used.
+            WordbrushError: a model or tool cannot be used.
         """
 
     @abstractmethod
     def facts(self, item: Any, variant: str) -> Line:
-        """Return what a row says even where it failed."""
+        """Return the fields that a row has even where it failed."""
 
     def row_id(self, item: Any, variant: str) -> str:
-        """Return what names the row in the journal."""
+        """Return the id of the row in the journal."""
         return f"{item.id} {variant}"
 
     def is_whole(self, row: Line) -> bool:
-        """Whether the files that a row speaks of are there; without them it is made again."""
+        """Whether the files that a row names exist; without them the row is made again."""
         return True
 
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """What is handed out at a time: an item, and the variants by the ids of its rows that are still to be made."""
+    """A piece of work: an item, and its variants that are still to be run, by row id."""
 
     item: Any
     rows: Mapping[str, str]
 
 
 def rows_of(work: Work, make: Make, piece: Piece) -> Iterator[tuple[str, Line]]:
-    """Yield the rows of a piece by their ids; what goes wrong is told in the row.
+    """Yield (row id, row) of a piece; a row that fails says why in `error`.
 
     Raises:
         WordbrushError: one of `work.fatal`.
@@ -82,6 +82,6 @@ def rows_of(work: Work, make: Make, piece: Piece) -> Iterator[tuple[str, Line]]:
 
 
 def settled(error: Exception) -> str:
-    """Return an error as the one line that a row keeps; our own errors are sentences, others need their name."""
+    """Return an error as one line for a row; errors that are not ours get their type's name in front."""
     text = str(error) if isinstance(error, WordbrushError) else f"{type(error).__name__}: {error}"
     return " ".join(text.split())[:1000]

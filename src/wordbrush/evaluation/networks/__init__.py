@@ -1,4 +1,4 @@
-"""Metric networks: what they are, where their weights come from, and what they say of pictures.
+"""Metric networks: load their weights, and compute features, distances and scores of pictures.
 
 Weights are safetensors in a local folder or a hub repository that the user names. A network that cannot be had is
 `Skipped` with the reason; a report shows it as a `Figure` without a value. `convert` turns published pickles into

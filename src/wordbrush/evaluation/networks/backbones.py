@@ -21,7 +21,7 @@ BackboneName = Literal["alex", "vgg", "squeeze"]
 
 @dataclass(frozen=True)
 class Architecture:
-    """A stack of layers, of which the outputs after some are compared.
+    """A stack of layers; LPIPS compares the outputs of some of them.
 
     Attributes:
         name: for people.

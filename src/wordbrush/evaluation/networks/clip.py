@@ -1,4 +1,4 @@
-"""CLIP: how well a picture fits a text (Hessel et al. 2021), and whether an edit went the way the words did."""
+"""CLIP: how well a picture fits a text (CLIPScore, Hessel et al. 2021)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Clip:
         return _unit(stacks)
 
     def embed_texts(self, texts: Sequence[str], batch: int = 64) -> Vectors:
-        """Return unit vectors, (text, feature); what is longer than the model's text length is cut."""
+        """Return unit vectors, (text, feature); texts longer than the model's limit are cut."""
         stacks = []
         length = self._model.config.text_config.max_position_embeddings
         with torch.inference_mode():
@@ -66,8 +66,8 @@ class Clip:
         """
         if len(pictures) != len(texts):
             raise InputError(f"{len(pictures)} pictures and {len(texts)} texts: give one text per picture")
-        found: Vectors = np.einsum("nd,nd->n", self.embed_pictures(pictures), self.embed_texts(texts))
-        return found
+        cosines: Vectors = np.einsum("nd,nd->n", self.embed_pictures(pictures), self.embed_texts(texts))
+        return cosines
 
     def scores(self, pictures: Pictures, texts: Sequence[str]) -> Vectors:
         """Return CLIPScore as editing papers report it, 100·max(cosine, 0), per pair, 0 to 100."""

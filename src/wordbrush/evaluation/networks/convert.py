@@ -1,4 +1,4 @@
-"""Turn published weights that exist only as pickles into safetensors, once, from files the user has.
+"""Convert published weights that exist only as pickles to safetensors, from files that the user has.
 
 ```
 python -m wordbrush.evaluation.networks.convert lpips --net alex --backbone alexnet-owt-7be5be79.pth --lin alex.pth -o W
@@ -53,17 +53,17 @@ def convert_lpips(net: BackboneName, backbone: Path, lin: Path, folder: Path, *,
         OutputError: the file exists or cannot be written.
     """
     both = _tensors(backbone) | _tensors(lin)
-    wanted = LpipsModule(net).state_dict()
+    expected = LpipsModule(net).state_dict()
     chosen = {}
-    for name, value in wanted.items():
-        found = both.get(name)
-        if found is None or found.shape != value.shape:
-            shape = "missing" if found is None else f"of shape {tuple(found.shape)}"
+    for name, value in expected.items():
+        weight = both.get(name)
+        if weight is None or weight.shape != value.shape:
+            shape = "missing" if weight is None else f"of shape {tuple(weight.shape)}"
             raise ModelError(
                 f"{backbone.name} and {lin.name} are not LPIPS with {BACKBONES[net].name}: {name} is {shape}, "
                 f"not {tuple(value.shape)}"
             )
-        chosen[name] = found
+        chosen[name] = weight
     return _save(chosen, folder / f"lpips_{net}.safetensors", force=force)
 
 
@@ -113,11 +113,11 @@ def convert_classes(statistics: Path, folder: Path, *, force: bool = False) -> P
     try:
         means = {str(label): np.asarray(entry["mean"], np.float64) for label, entry in table["classwise"].items()}
         overall = np.asarray(table["mean"], np.float64)
-        found = ClassMeans(tuple(means), np.stack(list(means.values())), overall)
+        class_means = ClassMeans(tuple(means), np.stack(list(means.values())), overall)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{statistics.name}: no table of `mean` and `classwise` means ({error})") from error
     path = folder / "class_means.safetensors"
-    found.save(path, force=force)
+    class_means.save(path, force=force)
     return path
 
 

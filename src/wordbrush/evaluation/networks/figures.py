@@ -1,4 +1,4 @@
-"""What a metric network reports: a figure that says how it came about, or why there is none."""
+"""Figures of metric networks: a value with the network and preparation that gave it, or why it is missing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Pictures = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Skipped:
-    """A network that cannot be had here, and why; reports show it in the figure's place.
+    """A network that cannot be loaded here, and why; reports show the reason in place of the figure.
 
     Attributes:
         kind: which network, such as `lpips`.
@@ -35,7 +35,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Card:
-    """Which network it was.
+    """The identity of a metric network.
 
     Attributes:
         backbone: architecture and size.
@@ -53,15 +53,15 @@ class Card:
 
 
 class Described(Protocol):
-    """What a figure needs to know of a network."""
+    """A network that can tell a figure its identity and its picture preparation."""
 
     @property
     def card(self) -> Card:
-        """Which network it is."""
+        """The network's identity."""
 
     @property
     def preparation(self) -> Preparation:
-        """What is done to pictures before the network sees them, unless a call says otherwise."""
+        """The preparation of pictures for the network, unless a call names another."""
 
 
 class FeatureNetwork(Described, Protocol):
@@ -73,7 +73,7 @@ class FeatureNetwork(Described, Protocol):
 
 @dataclass(frozen=True)
 class Figure:
-    """One number of a report with everything that is needed to compare it to another.
+    """One number of a report, with everything that is needed to compare it with another report's.
 
     Attributes:
         metric: name, such as `lpips` or `fid`.
@@ -107,7 +107,7 @@ class Figure:
         network: Described | None = None,
         preparation: Preparation | None = None,
     ) -> Figure:
-        """Return the mean over items.
+        """Return the figure of a mean over items.
 
         Args:
             metric: its name.

@@ -53,8 +53,8 @@ class Inception:
     def features(self, pictures: Pictures, batch: int = 8) -> NDArray[np.float64]:
         """Return (picture, 2048) of pictures (height, width, RGB)."""
         with torch.inference_mode():
-            found = [self._module(stack).double().numpy() for stack in batches(pictures, self.preparation, batch)]
-        return np.concatenate(found) if found else np.zeros((0, 2048))
+            features = [self._module(stack).double().numpy() for stack in batches(pictures, self.preparation, batch)]
+        return np.concatenate(features) if features else np.zeros((0, 2048))
 
 
 def load_inception(source: str | Path | None, revision: str | None = None) -> Inception | Skipped:
@@ -94,7 +94,7 @@ def _build() -> nn.Module:
 
 
 def _change_pool(block: nn.Module, pool: Pool) -> None:
-    """Let the block's pooling branch see `pool` of the block's input instead of what the block pools itself."""
+    """Replace the pooling of the block's pooling branch by `pool`."""
     held: list[Tensor] = []
     block.register_forward_pre_hook(lambda _block, inputs: held.append(inputs[0]))
     branch = block.get_submodule("branch_pool")

@@ -27,7 +27,7 @@ from wordbrush.evaluation.networks.sources import find, load_state
 __all__ = ["Lpips", "LpipsModule", "load_lpips"]
 
 SMALLEST: Final = 32
-"""Side in pixels under which the deepest layers have nothing left to see."""
+"""Smallest side in pixels; below it the deepest layers have no cell left."""
 
 # What brings [-1, 1] to the ImageNet mean and deviation that the backbones were trained with.
 _SHIFT = (-0.030, -0.088, -0.188)
@@ -97,11 +97,11 @@ class Lpips:
         """
         if len(first) != len(second):
             raise InputError(f"{len(first)} pictures cannot be compared with {len(second)}: give one partner each")
-        found = [np.zeros(0)]
+        distances = [np.zeros(0)]
         with torch.inference_mode():
             for a, b in _stacks(first, second, preparation or self.preparation, batch):
-                found.append(self._module(a, b).reshape(-1).double().numpy())
-        return np.concatenate(found)
+                distances.append(self._module(a, b).reshape(-1).double().numpy())
+        return np.concatenate(distances)
 
 
 def _stacks(first: Pictures, second: Pictures, prepare: Preparation, limit: int) -> Iterator[tuple[Tensor, Tensor]]:

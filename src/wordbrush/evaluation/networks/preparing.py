@@ -1,4 +1,4 @@
-"""What is done to a picture before a network sees it: resize, crop, normalise. Pillow, numpy and torch only.
+"""Prepare pictures for a network: resize, crop, normalise. Pillow, numpy and torch only.
 
 The result is that of the image processors of transformers (Pillow backend) or, with `rounding="round"`, of
 torchvision's Resize and CenterCrop on Pillow pictures, without needing torchvision.
@@ -60,12 +60,12 @@ class Preparation:
     antialias: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be computed."""
+        """Refuse a filter that is not defined without antialiasing."""
         if not self.antialias and self.filter != "bilinear":
             raise InputError(f"resampling by {self.filter} without antialiasing is not defined: use bilinear")
 
     def __call__(self, picture: NDArray[np.uint8]) -> torch.Tensor:
-        """Return what the network sees of one picture.
+        """Return one picture as the network's input.
 
         Args:
             picture: (height, width, RGB), 0 to 255.
@@ -127,7 +127,7 @@ class Preparation:
 
     @property
     def resize_text(self) -> str:
-        """How pictures change size, for reports."""
+        """The resizing and cropping in words, for reports."""
         if self.resize is None:
             return "none"
         target = f"shorter side to {self.resize}" if isinstance(self.resize, int) else _size_text(self.resize)
@@ -135,14 +135,14 @@ class Preparation:
 
     @property
     def text(self) -> str:
-        """Everything that is done, for reports."""
+        """The whole preparation in words, for reports."""
         steps = [f"resize {self.resize_text}"] if self.resize else []
         steps += [f"centre crop {_size_text(self.crop)} ({self.rounding})"] if self.crop else []
         return "; ".join([*steps, f"mean {_numbers(self.mean)}", f"std {_numbers(self.std)}"])
 
     @classmethod
     def from_folder(cls, folder: Path) -> Preparation | None:
-        """Read what a transformers checkpoint says of its pictures; None where it says nothing.
+        """Read the preparation of a transformers checkpoint; None where the folder has none.
 
         Raises:
             ModelError: the file cannot be read, or asks for what is not supported here.
@@ -215,7 +215,7 @@ def batches(pictures: Iterable[NDArray[np.uint8]], prepare: Preparation, limit: 
 
     Args:
         pictures: (height, width, RGB) each.
-        prepare: see `Preparation`.
+        prepare: the preparation of each picture.
         limit: the most pictures in one stack.
     """
     held: list[torch.Tensor] = []

@@ -1,4 +1,4 @@
-"""Where metric networks come from: a local folder or file, or a hub id that the user names. Safetensors only.
+"""Find and load the weights of metric networks: a local folder or file, or a hub id. Safetensors only.
 
 What is absent is `Skipped` with the reason, so that a report can say so. What is present and wrong is an error.
 """
@@ -48,7 +48,7 @@ class Place:
 
 
 def find(source: str | Path | None, kind: str, revision: str | None = None) -> Place | Skipped:
-    """Find what the user named; a hub repository in the local cache first, and only then on the hub.
+    """Find the weights that the user named; a hub repository first in the local cache, then on the hub.
 
     Args:
         source: a folder, a `.safetensors` file, or a hub id `owner/name`.
@@ -64,8 +64,8 @@ def find(source: str | Path | None, kind: str, revision: str | None = None) -> P
         return Skipped(kind, _pickled(path.name)) if is_pickle_name(path.name) else Place(path, str(source))
     if isinstance(source, Path) or not _HUB_ID.fullmatch(source):
         return Skipped(kind, f"{source}: there is no such folder or file")
-    found = _from_hub(source, kind, revision or "main")
-    return found if isinstance(found, Skipped) else _checked(found, kind)
+    place = _from_hub(source, kind, revision or "main")
+    return place if isinstance(place, Skipped) else _checked(place, kind)
 
 
 def _checked(place: Place, kind: str) -> Place | Skipped:
@@ -116,7 +116,7 @@ def _from_hub(repository: str, kind: str, revision: str) -> Place | Skipped:
 
 
 def load_state(module: nn.Module, path: Path, optional: str = r"$^") -> None:
-    """Fill a module from a safetensors file whose names and shapes must be exactly the module's.
+    """Load a module's weights from a safetensors file with exactly its names and shapes.
 
     Args:
         module: is filled in place, in its own dtype, and set to evaluation.
@@ -128,20 +128,20 @@ def load_state(module: nn.Module, path: Path, optional: str = r"$^") -> None:
     """
     from safetensors.torch import load_file
 
-    found = {name: entry.shape for name, entry in read_header(path).tensors.items()}
-    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    stored = {name: entry.shape for name, entry in read_header(path).tensors.items()}
+    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     free = re.compile(optional)
-    problems = [f"{name} is missing" for name in wanted.keys() - found.keys() if not free.match(name)]
-    problems += [f"{name} is not part of it" for name in found.keys() - wanted.keys() if not free.match(name)]
+    problems = [f"{name} is missing" for name in expected.keys() - stored.keys() if not free.match(name)]
+    problems += [f"{name} is not part of it" for name in stored.keys() - expected.keys() if not free.match(name)]
     problems += [
-        f"{name} has shape {found[name]} instead of {wanted[name]}"
-        for name in found.keys() & wanted.keys()
-        if found[name] != wanted[name]
+        f"{name} has shape {stored[name]} instead of {expected[name]}"
+        for name in stored.keys() & expected.keys()
+        if stored[name] != expected[name]
     ]
     if problems:
         more = f", and {len(problems) - 4} more" if len(problems) > 4 else ""
         raise ModelError(f"{path}: not the weights of this network: {', '.join(sorted(problems)[:4])}{more}")
-    state = {name: value for name, value in load_file(path).items() if name in wanted}
+    state = {name: value for name, value in load_file(path).items() if name in expected}
     module.load_state_dict(state, strict=False)
     check_finite(module, path.name)
     module.eval().requires_grad_(False)

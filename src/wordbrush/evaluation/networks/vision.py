@@ -20,7 +20,7 @@ from wordbrush.evaluation.networks.sources import Place, find, load_pretrained
 __all__ = ["Classifier", "Features", "Structure", "load_classifier", "load_features", "load_structure"]
 
 FAMILIES: Final = ("clip", "dinov2", "dinov2_with_registers", "vit")
-"""Model types whose features are known: CLIP's picture embedding, for the others the class token."""
+"""Model types with features: CLIP's picture embedding, the class token of the others."""
 
 PIE_STRUCTURE: Final = Preparation(224, None, "bilinear", IMAGENET_MEAN, IMAGENET_STD, antialias=False)
 """How PIE-Bench prepares pictures for the structure distance; its longest side of 480 matters beyond 15:7 only."""
@@ -40,8 +40,8 @@ class Features:
     def features(self, pictures: Pictures, batch: int = 16) -> NDArray[np.float64]:
         """Return (picture, feature) of pictures (height, width, RGB)."""
         with torch.inference_mode():
-            found = [self._look(stack).double().numpy() for stack in batches(pictures, self.preparation, batch)]
-        return np.concatenate(found) if found else np.zeros((0, 0))
+            features = [self._look(stack).double().numpy() for stack in batches(pictures, self.preparation, batch)]
+        return np.concatenate(features) if features else np.zeros((0, 0))
 
     def _look(self, stack: Tensor) -> Tensor:
         vectors: Tensor
@@ -87,12 +87,12 @@ class Classifier:
         allowed = np.unique(np.arange(len(self.labels)) if classes is None else np.asarray(classes, dtype=np.int64))
         if not len(allowed) or allowed[0] < 0 or allowed[-1] >= len(self.labels):
             raise InputError(f"classes must be numbers from 0 to {len(self.labels) - 1}, and at least one")
-        found = [np.zeros(0, np.int64)]
+        predicted = [np.zeros(0, np.int64)]
         with torch.inference_mode():
             for stack in batches(pictures, preparation or self.preparation, batch):
                 best = self._model(pixel_values=stack).logits[:, torch.from_numpy(allowed)].argmax(-1)
-                found.append(allowed[best.numpy()])
-        return np.concatenate(found)
+                predicted.append(allowed[best.numpy()])
+        return np.concatenate(predicted)
 
 
 class Structure:
@@ -140,13 +140,13 @@ class Structure:
         """
         if len(first) != len(second):
             raise InputError(f"{len(first)} pictures cannot be compared with {len(second)}: give one partner each")
-        found = []
+        distances = []
         for a, b in zip(first, second, strict=True):
             one, other = self.preparation(a)[None], self.preparation(b)[None]
             if one.shape != other.shape:
                 raise InputError(f"pictures of {a.shape[:2]} and {b.shape[:2]}: the structure distance needs one shape")
-            found.append(float(((self.self_similarity(one) - self.self_similarity(other)) ** 2).mean()))
-        return np.array(found)
+            distances.append(float(((self.self_similarity(one) - self.self_similarity(other)) ** 2).mean()))
+        return np.array(distances)
 
 
 def load_features(source: str | Path | None, revision: str | None = None) -> Features | Skipped:
@@ -217,8 +217,8 @@ def _open(
 
 def _preparation(place: Place, kind: str) -> Preparation | Skipped:
     """Return the checkpoint's own picture processing: a guess would give wrong numbers without a sign of it."""
-    found = Preparation.from_folder(place.path)
-    return found or Skipped(kind, f"{place.source}: there is no preprocessor_config.json to say how it sees pictures")
+    own = Preparation.from_folder(place.path)
+    return own or Skipped(kind, f"{place.source}: there is no preprocessor_config.json to say how it sees pictures")
 
 
 def _base(place: Place) -> Any:

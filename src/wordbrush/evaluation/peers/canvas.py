@@ -1,4 +1,4 @@
-"""From a request's picture to what a pipeline is given, and from what it returns to an outcome."""
+"""Fit a request's picture for a pipeline, and turn the pipeline's picture into an outcome."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def cells_on_picture(cells: NDArray[np.float32], fit: FitPlan) -> NDArray[np.flo
     return fit.inverse(blocks, "nearest")
 
 
-def outcome_of(image: Image.Image, fit: FitPlan, cost: Cost, **found: Any) -> Outcome:
-    """Bring a result back to the picture's size.
+def outcome_of(image: Image.Image, fit: FitPlan, cost: Cost, **fields: Any) -> Outcome:
+    """Return the outcome of a pipeline's result, brought back to the picture's size.
 
     Args:
         image: what the pipeline returned, of the canvas' size.
         fit: how the picture lies on the canvas.
         cost: of the run.
-        found: other fields of the outcome; they win over the cost.
+        fields: other fields of the outcome; they win over the cost.
     """
     pixels = fit.inverse(np.asarray(image.convert("RGB")))
     costs = {"evaluations": cost.evaluations, "seconds": cost.seconds, "peak_memory": cost.memory}
-    return Outcome(image=pixels, **{**costs, **found})
+    return Outcome(image=pixels, **{**costs, **fields})

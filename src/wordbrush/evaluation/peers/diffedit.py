@@ -32,7 +32,7 @@ __all__ = ["diffedit", "diffedit_paper", "diffedit_tuned"]
 
 @dataclass(frozen=True)
 class Arguments:
-    """What its three methods are called with, beside texts, picture and generator."""
+    """Arguments of the pipeline's three calls, besides texts, picture and generator."""
 
     mask: dict[str, Any]
     inversion: dict[str, Any]
@@ -40,18 +40,18 @@ class Arguments:
 
 
 def diffedit(editor: Editor, session: Session, request: MethodRequest, settings: Settings) -> Outcome:
-    """Run it at its own defaults, whatever the settings."""
+    """Run diffusers' DiffEdit at its own defaults, whatever the settings."""
     return _run(editor, session, request, Arguments({}, {"prompt": request.reference}, {}))
 
 
 def diffedit_tuned(editor: Editor, session: Session, request: MethodRequest, settings: Settings) -> Outcome:
-    """Run it at its own defaults, but with our guidance in place of 7.5 in every step."""
+    """Run diffusers' DiffEdit at its own defaults, but with our guidance in place of 7.5 in every step."""
     scale = {"guidance_scale": editor.guidance(settings)}
     return _run(editor, session, request, Arguments(scale, {"prompt": request.reference, **scale}, scale))
 
 
 def diffedit_paper(editor: Editor, session: Session, request: MethodRequest, settings: Settings) -> Outcome:
-    """Run it as near to the paper as it allows."""
+    """Run diffusers' DiffEdit as near to the paper as it allows."""
     steps = {"num_inference_steps": settings.steps}
     depth = {**steps, "inpaint_strength": settings.ratio}
     mask = {"num_maps_per_mask": settings.maps, "mask_encode_strength": settings.strength, "guidance_scale": 2.0}
@@ -76,6 +76,6 @@ def _run(editor: Editor, session: Session, request: MethodRequest, arguments: Ar
             image, target_prompt=request.query, source_prompt=request.reference, **draws, **arguments.mask
         )
         latents = pipe.invert(image=image, **draws, **arguments.inversion).latents
-        made = pipe(request.query, mask_image=mask, image_latents=latents, **draws, **arguments.decode).images[0]
+        edited = pipe(request.query, mask_image=mask, image_latents=latents, **draws, **arguments.decode).images[0]
     cells = np.asarray(mask[0], np.float32)
-    return outcome_of(made, session.fit, cost, mask=cells_on_picture(cells, session.fit))
+    return outcome_of(edited, session.fit, cost, mask=cells_on_picture(cells, session.fit))

@@ -62,7 +62,7 @@ class AllChannels(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Call `func`, with its arguments exchanged where it is that call."""
+        """Call `func`; where it is that `repeat`, with `channels` in place of 4."""
         if func is torch.Tensor.repeat and args[1:] == (1, 4, 1, 1):
             args = (args[0], 1, self.channels, 1, 1)
         return func(*args, **(kwargs or {}))
@@ -93,12 +93,12 @@ def all_channels(unet: Any, channels: int) -> Iterator[None]:
 
 
 def leditspp(editor: Editor, session: Session, request: MethodRequest, settings: Settings) -> Outcome:
-    """Run it at its own defaults: 30 steps, skip .15, edit guidance 5, threshold .9."""
+    """Run LEDITS++ at its own defaults: 30 steps, skip .15, edit guidance 5, threshold .9."""
     return _run(editor, session, request, {}, {})
 
 
 def leditspp_swap(editor: Editor, session: Session, request: MethodRequest, settings: Settings) -> Outcome:
-    """Run it with the numbers of its documentation's swap: 50 steps, skip .2, the new thing weighs more."""
+    """Run LEDITS++ with the numbers of its documentation's swap: 50 steps, skip .2, more weight on the new thing."""
     return _run(
         editor,
         session,
@@ -116,20 +116,20 @@ def _run(
     fit = plan_fit(session.picture.size, grid=math.lcm(GRID, factor), resolution=session.resolution)
     image = image_on_canvas(request, fit)
     old, new = differing_phrases(request.reference, request.query)
-    told = [(text, back) for text, back in ((old, True), (new, False)) if text]
-    picked: dict[str, Any] = {name: [values[int(not back)] for _, back in told] for name, values in edit.items()}
-    if told:
-        picked["editing_prompt"] = [text for text, _ in told]
-        picked["reverse_editing_direction"] = [back for _, back in told]
+    prompts = [(text, back) for text, back in ((old, True), (new, False)) if text]
+    picked: dict[str, Any] = {name: [values[int(not back)] for _, back in prompts] for name, values in edit.items()}
+    if prompts:
+        picked["editing_prompt"] = [text for text, _ in prompts]
+        picked["reverse_editing_direction"] = [back for _, back in prompts]
     cells = (fit.canvas[1] // factor, fit.canvas[0] // factor)
     picked["use_intersect_mask"] = _has_attention(pipelines.unet, cells)
     generator = torch.Generator().manual_seed(request.seed)
     with pipelines.running() as cost:
         pipe.invert(image, generator=generator, **inversion)
         with all_channels(pipelines.unet, pipelines.vae.config.latent_channels):
-            made = pipe(generator=generator, **picked).images[0]
+            edited = pipe(generator=generator, **picked).images[0]
     shares = _shares(pipe, cells)
-    return outcome_of(made, fit, cost, contrast=shares, mask=cells_on_picture(shares, fit))
+    return outcome_of(edited, fit, cost, contrast=shares, mask=cells_on_picture(shares, fit))
 
 
 def _has_attention(unet: Any, cells: tuple[int, int]) -> bool:
@@ -146,5 +146,5 @@ def _shares(pipe: Any, cells: tuple[int, int]) -> NDArray[np.float32]:
     active = pipe.activation_mask  # (step, editing prompt, picture, channel, row, column); None without editing
     if active is None:
         return np.zeros(cells, np.float32)
-    found: NDArray[np.float32] = active[:, :, 0, 0].amax(dim=1).mean(dim=0).float().numpy()
-    return found
+    shares: NDArray[np.float32] = active[:, :, 0, 0].amax(dim=1).mean(dim=0).float().numpy()
+    return shares

@@ -1,4 +1,4 @@
-"""The words in which two texts differ, as noun phrases: what LEDITS++ wants for editing prompts."""
+"""The noun phrases in which two texts differ: the editing prompts of LEDITS++."""
 
 from __future__ import annotations
 

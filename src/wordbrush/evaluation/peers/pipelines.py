@@ -35,10 +35,10 @@ __all__ = ["Cost", "Pipelines", "pipelines_of"]
 
 @dataclass
 class Cost:
-    """What a run cost so far.
+    """The cost of a pipeline's run so far.
 
     Attributes:
-        evaluations: rows through the network.
+        evaluations: network evaluations (one row of one call each).
         seconds: wall time; set when the run has ended.
         memory: largest growth of the resident set, in bytes; set when the run has ended.
     """
@@ -98,7 +98,7 @@ class Pipelines:
 
     @cached_property
     def diffedit(self) -> Any:
-        """Return StableDiffusionDiffEditPipeline with the two schedulers its documentation tells to set."""
+        """Return StableDiffusionDiffEditPipeline with the two schedulers of its documentation."""
         import diffusers
 
         return self._built(
@@ -109,7 +109,7 @@ class Pipelines:
 
     @cached_property
     def leditspp(self) -> Any:
-        """Return LEditsPPPipelineStableDiffusion with the scheduler that it puts in place of all others.
+        """Return LEditsPPPipelineStableDiffusion with the only scheduler that it runs with.
 
         Its other scheduler, DDIM, crashes in `invert`, and would take what a v-network says for noise.
         """
@@ -131,7 +131,7 @@ class Pipelines:
 
     @cached_property
     def inpaint(self) -> Any:
-        """Return StableDiffusionInpaintPipeline with DDIM; see `UnetView` for networks it would refuse."""
+        """Return StableDiffusionInpaintPipeline with DDIM, over a `UnetView` where it would refuse the network."""
         import diffusers
 
         pipeline = self._built(
@@ -161,7 +161,7 @@ class Pipelines:
 
     @contextmanager
     def running(self) -> Iterator[Cost]:
-        """Run a pipeline inside the block: quietly, without dropout, without a trace; the cost is counted.
+        """Run a pipeline in the block without output or dropout, count its cost, and restore the networks afterwards.
 
         Evaluations are counted on the shared network itself, whoever calls it.
 

@@ -48,7 +48,7 @@ def _img2img(editor: Editor, session: Session, request: MethodRequest, settings:
     pipelines = pipelines_of(editor)
     pipe, image = pipelines.img2img, image_on_canvas(request, session.fit)
     with pipelines.running() as cost:
-        made = pipe(
+        edited = pipe(
             request.query,
             image,
             strength=settings.ratio,
@@ -56,7 +56,7 @@ def _img2img(editor: Editor, session: Session, request: MethodRequest, settings:
             guidance_scale=guidance,
             generator=torch.Generator().manual_seed(request.seed),
         ).images[0]
-    return outcome_of(made, session.fit, cost)
+    return outcome_of(edited, session.fit, cost)
 
 
 def inpaint(editor: Editor, session: Session, request: MethodRequest, settings: Settings) -> Outcome:
@@ -91,7 +91,7 @@ def _inpaint(
     laid = Image.fromarray(np.clip(np.rint(fit.forward(mask.values, "linear") * 255), 0, 255).astype(np.uint8))
     width, height = fit.canvas
     with pipelines.running() as cost:
-        made = pipe(
+        edited = pipe(
             request.query,
             image,
             laid,
@@ -101,9 +101,9 @@ def _inpaint(
             generator=torch.Generator().manual_seed(request.seed),
         ).images[0]
         if paste:
-            made = pipe.image_processor.apply_overlay(laid, image, made)
+            edited = pipe.image_processor.apply_overlay(laid, image, edited)
     return outcome_of(
-        made,
+        edited,
         fit,
         cost,
         mask=mask.values,

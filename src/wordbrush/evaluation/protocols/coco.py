@@ -47,7 +47,7 @@ def read_coco(
         annotations: `bison_annotations.cocoval2014.json`.
         captions: COCO's `captions_val2014.json`; needed for captions as references and for the near queries.
         reference: `empty`, or `caption`: of the distractor's captions the one nearest to the query.
-        max_changed: keep only queries at most this far from the nearest caption, see `changed_words`.
+        max_changed: keep only queries whose `changed_words` from the nearest caption are at most this share.
 
     Raises:
         InputError: a file or folder is missing, or an item is not as it should be; the message names it.
@@ -83,14 +83,14 @@ def read_captions(path: Path) -> dict[int, list[str]]:
         InputError: the file is missing or is not COCO's file of captions.
     """
     document = need(read_json(path, "COCO's captions"), dict, f"{path}: the document")
-    found: dict[int, list[tuple[int, str]]] = {}
+    captions: dict[int, list[tuple[int, str]]] = {}
     for index, item in enumerate(need(document.get("annotations"), list, f"{path}: annotations")):
         where = f"{path}: annotation {index}"
         row = need(item, dict, where)
         image = need(row.get("image_id"), int, f"{where}: image_id")
         number = need(row.get("id"), int, f"{where}: id")
-        found.setdefault(image, []).append((number, need(row.get("caption"), str, f"{where}: caption").strip()))
-    return {image: [text for _, text in sorted(texts)] for image, texts in found.items()}
+        captions.setdefault(image, []).append((number, need(row.get("caption"), str, f"{where}: caption").strip()))
+    return {image: [text for _, text in sorted(texts)] for image, texts in captions.items()}
 
 
 def nearest_caption(query: str, captions: Sequence[str]) -> tuple[str, float]:

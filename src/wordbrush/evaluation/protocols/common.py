@@ -1,4 +1,4 @@
-"""What the protocols share: entries, their regions, and reading annotation files that nobody vouches for."""
+"""Shared by the protocols: entries, their regions, and checked reading of annotation files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 ReferenceKind = Literal["empty", "caption"]
-"""Whether the contrast's reference is the empty text or says what the picture shows."""
+"""The reference text of an entry: the empty text, or a caption of the picture."""
 
 MAX_ANNOTATION_BYTES: Final = 1_000_000_000
 _IDENTITY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
@@ -87,7 +87,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Protocol:
-    """What a reader makes of a data set.
+    """A data set in entries, as a reader returns it.
 
     Attributes:
         name: `imagenet`, `coco`, `prompts` or `pie`.
@@ -142,8 +142,8 @@ def need(value: Any, kind: type | tuple[type, ...], where: str) -> Any:
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool)):
         return value
-    wanted = " or ".join(k.__name__ for k in kinds)
-    raise InputError(f"{where} is {'missing' if value is None else type(value).__name__}, it should be {wanted}")
+    expected = " or ".join(k.__name__ for k in kinds)
+    raise InputError(f"{where} is {'missing' if value is None else type(value).__name__}, it should be {expected}")
 
 
 def inside(root: Path, name: str, where: str) -> Path:
@@ -162,7 +162,7 @@ def inside(root: Path, name: str, where: str) -> Path:
 
 
 def check_identities(entries: Iterable[Entry], where: Path) -> None:
-    """Refuse ids that are taken twice or that are no safe file names; case alone does not tell two apart.
+    """Refuse ids that occur twice, ignoring case, or that are not safe as file names.
 
     Raises:
         InputError: naming the file and the id.

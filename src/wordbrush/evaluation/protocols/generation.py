@@ -1,4 +1,4 @@
-"""Pictures made from pure noise by the model itself, one a text, each with noise of its own."""
+"""Generate pictures from texts with the model itself, each from its own pure noise."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["Generation", "generate", "generate_pictures"]
 
 @dataclass(frozen=True)
 class Generation:
-    """How pictures are made; apart from the edits' settings, so that presets are compared on the same pictures.
+    """Settings of the generated pictures; apart from the edits', so that presets edit the same pictures.
 
     Attributes:
         steps: of the full grid.
@@ -75,7 +75,7 @@ def generate(editor: Editor, text: str, stream: str, how: Generation) -> NDArray
 def generate_pictures(
     editor: Editor, entries: Sequence[Entry], how: Generation, on_progress: Callable[[Progress], None] | None = None
 ) -> None:
-    """Make the pictures of entries from `facts["prompt"]`, whatever is there.
+    """Generate the pictures of entries from `facts["prompt"]`, replacing any that exist.
 
     Args:
         editor: the model.

@@ -1,4 +1,4 @@
-"""The truth bench's judge on pictures that the pocket model made."""
+"""The truth bench's judge as a measure of generated pictures and their edits."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def find_judge(folder: Path | None = None) -> Measure | Skipped:
 
 
 def judge_measure(judge: Judge, folder: Path) -> Measure:
-    """Return what the judge sees in the pictures that the model made, and in their edits.
+    """Return the measure of the judge's verdicts on generated pictures and on their edits.
 
-    `input_right` says whether the made picture shows its text at all. `success`, `kept` and `faithful` are the verdict
-    on the edit, see `wordbrush.evaluation.judge`; `success_given` is the success of edits of pictures that were right.
+    `input_right` says whether the generated picture shows its text at all. `success`, `kept` and `faithful` are the
+    edit's `Verdict`; `success_given` is the success of edits of pictures that were right.
 
     Args:
         judge: the judge.
@@ -57,15 +57,15 @@ def judge_measure(judge: Judge, folder: Path) -> Measure:
         before, after = (facts_from_json(pair.entry.facts[key]) for key in ("before", "after"))
         seen_before, seen_after = judge.look([pair.source, pair.edited])
         right = verdict(seen_before, _item(pair, before, before)).kept
-        found = verdict(seen_after, _item(pair, before, after))
-        values = (right, found.success, found.kept, found.faithful, found.success if right else None)
+        edit = verdict(seen_after, _item(pair, before, after))
+        values = (right, edit.success, edit.kept, edit.faithful, edit.success if right else None)
         return dict(zip(JUDGE_COLUMNS, values, strict=True))
 
     return Measure("judge", JUDGE_COLUMNS, compute, facts={"judge_sha256": folder_digest(folder)})
 
 
 def _item(pair: Pair, before: Facts, after: Facts) -> TruthItem:
-    """Return the entry as an item of the bench; the judge looks at nothing but its facts."""
+    """Return the entry as an item of the truth bench; the judge uses only its facts."""
     nothing = np.zeros(pair.source.shape[:2], dtype=np.bool_)
     texts: dict[Phrasing, tuple[str, str]] = {"captions": (pair.entry.reference, pair.entry.query)}
     return TruthItem(

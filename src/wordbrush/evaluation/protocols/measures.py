@@ -42,7 +42,7 @@ Bytes = NDArray[np.uint8]
 
 
 class Files(Sequence[Bytes]):
-    """Pictures (height, width, RGB) that are read when they are looked at, so that a large set needs no memory."""
+    """Pictures (height, width, RGB) read from their files at each access, so that large sets need no memory."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = tuple(paths)
@@ -66,7 +66,7 @@ class Files(Sequence[Bytes]):
 
 
 def distance_measure() -> Measure:
-    """Return how far the result is from its input: RMS over the whole picture, 0 to 1, and the share of new pixels."""
+    """Return the distance of result and input: RMS over the whole picture, 0 to 1, and the share of changed pixels."""
 
     def compute(pair: Pair) -> Scores:
         _same_size(pair)
@@ -79,7 +79,7 @@ def distance_measure() -> Measure:
 
 
 def lpips_measure(network: Lpips, preparation: Preparation, column: str, times: float = 1.0) -> Measure:
-    """Return the perceptual distance between input and result, times a factor that the column's name should tell."""
+    """Return LPIPS between input and result, times a factor that the column's name should tell."""
 
     def compute(pair: Pair) -> Scores:
         return {column: times * float(network.distances([pair.source], [pair.edited], preparation)[0])}
@@ -98,7 +98,7 @@ def clip_measure(network: Clip) -> Measure:
 
 
 def classifier_measure(network: Classifier, classes: Sequence[int]) -> Measure:
-    """Return FlexIT's three shares: the target class is seen, still the source class, or another one.
+    """Return FlexIT's three shares: results classified as the target, as the source, or as another class.
 
     Only classes that are a target somewhere in the query list are possible answers.
     """
@@ -114,7 +114,7 @@ def classifier_measure(network: Classifier, classes: Sequence[int]) -> Measure:
 
 
 def classifier_preparation(own: Preparation) -> Preparation:
-    """Return what a classifier sees: FlexIT's square if it takes 384 pixels, else what it asks for."""
+    """Return the preparation for a classifier: FlexIT's square if it takes 384 pixels, else its own."""
     side = own.crop or (own.resize if isinstance(own.resize, tuple) else None)
     return FLEXIT_CLASSIFIER if side == FLEXIT_CLASSIFIER.crop else own
 
@@ -139,10 +139,10 @@ def mask_measure() -> Measure:
     def compute(pair: Pair) -> Scores:
         if pair.mask is None or pair.region is None:
             return dict.fromkeys(columns)
-        found = metrics.iou(pair.mask, pair.region)
+        iou = metrics.iou(pair.mask, pair.region)
         shares = metrics.precision(pair.mask, pair.region), metrics.recall(pair.mask, pair.region)
-        local = None if framed(pair.region).all() else found
-        return dict(zip(columns, (found, *shares, local), strict=True))
+        local = None if framed(pair.region).all() else iou
+        return dict(zip(columns, (iou, *shares, local), strict=True))
 
     return Measure("mask", columns, compute)
 

@@ -1,4 +1,4 @@
-"""Measuring what was edited: a line an entry for every metric, figures over entries and over the rows of tables.
+"""Measure the edits of a run: a journal of values for every metric, and the figures of whole sets.
 
 Editing and measuring are apart: a run can be measured again, with further networks, without a single edit more. Values
 go to `scores/<metric>-<mark>.jsonl`, where the mark stands for how they were computed, so values of different networks
@@ -47,10 +47,10 @@ SCORES: Final = "scores"
 
 @dataclass(eq=False)
 class Pair:
-    """An entry and what was made of it; pictures are read when they are looked at.
+    """An entry and its result; pictures are read at first use.
 
     Attributes:
-        entry: what was asked.
+        entry: the edit that was asked for.
         row: its line in the run's results.
         folder: the run's.
     """
@@ -71,7 +71,7 @@ class Pair:
 
     @cached_property
     def mask(self) -> NDArray[np.float32] | None:
-        """What was edited, (height, width) in [0, 1], where the method has a mask."""
+        """The mask of the edit, (height, width) in [0, 1]; None where the method has none."""
         if self.row["mask"] is None:
             return None
         with Image.open(self.folder / self.row["mask"], formats=["PNG"]) as image:
@@ -79,7 +79,7 @@ class Pair:
 
     @cached_property
     def region(self) -> NDArray[np.bool_] | None:
-        """What may change, (height, width), where the protocol says so."""
+        """The region that may change, (height, width); None where the protocol has none."""
         return None if self.entry.region is None else self.entry.region.region()
 
 
@@ -123,11 +123,11 @@ class _Measuring(Generic[Seen, Found]):
 
 
 class Measure(_Measuring[Pair, Scores]):
-    """Metrics of single entries: a value a column; None where it is not defined for this entry."""
+    """Metrics of single entries: one value a column, None where it is not defined for the entry."""
 
 
 class SetMeasure(_Measuring[Sequence[Pair], "list[Figure]"]):
-    """Metrics of all results together, such as FID: a figure a column."""
+    """Metrics of all results together, such as FID: one figure a column."""
 
 
 def pairs_of(entries: Sequence[Entry], journal: Journal) -> list[Pair]:
@@ -139,7 +139,7 @@ def pairs_of(entries: Sequence[Entry], journal: Journal) -> list[Pair]:
 def measure_entries(
     pairs: Sequence[Pair], measures: Sequence[Measure], folder: Path
 ) -> tuple[dict[str, Scores], dict[str, str]]:
-    """Compute what is not computed yet, writing each value before the next entry.
+    """Compute the missing values of entries, and write each before the next is computed.
 
     Args:
         pairs: what was edited.
@@ -172,7 +172,7 @@ def measure_entries(
 
 
 def _light(pairs: Sequence[Pair]) -> Iterator[Pair]:
-    """Yield fresh copies, so that only one entry's pictures are held at a time."""
+    """Yield copies without cached pictures, so that only one entry's pictures are in memory at a time."""
     for pair in pairs:
         yield Pair(pair.entry, pair.row, pair.folder)
 
@@ -186,21 +186,21 @@ def _book(place: Path, measure: Measure) -> Journal:
 def _value(pair: Pair, measure: Measure, book: Journal) -> Scores:
     known = book.rows.get(pair.entry.id)
     if known is None or known.get("of") != pair.row["sha256"]:
-        found = {column: _plain(value) for column, value in measure.compute(pair).items()}
-        book.append(pair.entry.id, {"of": pair.row["sha256"], **{column: found[column] for column in measure.columns}})
+        scores = {column: _plain(value) for column, value in measure.compute(pair).items()}
+        book.append(pair.entry.id, {"of": pair.row["sha256"], **{column: scores[column] for column in measure.columns}})
         known = book.rows[pair.entry.id]
     return {column: known[column] for column in measure.columns}
 
 
 def _plain(value: float | bool | None) -> float | bool | None:
-    """Return a value that JSON can hold; what is not finite is not defined."""
+    """Return a value that JSON can hold; None for one that is not finite."""
     if value is None or isinstance(value, bool | np.bool_):
         return None if value is None else bool(value)
     return float(value) if np.isfinite(value) else None
 
 
 def measure_sets(pairs: Sequence[Pair], measures: Sequence[SetMeasure], folder: Path) -> list[Figure]:
-    """Return the figures of whole sets; those of the very same pictures are taken from the run's folder.
+    """Return the figures of whole sets; those already computed for the same pictures are read from the run's folder.
 
     Raises:
         OutputError: they cannot be written.
@@ -214,11 +214,11 @@ def measure_sets(pairs: Sequence[Pair], measures: Sequence[SetMeasure], folder: 
             mark = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
             if book.rows.get(measure.name, {}).get("of") != mark:
                 try:
-                    found = measure.compute(pairs)
+                    computed = measure.compute(pairs)
                 except InputError as error:
                     figures += [Figure.missing(column, str(error)) for column in measure.columns]
                     continue
-                book.append(measure.name, {"of": mark, "figures": [asdict(figure) for figure in found]})
+                book.append(measure.name, {"of": mark, "figures": [asdict(figure) for figure in computed]})
             for row in book.rows[measure.name]["figures"]:
                 span = row["interval"]
                 figures.append(Figure(**{**row, "interval": None if span is None else Interval(**span)}))

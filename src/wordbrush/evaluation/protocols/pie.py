@@ -68,7 +68,7 @@ def read_pie(folder: Path, *, reference: ReferenceKind = "caption", mapping: str
 
 
 def plain_prompt(text: str) -> str:
-    """Return a prompt without the brackets that mark what differs, its spaces put right."""
+    """Return a prompt without the brackets around its changed words and without double spaces."""
     return re.sub(r"\s+", " ", text.replace("[", "").replace("]", "")).strip()
 
 

@@ -1,4 +1,4 @@
-"""Pictures made by the model itself, edited by changing one element of their text: the paper's section on Imagen.
+"""The paper's protocol on Imagen: the model generates pictures, and edits change one element of their texts.
 
 Three sources of texts: `paper`, templates of the paper's structure; `pocket`, the words of the pocket model; and a file
 with lines `caption <> phrase <> replacement`, a number in front allowed, as in InstDiffEdit's lists.

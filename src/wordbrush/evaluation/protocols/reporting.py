@@ -20,7 +20,7 @@ __all__ = ["SCHEMA", "ProtocolReport", "figure_lines", "shown_number", "write_re
 
 SCHEMA: Final = 1
 EXAMPLES: Final = 12
-"""Entries shown on the page: the first ones, so that nothing is picked."""
+"""Number of entries shown on the page: the first ones, so that none is picked."""
 _FIGURE_COLUMNS: Final = (
     "table", "row", "metric", "value", "low", "high", "n", "undefined", "backbone", "weights_sha256", "resize",
     "preprocessing", "implementation", "skipped",
@@ -29,11 +29,11 @@ _FIGURE_COLUMNS: Final = (
 
 @dataclass(frozen=True, eq=False)
 class ProtocolReport:
-    """What a report is made of.
+    """The contents of a protocol's report.
 
     Attributes:
         command: such as `eval pie`.
-        facts: what decides the results, see `running.run_facts`.
+        facts: everything that decides the results, from `running.run_facts`.
         counts: how many entries there are, are done, failed.
         tables: the figures, a row each.
         pairs: what was edited.
@@ -52,7 +52,7 @@ class ProtocolReport:
     notes: Sequence[str] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what stands in `result.json` and what `--json` prints."""
+        """Return the content of `result.json`, which `--json` prints too."""
         return {
             "schema": SCHEMA,
             "command": self.command,
@@ -65,7 +65,7 @@ class ProtocolReport:
 
 
 def write_report(report: ProtocolReport, folder: Path) -> dict[str, Any]:
-    """Write the files of a report into the run's folder, replacing older ones; return what stands in `result.json`.
+    """Write the files of a report into the run's folder, replacing older ones; return the content of `result.json`.
 
     Raises:
         OutputError: a file cannot be written.
@@ -82,13 +82,13 @@ def write_report(report: ProtocolReport, folder: Path) -> dict[str, Any]:
 
 
 def figure_lines(row: FigureRow) -> list[str]:
-    """Return the figures of one row as lines for a terminal, what was skipped last."""
+    """Return the figures of one row as lines for a terminal, skipped ones last."""
     width = max((len(figure.metric) for figure in row.figures), default=0)
-    lines = [f"{figure.metric:<{width}}  {_told(figure)}" for figure in row.figures]
+    lines = [f"{figure.metric:<{width}}  {_figure_text(figure)}" for figure in row.figures]
     return sorted(lines, key=lambda line: line[width:].startswith("  skipped: "))
 
 
-def _told(figure: Figure) -> str:
+def _figure_text(figure: Figure) -> str:
     if figure.skipped:
         return f"skipped: {figure.skipped}"
     cell = _number(figure, ", ")
@@ -99,14 +99,14 @@ def _told(figure: Figure) -> str:
 
 
 def shown_number(value: float | None) -> str:
-    """Return a number with four digits that count."""
+    """Return a number with four significant digits."""
     if value is None:
         return "-"
     return f"{value:.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
 def _rows_csv(report: ProtocolReport) -> str:
-    """Return one line an entry, those that failed before they were edited last."""
+    """Return CSV with one line an entry; entries that failed before they were edited come last."""
     groups = sorted({name for pair in report.pairs for name in pair.entry.groups})
     columns = list(dict.fromkeys(name for row in report.values.values() for name in row))
     facts = ("query", "reference", "seed", "mask_area", "seconds", "evaluations")
@@ -167,7 +167,7 @@ def _number(figure: Figure, between: str = " … ") -> Cell:
 
 
 def _grouped(rows: Sequence[FigureRow]) -> Iterator[Section]:
-    """Yield one table for each grouping: groups down, metrics across."""
+    """Yield one table for each grouping: a row for each group, a column for each metric."""
     for name in dict.fromkeys(row.table for row in rows):
         own = [row for row in rows if row.table == name]
         shown = [i for i in range(len(own[0].figures)) if any(row.figures[i].value is not None for row in own)]

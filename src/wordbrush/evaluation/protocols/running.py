@@ -1,6 +1,6 @@
-"""Editing the entries of a protocol one by one: a picture, a mask and a line each; what is done is not done again.
+"""Edit the entries of a protocol one by one, each to a picture, a mask and a journal line; a run can be resumed.
 
-A run's folder holds `edits.jsonl` (see `wordbrush.evaluation.journal`), `edited/<id>.png` and `masks/<id>.png`.
+A run's folder holds the journal `edits.jsonl`, `edited/<id>.png` and `masks/<id>.png`.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ EDITS: Final = "edits.jsonl"
 
 @dataclass(frozen=True)
 class ProtocolRun:
-    """What is done with each entry.
+    """The method and settings of a run over a protocol's entries.
 
     Attributes:
         folder: where results go.
         method: name of the method, for the record.
         settings: all switches.
         preset: their name, for the record.
-        seed: every entry draws its own from it, see `seed_of`.
+        seed: every entry's own is derived from it by `seed_of`.
         model: as for `Editor.from_pretrained`; worker processes load their own.
         load: its keywords.
     """
@@ -67,7 +67,7 @@ def seed_of(seed: int, identity: str) -> int:
 def run_facts(
     protocol: Protocol, run: ProtocolRun, identity: Mapping[str, Any], extra: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return what must be the same for results to belong together: data, model, settings, seed.
+    """Return the facts that all results of a run share: data, model, settings, seed.
 
     How many entries are run does not count, so a run can be made longer; nor does the device.
     """
@@ -120,7 +120,7 @@ class ProtocolWork(Work):
 
     @property
     def variants(self) -> tuple[str, ...]:
-        """The method."""
+        """The name of the run's method."""
         return (self.run.method,)
 
     def open(self, editor: Editor | None = None) -> Make:
@@ -128,7 +128,7 @@ class ProtocolWork(Work):
         return partial(_edit, editor or Editor.from_pretrained(self.run.model, **self.run.load), self.run)
 
     def facts(self, item: Entry, variant: str) -> Line:
-        """Return the texts."""
+        """Return the query and the reference."""
         return {"query": item.query, "reference": item.reference}
 
     def row_id(self, item: Entry, variant: str) -> str:
@@ -136,7 +136,7 @@ class ProtocolWork(Work):
         return item.id
 
     def is_whole(self, row: Line) -> bool:
-        """Whether the pictures are there."""
+        """Whether the row's picture files exist."""
         names = [row.get("edited"), row.get("mask")]
         return all((self.run.folder / name).is_file() for name in names if name)
 
@@ -174,8 +174,8 @@ def _region(entry: Entry, picture: Picture) -> NDArray[np.bool_] | None:
     if entry.region is None:
         return None
     if picture.size != entry.region.size:
-        found, wanted = ("x".join(map(str, size)) for size in (picture.size, entry.region.size))
-        raise InputError(f"entry {entry.id}: the picture has {found} pixels, its mask is for {wanted}")
+        actual, expected = ("x".join(map(str, size)) for size in (picture.size, entry.region.size))
+        raise InputError(f"entry {entry.id}: the picture has {actual} pixels, its mask is for {expected}")
     return entry.region.region()
 
 

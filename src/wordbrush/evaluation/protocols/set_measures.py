@@ -34,7 +34,7 @@ class Real:
     paths: tuple[Path, ...]
 
     def facts(self) -> dict[str, Any]:
-        """Return what tells this set from another: names and sizes of its files."""
+        """Return the number of files and a digest of their names and sizes, to tell this set from another."""
         total = hashlib.sha256()
         for path in self.paths:
             total.update(f"{path.name} {path.stat().st_size}\n".encode())
@@ -47,7 +47,7 @@ def _parts(pictures: Sequence[NDArray[np.uint8]]) -> Iterator[Sequence[NDArray[n
 
 
 def moments_of(network: FeatureNetwork, pictures: Sequence[NDArray[np.uint8]]) -> Moments:
-    """Return mean and covariance of the features of pictures, some at a time, without holding all features.
+    """Return mean and covariance of the features of pictures, computed in chunks.
 
     Raises:
         InputError: there are fewer than two pictures.
@@ -68,7 +68,7 @@ def moments_of(network: FeatureNetwork, pictures: Sequence[NDArray[np.uint8]]) -
 
 
 def fid_measure(network: FeatureNetwork, column: str, real: Real | None) -> SetMeasure:
-    """Return FID between the results and real pictures, or where none are given the inputs.
+    """Return FID between the results and real pictures, or the inputs where there are none.
 
     Against the inputs, FID falls as less is changed and is 0 for a copy: it is a distance, not a measure of realism.
     """
@@ -105,7 +105,7 @@ def csfid_measure(network: FeatureNetwork, reference: ClassMeans) -> SetMeasure:
 
 
 def _cropped(figure: Figure) -> Figure:
-    """Return the figure with FlexIT's crop told before the network's own resizing."""
+    """Return the figure with FlexIT's crop written before the network's own resizing."""
     from dataclasses import replace
 
     first = f"{FLEXIT_SQUARE.resize_text}, centre crop 256x256"

@@ -1,4 +1,4 @@
-"""Which metrics a protocol has, with networks that the user names; what cannot be had is told with its reason."""
+"""The metrics of each protocol, with networks that the user names; metrics without a network are skipped."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _IN_FOLDER: Final = {"lpips": ".", "inception": ".", "classes": "class_means.saf
 
 @dataclass(frozen=True)
 class Weights:
-    """Where metric networks come from.
+    """The sources of the metric networks.
 
     Attributes:
         folder: holds `lpips_alex.safetensors`, `lpips_squeeze.safetensors`, `inception_fid.safetensors`,
@@ -57,7 +57,7 @@ class Weights:
     sources: Mapping[str, str] = field(default_factory=dict)
 
     def source(self, kind: str) -> str | Path | None:
-        """Return where a network is to be found, or None where nothing was said."""
+        """Return the source of a network, or None where the user named none."""
         if kind in self.sources:
             return self.sources[kind]
         return None if self.folder is None else self.folder / _IN_FOLDER.get(kind, kind)
@@ -69,13 +69,13 @@ def parse_networks(items: Sequence[str]) -> dict[str, str]:
     Raises:
         SettingsError: an item is not like that, or its kind is unknown.
     """
-    found = {}
+    sources = {}
     for item in items:
         kind, equals, source = item.partition("=")
         if kind not in NETWORK_KINDS or not equals or not source:
             raise SettingsError(f"--network {item}: write KIND=SOURCE, KIND one of {', '.join(NETWORK_KINDS)}")
-        found[kind] = source
-    return found
+        sources[kind] = source
+    return sources
 
 
 @dataclass
@@ -97,8 +97,8 @@ class Suite:
         if isinstance(found, Skipped):
             self.skipped += [(column, found) for column in columns]
             return
-        made = make(found)
-        (self.sets if isinstance(made, SetMeasure) else self.entries).append(made)
+        measure = make(found)
+        (self.sets if isinstance(measure, SetMeasure) else self.entries).append(measure)
 
     def columns(self) -> Iterator[str]:
         """Yield the names of everything that is measured."""
@@ -153,15 +153,15 @@ def _text_suite(weights: Weights, real: Sequence[Path] | None, why: str) -> Suit
     suite.add(*_square_lpips(weights, "lpips_alex"))
     for network, mark in _feature_networks(weights):
         suite.add(network, partial(fid_measure, column=f"fid_inputs{mark}", real=None), f"fid_inputs{mark}")
-        found = network if real or isinstance(network, Skipped) else Skipped("fid", why)
+        usable = network if real or isinstance(network, Skipped) else Skipped("fid", why)
         suite.add(
-            found, partial(fid_measure, column=f"fid_real{mark}", real=Real(tuple(real or ()))), f"fid_real{mark}"
+            usable, partial(fid_measure, column=f"fid_real{mark}", real=Real(tuple(real or ()))), f"fid_real{mark}"
         )
     return suite
 
 
 def _feature_networks(weights: Weights) -> Iterator[tuple[Inception | Features | Skipped, str]]:
-    """Yield Inception, which published figures are of, and another network if one is there: never the same column."""
+    """Yield Inception, the network of published figures, and another if there is one, in columns of its own."""
     yield load_inception(weights.source("inception")), ""
     other = load_features(weights.source("features"))
     if "features" in weights.sources or not isinstance(other, Skipped):
@@ -202,7 +202,7 @@ def prompts_suite(weights: Weights, real: Path | None, judge: Path | None) -> Su
 
 
 def pie_suite(weights: Weights) -> Suite:
-    """Return PIE-Bench's metrics, and how well the automatic masks fit its masks.
+    """Return PIE-Bench's metrics, and the agreement of the automatic masks with its masks.
 
     Raises:
         ModelError: weights are there but are damaged or another network's.

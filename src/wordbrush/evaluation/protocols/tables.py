@@ -76,9 +76,9 @@ def _over(
     pairs: Sequence[Pair], values: Mapping[str, Scores], measures: Sequence[Measure], seed: int
 ) -> Iterator[Figure]:
     rows = [{**{n: p.row.get(n) for n in _OF_EDITS}, **values.get(p.entry.id, {})} for p in pairs]
-    found = means({"": rows}, [*_OF_EDITS, *(c for m in measures for c in m.columns)], seed=seed)
+    intervals = means({"": rows}, [*_OF_EDITS, *(c for m in measures for c in m.columns)], seed=seed)
     for measure in measures:
         for column in measure.columns:
-            yield Figure.mean(column, found.get(column), measure.network, measure.preparation)
+            yield Figure.mean(column, intervals.get(column), measure.network, measure.preparation)
     for column in _OF_EDITS:
-        yield Figure.mean(column, found.get(column))
+        yield Figure.mean(column, intervals.get(column))
