@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from wordbrush.errors import InputError, ModelError
 from wordbrush.files import write_atomic
+from wordbrush.models.checkpoint.weights import read_header
 
 __all__ = ["ClassMeans", "Moments", "csfid", "fid", "moments", "sfid"]
 
@@ -180,8 +181,6 @@ def _from_npz(path: Path) -> tuple[Mapping[str, Any], tuple[str, ...]]:
 
 def _from_safetensors(path: Path) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     from safetensors.numpy import load_file
-
-    from wordbrush.models.checkpoint.weights import read_header
 
     try:
         labels: Iterable[Any] = json.loads(read_header(path).metadata[_LABELS])
