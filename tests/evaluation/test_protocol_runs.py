@@ -121,7 +121,7 @@ def test_a_run_is_resumed_extended_and_never_mixed(
     assert wordbrush(*command, "-q").code == 0
     assert journal.read_bytes() == edited
     refused = wordbrush(*command, "--set", "ratio=0.5", "-q")
-    refused.failed(3, "other settings", "settings.ratio: 0.9 -> 0.5", "--force")
+    refused.failed(3, "other settings", "settings.ratio: 0.88 -> 0.5", "--force")
     assert journal.read_bytes() == edited
     assert wordbrush(*command, "--set", "ratio=0.5", "--limit", "1", "--force", "-q").code == 0
     assert len(rows_of(out)) == 1
