@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+import training.pocket
 import wordbrush
 from tests.pocket.sprites import DrawnArtwork
-from training.pocket.autoencoder import fidelity, load_vae, new_vae, picture_loss
+from training.pocket.autoencoder import fidelity, load_vae, new_vae, picture_loss, returned
 from training.pocket.pictures import crops, draw, open_pictures
 from training.pocket.render import SIZE, render
 from training.pocket.scenes import sample_scene
@@ -137,3 +140,15 @@ def test_weights_tell_their_own_latent_channels(channels: int, tmp_path: Path) -
     assert again.config.latent_channels == channels
     assert again.dtype == torch.float32
     assert load_vae(SHIPPED).config.latent_channels == 8
+
+
+def test_the_next_autoencoder_reaches_what_its_figures_say() -> None:
+    folder = Path(training.pocket.__file__).parent / "autoencoder16"
+    told = json.loads((folder / "figures.json").read_text())["heldout"]
+    vae = load_vae(folder / "vae.safetensors")
+    assert vae.config.latent_channels == 16
+    with Image.open(Path(__file__).parent / "heldout" / "object-inputs.webp") as sheet:
+        pixels = np.asarray(sheet.convert("RGB").crop((0, 0, 5 * SIZE, SIZE)))
+    pictures = np.stack(np.split(pixels, 5, axis=1))
+    figures = fidelity(returned(vae, pictures), pictures, np.full((5, SIZE, SIZE // 8), 255, np.uint8))
+    assert abs(figures["psnr"] - told["psnr"]) < 2.5  # five other pictures
