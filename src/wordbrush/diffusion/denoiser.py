@@ -108,7 +108,8 @@ def convert(output: Tensor, x: Tensor, level: Level, kind: Parametrisation, labe
     At the clean level x is x0 and says nothing of eps, so a network that answers x0 says nothing either: eps is then
     its mean, zero. Told another level than that of x, a network answers for that level, and the answer is read there:
     eps is kept and x0 recomputed from x. So all parametrisations walk alike, but for `flow`, whose velocity is kept,
-    as in the Euler step.
+    as in the Euler step. The clean level is the exception: no network knows it, so the label of the least noisy one is
+    told, and the answer is read at alpha 1.
 
     Args:
         output: the network's output, shape of x.
