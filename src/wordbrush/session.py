@@ -87,10 +87,6 @@ class Session:
         schedule = self.driver.model.schedule_for(self.latent_size, settings.steps)
         return schedule.grid(settings.steps)[: depth_of(settings.ratio, settings.steps) + 1]
 
-    def guidance(self, settings: Settings) -> float:
-        """Return the decode's guidance scale: the one set, or the model's own."""
-        return self.driver.model.policy.scale_of(settings.guidance)
-
     def prompt(self, text: str, settings: Settings) -> Prompt:
         """Encode a text for this canvas, or take it from the driver."""
         return self.driver.prompt(text, settings.clip_skip, self.latent_size)
@@ -296,7 +292,7 @@ class Session:
             contrast_levels=contrast_levels(
                 schedule, settings.strength, settings.strengths, settings.strength_axis, settings.steps
             ),
-            guidance=self.guidance(settings),
+            guidance=self.driver.model.policy.scale_of(settings.guidance),
             contrast_key=self._contrast_key(query, reference, seed, settings),
             path_key=("trajectory", inversion, *settings.key("trajectory")),
             masks=masks or {},

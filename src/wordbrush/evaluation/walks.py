@@ -81,7 +81,7 @@ class Trial:
             wrap: changes the estimate.
         """
         settings = self.settings
-        estimate = guided(self.text(self.request.query), self.text(""), self.session.guidance(settings))
+        estimate = guided(self.text(self.request.query), self.text(""), self.editor.guidance(settings))
         return decode(
             wrap(estimate) if wrap else estimate,
             x,
