@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.browser import Launched, launched
+from tests.support.browser import Launched, Traffic, launched
 from tests.support.workbench import Running, running
 from wordbrush.cli import main
 from wordbrush.picture.samples import samples_folder
 from wordbrush.web.options import Limits
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
 FOX = samples_folder() / "fox.png"
 SHOTS = Path(__file__).parent / "screenshots"
@@ -59,9 +59,14 @@ def visit(server: Running, browser: Launched) -> Page:
 class Bench:
     """What a person sees and does on the page."""
 
-    def __init__(self, page: Page) -> None:
-        self.page = page
+    def __init__(self, page: Page, server: Running) -> None:
+        self.page, self.server, self.traffic = page, server, Traffic(page)
         self.stage = self.page.locator("#stage .stage")
+
+    def rest(self) -> None:
+        """Wait until everything that was begun has ended and is seen: what is told comes before the end of its work."""
+        self.traffic.rest(lambda: self.server.jobs == 0)
+        self.page.locator("#stage .stage[data-ready=true]").wait_for(timeout=SLOW)
 
     def shot(self, name: str, at: str | None = None) -> None:
         """Keep a picture of the page: of all of it, or of what is seen with an element at the top."""
@@ -119,9 +124,9 @@ class Bench:
         return Path(found.value.path())
 
 
-@pytest.fixture
-def bench(visit: Page) -> Bench:
-    return Bench(visit)
+@pytest.fixture(scope="module")
+def bench(visit: Page, server: Running) -> Bench:
+    return Bench(visit, server)
 
 
 def test_the_empty_page_teaches_in_a_line(bench: Bench) -> None:
@@ -133,19 +138,22 @@ def test_the_empty_page_teaches_in_a_line(bench: Bench) -> None:
 def test_upload_and_unknown_words(bench: Bench) -> None:
     bench.page.set_input_files("#stage [data-part=file]", FOX)
     bench.changed("picture", "")
+    bench.rest()
     bench.write("from", "a fox on snow")
     bench.write("to", "a pengiun on snow")
     bench.page.locator("#words [data-near=penguin]").click()
     bench.page.wait_for_function("document.querySelector('#to textarea').value === 'a penguin on snow'")
     bench.page.locator("#words").get_by_text("pengiun").wait_for(state="hidden")
+    bench.rest()
 
 
 def test_finding_the_region_shows_heat_and_outline(bench: Bench, server: Running) -> None:
     before = server.rows
     bench.page.click("#find")
     bench.until("Region found")
+    bench.rest()
     assert server.rows - before == 20
-    bench.changed("outline", "")
+    assert bench.attribute("outline") != ""
     assert bench.attribute("heat") == "on"
     bench.shot("2-region")
 
@@ -157,6 +165,7 @@ def test_moving_the_threshold_changes_the_outline_and_runs_no_network(bench: Ben
     bench.slide("threshold", 0.24)
     bench.changed("outline", higher)
     assert bench.attribute("outline") == outline
+    bench.rest()
     assert server.rows == rows
 
 
@@ -176,6 +185,7 @@ def test_strokes_change_the_region_survive_the_threshold_and_can_be_undone(bench
     bench.page.click("#stage [data-part=undo]")
     bench.changed("outline", removed)
     assert bench.attribute("outline") == added
+    bench.rest()
     assert server.rows == rows
 
 
@@ -190,9 +200,12 @@ def test_the_mask_is_downloaded_edited_elsewhere_and_uploaded(bench: Bench, tmp_
     with Image.open(bench.download(bench.page.locator("#stage [data-part=mask-link]"))) as got:
         drawn = np.asarray(got) != turned
     assert 0 < drawn.mean() < 0.1  # the stroke that is still on the page
+    bench.rest()
+    assert bench.page.locator("#progress").get_by_text("Region found").count() == 0
     bench.page.click("#find")
     bench.until("Region found")
     assert bench.changed("outline", other) == outline
+    bench.rest()
     assert server.rows == rows
 
 
@@ -204,6 +217,37 @@ def test_other_words_take_the_region_off_and_bring_it_back(bench: Bench, server:
     bench.write("to", "a penguin on snow")
     assert bench.changed("outline", stroke) == outline
     assert bench.attribute("heat") == "on"
+    bench.rest()
+    assert server.rows == rows
+
+
+def test_a_field_left_while_finding_comes_to_its_end_finds_nothing_more(bench: Bench, server: Running) -> None:
+    page, rows, outline = bench.page, server.rows, bench.attribute("outline")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if held or '"edition"' not in (route.request.post_data or ""):
+            route.continue_()
+        else:
+            held.append(route)  # which words are unknown: the first question waits for its answer
+
+    page.route("**/run/predict*", hold)
+    page.click("#find")
+    for _ in range(600):
+        if held:
+            break
+        page.wait_for_timeout(50)
+    bench.write("to", "a cat on snow")
+    stroke = bench.changed("outline", outline)
+    (first,) = held
+    first.continue_()
+    bench.rest()
+    assert (bench.attribute("outline"), bench.attribute("heat")) == (stroke, "off")
+    assert server.rows == rows
+    page.unroute("**/run/predict*", hold)
+    bench.write("to", "a penguin on snow")
+    assert bench.changed("outline", stroke) == outline
+    bench.rest()
     assert server.rows == rows
 
 
@@ -223,6 +267,7 @@ def test_painting_tells_its_stages_and_keeps_a_version(bench: Bench) -> None:
     bench.page.locator("#progress progress").first.wait_for(timeout=SLOW)
     bench.page.locator("#progress img[data-part=preview]").wait_for(timeout=SLOW)
     bench.until("Painted fox-1.png")
+    bench.rest()
     assert "contrast" in bench.page.locator("#progress").inner_text()
     assert bench.cards.count() == 1
     bench.shot("4-painted")
@@ -233,6 +278,7 @@ def test_a_second_seed_costs_only_its_decode(bench: Bench, server: Running) -> N
     bench.write("seeds", "1")
     bench.page.click("#paint")
     bench.until("Painted fox-2.png")
+    bench.rest()
     assert server.rows - rows == 2 * 22
     told = bench.page.locator("#progress").inner_text()
     assert "the contrast" in told
@@ -273,7 +319,7 @@ def test_stopping_works_within_a_step(bench: Bench, server: Running) -> None:
         looks.add(preview.get_attribute("src"))
     bench.page.click("#stop")
     bench.until("Stopped")
-    bench.page.wait_for_timeout(500)
+    bench.rest()
     rows = server.rows
     bench.page.wait_for_timeout(1500)
     assert server.rows == rows
@@ -288,6 +334,7 @@ def test_several_seeds_at_once(bench: Bench) -> None:
     bench.write("seeds", "3-5")
     bench.page.click("#paint")
     bench.until("Painted fox-5.png")
+    bench.rest()
     assert bench.cards.count() == 5
     bench.shot("6-seeds", at="#compare")
 
@@ -300,12 +347,13 @@ def test_what_is_moved_while_it_paints_is_what_is_seen_afterwards(bench: Bench) 
     bench.slide("threshold", 0.5)
     moved = bench.changed("outline", outline)
     bench.page.wait_for_function(COUNT, arg=6, timeout=SLOW)
-    bench.page.wait_for_timeout(1000)
-    bench.page.wait_for_function("(it) => document.querySelector('#stage .stage').dataset.outline === it", arg=moved)
+    bench.rest()
+    assert bench.attribute("outline") == moved
     bench.slide("threshold", 0.24)
     assert bench.changed("outline", moved) == outline
     bench.cards.first.locator("[data-act=remove]").click()
     bench.page.wait_for_function(COUNT, arg=5)
+    bench.rest()
 
 
 def test_a_version_is_restored_with_its_settings_and_strokes(bench: Bench) -> None:
@@ -313,6 +361,7 @@ def test_a_version_is_restored_with_its_settings_and_strokes(bench: Bench) -> No
     bench.write("to", "a cat on snow")
     bench.cards.last.locator("[data-act=restore]").click()
     bench.until("Version restored")
+    bench.rest()
     page = bench.page
     assert page.input_value("#to textarea") == "a penguin on snow"
     assert page.input_value("#steps input[type=number]") == "25"
@@ -336,6 +385,7 @@ def test_two_versions_are_compared_and_the_slider_moves_by_keyboard(bench: Bench
 def test_reloading_loses_nothing(bench: Bench) -> None:
     bench.page.reload()
     bench.changed("picture", "")
+    bench.rest()
     assert bench.cards.count() == 5
     assert bench.page.input_value("#to textarea") == "a penguin on snow"
 
@@ -343,6 +393,7 @@ def test_reloading_loses_nothing(bench: Bench) -> None:
 def test_a_result_becomes_the_next_input(bench: Bench) -> None:
     bench.cards.last.locator("[data-act=reuse]").click()
     bench.until("New input")
+    bench.rest()
     assert bench.page.input_value("#from textarea") == "a penguin on snow"
     assert "fox-1.png" in bench.page.locator("#stage [data-part=name]").inner_text()
 
@@ -353,6 +404,7 @@ def test_dropping_a_result_brings_its_settings_and_its_picture_back(bench: Bench
     result.write_bytes(got.read_bytes())
     bench.page.set_input_files("#stage [data-part=file]", result)
     bench.until("Settings restored")
+    bench.rest()
     assert bench.page.input_value("#to textarea") == "a penguin on snow"
     bench.page.locator("#stage [data-part=name]").get_by_text("fox.png", exact=True).wait_for()
     bench.shot("8-restored")
@@ -370,9 +422,10 @@ def test_the_page_works_at_phone_width_and_in_the_dark(server: Running, browser:
     page.goto(server.address + "/?__theme=dark")
     page.locator("#stage [data-part=samples] button").first.click()
     page.wait_for_function("document.querySelector('#to textarea').value !== ''")
-    bench = Bench(page)
+    bench = Bench(page, server)
     page.click("#find")
     bench.until("Region found")
+    bench.rest()
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     bench.shot("9-phone-dark")
 
@@ -383,7 +436,7 @@ def test_two_visitors_wait_for_one_another_and_see_nothing_of_each_other(server:
         page.goto(server.address)
         page.locator("#stage [data-part=samples] button").first.click()
         page.wait_for_function("document.querySelector('#to textarea').value !== ''")
-    busy, waiting = Bench(first), Bench(second)
+    busy, waiting = Bench(first, server), Bench(second, server)
     first.locator("#more button").first.click()
     busy.slide("steps", 100)
     first.click("#paint")
@@ -414,13 +467,14 @@ def test_a_full_queue_is_told_on_the_page(browser: Launched) -> None:
             page.locator("#stage [data-part=samples] button").first.click()
             page.wait_for_function("document.querySelector('#to textarea').value !== ''")
         pages[0].locator("#more button").first.click()
-        Bench(pages[0]).slide("steps", 100)
+        busy, refused = (Bench(page, server) for page in pages)
+        busy.slide("steps", 100)
         pages[0].click("#paint")
         pages[0].locator("#progress progress").first.wait_for(timeout=SLOW)
         pages[1].click("#paint")
         pages[1].get_by_text(re.compile("busy", re.IGNORECASE)).first.wait_for(timeout=3000)
-        Bench(pages[1]).shot("11-busy")
+        refused.shot("11-busy")
         pages[0].click("#stop")
-        Bench(pages[0]).until("Stopped")
+        busy.until("Stopped")
         assert all("503" in line for line in browser.errors.lines)
         browser.errors.lines.clear()

@@ -7,7 +7,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,29 @@ class Errors:
     def _console(self, message: ConsoleMessage) -> None:
         if message.type == "error":
             self.lines.append(f"{message.text} ({message.location.get('url', '')})")
+
+
+class Traffic:
+    """The requests of a page that are not answered yet.
+
+    Args:
+        page: whose requests to keep an eye on from now on.
+    """
+
+    def __init__(self, page: Page) -> None:
+        self.page, self.due = page, set[Any]()
+        page.on("request", lambda request: self.due.add(request))
+        page.on("requestfinished", lambda request: self.due.discard(request))
+        page.on("requestfailed", lambda request: self.due.discard(request))
+
+    def rest(self, idle: Callable[[], bool], seconds: float = 60) -> None:
+        """Wait until nothing is due and the server is idle, and for a quarter of a second nothing new begins."""
+        deadline, quiet = time.monotonic() + seconds, 0
+        while quiet < 5:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no rest; idle: {idle()}, due: {[request.url for request in self.due]}")
+            self.page.wait_for_timeout(50)
+            quiet = 0 if self.due or not idle() else quiet + 1
 
 
 @dataclass

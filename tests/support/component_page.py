@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import numpy as np
 from PIL import Image
 
-from tests.support.browser import launched, served
+from tests.support.browser import Traffic, launched, served
 from tests.support.pictures import encode, scene
 from wordbrush.web.page import components
 
@@ -152,12 +152,9 @@ class Shown:
     def give(self, page: Page, **values: Any) -> None:
         """Set components as the server does, and wait until the stage has drawn."""
         self.desk.given = values
-        mark = self.desk.taken
+        mark, traffic = self.desk.taken, Traffic(page)
         page.evaluate("document.querySelector('#give').click()")
-        deadline = time.monotonic() + 10
-        while self.desk.taken == mark and time.monotonic() < deadline:
-            page.wait_for_timeout(10)
-        page.wait_for_timeout(150)
+        traffic.rest(lambda: self.desk.taken > mark, seconds=10)
         page.wait_for_selector("#stage .stage[data-ready=true]")
 
 

@@ -224,6 +224,16 @@ def test_words_that_were_changed_take_the_region_off_and_bring_it_back(me: Visit
     assert server.rows == rows
 
 
+def test_what_is_asked_again_shares_no_event_with_what_runs_once(me: Visit) -> None:
+    modes: dict[tuple[int, str], set[str]] = {}
+    for dependency in me.config["dependencies"]:
+        for id_, event in dependency["targets"]:
+            if id_ is not None:
+                modes.setdefault((id_, event), set()).add(dependency["trigger_mode"])
+    assert {"always_last"} in modes.values()
+    assert [event for event, found in modes.items() if "always_last" in found and len(found) > 1] == []
+
+
 def test_the_command_says_how_the_model_was_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with running(dtype="bfloat16", device="cpu") as found, Visit.to(found.address) as visit:
         visit.upload(FOX)

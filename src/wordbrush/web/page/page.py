@@ -26,6 +26,11 @@ TYPED = ("query", "reference", "contrast_seed", "flags")
 
 QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 LATEST: dict[str, Any] = {**QUICK, "trigger_mode": "always_last"}
+"""Asks once more where it was asked for again before its answer came.
+
+Gradio does so by raising the event that was answered anew, with everything that is wired to it. So nothing that must
+run once for each click, such as painting, may be wired to the same event of a component as one of these.
+"""
 
 
 def add_page(page: gr.Blocks, workbench: Workbench) -> None:
@@ -88,5 +93,7 @@ def _wire_words(parts: Parts, do: RegionHandlers) -> Any:
     texts = [parts.controls[name] for name in TEXTS]
     question = [parts.words, parts.controls["model"], *texts]
     starts = [parts.find.click, parts.paint.click, *(text.submit for text in texts[:2])]
-    gr.on([*(text.blur for text in texts), *starts], do.words, question, [parts.words], **LATEST)
+    named: dict[str, Any] = {"fn": do.words, "inputs": question, "outputs": [parts.words]}
+    gr.on([text.blur for text in texts], **named, **LATEST)
+    gr.on(starts, **named, **QUICK)  # where a text was changed and not left
     return parts.words.choose(do.choose_word, question, [*texts, parts.words], **QUICK)
