@@ -33,8 +33,7 @@ RATIOS: Final = (0.3, 0.5, 0.7, 0.8, 0.9, 1.0)
 MASK_SWITCHES: Final[Mapping[str, tuple[Any, ...]]] = {
     "threshold": (0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 0.75),
     "edges": ("cells", "smooth", "guided"),
-    "strength": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
-    "strengths": (1, 3),
+    "strength": ((0.5,), (0.6,), (0.7,), (0.8,), (0.5, 0.7, 0.9), (0.6, 0.75, 0.9), (0.5, 0.6, 0.7, 0.8, 0.9)),
     "maps": (1, 2, 4, 10, 20),
     "rescale": ("percentile", "iqr", "minmax"),
     "sign": ("absolute", "signed"),
@@ -68,6 +67,8 @@ class Study:
 
 
 def _word(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "+".join(map(str, value))
     return {True: "on", False: "off"}.get(value, str(value)) if isinstance(value, bool) else str(value)
 
 
@@ -76,7 +77,7 @@ def varied(switches: Mapping[str, tuple[Any, ...]], method: str, base: Settings)
     variants = []
     for name, values in switches.items():
         for value in values:
-            tags = {"vary": name, "value": _word(value) if isinstance(value, bool) else value, "line": method}
+            tags = {"vary": name, "value": _word(value) if isinstance(value, bool | tuple) else value, "line": method}
             changes = {name: value} | ({"threshold": None} if name == "rule" else {})
             variants.append(Variant(f"{method} {name}={_word(value)}", method, base.changed(**changes), tags=tags))
     return variants

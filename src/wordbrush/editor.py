@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from wordbrush.diffusion.schedule import depth_of
+from wordbrush.diffusion.position import cut_grid
 from wordbrush.engine.driver import Driver
 from wordbrush.engine.events import Callback
 from wordbrush.errors import WordbrushError
@@ -207,10 +207,11 @@ class Editor:
         chosen, model = settings or Settings(), self.model
         fit = plan_fit(size, grid=model.codec.factor, resolution=chosen.resolution or model.resolution)
         latent = (fit.canvas[0] // model.codec.factor, fit.canvas[1] // model.codec.factor)
-        depth, many = depth_of(chosen.ratio, chosen.steps), queries * seeds
+        schedule, many = model.schedule_for(latent, chosen.steps), queries * seeds
+        depth = len(cut_grid(schedule, chosen.ratio, chosen.steps, chosen.ratio_axis)) - 1
         up = depth * (1 + chosen.fixed_point) * (1 if chosen.inversion_guidance == 1.0 else 2)
         evaluations = {
-            "contrast": 0 if own_mask else 2 * chosen.maps * chosen.strengths * many,
+            "contrast": 0 if own_mask else 2 * chosen.maps * len(chosen.strength) * many,
             "invert": up,
             "check": depth * (1 if chosen.inversion_guidance == 1.0 else 2) if check_inversion else 0,
             "decode": depth * (1 if self.guidance(chosen) == 1.0 else 2) * many,

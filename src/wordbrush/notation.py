@@ -36,6 +36,7 @@ _BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _UNSAYABLE = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 """What no argument of a program can hold; U+DC80 to U+DCFF stand for the bytes of file names that are not Unicode."""
 
+_EXPECTED = {bool: "on or off", int: "a whole number", tuple: "a number, or several with commas between"}
 _BOOLS = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
 
 
@@ -107,7 +108,7 @@ class Switch:
 
     Attributes:
         name: of the field.
-        kind: bool, int, float or str.
+        kind: bool, int, float, str, or tuple for one or several fractions.
         choices: the words it takes; empty where it is no word.
         range: smallest and largest number, or None.
         optional: None is a value, too: the rule or the model decides.
@@ -128,7 +129,7 @@ class Switch:
         """Read a field of `Settings` and its type."""
         kinds = get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
         choices = get_args(kinds[0]) if get_origin(kinds[0]) is Literal else ()
-        kind = str if choices else kinds[0]
+        kind = str if choices else get_origin(kinds[0]) or kinds[0]
         low, high = item.metadata["range"]
         ends = None if low is None else (low, high)
         return cls(item.name, kind, choices, ends, types.NoneType in kinds, item.default, item.metadata["help"])
@@ -149,16 +150,18 @@ class Switch:
             return "auto"
         if self.kind is bool:
             return "on" if value else "off"
+        if self.kind is tuple:
+            return ",".join(map(repr, value))
         return value if isinstance(value, str) else repr(value)
 
     def words(self, value: Any) -> list[str]:
         """Write the words that set it on a command line; there are none for None, which has no flag."""
         if self.kind is bool:
             return [self.flag if value else f"--no-{self.flag[2:]}"]
-        return flag_words({self.name: value})
+        return flag_words({self.name: self.shown(value) if self.kind is tuple else value})
 
     def read(self, text: str) -> Any:
-        """Read a value: a number, a word, `on` or `off`; `none` or `auto` where it may be left open.
+        """Read a value: a number, numbers with commas, a word, `on` or `off`; `none` or `auto` where it may be open.
 
         Raises:
             SettingsError: the text is no such value. Words and ranges are checked by `Settings`.
@@ -166,10 +169,11 @@ class Switch:
         if self.optional and text.lower() in {"none", "auto"}:
             return None
         try:
+            if self.kind is tuple:
+                return tuple(float(one) for one in text.split(","))
             return _BOOLS[text.lower()] if self.kind is bool else self.kind(text)
         except (KeyError, ValueError):
-            expected = {bool: "on or off", int: "a whole number"}.get(self.kind, "a number")
-            raise SettingsError(f"{self.name} {text!r} is not {expected}") from None
+            raise SettingsError(f"{self.name} {text!r} is not {_EXPECTED.get(self.kind, 'a number')}") from None
 
 
 @functools.cache

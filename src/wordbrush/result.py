@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from PIL import Image
 
-from wordbrush.diffusion.schedule import depth_of
 from wordbrush.errors import WordbrushError
 from wordbrush.picture.fit import FitPlan
 from wordbrush.picture.panel import make_panel
@@ -111,6 +110,7 @@ class Finished:
         picture: the input.
         fit: how the picture lay on the model's canvas.
         resolution: the working size.
+        real_ratio: the encoding ratio in whole steps of the grid.
         painted: what the algorithm made.
         image: composed at the picture's own size.
     """
@@ -122,6 +122,7 @@ class Finished:
     picture: Picture
     fit: FitPlan
     resolution: int
+    real_ratio: float
     painted: Painted
     image: Image.Image
 
@@ -188,7 +189,7 @@ def _result_of(outcome: Outcome[Finished], driver: Driver, run: Run[Finished], p
             timings=dict(run.timings),
             evaluations=dict(run.evaluations),
             mask_area=region.pixels.area,
-            real_ratio=_real_ratio(settings),
+            real_ratio=done.real_ratio,
             near_threshold=0 if contrast is None else contrast.ties(settings.threshold, settings.rule),
             reconstruction_error=painted.reconstruction_error,
             reused=outcome.reused,
@@ -196,10 +197,6 @@ def _result_of(outcome: Outcome[Finished], driver: Driver, run: Run[Finished], p
         ),
         fit=done.fit,
     )
-
-
-def _real_ratio(settings: Settings) -> float:
-    return depth_of(settings.ratio, settings.steps) / settings.steps
 
 
 def _warnings(done: Finished) -> tuple[str, ...]:
@@ -249,5 +246,5 @@ def _provenance(done: Finished, driver: Driver, preset: str | None) -> Provenanc
         },
         packages=package_versions(),
         notes=picture.notes,
-        real_ratio=_real_ratio(done.settings),
+        real_ratio=done.real_ratio,
     )

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from wordbrush.diffedit import Edit, Painted, contrast, diffedit, reconstruct, trajectory
 from wordbrush.diffusion.ask import AskCodec, Key, Once, Program
-from wordbrush.diffusion.schedule import Level, contrast_levels, depth_of
+from wordbrush.diffusion.position import contrast_levels, cut_grid
+from wordbrush.diffusion.schedule import Level
 from wordbrush.engine.driver import Driver
 from wordbrush.engine.events import Callback
 from wordbrush.engine.running import Item
@@ -87,7 +88,7 @@ class Session:
     def levels(self, settings: Settings) -> tuple[Level, ...]:
         """Return the grid cut at the encoding ratio, clean level first."""
         schedule = self.driver.model.schedule_for(self.latent_size, settings.steps)
-        return schedule.grid(settings.steps)[: depth_of(settings.ratio, settings.steps) + 1]
+        return cut_grid(schedule, settings.ratio, settings.steps, settings.ratio_axis)
 
     def prompt(self, text: str, settings: Settings) -> Prompt:
         """Encode a text for this canvas, or take it from the driver."""
@@ -253,6 +254,7 @@ class Session:
             picture=self.picture,
             fit=self.fit,
             resolution=self.resolution,
+            real_ratio=(len(edit.levels) - 1) / settings.steps,
             painted=painted,
             image=self.picture.compose(edited, painted.region.pixels.values),
         )
@@ -307,9 +309,7 @@ class Session:
             seed=seed,
             **{name: self.prompt(text, settings).conditioning for name, text in texts.items()},
             levels=self.levels(settings),
-            contrast_levels=contrast_levels(
-                schedule, settings.strength, settings.strengths, settings.strength_axis, settings.steps
-            ),
+            contrast_levels=contrast_levels(schedule, settings.strength, settings.strength_axis, settings.steps),
             guidance=self.driver.model.policy.scale_of(settings.guidance),
             contrast_key=self._contrast_key(query, reference, seed, settings),
             path_key=("trajectory", inversion, *settings.key("trajectory")),

@@ -27,6 +27,9 @@ DEFAULT_PRESET: Final = "balanced"
 MAX_SEED: Final = 2**63 - 1
 """Largest seed."""
 
+MOST_NUMBERS: Final = 8
+"""Most numbers of a switch that takes several."""
+
 Rescale = Literal["percentile", "iqr", "minmax", "ratio"]
 """How a raw contrast map is brought to [0, 1]."""
 
@@ -52,7 +55,7 @@ class ThresholdRule:
 
 
 RULES: Final[Mapping[Rule, ThresholdRule]] = {
-    "fixed": ThresholdRule(0.24, 0.0, 1.0, "the cut itself, on the map rescaled to 0 ... 1"),
+    "fixed": ThresholdRule(0.2, 0.0, 1.0, "the cut itself, on the map rescaled to 0 ... 1"),
     "otsu": ThresholdRule(0.0, None, None, "by how much Otsu's cut is moved"),
     "quantile": ThresholdRule(0.8, 0.0, 1.0, "share of the cells below the cut"),
     "area": ThresholdRule(0.25, 0.0, 1.0, "share of the cells above the cut"),
@@ -91,20 +94,22 @@ def _switch(
 class Settings:
     """The switches of one edit; the defaults are the preset `balanced`, `metadata` carries help and range of each.
 
-    A number of a switch that takes fractions is kept as a float, so that equal settings make equal records.
+    A number of a switch that takes fractions is kept as a float, so that equal settings make equal records. One
+    strength may be given as a number; it is kept as a tuple, like several.
 
     Raises:
         SettingsError: a value is of the wrong kind or out of its range.
     """
 
     # The contrast: where the two texts disagree.
-    maps: int = _switch(10, "noises averaged in the contrast", 1, 64, of=("contrast",))
-    strength: float = _switch(
-        0.6, "noise strength of the contrast, a share of --strength-axis", 0.0, 1.0, of=("contrast",)
+    maps: int = _switch(2, "noises averaged in the contrast, at each strength", 1, 64, of=("contrast",))
+    strength: tuple[float, ...] = _switch(
+        (0.5, 0.7, 0.9), "noise strengths of the contrast, one or several that are pooled", 0.0, 1.0, of=("contrast",)
     )
-    strengths: int = _switch(1, "noise strengths pooled, spread .1 apart around the strength", 1, 5, of=("contrast",))
-    strength_axis: Literal["time", "grid"] = _switch(
-        "time", "strength counts model time, or steps of the grid", of=("contrast",)
+    strength_axis: Literal["snr", "time", "grid"] = _switch(
+        "snr",
+        "a strength is time of Stable Diffusion, translated to equal noise; the model's own time; or a share of steps",
+        of=("contrast",),
     )
     antithetic: bool = _switch(False, "draw the noises in pairs of opposite sign", of=("contrast",))
     contrast_seed: int | None = _switch(None, "seed of the contrast's noises; by default the item's own", 0, MAX_SEED)
@@ -153,6 +158,9 @@ class Settings:
     steps: int = _switch(25, "steps of the full grid", 1, 1000, of=("contrast", "trajectory"))
     # The inversion: the picture carried into the noise.
     ratio: float = _switch(0.88, "encoding ratio: 0 changes nothing, 1 starts from the noisiest level", 0.0, 1.0)
+    ratio_axis: Literal["snr", "grid"] = _switch(
+        "snr", "the ratio goes as deep into the noise as in Stable Diffusion; or is a share of the model's own steps"
+    )
     inversion_text: Literal["empty", "reference"] = _switch("empty", "text of the inversion")
     inversion_guidance: float = _switch(1.0, "guidance of the inversion, 1 = off", 0.0, 50.0, of=("trajectory",))
     inversion_label: Literal["source", "target"] = _switch(
@@ -177,6 +185,9 @@ class Settings:
         hints = _hints()
         for item in fields(self):
             value, (low, high) = getattr(self, item.name), item.metadata["range"]
+            if get_origin(hints[item.name]) is tuple:
+                object.__setattr__(self, item.name, _numbers(item.name, value, low, high))
+                continue
             _check_kind(item.name, value, hints[item.name])
             if value is None or isinstance(value, str):
                 continue
@@ -274,6 +285,18 @@ def _check_kind(name: str, value: Any, hint: Any) -> None:
         raise SettingsError(f"{name} {value!r} is not a {expected}")
 
 
+def _numbers(name: str, value: Any, low: float, high: float) -> tuple[float, ...]:
+    """Return one number, or a list of them, as a tuple of floats."""
+    many = value if isinstance(value, list | tuple) else (value,)
+    if not 1 <= len(many) <= MOST_NUMBERS:
+        raise SettingsError(f"{name} has {len(many)} numbers: give 1 to {MOST_NUMBERS}")
+    for one in many:
+        _check_kind(name, one, float)
+        if not low <= one <= high:
+            raise SettingsError(f"{name} {one} is outside {low} ... {high}")
+    return tuple(_as_float(name, one) for one in many)
+
+
 def _as_float(name: str, value: float) -> float:
     try:
         return float(value) + 0.0  # minus zero becomes zero, its equal
@@ -281,23 +304,28 @@ def _as_float(name: str, value: float) -> float:
         raise SettingsError(f"the number of {name} is too large") from error
 
 
-_PAPER: Final[Mapping[str, Any]] = {"strength": 0.5, "steps": 50, "ratio": 0.8}
+_PAPER: Final[Mapping[str, Any]] = {"maps": 10, "strength": (0.5,), "steps": 50, "ratio": 0.8}
 """What the paper states in numbers; its ratio is the one of its ablations."""
+
+_BARE: Final[Mapping[str, Any]] = {"ring": 0.0, "rim": 0.0, "blend": 0.0, "match": 0.0}
+"""No care for the seam."""
 
 PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
     "balanced": {},
-    "paper": {**_PAPER, "threshold": 0.5, "edges": "smooth", "inversion_label": "source"},
+    "paper": {**_PAPER, "threshold": 0.5, "edges": "smooth", "inversion_label": "source", **_BARE},
     "diffusers": {
         **_PAPER,
         "rescale": "ratio",
         "threshold": 0.5,
         "strength_axis": "grid",
+        "ratio_axis": "grid",
         "inversion_text": "reference",
         "inversion_guidance": 7.5,
         "edges": "cells",
+        **_BARE,
     },
-    "fast": {"maps": 4, "steps": 12, "solver": "dpm2m"},
-    "best": {"maps": 16, "strengths": 3, "steps": 50, "ratio": 0.9, "fixed_point": 1},
+    "fast": {"maps": 1, "steps": 12, "solver": "dpm2m"},
+    "best": {"maps": 16, "steps": 50, "ratio": 0.9, "fixed_point": 1},
 }
 """Named sets of switches: `balanced` (the default: the paper's recipe with the numbers that were measured to be better
 on the truth bench), `paper` (what it states of strength, steps, ratio and threshold; the guidance is the model's own,

@@ -26,7 +26,8 @@ from tests.support.closed_forms import down, rms, up
 from wordbrush.diffusion.ask import drive
 from wordbrush.diffusion.contrast import differences, disagreement
 from wordbrush.diffusion.denoiser import Conditioning, NetworkDenoiser, Parametrisation
-from wordbrush.diffusion.schedule import Level, Schedule, depth_of, schedule_from_config
+from wordbrush.diffusion.position import depth_of
+from wordbrush.diffusion.schedule import Level, Schedule, schedule_from_config
 from wordbrush.engine.driver import Driver
 from wordbrush.region.mask import Mask
 from wordbrush.region.threshold import Contrast, rescale
@@ -108,7 +109,7 @@ def our_contrast(pipe: Any, kind: tiny.Kind = "sd1", target: int = TARGET, z0: T
 
 def contrast_level(schedule: Schedule) -> Level:
     assert PRESET.strength_axis == "grid"
-    return schedule.grid(PRESET.steps)[depth_of(PRESET.strength, PRESET.steps)]
+    return schedule.grid(PRESET.steps)[depth_of(PRESET.strength[0], PRESET.steps)]
 
 
 @contextmanager

@@ -98,7 +98,7 @@ def compared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 def test_the_preset_has_the_papers_numbers() -> None:
     ours, stated = wb.Settings.from_preset("paper"), paper.Numbers()
-    assert (ours.maps, ours.steps, ours.ratio, ours.strength) == (MAPS, stated.steps, stated.ratio, stated.strength)
+    assert (ours.maps, ours.steps, ours.ratio, ours.strength) == (MAPS, stated.steps, stated.ratio, (stated.strength,))
     assert (ours.threshold, ours.clip / 100) == (stated.threshold, stated.extremes)
 
 

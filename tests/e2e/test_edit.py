@@ -121,7 +121,7 @@ def test_a_dry_run_runs_no_network(wordbrush: Command, picture: Path, tiny_folde
 def test_the_plan_counts_what_an_edit_then_needs(
     wordbrush: Command, picture: Path, quick: list[str], tmp_path: Path
 ) -> None:
-    flags = (*quick, "--fixed-point", "1", "--strengths", "2", "--check-inversion", "--json")
+    flags = (*quick, "--fixed-point", "1", "--strength", "0.5,0.7", "--check-inversion", "--json")
     plan = wordbrush("edit", picture, *TEXTS, *flags, "--dry-run").json
     done = wordbrush("edit", picture, *TEXTS, *flags, "-o", tmp_path / "out.png").json
     assert plan["evaluations"] == done["results"][0]["evaluations"]

@@ -110,7 +110,7 @@ def test_evaluations_do_not_fall_where_a_session_knows_the_answer(name: str) -> 
 
 
 def test_the_plan_and_the_ledger_agree_on_full_diffedit() -> None:
-    settings = QUICK.changed(strengths=2, fixed_point=1, inversion_guidance=2.0, guidance=3.0)
+    settings = QUICK.changed(strength=(0.5, 0.7), fixed_point=1, inversion_guidance=2.0, guidance=3.0)
     editor, request = toy.editor(SIDE), request_of(scene())
     plan = editor.plan((32, 32), settings=settings).evaluations
     report = editor.edit(request.picture, request.query, request.reference, settings=settings).report

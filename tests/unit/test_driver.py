@@ -348,7 +348,7 @@ def unlike() -> list[EditRequest]:
         Settings(steps=12, ratio=0.5, maps=3, inversion_label="source"),
         Settings(steps=31, ratio=0.7, maps=2, guidance=3.0),
         Settings(steps=8, ratio=1.0, maps=5, fixed_point=1),
-        Settings(steps=10, solver="dpm2m", strengths=2),
+        Settings(steps=10, solver="dpm2m", strength=(0.55, 0.65)),
         Settings(steps=15, eta=0.5, edges="smooth"),
         Settings(steps=9, inversion_text="reference", inversion_guidance=2.0),
         Settings(steps=14, strength_axis="grid", norm="l2", sign="signed"),

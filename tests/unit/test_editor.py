@@ -92,7 +92,8 @@ def test_any_size_comes_back_at_its_own_size_with_the_outside_untouched(width: i
 
 def test_plan_says_what_is_then_counted() -> None:
     editor = toy.editor()
-    settings = Settings(steps=10, ratio=0.6, maps=3, strengths=2, fixed_point=2, guidance=3.0, inversion_guidance=2.0)
+    switches = {"steps": 10, "ratio": 0.6, "maps": 3, "strength": (0.5, 0.7), "fixed_point": 2}
+    settings = Settings.from_preset(**switches, guidance=3.0, inversion_guidance=2.0)
     plan = editor.plan((32, 32), queries=2, seeds=2, settings=settings, check_inversion=True)
     results = editor.edit(picture(), [HALF, "light left, dark right"], DARK, seed=[1, 2], settings=settings)
     first = results[0].report.evaluations
@@ -207,8 +208,8 @@ def test_second_query_costs_its_contrast_and_decode_alone() -> None:
     first = session.edit(HALF, DARK)
     second = session.edit("light left, dark right", DARK)
     again = session.edit(HALF, DARK, threshold=0.3)
-    assert first.report.evaluations == {"contrast": 20, "invert": 22, "decode": 22}
-    assert second.report.evaluations == {"contrast": 20, "decode": 22}
+    assert first.report.evaluations == {"contrast": 12, "invert": 22, "decode": 22}
+    assert second.report.evaluations == {"contrast": 12, "decode": 22}
     assert again.report.evaluations == {"decode": 22}
     assert first.report.reused == ()
     assert second.report.reused == ("latent", "trajectory")
@@ -259,7 +260,7 @@ def test_events_tell_every_step_and_preview_shows_the_working_size() -> None:
 
     edit(toy.editor(), picture(64, 64), steps=5, maps=4, callback=watch)
     assert seen[0] == ("encode", 1, 1)
-    assert [s for s in seen if s[0] == "contrast"][-1] == ("contrast", 4, 4)
+    assert [s for s in seen if s[0] == "contrast"][-1] == ("contrast", 12, 12)
     assert [s for s in seen if s[0] == "invert"] == [("invert", i, 4) for i in range(1, 5)]
     assert [s for s in seen if s[0] == "decode"] == [("decode", i, 4) for i in range(1, 5)]
     assert seen[-1] == ("compose", 1, 1)

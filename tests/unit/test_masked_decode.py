@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.support.closed_forms import constant, down, rms, round_trip, stable_diffusion, unit_noise, up
-from wordbrush.diffusion.schedule import depth_of
+from wordbrush.diffusion.position import depth_of
 from wordbrush.diffusion.solvers import held
 
 Soft = Literal["strength", "blend"]

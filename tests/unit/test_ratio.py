@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 
 from tests.support import toy
+from wordbrush.errors import ProvenanceError
 from wordbrush.record.provenance import encode_image, read_provenance
-from wordbrush.record.replay import Recorded
+from wordbrush.record.replay import Recorded, settings_of
 from wordbrush.result import EditResult
+from wordbrush.settings import Settings
 
 DARK = "dark left, dark right"
 HALF = "dark left, light right"
@@ -38,8 +40,8 @@ def test_report_and_record_say_the_real_ratio(ratio: float, steps: int, depth: i
 
 
 def test_the_default_goes_the_22_of_25_steps_that_were_measured() -> None:
-    assert edit().report.evaluations == {"contrast": 20, "invert": 22, "decode": 22}
-    assert edit(preset="best", strengths=1).report.real_ratio == 0.9
+    assert edit().report.evaluations == {"contrast": 12, "invert": 22, "decode": 22}
+    assert edit(preset="best", maps=1).report.real_ratio == 0.9
 
 
 def test_a_record_of_before_is_done_again_with_the_steps_it_took_then(tmp_path: Path) -> None:
@@ -54,3 +56,30 @@ def test_a_record_of_before_is_done_again_with_the_steps_it_took_then(tmp_path: 
             recorded = Recorded.find(tmp_path / "out.png")
             again = toy.editor().open(recorded.picture).edit(**recorded.arguments())
             assert again.report.evaluations["invert"] == depth
+
+
+def recorded_before(result: EditResult, **switches: Any) -> dict[str, Any]:
+    """Return the switches of a record as they were told before ratios had an axis."""
+    before = {name: value for name, value in result.provenance.settings.items() if name != "ratio_axis"}
+    return {**before, "maps": 10, "strength": 0.6, "strengths": 1, "strength_axis": "time", **switches}
+
+
+def test_a_record_of_before_keeps_its_strengths_axis_and_threshold() -> None:
+    result = edit(steps=5)
+    for switches, strength in (({}, (0.6,)), ({"strengths": 3}, (0.5, 0.6, 0.7)), ({"strength": 1.0}, (1.0,))):
+        record = replace(result.provenance, settings=recorded_before(result, **switches))
+        settings = settings_of(record)
+        assert settings.strength == pytest.approx(strength)
+        assert (settings.maps, settings.strength_axis, settings.ratio_axis) == (10, "time", "grid")
+        assert settings.threshold == 0.24
+    for rule, number in (("otsu", None), ("fixed", 0.3)):
+        record = replace(result.provenance, settings=recorded_before(result, rule=rule, threshold=number))
+        assert settings_of(record).threshold == number
+    assert settings_of(result.provenance) == Settings(steps=5, resolution=32)
+
+
+@pytest.mark.parametrize("strengths", [0, 6, 10**12, "3", 1.5, None])
+def test_a_forged_number_of_strengths_is_refused(strengths: Any) -> None:
+    result = edit(steps=5)
+    with pytest.raises(ProvenanceError, match="settings"):
+        settings_of(replace(result.provenance, settings=recorded_before(result, strengths=strengths)))

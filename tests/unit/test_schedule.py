@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.closed_forms import SD, stable_diffusion
-from wordbrush.diffusion.schedule import DiscreteSchedule, FlowSchedule, Level, Schedule, depth_of, schedule_from_config
+from wordbrush.diffusion.position import depth_of
+from wordbrush.diffusion.schedule import DiscreteSchedule, FlowSchedule, Level, Schedule, schedule_from_config
 from wordbrush.errors import ModelError, SettingsError
 
 SPACINGS = ("leading", "linspace", "trailing")

@@ -44,7 +44,8 @@ def test_numbers_are_held_to_their_range(field: Field[Any]) -> None:
     if field.name == "threshold":  # its range depends on the rule
         low, high = 0.0, 1.0
     for good in (low, high):
-        assert getattr(Settings(**{field.name: good}), field.name) == good
+        kept = (good,) if field.name == "strength" else good
+        assert getattr(Settings(**{field.name: good}), field.name) == kept
     for bad in (low - 1, high + 1):
         with pytest.raises(SettingsError, match=field.name):
             Settings(**{field.name: bad})
@@ -57,7 +58,8 @@ def test_numbers_of_the_wrong_kind_are_refused(field: Field[Any]) -> None:
     bad: list[Any] = [
         "5",
         True,
-        [1],
+        ["1"],
+        [],
         math.nan,
         math.inf,
         1j,
@@ -67,6 +69,16 @@ def test_numbers_of_the_wrong_kind_are_refused(field: Field[Any]) -> None:
     for value in bad:
         with pytest.raises(SettingsError, match=field.name):
             Settings(**{field.name: value})
+
+
+def test_strengths_are_one_or_several() -> None:
+    assert Settings().strength == (0.5, 0.7, 0.9)
+    for one in (1, 1.0, [1], (1.0,)):
+        assert Settings.from_preset(strength=one) == Settings(strength=(1.0,))
+    assert Settings.from_preset(strength=[0.7, 0, 0.7]).strength == (0.7, 0.0, 0.7)
+    for bad in ([0.1] * 9, (0.5, 1.1), (0.5, None), {"a": 1}):
+        with pytest.raises(SettingsError, match="strength"):
+            Settings.from_preset(strength=bad)
 
 
 @pytest.mark.parametrize("field", CHOICES, ids=named)
@@ -147,7 +159,7 @@ def test_the_preset_paper_is_the_paper() -> None:
         "inversion_guidance",
         "eta",
     )
-    expected = (10, 0.5, "absolute", "mean", "fixed", 50, 0.8, "empty", 1.0, 0.0)
+    expected = (10, (0.5,), "absolute", "mean", "fixed", 50, 0.8, "empty", 1.0, 0.0)
     assert _values(Settings.from_preset("paper"), *names) == expected
     assert _values(Settings.from_preset("paper"), "threshold", "solver", "edges") == (0.5, "ddim", "smooth")
 
@@ -198,7 +210,7 @@ def test_settings_do_not_change_and_copies_are_checked() -> None:
     with pytest.raises(FrozenInstanceError):
         settings.maps = 3  # type: ignore[misc]
     assert settings.changed(maps=3) == replace(settings, maps=3) == Settings(maps=3)
-    assert settings.maps == 10
+    assert settings.maps == 2
     with pytest.raises(SettingsError, match="maps"):
         settings.changed(maps=0)
     assert hash(settings) == hash(Settings())

@@ -26,7 +26,8 @@ from tests.support.closed_forms import (
 )
 from wordbrush.diffusion.denoiser import NetworkDenoiser, Parametrisation, Prediction
 from wordbrush.diffusion.guidance import guided
-from wordbrush.diffusion.schedule import FlowSchedule, Level, depth_of
+from wordbrush.diffusion.position import depth_of
+from wordbrush.diffusion.schedule import FlowSchedule, Level
 from wordbrush.diffusion.solvers import DDIM, SOLVERS, InversionLabel, invert, step
 from wordbrush.engine.driver import Driver
 from wordbrush.engine.running import Item

@@ -167,7 +167,7 @@ def test_a_full_line_says_busy_at_once(served: Running, monkeypatch: pytest.Monk
 
 
 def test_leaving_stops_the_work(served: Running) -> None:
-    long = {"picture": DATA, **TEXTS, "steps": 200, "switches": "--maps 64 --strengths 5"}
+    long = {"picture": DATA, **TEXTS, "steps": 200, "switches": "--maps 64 --strength 0.5,0.6,0.7,0.8,0.9"}
     before = served.rows
 
     async def leave(client: ClientSession) -> None:

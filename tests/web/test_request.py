@@ -68,7 +68,7 @@ def test_a_seed_that_found_the_region_needs_no_word_about_it() -> None:
 
 
 def test_flags_are_read_as_on_the_command_line() -> None:
-    assert parse_flags("--maps 4 --strength=0.5 --antithetic") == {"maps": 4, "strength": 0.5, "antithetic": True}
+    assert parse_flags("--maps 4 --strength=0.5 --antithetic") == {"maps": 4, "strength": (0.5,), "antithetic": True}
     assert parse_flags("--no-antithetic --solver dpm2m") == {"antithetic": False, "solver": "dpm2m"}
     assert parse_flags("") == {}
 

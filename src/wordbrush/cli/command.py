@@ -97,7 +97,11 @@ def _filled(kind: type[Group], values: dict[str, Any]) -> Group:
     arguments: dict[str, Any] = {}
     for item, hint in _hinted(kind):
         if hint == Switches:
-            arguments[item.name] = {name: values[name] for name in switches() if values[name] is not None}
+            used = {name: switch for name, switch in switches().items() if values[name] is not None}
+            arguments[item.name] = {
+                name: switch.read(values[name]) if switch.kind is tuple else values[name]
+                for name, switch in used.items()
+            }
         elif dataclasses.is_dataclass(hint):
             arguments[item.name] = _filled(typing.cast("type[Any]", hint), values)
         elif _is_flag(hint):
@@ -128,8 +132,8 @@ def _flag(switch: Switch) -> Any:
         f"{switch.flag}/--no-{switch.flag[2:]}" if switch.kind is bool else switch.flag,
         help=switch.help[0].upper() + switch.help[1:] + (f" ({'; '.join(facts)})." if facts else "."),
         show_default=False,
-        metavar={bool: None, int: "N", float: "X"}.get(switch.kind, "NAME"),
+        metavar={bool: None, int: "N", float: "X", tuple: "X[,X...]"}.get(switch.kind, "NAME"),
         rich_help_panel=ALGORITHM_PANEL,
     )
-    kind: Any = typing.Literal[switch.choices] if switch.choices else switch.kind
+    kind: Any = typing.Literal[switch.choices] if switch.choices else str if switch.kind is tuple else switch.kind
     return Annotated[kind | None, option]

@@ -18,8 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -32,8 +31,6 @@ __all__ = [
     "FlowSchedule",
     "Level",
     "Schedule",
-    "contrast_levels",
-    "depth_of",
     "schedule_from_config",
 ]
 
@@ -106,38 +103,6 @@ def _checked_time(time: float) -> float:
     if not 0.0 <= time <= 1.0:
         raise SettingsError(f"time {time} is outside [0, 1]: 0 is clean, 1 is the noisiest level")
     return time
-
-
-def depth_of(ratio: float, steps: int) -> int:
-    """Return how many of `steps` grid steps the encoding ratio r in [0, 1] runs: r * steps, halves rounded up.
-
-    The ratio is taken as it is written in decimals: .145 of 100 steps is a half, though its binary number is less.
-
-    Raises:
-        SettingsError: the ratio is outside [0, 1].
-    """
-    if not 0.0 <= ratio <= 1.0:
-        raise SettingsError(f"ratio {ratio} is outside [0, 1]: 0 changes nothing, 1 starts from the noisiest level")
-    return int((Decimal(repr(float(ratio))) * steps).to_integral_value(ROUND_HALF_UP))
-
-
-def contrast_levels(
-    schedule: Schedule, strength: float, count: int, axis: Literal["time", "grid"], steps: int
-) -> list[Level]:
-    """Return the levels the contrast looks at: `count` of them, .1 apart around `strength`, none beyond the ends.
-
-    Args:
-        schedule: of the model.
-        strength: in [0, 1].
-        count: at least 1.
-        axis: `time`: strength is model time; `grid`: a share of the grid's steps.
-        steps: of the grid.
-    """
-    times = [min(max(strength + 0.1 * (i - (count - 1) / 2), 0.0), 1.0) for i in range(count)]
-    if axis == "time":
-        return [schedule.level(time) for time in times]
-    grid = schedule.grid(steps)
-    return [grid[round(time * steps)] for time in times]
 
 
 class DiscreteSchedule:

@@ -19,7 +19,6 @@ import numpy as np
 from torch import Tensor
 
 from wordbrush.diffusion.ask import Program
-from wordbrush.diffusion.schedule import depth_of
 from wordbrush.errors import InputError
 from wordbrush.evaluation.items import Float, Method, MethodRequest, Outcome
 from wordbrush.evaluation.walks import Trial, blended_x0, low_referred, noised, weights, with_low
@@ -69,10 +68,6 @@ def _find_region(trial: Trial) -> tuple[Region, Float, int]:
     return region, contrast.raw, trial.cost("contrast") if contrast.raw.any() else 0
 
 
-def _depth(settings: Settings) -> int:
-    return depth_of(settings.ratio, settings.steps)
-
-
 def _painted(trial: Trial, program: Program[Tensor], *stages: str) -> Outcome:
     """Run a program for the whole picture's clean latent; `stages` are those that it needs when run alone."""
     return Outcome(trial.image(trial.session.run(program)), trial.cost(*stages))
@@ -82,7 +77,7 @@ def _repainted(trial: Trial, program_of: Callable[[Mask], Program[Tensor]], *sta
     """Find the region, repaint its cells by a program, and compose; the outside keeps the input's bytes."""
     region, raw, cost = _find_region(trial)
     mask, picture = region.pixels.values, trial.session.picture
-    if region.pixels.is_empty or not _depth(trial.settings):
+    if region.pixels.is_empty or not trial.depth:
         return Outcome(picture.pixels, cost, mask=mask, contrast=raw)
     latent = trial.session.run(program_of(region.cells))
     image = np.asarray(picture.compose(trial.image(latent), mask).convert("RGB"))
@@ -159,7 +154,7 @@ def ilvr(trial: Trial, factor: int = ILVR_FACTOR) -> Outcome:
         trial: steps, ratio, guidance, solver and eta are those of its settings.
         factor: of the low-pass, in latent cells.
     """
-    z0, whole, stop = trial.z0, trial.changed(ratio=1.0), _depth(trial.settings)
+    z0, whole, stop = trial.z0, trial.changed(ratio=1.0), trial.depth
     levels = whole.levels
     draws = [trial.draw("ilvr", index) for index in range(len(levels) + 1)]
     references = {float(levels[i].time): noised(z0, draws[i], levels[i]) for i in range(stop, len(levels))}
@@ -182,7 +177,7 @@ def _edited(trial: Trial, mask: Mask | None) -> Outcome:
     result = trial.session.edit(request.query, request.reference, seed=request.seed, settings=settings, mask=mask)
     raw = None if result.contrast is None else result.contrast.raw
     stages = [] if raw is None or not raw.any() else ["contrast"]
-    if not result.mask.is_empty and _depth(settings):
+    if not result.mask.is_empty and trial.depth:
         stages += ["invert", "decode"]
     image = np.asarray(result.image.convert("RGB"))
     return Outcome(image, trial.cost(*stages), mask=result.mask.values, contrast=raw)

@@ -99,6 +99,7 @@ def build_variants(
 
 
 def _tags(line: str, setting: str, value: Any) -> dict[str, str | float | int]:
+    value = value[0] if isinstance(value, tuple) and len(value) == 1 else value
     number = isinstance(value, int | float) and not isinstance(value, bool)
     plain = value if number else _shown(setting, value)
     tags: dict[str, str | float | int] = {"vary": setting, "value": plain, "line": line}

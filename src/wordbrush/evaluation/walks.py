@@ -48,6 +48,11 @@ class Trial:
         return list(self.session.levels(self.settings))
 
     @property
+    def depth(self) -> int:
+        """Steps that the ratio runs."""
+        return len(self.levels) - 1
+
+    @property
     def path(self) -> list[Tensor]:
         """The latents z0 ... x_r of the inversion, as the editor's."""
         return self.session.trajectory(self.request.reference, settings=self.settings)

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from wordbrush.diffusion.schedule import depth_of
+from wordbrush.diffusion.position import depth_of
 from wordbrush.errors import ProvenanceError, SettingsError
 from wordbrush.picture.picture import Picture
 from wordbrush.record.provenance import Provenance, file_bytes, read_provenance
@@ -135,7 +135,7 @@ def settings_of(record: Provenance) -> Settings:
         ProvenanceError: they are not those of this program.
     """
     try:
-        settings = Settings.recorded(record.settings)
+        settings = Settings.recorded(_of_before(record.settings))
     except (TypeError, SettingsError) as error:
         raise ProvenanceError(f"the field settings of the record cannot be used: {error}") from error
     # Before the real ratio was recorded, ratios that end in half a step were rounded to the even one.
@@ -143,6 +143,22 @@ def settings_of(record: Provenance) -> Settings:
     if record.real_ratio is None and then != depth_of(settings.ratio, settings.steps):
         return settings.changed(ratio=then / settings.steps)
     return settings
+
+
+def _of_before(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return recorded switches; those of a record from before ratios had an axis in the words of today."""
+    switches = dict(recorded)
+    if "ratio_axis" in switches:
+        return switches
+    switches["ratio_axis"] = "grid"
+    if switches.get("rule") == "fixed" and switches.get("threshold") is None:
+        switches["threshold"] = 0.24
+    count = switches.pop("strengths", 1)  # so many noise strengths, .1 apart around the one named
+    if count not in range(1, 6):
+        raise SettingsError(f"strengths {count!r} is outside 1 ... 5")
+    middle = switches.get("strength", 0.6)
+    switches["strength"] = [min(max(middle + 0.1 * (i - (count - 1) / 2), 0.0), 1.0) for i in range(count)]
+    return {"maps": 10, "strength_axis": "time", **switches}
 
 
 def carried_mask(record: Provenance, kind: str) -> Mask | None:

@@ -12,6 +12,7 @@ the mean instead of 0.5 of the rescaled map.
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,8 @@ def diffedit_paper(editor: Editor, session: Session, request: MethodRequest, set
     """Run diffusers' DiffEdit as near to the paper as it allows."""
     steps = {"num_inference_steps": settings.steps}
     depth = {**steps, "inpaint_strength": settings.ratio}
-    mask = {"num_maps_per_mask": settings.maps, "mask_encode_strength": settings.strength, "guidance_scale": 2.0}
+    strength = statistics.median(settings.strength)  # the pipeline looks at one level
+    mask = {"num_maps_per_mask": settings.maps, "mask_encode_strength": strength, "guidance_scale": 2.0}
     return _run(
         editor,
         session,

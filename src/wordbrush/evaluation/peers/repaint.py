@@ -116,6 +116,6 @@ def _our_mask(session: Session, request: MethodRequest, settings: Settings) -> t
     """Return our mask, the evaluations it needs, and its seconds, or None where the session knew the contrast."""
     texts, before, begin = (request.query, request.reference), session.driver.rows, time.perf_counter()
     mask = session.mask(*texts, seed=request.seed, settings=settings)
-    needed = 2 * settings.maps * settings.strengths if request.query != request.reference else 0
+    needed = 2 * settings.maps * len(settings.strength) if request.query != request.reference else 0
     seconds = time.perf_counter() - begin
     return mask, needed, seconds if session.driver.rows - before == needed else None

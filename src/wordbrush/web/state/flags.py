@@ -47,7 +47,7 @@ def parse_flags(text: str, refused: Collection[str] = CONTROLLED) -> dict[str, A
             raise SettingsError(f"further switches: {flag} needs a value")
         value = value if equals else words.pop(0)
         try:
-            values[switch.name] = switch.kind(value)
+            values[switch.name] = switch.read(value) if switch.kind is tuple else switch.kind(value)
         except ValueError as error:
             raise SettingsError(f"further switches: {flag} {value[:40]!r} is not a number") from error
     return values
