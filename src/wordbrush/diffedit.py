@@ -71,12 +71,16 @@ class Edit:
 
 @dataclass(frozen=True, eq=False)
 class Painted:
-    """The outcome of an edit; `latent` is None where nothing was repainted, `contrast` where the mask was the user's.
+    """The outcome of an edit; `latent` is None where nothing was repainted.
+
+    `region` is what is edited, `automatic` what of it was found in the contrast; both that and `contrast` are None
+    where the mask was the user's.
 
     The reconstruction error is the root mean square between z0 and its way up and down again, in latent units.
     """
 
     region: Region
+    automatic: Region | None
     contrast: Contrast | None
     latent: Tensor | None = None
     reconstruction_error: float | None = None
@@ -91,22 +95,27 @@ def diffedit(edit: Edit) -> Program[Painted]:
     automatic = None if soft is None else cut_region(edit.frame, soft, settings)
     region = region_of(edit.frame, automatic, settings, **edit.masks)
     if region.pixels.is_empty or len(edit.levels) < 2:
-        return Painted(region, soft)
+        return Painted(region, automatic, soft)
     path = yield from trajectory(edit)
     error = (yield from reconstruct(edit, path)) if edit.check_inversion else None
-    cells = torch.tensor(region.cells.values)[None, None].to(edit.z0)
     latent = yield from decode(
         guided(edit.query, edit.negative, edit.guidance),
         path[-1],
         edit.levels,
         path=path,
-        mask=cells,
+        mask=_weights(region.cells, edit.z0),
+        ring=None if region.ring is None else _weights(region.ring, edit.z0),
+        ring_until=settings.ring_until,
         soft=settings.soft,
         eta=settings.eta,
         fresh=lambda index: noise.normal(edit.seed, "decode", index, edit.z0.shape[1:])[None].to(edit.z0),
         solver=SOLVERS[settings.solver](),
     )
-    return Painted(region, soft, latent, error)
+    return Painted(region, automatic, soft, latent, error)
+
+
+def _weights(cells: Mask, like: Tensor) -> Tensor:
+    return torch.tensor(cells.values)[None, None].to(like)
 
 
 def contrast(edit: Edit) -> Program[NDArray[np.float32]]:

@@ -8,6 +8,7 @@ kept path ends.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar, overload
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from wordbrush.diffedit import Edit, contrast, diffedit, reconstruct, trajectory
+from wordbrush.diffedit import Edit, Painted, contrast, diffedit, reconstruct, trajectory
 from wordbrush.diffusion.ask import AskCodec, Key, Once, Program
 from wordbrush.diffusion.position import contrast_levels, cut_grid
 from wordbrush.diffusion.schedule import Level
@@ -31,7 +32,8 @@ from wordbrush.picture.picture import Picture
 from wordbrush.region.frame import Frame
 from wordbrush.region.mask import Mask
 from wordbrush.region.outline import guided as outlined
-from wordbrush.region.region import cut_region, region_of
+from wordbrush.region.region import Region, cut_region, region_of, settled
+from wordbrush.region.seam import matched
 from wordbrush.region.threshold import Contrast, rescale
 from wordbrush.report import Memory
 from wordbrush.request import EditRequest, MaskLike, Queries, as_mask, requests_of
@@ -242,7 +244,8 @@ class Session:
         edited = self.picture.srgb
         if painted.latent is not None:
             pixels: Tensor = yield AskCodec("decode", painted.latent, "compose")
-            edited = self.fit.inverse(pixels_of(pixels[0]))
+            region, canvas = self._joined(painted, pixels_of(pixels[0]), settings, masks)
+            painted, edited = replace(painted, region=region), self.fit.inverse(canvas)
         return Finished(
             request=request,
             settings=settings,
@@ -259,6 +262,21 @@ class Session:
     def run(self, program: Program[T], callback: Callback | None = None) -> T:
         """Run any program on this picture's store; return its value, or raise its error."""
         return self.driver.run([Item(program, self.store, self.preview)], callback).outcomes[0].result()
+
+    def _joined(
+        self, painted: Painted, decoded: NDArray[np.uint8], settings: Settings, masks: Mapping[str, Mask]
+    ) -> tuple[Region, NDArray[np.uint8]]:
+        """Settle the seam between the picture and the decoded one (canvas height, canvas width, RGB); see `seam`."""
+        region, found = painted.region, painted.automatic
+        if not settings.rim and not settings.match:
+            return region, decoded
+        before = self.fit.forward(self.picture.srgb)
+        if found is not None and found.distance is not None:
+            region = region_of(self.frame, settled(self.frame, found, settings, before, decoded), settings, **masks)
+        if settings.match:
+            weight = self.fit.padded(region.pixels.resize(self.fit.inner, "linear").values)
+            decoded = matched(before, decoded, weight, settings.match * self.frame.cell)
+        return region, decoded
 
     def _latent(self) -> Program[Tensor]:
         def encode() -> Program[Tensor]:

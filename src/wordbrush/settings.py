@@ -69,10 +69,25 @@ Kept = Literal["contrast", "trajectory"]
 
 
 def _switch(
-    default: Any, help_: str, low: float | None = None, high: float | None = None, *, of: tuple[Kept, ...] = ()
+    default: Any,
+    help_: str,
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    of: tuple[Kept, ...] = (),
+    before: Any = None,
 ) -> Any:
-    """Declare a switch; `of` names the kept values that it determines."""
-    return field(default=default, metadata={"help": help_, "range": (low, high), "of": of})
+    """Declare a switch.
+
+    Args:
+        default: where nothing is said.
+        help_: for people.
+        low: least value.
+        high: largest.
+        of: the kept values that it determines.
+        before: what edits did before the switch came, where that is not the default; records of then are without it.
+    """
+    return field(default=default, metadata={"help": help_, "range": (low, high), "of": of, "before": before})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,12 +127,30 @@ class Settings:
     fill_holes: bool = _switch(False, "fill holes of the mask")
     drop_specks: int = _switch(0, "drop parts of fewer latent cells", 0, 10_000)
     grow: int = _switch(0, "grow the mask by latent cells; below zero shrinks it", -64, 64)
-    edges: Literal["guided", "smooth", "cells"] = _switch(
-        "guided", "outline at picture size: along the picture's edges, blended over one latent cell, or hard cells"
+    edges: Literal["contour", "guided", "smooth", "cells"] = _switch(
+        "contour",
+        "outline: along the picture's edges and drawn at its own size, the same in pixels of the canvas, blended over "
+        "one latent cell, or hard cells",
     )
     invert: bool = _switch(False, "edit what lies outside the region found; where none is found, nothing")
     feather: float = _switch(0.0, "blend outwards over this many latent cells", 0.0, 16.0)
     soft: Literal["strength", "blend"] = _switch("strength", "what a grey of your mask means: how long, or how much")
+    # The seam: how the repainted region meets the picture.
+    ring: float = _switch(
+        1.5, "latent cells around the region that the decode frees too while the noise is high", 0.0, 16.0, before=0.0
+    )
+    ring_until: float = _switch(
+        0.3, "share of the decode, counted from its end, that holds the ring again", 0.0, 1.0
+    )
+    rim: float = _switch(
+        4.0, "canvas pixels by which a contour moves out where the old outline is gone", 0.0, 64.0, before=0.0
+    )
+    blend: float = _switch(
+        3.0, "canvas pixels, counted inwards, over which a contour blends", 0.0, 64.0, before=0.0
+    )
+    match: float = _switch(
+        1.5, "latent cells over which small differences along the seam are carried inwards", 0.0, 16.0, before=0.0
+    )
     # The walks, up and down.
     solver: Literal["ddim", "dpm2m"] = _switch(
         "ddim", "step rule: first order, or second by looking back a step", of=("trajectory",)
@@ -187,6 +220,12 @@ class Settings:
     def seed_of_contrast(self, seed: int) -> int:
         """Return the seed of the contrast's noises for an item of seed `seed`."""
         return seed if self.contrast_seed is None else self.contrast_seed
+
+    @classmethod
+    def recorded(cls, switches: Mapping[str, Any]) -> Settings:
+        """Return the settings of a record; switches that came after it are set to what edits did before them."""
+        came = {item.name: item.metadata["before"] for item in fields(cls) if item.metadata["before"] is not None}
+        return cls(**{**came, **switches})
 
     def changed(self, **switches: Any) -> Settings:
         """Return a copy with some switches set otherwise."""
@@ -268,9 +307,12 @@ def _as_float(name: str, value: float) -> float:
 _PAPER: Final[Mapping[str, Any]] = {"maps": 10, "strength": (0.5,), "steps": 50, "ratio": 0.8}
 """What the paper states in numbers; its ratio is the one of its ablations."""
 
+_BARE: Final[Mapping[str, Any]] = {"ring": 0.0, "rim": 0.0, "blend": 0.0, "match": 0.0}
+"""No care for the seam."""
+
 PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
     "balanced": {},
-    "paper": {**_PAPER, "threshold": 0.5, "edges": "smooth", "inversion_label": "source"},
+    "paper": {**_PAPER, "threshold": 0.5, "edges": "smooth", "inversion_label": "source", **_BARE},
     "diffusers": {
         **_PAPER,
         "rescale": "ratio",
@@ -280,6 +322,7 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
         "inversion_text": "reference",
         "inversion_guidance": 7.5,
         "edges": "cells",
+        **_BARE,
     },
     "fast": {"maps": 1, "steps": 12, "solver": "dpm2m"},
     "best": {"maps": 16, "steps": 50, "ratio": 0.9, "fixed_point": 1},

@@ -225,6 +225,8 @@ def decode(
     *,
     path: Sequence[Tensor] | None = None,
     mask: Tensor | None = None,
+    ring: Tensor | None = None,
+    ring_until: float = 0.0,
     soft: Soft = "strength",
     eta: float = 0.0,
     fresh: Callable[[int], Tensor] | None = None,
@@ -239,6 +241,10 @@ def decode(
         levels: clean level first.
         path: kept latents, one a level; the outside of the mask is held to that of the same level.
         mask: (row or 1, 1, height, width) in [0, 1], 1 = edit; None edits everything.
+        ring: a wider mask of the same shape that takes the mask's place while the noise is high: all that it frees
+            beyond the mask is drawn along, so that the region meets surroundings of its own, and is held again at the
+            end.
+        ring_until: share of the way, counted from the clean end, that belongs to the mask alone.
         soft: what a value between 0 and 1 means, see `held`.
         eta: 0 is deterministic, 1 the ancestral sampler (Song et al. 2021, equation 16).
         fresh: draws the noise of the step that lands on a level; needed where eta is above 0.
@@ -252,11 +258,12 @@ def decode(
     history: list[tuple[Level, Prediction]] = []
     for index in range(depth - 1, -1, -1):
         here, there = levels[index + 1], levels[index]
-        prediction = yield from estimate(x, here, stage=stage, step=depth - index, steps=depth, region=mask)
+        free = mask if ring is None or index < ring_until * depth else ring
+        prediction = yield from estimate(x, here, stage=stage, step=depth - index, steps=depth, region=free)
         history = [*history, (here, prediction)][-rule.order :]
         x = rule(history, there)
         if eta > 0.0 and fresh is not None and index > 0:
             x = renoised(x, prediction, here, there, eta, fresh(index))
-        if mask is not None and path is not None:
-            x = held(x, path[index], mask, index, depth, soft)
+        if free is not None and path is not None:
+            x = held(x, path[index], free, index, depth, soft)
     return x

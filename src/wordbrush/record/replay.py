@@ -135,7 +135,7 @@ def settings_of(record: Provenance) -> Settings:
         ProvenanceError: they are not those of this program.
     """
     try:
-        settings = Settings(**_of_before(record.settings))
+        settings = Settings.recorded(_of_before(record.settings))
     except (TypeError, SettingsError) as error:
         raise ProvenanceError(f"the field settings of the record cannot be used: {error}") from error
     # Before the real ratio was recorded, ratios that end in half a step were rounded to the even one.

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from wordbrush.region.contour import drawn, signed_distance
 from wordbrush.region.frame import Frame
 from wordbrush.region.mask import Mask
+from wordbrush.region.seam import outward
 from wordbrush.region.threshold import Contrast
 from wordbrush.settings import Settings
 
-__all__ = ["Region", "cut_region", "region_of"]
+__all__ = ["Region", "cut_region", "region_of", "settled"]
+
+LEAST = 1.0
+"""Canvas pixels by which the composite goes beyond a contour everywhere: what is antialiased there is old, in part."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,34 +28,91 @@ class Region:
     Attributes:
         cells: latent cells, [0, 1].
         pixels: picture size, [0, 1]; where it is 0 the output has the input's own bytes.
+        ring: the latent cells that are free while the noise is high, where these are more than `cells`; else None.
+        distance: signed distance to the outline of a region that was found, (height, width) of the picture on the
+            canvas, positive inside; None where the outline is not a contour.
     """
 
     cells: Mask
     pixels: Mask
+    ring: Mask | None = None
+    distance: NDArray[np.float32] | None = None
+
+    @property
+    def widest(self) -> Mask:
+        """All latent cells that the decode frees at some time."""
+        return self.cells if self.ring is None else self.ring
 
 
 def cut_region(frame: Frame, contrast: Contrast, settings: Settings) -> Region:
     """Cut a contrast and clean the mask up, at the fineness that `edges` asks for; turn it inside out with `invert`.
 
     Returns:
-        With `edges` smooth or cells the latent cells above the cut, and their outline on the picture. With guided the
-        outline follows the picture's own edges (`outline.guided`), and the cells are those it touches. The cut is the
+        With `edges` smooth or cells the latent cells above the cut, and their outline on the picture. With guided and
+        contour the outline follows the picture's own edges (`outline.guided`), and the cells are those it touches; a
+        contour is drawn at the picture's size, and its cells are those the composite may reach. The cut is the
         same number either way. Where no place of the picture lies above the cut (a flat contrast has none) the region
         is empty, with `invert`, too: no place must not mean that everything is edited.
     """
-    if settings.edges != "guided":
+    if settings.edges not in ("guided", "contour"):
         cells = _cleaned(contrast.threshold(settings.threshold, settings.rule), settings, 1)
         region = _placed(frame, cells, settings.edges)
         return region if not settings.invert or region.pixels.is_empty else _placed(frame, ~cells, settings.edges)
     if contrast.is_flat:
         return _placed(frame, Mask.empty(frame.size), settings.edges)
     values, cut = contrast.cut(settings.threshold, settings.rule)
+    if settings.edges == "contour":
+        return _contoured(frame, frame.outlined(values) - np.float32(cut), settings)
     canvas = _cleaned(Mask.from_array(frame.outlined(values) > cut), settings, frame.cell)
     inner = Mask(frame.fit.cropped(canvas.values))
     pixels = inner.resize(frame.size, "linear")
     if settings.invert and not pixels.is_empty:
         inner, pixels = ~inner, ~pixels
     return Region(_touched(frame, inner), pixels)
+
+
+def _contoured(frame: Frame, level: NDArray[np.float32], settings: Settings) -> Region:
+    """Return the region above 0 of a map on the canvas, its outline a contour."""
+    mask = _cleaned(Mask.from_array(level > 0), settings.changed(grow=0), frame.cell)
+    # Distances know fractions of a pixel, and growing a set by a disc moves them all by its radius.
+    distance = frame.fit.cropped(signed_distance(mask.values > 0, level)) + np.float32(settings.grow * frame.cell)
+    if settings.invert and (distance > 0).any():
+        distance = -distance
+    cells = _touched(frame, Mask.from_array(distance > -settings.rim))
+    if not (distance > 0).any():
+        cells = Mask.empty(frame.latent_size)
+    return _outlined(frame, Region(cells, Mask.empty(frame.size), distance=distance), settings, _least(settings))
+
+
+def settled(
+    frame: Frame, region: Region, settings: Settings, before: NDArray[np.uint8], after: NDArray[np.uint8]
+) -> Region:
+    """Return a region that was found with its outline where the seam is seen least; see `seam.outward`.
+
+    Args:
+        frame: of the picture.
+        region: with a contour; any other comes back as it is.
+        settings: for the rim and the blend.
+        before: the picture on the canvas, (canvas height, canvas width, RGB).
+        after: what was decoded.
+    """
+    if region.distance is None or region.pixels.is_empty:
+        return region
+    seen = (frame.fit.cropped(before), frame.fit.cropped(after))
+    return _outlined(frame, region, settings, outward(*seen, region.distance, _least(settings), settings.rim))
+
+
+def _outlined(frame: Frame, region: Region, settings: Settings, out: float | NDArray[np.float32]) -> Region:
+    """Draw the contour of a region, moved outwards by canvas pixels, unless there is nothing inside it."""
+    if region.distance is None or not (region.distance > 0).any():
+        return region
+    moved = region.distance + np.asarray(out, np.float32)
+    return replace(region, pixels=Mask(drawn(moved, frame.size, width=settings.blend)))
+
+
+def _least(settings: Settings) -> float:
+    """Return by how many canvas pixels the composite goes beyond a contour everywhere."""
+    return min(LEAST, settings.rim)
 
 
 def _cleaned(mask: Mask, settings: Settings, cell: int) -> Mask:
@@ -87,16 +152,18 @@ def region_of(
         region = _placed(frame, mask, settings.edges)
     if include is not None:
         more = _placed(frame, include, settings.edges)
-        region = Region(region.cells | more.cells, region.pixels | more.pixels)
+        region = replace(region, cells=region.cells | more.cells, pixels=region.pixels | more.pixels)
     if settings.feather > 0:
         cell = frame.cell * max(frame.size) / max(frame.fit.inner)
-        region = Region(region.cells, region.pixels.feather(settings.feather * cell))
+        region = replace(region, pixels=region.pixels.feather(settings.feather * cell))
+    ring = region.cells.grow(settings.ring) if settings.ring else None
     if exclude is not None:
         # Every pixel that is excluded at all stays; a cell stays out of the decode where all of it is excluded.
         pixels = _placed(frame, exclude, "cells", "any").pixels
         free = _placed(frame, ~exclude, "cells").cells
-        region = Region(region.cells - ~free, region.pixels - pixels)
-    return region
+        ring = None if ring is None else ring - ~free
+        region = replace(region, cells=region.cells - ~free, pixels=region.pixels - pixels)
+    return replace(region, ring=ring)
 
 
 def _placed(frame: Frame, mask: Mask, edges: str, how: Literal["linear", "any"] = "linear") -> Region:
