@@ -89,6 +89,8 @@ class TruthItem:
         texts: (reference, query) by phrasing.
         before: what the input shows.
         after: what the counterfactual shows.
+        ceiling: IoU of the true region with what the input shows of it, which is what a perfect segmenter of the old
+            thing would get; None where the bench does not say.
     """
 
     id: str
@@ -101,6 +103,7 @@ class TruthItem:
     texts: Mapping[Phrasing, tuple[str, str]]
     before: Facts
     after: Facts
+    ceiling: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

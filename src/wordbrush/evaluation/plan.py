@@ -217,7 +217,8 @@ def _items_digest(items: Sequence[TruthItem]) -> str:
     total = hashlib.sha256()
     for item in items:
         texts = sorted(item.texts.items())
-        total.update(repr((item.id, item.kind, texts, _facts(item.before), _facts(item.after))).encode())
+        facts = (item.id, item.kind, texts, _facts(item.before), _facts(item.after), item.ceiling)
+        total.update(repr(facts).encode())
         for array in (item.picture, item.counterfactual, item.region, item.retrieved):
             total.update(repr((array.shape, str(array.dtype))).encode())
             total.update(array.tobytes())

@@ -49,6 +49,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     "contrast_auc": Metric("contrast: area under ROC"),
     "contrast_best_iou": Metric("contrast: IoU at the best cut"),
     "mask_iou": Metric("mask: IoU"),
+    "mask_ceiling": Metric("mask: IoU of a perfect segmenter of the old thing", None),
     "mask_precision": Metric("mask: precision"),
     "mask_recall": Metric("mask: recall"),
     "mask_area": Metric("mask: share of the picture", None),
@@ -142,11 +143,12 @@ def _contrast(item: TruthItem, outcome: Outcome) -> Scores:
 
 
 def _mask(item: TruthItem, outcome: Outcome) -> Scores:
-    mask, names = outcome.mask, ("mask_iou", "mask_precision", "mask_recall", "mask_area")
+    mask, names = outcome.mask, ("mask_iou", "mask_ceiling", "mask_precision", "mask_recall", "mask_area")
     if mask is None:
         return dict.fromkeys(names)
     values = (
         metrics.iou(mask, item.region),
+        item.ceiling,
         metrics.precision(mask, item.region),
         metrics.recall(mask, item.region),
         float((mask > 0.5).mean()),
