@@ -38,11 +38,10 @@ def test_a_run_prints_a_table_and_writes_its_files(wordbrush: Command, truth: li
     title, head, copy, edited = done.text.splitlines()
     assert title == "dev, 1 items, scope object: mean [95 % interval]"
     assert head.split() == [
-        *("variant", "mask_iou", "background_psnr", "success", "kept", "joint", "closeness_psnr", "evaluations"),
-        "seconds",
+        *("variant", "n", "mask_iou", "rms", "band_rms", "success", "kept", "evaluations", "seconds"),
     ]
-    assert copy.split()[:3] == ["copy", "-", "100.0"]
-    assert edited.split()[0] == "diffedit"
+    assert copy.split()[:3] == ["copy", "1", "-"]
+    assert edited.split()[:2] == ["diffedit", "1"]
     notes = done.err.splitlines()
     assert re.fullmatch(r"0/2 rows", notes[0])
     assert re.fullmatch(r"2/2 rows, [\d.]+ (rows/s|s a row)", notes[-2])
@@ -107,7 +106,7 @@ def test_items_that_fail_are_told_and_end_in_6(
     assert done.code == 6
     assert "warning: dev/object/000, broken: ValueError: no luck" in done.err
     assert "1 of 2 rows failed" in done.err
-    assert done.text.splitlines()[-1].split() == ["broken", "-", "-", "-", "-", "-", "-", "-"]
+    assert done.text.splitlines()[-1].split() == ["broken", "0", *"------"]
     assert json.loads((tmp_path / "result.json").read_text())["failed"] == [
         {"item": "dev/object/000", "variant": "broken", "error": "ValueError: no luck"}
     ]
@@ -167,6 +166,7 @@ def test_folders_that_are_not_there_are_told(
     wordbrush("eval", "truth").failed(2, "--out")
     wordbrush(*truth, *out, "--bench", none).failed(3, none)
     wordbrush(*truth, *out, "--judge", none).failed(3, none)
+    wordbrush(*truth, *out, "--critic", none).failed(3, none)
     wordbrush(*truth, *out, "--lpips", none).failed(4, "--lpips", none)
     wordbrush(*truth, *out, "--model", none).failed(4, none)
     assert BENCH.is_dir()  # found from the checkout, wherever one stands

@@ -104,14 +104,39 @@ def test_errors_and_changes_are_counted_by_pixel() -> None:
     b = a.copy()
     a[0, 0], b[0, 0] = (10, 20, 30), (10, 20, 37)
     a[1, 15], b[1, 15] = (0, 0, 0), (255, 1, 0)
-    assert metrics.largest_error(a, b) == 255.0
-    assert metrics.largest_error(a, b, ~where) == 7.0
     assert metrics.changed_share(a, b) == pytest.approx(2 / (24 * 20))
     assert metrics.changed_share(a, b, ~where) == pytest.approx(1 / (24 * 11))
     assert metrics.rms_distance(a, b) == pytest.approx(math.sqrt((7**2 + 255**2 + 1) / a.size) / 255)
     nothing = np.zeros_like(where)
-    assert metrics.largest_error(a, b, nothing) is None
     assert metrics.changed_share(a, b, nothing) is None
+
+
+def test_rms_of_a_constant_error_is_that_error_and_looks_only_where_it_is_told() -> None:
+    a, where = np.full(SHAPE, 100, np.uint8), half()
+    b = a.copy()
+    b[where] = 90
+    assert metrics.rms(a, b, where) == pytest.approx(10.0)
+    assert metrics.rms(a, b, ~where) == 0.0
+    assert metrics.rms(a, b) == pytest.approx(10 * math.sqrt(9 / 20))
+    assert metrics.rms(a, b, np.zeros_like(where)) is None
+
+
+def test_the_band_of_a_straight_outline_has_its_width_on_either_side() -> None:
+    region = np.zeros((20, 40), bool)
+    region[:, 15:] = True  # to the border, which is no outline
+    found = metrics.band(region, 6)
+    assert found.tolist() == [[9 <= x < 21 for x in range(40)]] * 20
+    np.testing.assert_array_equal(metrics.band(~region, 6), found)
+    np.testing.assert_array_equal(metrics.band(region, 1)[:, 13:17], [[False, True, True, False]] * 20)
+
+
+def test_the_band_of_a_single_pixel_is_a_disc_and_of_nothing_nothing() -> None:
+    region = np.zeros((21, 21), bool)
+    region[10, 10] = True
+    y, x = np.mgrid[0:21, 0:21]
+    np.testing.assert_array_equal(metrics.band(region, 6), (y - 10) ** 2 + (x - 10) ** 2 <= 36)
+    for whole in (np.zeros((5, 5), bool), np.ones((5, 5), bool)):
+        assert not metrics.band(whole, 6).any()
 
 
 def test_black_against_white_is_as_far_as_it_goes() -> None:

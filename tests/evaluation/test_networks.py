@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from tests.support.hub import COMMIT, serve
 from tests.support.metric_networks import lpips_state, picture, write_classifier, write_clip, write_lpips, write_vision
 from wordbrush.errors import InputError, ModelError, UnsafeWeightsError
-from wordbrush.evaluation.bootstrap import stratified
+from wordbrush.evaluation.intervals import interval_over
 from wordbrush.evaluation.networks import (
     FLEXIT_SQUARE,
     Figure,
@@ -152,12 +152,12 @@ def test_the_lpips_package_agrees(tmp_path: Path) -> None:
 
 def test_a_figure_says_where_it_comes_from(tmp_path: Path) -> None:
     network = ready(write_lpips(tmp_path))
-    mean = stratified({"": [0.1, None, 0.3]})
+    mean = interval_over({"": [0.1, None, 0.3]})
     figure = Figure.mean("lpips", mean, network, FLEXIT_SQUARE)
     assert figure.value == pytest.approx(0.2)
     assert figure.n == 2
     assert figure.interval is not None
-    assert (figure.interval.low, figure.interval.high) == (0.1, 0.3)
+    assert (figure.interval.low, figure.interval.high) == pytest.approx((0.2 - 1.270620, 0.2 + 1.270620), abs=1e-5)
     assert figure.backbone == "AlexNet"
     assert figure.weights_sha256 == file_digest(tmp_path / "lpips_alex.safetensors")
     assert figure.implementation == "wordbrush"

@@ -15,27 +15,28 @@ import numpy as np
 import pytest
 
 from tests.support.bench import BENCH
-from wordbrush.errors import SettingsError
 from wordbrush.evaluation.examples import keep_example
-from wordbrush.evaluation.items import KINDS, LOCAL_KINDS, Outcome, Variant
+from wordbrush.evaluation.items import KINDS, LOCAL_KINDS, MEAN_KINDS, Outcome, Variant
 from wordbrush.evaluation.plan import PANELS, Row, Rows, RunPlan
 from wordbrush.evaluation.plots import INK, PAPER, Series, bars, curve, inline, lines_with_bands
 from wordbrush.evaluation.report import summary_table, write_report
 from wordbrush.evaluation.run_plots import plots_of
 from wordbrush.evaluation.scoring import METRICS
-from wordbrush.evaluation.summary import compare, scopes_of, summarise
+from wordbrush.evaluation.summary import summarise
 from wordbrush.evaluation.truth import load_truth
 
 EVIL = "<script>alert(1)</script> & \"$x_1$\" 'é'"
-FACTS = {
+FACTS: dict[str, Any] = {
     "version": "0",
     "model": {"name": EVIL, "family": "f", "sha256": "0" * 64, "parametrisation": "epsilon", "dtype": "float32"},
     "bench": {"split": "dev", "kinds": list(KINDS), "limit": 2, "items": 14, "sha256": "1" * 64},
     "judge": "2" * 64,
+    "critic": None,
     "lpips": {"skipped": "no weights were named"},
     "seed": 0,
     "variants": [],
 }
+RAN = {"settings": {"steps": 7, "ratio": 0.5}, "guidance": 4.0}
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,7 @@ def rows() -> Rows:
             metrics = {
                 "mask_iou": None if variant.name == "plain" else float(random.random()),
                 "success": bool(random.random() < 0.5),
+                "rms": float(10 + 20 * random.random()),
                 "closeness_psnr": float(10 + 20 * random.random()),
                 "evaluations": 130,
                 "seconds": float(random.random()),
@@ -61,7 +63,7 @@ def rows() -> Rows:
 
 
 def variant_facts(variant: Variant) -> dict[str, Any]:
-    return {"name": variant.name, "method": "diffedit", "phrasing": "captions", "settings": {"steps": 7}, "tags": {}}
+    return {"name": variant.name, "method": "diffedit", "phrasing": "captions", **RAN, "tags": {}}
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def folder(rows: Rows, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for item in rows.items:
         contrast = np.linspace(0, 3, 256, dtype=np.float32).reshape(16, 16)
         keep_example(out, EVIL, item.id, Outcome(item.counterfactual, 1, mask=item.region * 1.0, contrast=contrast))
-    write_report(rows, out, command=f"wordbrush {EVIL}", resamples=50)
+    write_report(rows, out, command=f"wordbrush {EVIL}")
     return out
 
 
@@ -81,18 +83,19 @@ def values(rows: Rows, variant: str, metric: str, kind: str) -> list[float]:
 
 def test_means_are_over_kinds_of_each_kinds_mean(rows: Rows, folder: Path) -> None:
     result = json.loads((folder / "result.json").read_text())
-    assert (result["schema"], result["command"], result["baseline"]) == (1, "eval truth", EVIL)
+    assert (result["schema"], result["command"], result["baseline"]) == (2, "eval truth", EVIL)
     for metric in ("mask_iou", "success", "closeness_psnr"):
         by_kind = {kind: np.mean(values(rows, EVIL, metric, kind)) for kind in KINDS}
         summary = result["summary"][EVIL]
         for kind, mean in by_kind.items():
             assert summary[kind][metric]["mean"] == pytest.approx(mean)
             assert summary[kind][metric]["low"] <= mean <= summary[kind][metric]["high"]
-        assert summary["all"][metric]["mean"] == pytest.approx(np.mean(list(by_kind.values())))
+        assert summary["all"][metric]["mean"] == pytest.approx(np.mean([by_kind[k] for k in MEAN_KINDS]))
         assert summary["local"][metric]["mean"] == pytest.approx(np.mean([by_kind[k] for k in LOCAL_KINDS]))
-        assert (summary["all"][metric]["n"], summary["local"][metric]["n"]) == (14, 10)
+        assert (summary["all"][metric]["n"], summary["local"][metric]["n"]) == (12, 8)
     # The row that failed is left out and named; what no row has is absent.
-    assert result["summary"]["plain"]["all"]["success"]["n"] == 13
+    assert result["summary"]["plain"]["all"]["success"]["n"] == 12
+    assert result["summary"]["plain"]["addition"]["success"]["n"] == 1
     assert "mask_iou" not in result["summary"]["plain"]["all"]
     assert [f["error"] for f in result["failed"]] == ["RuntimeError: <b>bad</b>"]
 
@@ -107,15 +110,18 @@ def test_seconds_stand_apart_from_what_can_be_reproduced(folder: Path) -> None:
 def test_differences_are_item_by_item(rows: Rows, folder: Path) -> None:
     found = json.loads((folder / "result.json").read_text())["differences"]["plain"]
     by_kind = []
-    for kind in KINDS:
+    for kind in MEAN_KINDS:
         first, second = ([r for r in rows.rows if (r.variant, r.kind) == (name, kind)] for name in ("plain", EVIL))
         both = [(a.metrics, b.metrics) for a, b in zip(first, second, strict=True) if a.metrics]
         by_kind.append(np.mean([float(a["closeness_psnr"] or 0) - float(b["closeness_psnr"] or 0) for a, b in both]))
     assert found["all"]["closeness_psnr"]["mean"] == pytest.approx(np.mean(by_kind))
-    assert found["all"]["closeness_psnr"]["n"] == 13
+    assert found["all"]["closeness_psnr"]["n"] == 12
     assert "mask_iou" not in found["all"]
-    with pytest.raises(SettingsError, match=r"'none'.*plain"):
-        compare(rows, "none")
+    # Two items a kind are too few for any claim, and the page says so.
+    assert all(figure["p"] is None for scope in found.values() for figure in scope.values())
+    table = (folder / "report.html").read_text().split("<h2>Differences")[1].split("<h2>")[0]
+    assert "n too small" in table
+    assert "class=better" not in table
 
 
 def test_the_tables_parse(rows: Rows, folder: Path) -> None:
@@ -130,7 +136,7 @@ def test_the_tables_parse(rows: Rows, folder: Path) -> None:
     means = list(csv.DictReader(io.StringIO((folder / "summary.csv").read_text())))
     (line,) = [m for m in means if (m["variant"], m["scope"], m["metric"]) == (EVIL, "all", "success")]
     assert float(line["low"]) <= float(line["mean"]) <= float(line["high"])
-    assert int(line["n"]) == 14
+    assert (int(line["n"]), line["how"]) == (12, "exact")
 
 
 class Page(HTMLParser):
@@ -188,7 +194,7 @@ def test_the_page_shows_best_median_and_worst(rows: Rows, folder: Path) -> None:
 
 def test_the_same_rows_give_the_same_bytes(rows: Rows, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "pictures").symlink_to(folder / "pictures")
-    write_report(rows, tmp_path, command=f"wordbrush {EVIL}", resamples=50)
+    write_report(rows, tmp_path, command=f"wordbrush {EVIL}")
     for name in ("result.json", "rows.csv", "summary.csv", "report.html"):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
 
@@ -197,17 +203,28 @@ def test_the_short_table_is_aligned(rows: Rows, folder: Path) -> None:
     result = json.loads((folder / "result.json").read_text())
     title, head, *body = summary_table(rows, result).splitlines()
     assert title.startswith("dev, 14 items, scope all")
-    assert head.split() == ["variant", "mask_iou", "success", "closeness_psnr", "evaluations", "seconds"]
+    assert head.replace(" (", "(").split() == [
+        *("variant", "n", "mask_iou", "rms(determined)", "success", "evaluations", "seconds")
+    ]
     assert len(body) == 2
     assert len({len(line) for line in (head, *body)}) == 1
     assert " - " in body[1]
+    assert body[1].split()[1] == "12"
 
 
-def test_scopes_do_not_repeat_each_other() -> None:
-    assert scopes_of(KINDS) == ["all", "local", *KINDS]
-    assert scopes_of(["object"]) == ["object"]
-    assert scopes_of(["pair", "object"]) == ["all", "object", "pair"]
-    assert scopes_of(["ground", "time"]) == ["all", "ground", "time"]
+def test_every_table_says_how_many_items_it_is_of(folder: Path) -> None:
+    text = (folder / "report.html").read_text()
+    tables = re.findall(r"<table><tr>(.*?)</tr>", text, flags=re.DOTALL)
+    assert len(tables) == 20  # three wide scopes and seven kinds: means, and differences
+    assert all(head.startswith("<th>Variant</th><th>n</th>") for head in tables)
+
+
+def test_the_page_says_what_ran_and_what_its_figures_see(folder: Path) -> None:
+    shown = Page((folder / "report.html").read_text()).shown
+    assert "diffedit, captions; 4 of 7 steps (ratio 0.571), guidance 4; steps=7, ratio=0.5" in shown
+    assert "(f, float32)" in shown
+    assert "one flat colour" in shown
+    assert "none here: nothing is said to be clean" in shown
 
 
 def test_tags_make_trade_offs_and_ablations(rows: Rows) -> None:
@@ -218,14 +235,14 @@ def test_tags_make_trade_offs_and_ablations(rows: Rows) -> None:
     ]
     words = [Variant(f"rule {v}", tags={"vary": "rule", "value": v, "line": "diffedit"}) for v in ("fixed", "otsu")]
     variants = (*ratio, *words)
-    metrics: Any = {"success": True, "distance_to_input": 0.1, "background_psnr": 30.0, "mask_iou": 0.5, "joint": True}
+    metrics: Any = {"success": True, "distance_to_input": 0.1, "background_rms": 3.0, "mask_iou": 0.5, "rms": 9.0}
     made = tuple(
         Row(i.id, i.kind, v.name, {**metrics, "distance_to_input": 0.1 + n / 10})
         for i in rows.items
         for n, v in enumerate(variants)
     )
     run = replace(rows, rows=made, plan=replace(rows.plan, variants=variants))
-    drawn = plots_of(run, summarise(run, resamples=20))
+    drawn = plots_of(run, summarise(run))
     titles = [title for title, _ in drawn]
     assert sum("along the ratio" in title for title in titles) == 2
     assert sum("by ratio" in title for title in titles) == sum("by rule" in title for title in titles) == 3

@@ -65,7 +65,8 @@ def test_rows_come_by_item_and_variant_and_are_on_the_disk(plan: RunPlan, tmp_pa
         (r.item, r.kind, r.variant, r.metrics) for r in rows.rows
     ]
     copy, retrieved, edited = (r.metrics for r in rows.rows[:3])
-    assert copy["background_psnr"] == 100.0
+    assert (copy["untouched"], copy["background_psnr"]) == (True, None)
+    assert edited["outside_changed"] == 0.0
     assert retrieved["distance_to_input"] == pytest.approx(distance("dev/object/000"))
     # Two maps under two texts, all four steps up (ratio .9), and down with guidance.
     assert edited["evaluations"] == 2 * 2 + 4 + 4 * 2

@@ -13,15 +13,19 @@ import pytest
 from PIL import Image
 
 import wordbrush
+from benchmarks.truth.ceilings import shown
 from benchmarks.truth.facts import facts_of
 from benchmarks.truth.lessons import FIRST, lesson
 from benchmarks.truth.make import PER_KIND, STARTS, phrases, texts
+from tests.pocket.sprites import DrawnArtwork
+from training.pocket.edits import KINDS as EDIT_KINDS
 from training.pocket.edits import sample_edit
+from training.pocket.render import render, true_region
 from training.pocket.scenes import stream_of
 from training.pocket.words import NOUNS
 from wordbrush.errors import InputError
 from wordbrush.evaluation import truth
-from wordbrush.evaluation.items import KINDS, LOCAL_KINDS, SLOTS, Facts, Kind, Split, Thing, TruthItem
+from wordbrush.evaluation.items import KINDS, SLOTS, Facts, Kind, Split, Thing, TruthItem
 from wordbrush.evaluation.truth import default_bench, facts_from_json, facts_to_json, load_truth
 
 BENCH = Path(__file__).parents[2] / "benchmarks" / "truth"
@@ -124,7 +128,7 @@ def test_regions_hold_what_changes_and_little_else(split: Split) -> None:
 def test_areas_are_those_of_things_and_of_backdrops() -> None:
     for item in (*items("dev"), *items("test")):
         area = float(item.region.mean())
-        low, high = (0.005, 0.6) if item.kind in LOCAL_KINDS else (0.4, 1.0)
+        low, high = (0.4, 1.0) if item.kind in ("ground", "time") else (0.005, 0.6)
         assert low < area < high, item.id
 
 
@@ -236,6 +240,44 @@ def test_a_damaged_or_missing_sheet_is_named(copy: Path, sheet: str) -> None:
 def test_sheets_that_do_not_belong_together_are_noticed(copy: Path) -> None:
     shutil.copy(BENCH / "test" / "time-counterfactuals.webp", copy / "dev")
     with pytest.raises(InputError, match=r"time\.json, item 0: the sheets beside it"):
+        load_truth(copy, "dev", kinds=["time"])
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_ceilings_are_what_the_kinds_allow(split: Split) -> None:
+    values = {kind: [item.ceiling for item in items(split) if item.kind == kind] for kind in KINDS}
+    assert all(None not in known and len(known) == PER_KIND for known in values.values())
+    assert set(values["removal"]) == set(values["colour"]) == {1.0}
+    assert set(values["addition"]) == {0.0}
+    for kind in ("object", "pair", "ground", "time"):
+        known = np.array(values[kind], np.float64)
+        assert (known > 0.4).all()
+        assert (known < 1.0).any()
+        assert 0.8 < known.mean() < 0.95
+
+
+@pytest.mark.parametrize("kind", EDIT_KINDS)
+def test_what_an_input_shows_of_the_true_region_is_a_part_of_it(kind: Kind) -> None:
+    artwork = DrawnArtwork()
+    for number in range(4):
+        edit = sample_edit(kind, number)
+        drawn = render(edit.scene, artwork)
+        part, region = shown(edit, drawn), true_region(edit.scene, edit.other, artwork)
+        assert not (part & ~region).any()
+        if kind in ("removal", "colour"):
+            np.testing.assert_array_equal(part, region)
+        if kind == "addition":
+            assert not part.any()
+        if kind == "object":
+            new = render(edit.other, artwork)
+            assert not (region & ~part & ~new.silhouettes[0] & ~new.shadows[0]).any()
+
+
+@pytest.mark.parametrize("text", ["no json", "[]", '{"dev": {"time": [0.5]}}', '{"dev": {"time": ["much"]}}', "{}"])
+def test_ceilings_may_be_absent_but_not_wrong(copy: Path, text: str) -> None:
+    assert load_truth(copy, "dev", kinds=["time"])[0].ceiling is None
+    (copy / truth.CEILINGS).write_text(text)
+    with pytest.raises(InputError, match=r"ceilings\.json"):
         load_truth(copy, "dev", kinds=["time"])
 
 

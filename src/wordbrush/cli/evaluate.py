@@ -72,6 +72,7 @@ def _plan(command: TruthCommand) -> RunPlan:
         variants=variants,
         bench=bench,
         judge=command.judge or bench / "judge",
+        critic=command.critic or (bench / "critic" if (bench / "critic").is_dir() else None),
         lpips=command.lpips,
         split=one_of("--split", command.split, ("dev", "test")),
         kinds=tuple(kind for kind in KINDS if kind in chosen or not chosen),

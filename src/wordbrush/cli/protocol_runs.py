@@ -126,7 +126,7 @@ def _finish(
     with terminal.waiting("measuring"):
         values, faults = measure_entries(pairs, setup.suite.entries, flags.out)
         sets = measure_sets(pairs, setup.suite.sets, flags.out)
-    tables = figures_of(pairs, values, setup.suite.entries, setup.suite.skipped, sets, flags.seed)
+    tables = figures_of(pairs, values, setup.suite.entries, setup.suite.skipped, sets)
     failed = {e.id: row["error"] for e in entries if "error" in (row := journal.rows[e.id])}
     failures = {**failed, **faults}
     counts = {"chosen": len(entries), "done": len(pairs), "failed": len(failures)}

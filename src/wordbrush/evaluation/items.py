@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from wordbrush.settings import Settings
 
 __all__ = [
+    "DETERMINED_KINDS",
     "KINDS",
     "LOCAL_KINDS",
+    "MEAN_KINDS",
     "PHRASINGS",
     "SLOTS",
     "Facts",
@@ -39,8 +41,12 @@ Phrasing = Literal["captions", "phrases", "empty"]
 Slot = Literal["left", "middle", "right"]
 
 KINDS: Final[tuple[Kind, ...]] = ("object", "colour", "ground", "time", "pair", "removal", "addition")
-LOCAL_KINDS: Final[tuple[Kind, ...]] = ("object", "colour", "pair", "removal", "addition")
-"""Kinds whose true region is a thing's silhouette; ground and time change everything but the things."""
+MEAN_KINDS: Final[tuple[Kind, ...]] = ("object", "colour", "ground", "time", "pair", "removal")
+"""Kinds that the mean over all counts: all but additions, whose place is drawn at random and said nowhere."""
+LOCAL_KINDS: Final[tuple[Kind, ...]] = ("object", "colour", "pair", "removal")
+"""Of them those whose true region is a thing's silhouette; ground and time change everything but the things."""
+DETERMINED_KINDS: Final[tuple[Kind, ...]] = ("removal", "colour", "ground", "time")
+"""Kinds whose counterfactual is determined: it shows no thing whose shape and pose the texts leave open."""
 PHRASINGS: Final[tuple[Phrasing, ...]] = ("captions", "phrases", "empty")
 SLOTS: Final[tuple[Slot, ...]] = ("left", "middle", "right")
 
@@ -83,6 +89,8 @@ class TruthItem:
         texts: (reference, query) by phrasing.
         before: what the input shows.
         after: what the counterfactual shows.
+        ceiling: IoU of the true region with what the input shows of it, which is what a perfect segmenter of the old
+            thing would get; None where the bench does not say.
     """
 
     id: str
@@ -95,6 +103,7 @@ class TruthItem:
     texts: Mapping[Phrasing, tuple[str, str]]
     before: Facts
     after: Facts
+    ceiling: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

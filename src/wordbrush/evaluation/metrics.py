@@ -16,14 +16,15 @@ from wordbrush.errors import InputError
 
 __all__ = [
     "PSNR_CAP",
+    "band",
     "best_iou",
     "changed_share",
     "iou",
-    "largest_error",
     "on_picture",
     "precision",
     "psnr",
     "recall",
+    "rms",
     "rms_distance",
     "roc_auc",
     "ssim",
@@ -111,16 +112,6 @@ def _around(where: Bool, margin: int) -> tuple[slice, slice]:
     return slices[0], slices[1]
 
 
-def largest_error(a: Array, b: Array, where: Bool | None = None) -> float | None:
-    """Return the largest absolute difference of one channel of one selected pixel, 0 to 255.
-
-    Raises:
-        InputError: the shapes do not fit.
-    """
-    chosen = _chosen(_difference(a, b), where)
-    return float(np.abs(chosen).max()) if chosen.size else None
-
-
 def changed_share(a: Array, b: Array, where: Bool | None = None) -> float | None:
     """Return the share of selected pixels that differ in any channel, 0 to 1.
 
@@ -129,6 +120,34 @@ def changed_share(a: Array, b: Array, where: Bool | None = None) -> float | None
     """
     chosen = _chosen(_difference(a, b), where)
     return float((chosen != 0).reshape(len(chosen), -1).any(axis=1).mean()) if chosen.size else None
+
+
+def rms(a: Array, b: Array, where: Bool | None = None) -> float | None:
+    """Return the root of the mean squared difference over the selected pixels and all channels, 0 to 255.
+
+    Raises:
+        InputError: the shapes do not fit.
+    """
+    chosen = _chosen(_difference(a, b), where)
+    return float(np.sqrt(np.mean(chosen**2))) if chosen.size else None
+
+
+def band(region: Bool, width: float) -> Bool:
+    """Return the pixels along the outline of a region: at most `width` from the other side.
+
+    Distances are between pixel centres, so a straight outline has `width` whole pixels on either side. The border of
+    the picture is no outline.
+
+    Args:
+        region: (height, width).
+        width: in pixels, of each side.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    if region.all() or not region.any():
+        return np.zeros_like(region)
+    near: Bool = (distance_transform_edt(region) + distance_transform_edt(~region)) <= width
+    return near
 
 
 def rms_distance(a: Array, b: Array) -> float:

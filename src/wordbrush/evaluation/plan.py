@@ -6,23 +6,36 @@ A field or argument `bench` is the folder of the truth bench: the items with all
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from wordbrush.diffusion.schedule import depth_of
 from wordbrush.errors import InputError, SettingsError
 from wordbrush.evaluation.items import KINDS, Kind, Method, Scores, Split, TruthItem, Variant
 from wordbrush.evaluation.methods import METHODS
-from wordbrush.evaluation.peers import PEERS
+from wordbrush.evaluation.peers import PEERS, told
 from wordbrush.evaluation.runner import model_facts
+from wordbrush.evaluation.scoring import METRICS
 from wordbrush.models.checkpoint.digests import digest_files
 from wordbrush.settings import DEFAULT_PRESET, Settings
 
 if TYPE_CHECKING:
     from wordbrush.models.model import ModelIdentity
 
-__all__ = ["PANELS", "Row", "Rows", "RunPlan", "find_method", "fingerprint", "folder_digest", "is_peer", "settings_of"]
+__all__ = [
+    "PANELS",
+    "Row",
+    "Rows",
+    "RunPlan",
+    "find_method",
+    "fingerprint",
+    "folder_digest",
+    "is_peer",
+    "ran",
+    "settings_of",
+]
 
 PANELS: Final = "panels"
 """A variant with this tag keeps a picture of each outcome, for the report's examples."""
@@ -36,6 +49,7 @@ class RunPlan:
         variants: the columns; their names are unique.
         bench: folder of the truth bench.
         judge: folder of the judge.
+        critic: folder of the critic, or None where there is none: nothing is then said to be clean.
         lpips: folder with LPIPS weights, or None to leave that metric out.
         model: as for `Editor.from_pretrained`.
         load: its keywords: revision, dtype, device, ...
@@ -54,6 +68,7 @@ class RunPlan:
     variants: tuple[Variant, ...]
     bench: Path
     judge: Path
+    critic: Path | None = None
     lpips: Path | None = None
     model: str = "pocket"
     load: Mapping[str, Any] = field(default_factory=dict)
@@ -138,7 +153,11 @@ def folder_digest(folder: Path | None) -> str | None:
 
 
 def fingerprint(
-    plan: RunPlan, items: Sequence[TruthItem], identity: ModelIdentity, lpips: Mapping[str, str]
+    plan: RunPlan,
+    items: Sequence[TruthItem],
+    identity: ModelIdentity,
+    lpips: Mapping[str, str],
+    guidance: Callable[[Settings], float],
 ) -> dict[str, Any]:
     """Return everything that decides the rows, as JSON values; the number of workers does not.
 
@@ -147,6 +166,7 @@ def fingerprint(
         items: on what.
         identity: the model.
         lpips: facts of the LPIPS network, or why it is skipped.
+        guidance: of the decode under some settings, on the model.
     """
     return {
         **model_facts(identity.as_dict()),
@@ -158,22 +178,36 @@ def fingerprint(
             "sha256": _items_digest(items),
         },
         "judge": folder_digest(plan.judge),
+        "critic": folder_digest(plan.critic),
+        "measured": list(METRICS),
         "lpips": lpips,
         "seed": plan.seed,
         "share": plan.share,
         "measure_memory": plan.measure_memory,
         **({"threads": plan.threads} if plan.threads > 1 else {}),
-        "variants": [_variant_facts(variant) for variant in plan.variants],
+        "variants": [_variant_facts(variant, guidance) for variant in plan.variants],
     }
 
 
-def _variant_facts(variant: Variant) -> dict[str, Any]:
+def ran(facts: Mapping[str, Any]) -> str:
+    """Return in words what a variant really ran, from its facts in a fingerprint: depth, steps and guidance."""
+    name, settings = facts["method"], facts["settings"]
+    if is_peer(name):
+        return told(name, settings, facts["guidance"])
+    if name in ("copy", "retrieve", "mask"):
+        return "nothing is painted"
+    steps, depth = settings["steps"], depth_of(settings["ratio"], settings["steps"])
+    return f"{depth} of {steps} steps (ratio {depth / steps:.3g}), guidance {facts['guidance']:g}"
+
+
+def _variant_facts(variant: Variant, guidance: Callable[[Settings], float]) -> dict[str, Any]:
     return {
         "name": variant.name,
         "method": variant.method,
         "preset": variant.preset,
         "phrasing": variant.phrasing,
         "settings": asdict(settings_of(variant)),
+        "guidance": guidance(settings_of(variant)),
         "tags": dict(variant.tags),
     }
 
@@ -183,7 +217,8 @@ def _items_digest(items: Sequence[TruthItem]) -> str:
     total = hashlib.sha256()
     for item in items:
         texts = sorted(item.texts.items())
-        total.update(repr((item.id, item.kind, texts, _facts(item.before), _facts(item.after))).encode())
+        facts = (item.id, item.kind, texts, _facts(item.before), _facts(item.after), item.ceiling)
+        total.update(repr(facts).encode())
         for array in (item.picture, item.counterfactual, item.region, item.retrieved):
             total.update(repr((array.shape, str(array.dtype))).encode())
             total.update(array.tobytes())

@@ -9,30 +9,46 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from wordbrush.evaluation.bootstrap import Interval
 from wordbrush.evaluation.examples import choose, read_example
-from wordbrush.evaluation.page import Cell, Example, Page, Section, Table, grey, interval_cell
-from wordbrush.evaluation.plan import PANELS, Row, Rows
+from wordbrush.evaluation.items import DETERMINED_KINDS, LOCAL_KINDS
+from wordbrush.evaluation.page import Cell, Example, Page, Section, Table, difference_cell, grey, interval_cell
+from wordbrush.evaluation.paired import FEWEST
+from wordbrush.evaluation.plan import PANELS, Row, Rows, ran
 from wordbrush.evaluation.results import csv_text, json_text, write_results
 from wordbrush.evaluation.run_plots import plots_of
 from wordbrush.evaluation.scoring import METRICS
-from wordbrush.evaluation.summary import Summary, compare, scopes_of, summarise
+from wordbrush.evaluation.summary import SCOPES, Comparison, Summary, compare, scope_of, scopes_of, summarise
 from wordbrush.picture.panel import heat_colours
 from wordbrush.settings import DEFAULT_PRESET, Settings
 
 __all__ = ["RESULT_SCHEMA", "summary_table", "write_report"]
 
-RESULT_SCHEMA: Final = 1
+RESULT_SCHEMA: Final = 2
 _VERSIONS: Final = ("wordbrush", "torch", "diffusers", "transformers", "numpy", "scipy", "torchmetrics")
-TABLE_METRICS: Final = ("mask_iou", "background_psnr", "success", "kept", "joint", "closeness_psnr", "evaluations")
+TABLE_METRICS: Final = ("mask_iou", "rms", "band_rms", "success", "kept", "clean", "added", "evaluations", "seconds")
 """The metrics of the short table."""
+_INTERVAL: Final = ("mean", "low", "high", "n", "how")
 PANEL_METRIC: Final = "closeness_psnr"
 """The metric that orders the examples: every method has it, and it measures the result itself."""
 
+MEANS_NOTE: Final = (
+    "Mean and 95 % interval over items, each kind counting the same: exact (Clopper-Pearson) for shares, Student's for "
+    f"other means. “all” leaves out additions; “local” is {', '.join(LOCAL_KINDS)}; “determined” is "
+    f"{', '.join(DETERMINED_KINDS)}, where the texts determine the counterfactual: read rms there."
+)
+SIGHT_NOTES: Final = (
+    "The judge is a small classifier: it says what a picture shows, not whether it is drawn well. It passes a removal "
+    "filled with one flat colour, day made night by darkening alone, and often a picture with a third of the old one "
+    "left in it. So success says recognisable.",
+    "The critic sees faults of drawing: outlines left over, rims, clipped and doubled shapes, flat fills, blur, halos, "
+    "seams. It does not know what was asked for, and is no better than its card says. Clean is what both pass.",
+    "The rms to the counterfactual sees everything, and cannot tell a fault from another way of being right: where a "
+    "thing's shape is free (object, pair, addition) it says little.",
+)
+"""What the figures can and cannot see."""
 
-def write_report(
-    rows: Rows, out: Path, *, command: str, baseline: str | None = None, resamples: int = 2000
-) -> dict[str, Any]:
+
+def write_report(rows: Rows, out: Path, *, command: str, baseline: str | None = None) -> dict[str, Any]:
     """Write `result.json`, `rows.csv`, `summary.csv` and `report.html` into the run's folder, replacing older ones.
 
     Args:
@@ -40,7 +56,6 @@ def write_report(
         out: its folder.
         command: the command line of the run, for the record.
         baseline: the variant to which the others are compared; by default the first.
-        resamples: of the bootstrap.
 
     Returns:
         The content of `result.json`. Everything in it but `timed` follows from the checkpoint, the truth bench and the
@@ -51,7 +66,7 @@ def write_report(
         OutputError: a file cannot be written.
     """
     base = baseline or rows.plan.variants[0].name
-    summary, differences = summarise(rows, resamples=resamples), compare(rows, base, resamples=resamples)
+    summary, differences = summarise(rows), compare(rows, base)
     versions = {name: importlib.metadata.version(name) for name in _VERSIONS}
     result = {
         "schema": RESULT_SCHEMA,
@@ -68,7 +83,7 @@ def write_report(
     }
     lines = ([r.item, r.kind, r.variant, *(r.metrics.get(name) for name in METRICS), r.error] for r in rows.rows)
     means = (
-        [variant, scope, metric, interval.mean, interval.low, interval.high, interval.n]
+        [variant, scope, metric, *(getattr(interval, name) for name in _INTERVAL)]
         for variant, scopes in summary.items()
         for scope, cells in scopes.items()
         for metric, interval in cells.items()
@@ -76,7 +91,7 @@ def write_report(
     files = {
         "result.json": json_text(result),
         "rows.csv": csv_text(["item", "kind", "variant", *METRICS, "error"], lines),
-        "summary.csv": csv_text(["variant", "scope", "metric", "mean", "low", "high", "n"], means),
+        "summary.csv": csv_text(["variant", "scope", "metric", *_INTERVAL], means),
         "report.html": _page(rows, out, result, summary, differences).html(),
     }
     write_results(out, files)
@@ -84,17 +99,19 @@ def write_report(
 
 
 def summary_table(rows: Rows, result: dict[str, Any]) -> str:
-    """Return a compact table of the widest scope, for a terminal."""
-    scope = scopes_of(rows.plan.kinds)[0]
-    names = [
-        name
-        for name in (*TABLE_METRICS, "seconds")
-        if any(_interval(result, v.name, scope, name) for v in rows.plan.variants)
-    ]
-    head = ["variant", *names]
+    """Return a compact table for a terminal: each metric at its headline scope."""
+    scopes = scopes_of(rows.plan.kinds)
+    variants = [variant.name for variant in rows.plan.variants]
+    places = {name: scope_of(name, scopes) for name in TABLE_METRICS}
+    names = [name for name in places if any(_interval(result, v, places[name], name) for v in variants)]
+    head = ["variant", "n", *(name if places[name] == scopes[0] else f"{name} ({places[name]})" for name in names)]
     body = [
-        [v.name, *(_short(_interval(result, v.name, scope, name), METRICS[name].decimals) for name in names)]
-        for v in rows.plan.variants
+        [
+            variant,
+            str(_count(rows, variant, scopes[0])),
+            *(_short(_interval(result, variant, places[name], name), METRICS[name].decimals) for name in names),
+        ]
+        for variant in variants
     ]
     widths = [max(len(line[i]) for line in (head, *body)) for i in range(len(head))]
     lines = [
@@ -104,35 +121,43 @@ def summary_table(rows: Rows, result: dict[str, Any]) -> str:
         for line in (head, *body)
     ]
     bench = result["bench"]
-    title = f"{bench['split']}, {bench['items']} items, scope {scope}: mean [95 % interval]"
+    title = f"{bench['split']}, {bench['items']} items, scope {scopes[0]}: mean [95 % interval]"
     return "\n".join([title, *(line.rstrip() for line in lines)])
 
 
-def _interval(result: dict[str, Any], variant: str, scope: str, metric: str) -> dict[str, float] | None:
+def _count(rows: Rows, variant: str, scope: str) -> int:
+    """Return the number of items of a scope with a row that did not fail."""
+    kinds = SCOPES.get(scope, (scope,))
+    return sum(row.variant == variant and row.kind in kinds and row.error is None for row in rows.rows)
+
+
+def _interval(result: dict[str, Any], variant: str, scope: str, metric: str) -> dict[str, Any] | None:
     part = "timed" if METRICS[metric].timed else "summary"
-    interval: dict[str, float] | None = result[part].get(variant, {}).get(scope, {}).get(metric)
+    interval: dict[str, Any] | None = result[part].get(variant, {}).get(scope, {}).get(metric)
     return interval
 
 
-def _short(interval: dict[str, float] | None, decimals: int) -> str:
+def _short(interval: dict[str, Any] | None, decimals: int) -> str:
     if interval is None:
         return "-"
-    mean, low, high = (f"{interval[key]:.{decimals}f}" for key in ("mean", "low", "high"))
-    return mean if low == high == mean else f"{mean} [{low}, {high}]"
+    mean = f"{interval['mean']:.{decimals}f}"
+    if interval["low"] is None or interval["how"] == "equal":
+        return mean
+    return f"{mean} [{interval['low']:.{decimals}f}, {interval['high']:.{decimals}f}]"
 
 
-def _plain(summary: Summary, *, timed: bool) -> dict[str, Any]:
-    """Return the intervals as JSON values: of the timed metrics (which depend on the machine), or of the others."""
+def _plain(summary: Summary | Comparison, *, timed: bool) -> dict[str, Any]:
+    """Return the figures as JSON values: of the timed metrics (which depend on the machine), or of the others."""
     return {
         variant: {
-            scope: {metric: asdict(interval) for metric, interval in cells.items() if METRICS[metric].timed is timed}
+            scope: {metric: asdict(figure) for metric, figure in cells.items() if METRICS[metric].timed is timed}
             for scope, cells in scopes.items()
         }
         for variant, scopes in summary.items()
     }
 
 
-def _page(rows: Rows, out: Path, result: dict[str, Any], summary: Summary, differences: Summary) -> Page:
+def _page(rows: Rows, out: Path, result: dict[str, Any], summary: Summary, differences: Comparison) -> Page:
     bench, model, lpips = result["bench"], result["model"], result["lpips"]
     scopes = scopes_of(rows.plan.kinds)
     facts = {
@@ -141,18 +166,22 @@ def _page(rows: Rows, out: Path, result: dict[str, Any], summary: Summary, diffe
         "Model": f"{model['name']} ({model['family']}, {model['dtype']}), weights {model['sha256'][:16]}",
         "Bench": f"{bench['items']} items of {len(bench['kinds'])} kinds, {bench['sha256'][:16]}",
         "Judge": str(result["judge"])[:16],
+        "Critic": str(result["critic"] or "none here: nothing is said to be clean")[:64],
         "LPIPS": f"skipped: {lpips['skipped']}" if "skipped" in lpips else ", ".join(lpips.values()),
-        "Seed": str(result["seed"]),
+        "Seed": f"{result['seed']}, one for every edit",
     }
-    note = "Mean and 95 % interval by bootstrap over items. Each kind counts the same."
-    means = [_table(scope, summary, title=scope, opened=scope == scopes[0]) for scope in scopes]
-    sections = [Section("Means", [note], means)]
+    means = [_means(rows, scope, summary, opened=scope == scopes[0]) for scope in scopes]
+    sections = [Section("Means", [MEANS_NOTE], means), Section("What the figures see", SIGHT_NOTES)]
     plots = plots_of(rows, summary)
     sections += [Section("Plots", plots=plots)] if plots else []
     if differences:
-        note = f"Item by item, {scopes[0]}; bold where the interval is on the better side of 0."
-        table = _table(scopes[0], differences, sign="+")
-        sections.append(Section(f"Differences to {result['baseline']}", [note], [table]))
+        note = (
+            "Item by item: the mean difference, on how many items each side is higher, and p of the exact McNemar test "
+            "for shares, of Wilcoxon's signed ranks for others; not corrected for the number of comparisons. Bold "
+            f"where p is below .05 on the better side. With fewer than {FEWEST} items of a kind nothing is claimed."
+        )
+        tables = [_differences(scope, differences, opened=scope == scopes[0]) for scope in scopes]
+        sections.append(Section(f"Differences to {result['baseline']}", [note], tables))
     if any(variant.tags.get(PANELS) for variant in rows.plan.variants):
         note = f"Best, median and worst item by {METRICS[PANEL_METRIC].label}."
         sections.append(Section("Examples", [note], examples=list(_examples(rows, out))))
@@ -163,17 +192,27 @@ def _page(rows: Rows, out: Path, result: dict[str, Any], summary: Summary, diffe
     return Page(f"Truth bench, {bench['split']} split: {model['name']}", facts, sections)
 
 
-def _table(scope: str, summary: Summary, *, title: str = "", opened: bool = True, sign: str = "") -> Table:
-    """Return a table of variants and metrics; with a sign the values are differences, and better ones are marked."""
+def _means(rows: Rows, scope: str, summary: Summary, *, opened: bool) -> Table:
+    """Return a table of variants and metrics, with the number of items of each variant."""
     names = [name for name in METRICS if any(name in scopes[scope] for scopes in summary.values())]
+    lines = []
+    for variant, scopes in summary.items():
+        n = _count(rows, variant, scope)
+        cells = (interval_cell(scopes[scope].get(name), METRICS[name].decimals, of=n) for name in names)
+        lines.append([Cell(variant), Cell(str(n)), *cells])
+    return Table(["Variant", "n", *(METRICS[name].label for name in names)], lines, scope, opened)
 
-    def cell(name: str, interval: Interval | None) -> Cell:
-        higher = METRICS[name].higher
-        better = bool(sign and interval and higher is not None and (interval.low > 0 if higher else interval.high < 0))
-        return interval_cell(interval, METRICS[name].decimals, sign=sign, better=better)
 
-    rows = [[Cell(variant), *(cell(n, scopes[scope].get(n)) for n in names)] for variant, scopes in summary.items()]
-    return Table(["Variant", *(METRICS[name].label for name in names)], rows, title, opened)
+def _differences(scope: str, differences: Comparison, *, opened: bool) -> Table:
+    """Return a table of variants and paired differences; clear ones on the better side are marked."""
+    names = [name for name in METRICS if any(name in scopes[scope] for scopes in differences.values())]
+    lines = []
+    for variant, scopes in differences.items():
+        found = [(scopes[scope].get(name), METRICS[name]) for name in names]
+        n = max((difference.n for difference, _ in found if difference), default=0)
+        cells = (difference_cell(difference, m.decimals, higher=m.higher) for difference, m in found)
+        lines.append([Cell(variant), Cell(str(n)), *cells])
+    return Table(["Variant", "n", *(METRICS[name].label for name in names)], lines, scope, opened)
 
 
 def _examples(rows: Rows, out: Path) -> Iterator[Example]:
@@ -185,7 +224,7 @@ def _examples(rows: Rows, out: Path) -> Iterator[Example]:
             if example is None:
                 continue
             reference, query = item.texts[variant.phrasing]
-            names = ("closeness_psnr", "mask_iou", "background_psnr", "success")
+            names = ("closeness_psnr", "mask_iou", "rms", "success", "critic")
             tiles = {
                 "input": item.picture,
                 "true region": grey(item.region),
@@ -209,11 +248,11 @@ def _score_text(row: Row, name: str) -> str:
 
 
 def _variants(result: dict[str, Any]) -> dict[str, str]:
-    """Return each variant's method, phrasing, and settings that differ from the default preset's."""
+    """Return what each variant really ran, its phrasing, and its settings that differ from the default preset's."""
     usual = asdict(Settings.from_preset(DEFAULT_PRESET))
     descriptions = {}
     for variant in result["variants"]:
         changed = [f"{name}={value}" for name, value in variant["settings"].items() if usual.get(name) != value]
         text = ", ".join(changed) or "the default settings"
-        descriptions[variant["name"]] = f"{variant['method']}, {variant['phrasing']}; {text}"
+        descriptions[variant["name"]] = f"{variant['method']}, {variant['phrasing']}; {ran(variant)}; {text}"
     return descriptions

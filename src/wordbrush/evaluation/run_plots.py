@@ -9,15 +9,15 @@ from wordbrush.evaluation.items import Variant
 from wordbrush.evaluation.plan import Rows
 from wordbrush.evaluation.plots import Estimate, Series, bars, curve, lines_with_bands
 from wordbrush.evaluation.scoring import METRICS
-from wordbrush.evaluation.summary import Summary, scopes_of
+from wordbrush.evaluation.summary import Summary, scope_of, scopes_of
 
 __all__ = ["plots_of"]
 
-BARS: Final = ("mask_iou", "success", "joint", "closeness_psnr")
+BARS: Final = ("mask_iou", "success", "clean", "rms", "band_rms")
 MOST_BARS: Final = 8
 """Most variants in one plot of bars, since more look alike; the first ones are drawn, the tables have all."""
-VARIED: Final = ("mask_iou", "success", "joint")
-TRADES: Final = ("distance_to_input", "background_psnr")
+VARIED: Final = ("mask_iou", "success", "clean", "rms")
+TRADES: Final = ("distance_to_input", "background_rms")
 
 
 def plots_of(rows: Rows, summary: Summary) -> list[tuple[str, str]]:
@@ -32,7 +32,10 @@ def plots_of(rows: Rows, summary: Summary) -> list[tuple[str, str]]:
 
 def _estimate(summary: Summary, variant: str, scope: str, metric: str) -> Estimate | None:
     interval = summary[variant][scope].get(metric)
-    return None if interval is None else (interval.mean, interval.low, interval.high)
+    if interval is None:
+        return None
+    low, high = interval.low, interval.high
+    return interval.mean, interval.mean if low is None else low, interval.mean if high is None else high
 
 
 def _bars(rows: Rows, summary: Summary) -> list[tuple[str, str]]:
@@ -43,7 +46,7 @@ def _bars(rows: Rows, summary: Summary) -> list[tuple[str, str]]:
         values = {v.name: [_estimate(summary, v.name, scope, metric) for scope in scopes] for v in plain}
         values = {name: estimates for name, estimates in values.items() if any(estimates)}
         label = METRICS[metric].label
-        limits = None if metric.endswith("psnr") else (0.0, 1.0)
+        limits = None if metric.endswith("rms") else (0.0, 1.0)
         if values:
             plots.append((label, bars(scopes, values, y_label=label, title=label, limits=limits)))
     return plots
@@ -81,13 +84,13 @@ def _ablations(rows: Rows, summary: Summary) -> list[tuple[str, str]]:
     for variant in rows.plan.variants:
         if "vary" in variant.tags:
             groups.setdefault(str(variant.tags["vary"]), []).append(variant)
-    scope = scopes_of(rows.plan.kinds)[0]
     plots = []
     for setting, variants in groups.items():
         by_line: dict[str, list[Variant]] = {}
         for variant in variants:
             by_line.setdefault(str(variant.tags.get("line", variant.method)), []).append(variant)
         for metric in VARIED:
+            scope = scope_of(metric, scopes_of(rows.plan.kinds))
             title = f"{METRICS[metric].label} by {setting} ({scope})"
             plots.append((title, _ablation(setting, metric, by_line, summary, scope)))
     return plots

@@ -9,6 +9,9 @@ The truth bench is a folder with a folder for each split, and in it for every ki
   a counterfactual is its input, byte for byte;
 * `KIND-retrieved.webp`: other pictures that show what the queries say, lossy.
 
+Beside the splits may lie `ceilings.json`: by split and kind, for each item the IoU with the true region of what the
+input shows of it.
+
 A sheet holds equal square pictures in reading order.
 """
 
@@ -16,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,9 +29,10 @@ from PIL import Image, UnidentifiedImageError
 from wordbrush.errors import InputError
 from wordbrush.evaluation.items import KINDS, PHRASINGS, SLOTS, Bool, Bytes, Facts, Kind, Split, Thing, TruthItem
 
-__all__ = ["SCHEMA", "SHEETS", "default_bench", "facts_from_json", "facts_to_json", "load_truth"]
+__all__ = ["CEILINGS", "SCHEMA", "SHEETS", "default_bench", "facts_from_json", "facts_to_json", "load_truth"]
 
 SCHEMA: Final = 1
+CEILINGS: Final = "ceilings.json"
 SHEETS: Final[Mapping[str, str]] = {
     "inputs": "{}-inputs.webp",
     "regions": "{}-regions.png",
@@ -83,7 +87,8 @@ def load_truth(
         raise InputError(f"unknown split {split!r}: known are dev and test")
     if limit is not None and limit < 1:
         raise InputError(f"limit {limit}: give at least 1 item a kind")
-    return [item for kind in chosen for item in _kind(Path(folder) / split, split, kind, limit)]
+    known = _ceilings(Path(folder) / CEILINGS, split)
+    return [item for kind in chosen for item in _kind(Path(folder) / split, split, kind, limit, known.get(kind))]
 
 
 def facts_to_json(facts: Facts) -> dict[str, Any]:
@@ -118,10 +123,25 @@ def _word_or_none(thing: Mapping[str, Any]) -> str | None:
     return None if thing.get("colour") is None else _word(thing["colour"])
 
 
-def _kind(folder: Path, split: Split, kind: Kind, limit: int | None) -> list[TruthItem]:
+def _ceilings(path: Path, split: Split) -> dict[str, list[float]]:
+    """Read the ceilings of a split by kind; none where there is no such file."""
+    if not path.is_file():
+        return {}
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return {kind: [float(value) for value in values] for kind, values in data[split].items()}
+    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: these are no ceilings ({error!r}); get the bench again") from error
+
+
+def _kind(
+    folder: Path, split: Split, kind: Kind, limit: int | None, ceilings: Sequence[float] | None
+) -> list[TruthItem]:
     path = folder / f"{kind}.json"
     index = _index(path, split, kind)
     rows, size = index["items"], index["size"]
+    if ceilings is not None and len(ceilings) != len(rows):
+        raise InputError(f"{path}: {len(rows)} items, and {len(ceilings)} in {CEILINGS}; get the bench again")
     parts = {}
     for name, pattern in SHEETS.items():
         sheet = _sheet(folder / pattern.format(kind), size, index["columns"], len(rows), bits=name == "regions")
@@ -141,7 +161,8 @@ def _kind(folder: Path, split: Split, kind: Kind, limit: int | None) -> list[Tru
             )
         name = f"{split}/{kind}/{number:03d}"
         retrieved = parts["retrieved"][number]
-        items.append(TruthItem(name, split, kind, picture, other, region, retrieved, texts, facts[0], facts[1]))
+        ceiling = None if ceilings is None else ceilings[number]
+        items.append(TruthItem(name, split, kind, picture, other, region, retrieved, texts, *facts, ceiling=ceiling))
     return items
 
 

@@ -26,6 +26,7 @@ from wordbrush.evaluation.scoring import Tools, score
 from wordbrush.evaluation.truth import load_truth
 
 if TYPE_CHECKING:
+    from wordbrush.evaluation.critic import Critic
     from wordbrush.evaluation.networks.lpips import Lpips
     from wordbrush.session import Session
 
@@ -65,7 +66,7 @@ def run_truth(
     except OSError as error:
         raise OutputError(f"{out}: the folder cannot be made ({error.strerror}); choose another with --out") from error
     editor, todo = _load_editor(plan), TruthWork(plan, out)
-    facts = fingerprint(plan, items, editor.model.identity, _lpips_facts(_open_lpips(plan.lpips)))
+    facts = fingerprint(plan, items, editor.model.identity, _lpips_facts(_open_lpips(plan.lpips)), editor.guidance)
     with Journal.open(out / JOURNAL, facts, force=force) as journal:
         run_work(
             todo, items, journal, editor, workers=plan.workers, threads=plan.threads, on_progress=on_progress
@@ -88,7 +89,7 @@ class TruthWork(work.Work):
         return tuple(variant.name for variant in self.plan.variants)
 
     def open(self, editor: Editor | None = None) -> work.Make:
-        """Load the model, the judge and LPIPS."""
+        """Load the model, the judge, the critic and LPIPS."""
         return _Worker(self.plan, self.out, editor or _load_editor(self.plan)).row
 
     def facts(self, item: TruthItem, variant: str) -> work.Line:
@@ -97,13 +98,17 @@ class TruthWork(work.Work):
 
 
 class _Worker:
-    """Edits and scores items one after the other, with a model, judge and LPIPS that are loaded once."""
+    """Edits and scores items one after the other, with a model, judge, critic and LPIPS that are loaded once."""
 
     def __init__(self, plan: RunPlan, out: Path, editor: Editor) -> None:
         self.plan, self.out, self.editor = plan, out, editor
         self.variants = {variant.name: variant for variant in plan.variants}
         lpips = _open_lpips(plan.lpips)
-        self.tools = Tools(Judge.load(plan.judge), None if isinstance(lpips, Skipped) else _distance(lpips))
+        self.tools = Tools(
+            Judge.load(plan.judge),
+            _open_critic(plan.critic),
+            None if isinstance(lpips, Skipped) else _distance(lpips),
+        )
         self._warm: set[str] = set()
         self._costs: dict[tuple[int, int, int | None], Costs] = {}
         self._shared: tuple[str, dict[int | None, Session]] = ("", {})
@@ -158,6 +163,14 @@ class _Worker:
 
 def _load_editor(plan: RunPlan) -> Editor:
     return Editor.from_pretrained(plan.model, **plan.load)
+
+
+def _open_critic(folder: Path | None) -> Critic | None:
+    if folder is None:
+        return None
+    from wordbrush.evaluation.critic import Critic
+
+    return Critic.load(folder)
 
 
 def _open_lpips(folder: Path | None) -> Lpips | Skipped:

@@ -36,7 +36,7 @@ Kinds = Annotated[list[str] | None, _several("--kind", "Only this kind of edit."
 
 @dataclass(frozen=True, kw_only=True)
 class TruthCommand(Command):
-    """Score edits against the truth: masks, success, background, closeness, cost.
+    """Score edits against the truth: masks, success, faults, likeness, cost.
 
     Writes rows.jsonl while it runs, then result.json, rows.csv, summary.csv and report.html. Run again after a kill or
     Ctrl-C, it goes on where it was.
@@ -57,6 +57,7 @@ class TruthCommand(Command):
     limit: Annotated[int | None, _items("--limit", "At most this many items a kind.", min=1)] = None
     bench: Annotated[Path | None, _items("--bench", "The bench.", metavar="FOLDER")] = None
     judge: Annotated[Path | None, _items("--judge", "The bench's judge.", metavar="FOLDER")] = None
+    critic: Annotated[Path | None, _items("--critic", "The bench's critic.", metavar="FOLDER")] = None
     lpips: Annotated[Path | None, _items("--lpips", "LPIPS weights.", metavar="FOLDER")] = None
     model: opt.ModelChoice
     seed: Annotated[int, _how("--seed", "Of every edit.", min=0)] = 0

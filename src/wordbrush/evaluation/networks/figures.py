@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from wordbrush.evaluation.bootstrap import Interval
+from wordbrush.evaluation.intervals import Interval
 
 if TYPE_CHECKING:
     from wordbrush.evaluation.networks.preparing import Preparation

@@ -1,26 +1,14 @@
 """Peers: the editing pipelines of diffusers as methods, on the very networks that our editor has loaded.
 
-| name | pipeline | guidance | what is set |
-|---|---|---|---|
-| `diffusers_diffedit` | StableDiffusionDiffEditPipeline | 7.5 | nothing: all defaults, source prompt in the inversion |
-| `diffusers_diffedit_tuned` | the same | ours | guidance only |
-| `diffusers_diffedit_paper` | the same | ours | as near to the paper as it allows, numbers of the settings |
-| `leditspp` | LEditsPPPipelineStableDiffusion | 5 (edit) | nothing: all defaults; the masks that can run |
-| `leditspp_swap` | the same | 5 and 10 (edit) | the numbers of its documentation's swap |
-| `diffusers_img2img` | StableDiffusionImg2ImgPipeline (SDEdit) | 7.5 | strength = ratio, and steps |
-| `diffusers_img2img_tuned` | the same | ours | the same |
-| `diffusers_inpaint_our_mask` | StableDiffusionInpaintPipeline | 7.5 | the mask |
-| `diffusers_inpaint_our_mask_tuned` | the same | ours | the mask |
-| `diffusers_inpaint_our_mask_pasted` | the same | ours | the mask; the outside pasted back by its own overlay |
-
-"Ours" is the guidance of the settings, or where they have none that of the checkpoint. Only what the last column names
-is taken from the settings; the seed always is the request's. Where a class cannot run on a checkpoint as it is, what
-had to be done is told where it is done: `diffedit`, `leditspp`, and `pipelines.UnetView`.
+`TOLD` says what each of them runs. "Our" guidance is that of the settings, or where they have none that of the
+checkpoint; the seed always is the request's. Where a class cannot run on a checkpoint as it is, what had to be done is
+told where it is done: `diffedit`, `leditspp`, and `pipelines.UnetView`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from wordbrush.evaluation.peers.diffedit import diffedit, diffedit_paper, diffedit_tuned
 from wordbrush.evaluation.peers.leditspp import leditspp, leditspp_swap
@@ -29,7 +17,7 @@ from wordbrush.evaluation.peers.repaint import img2img, img2img_tuned, inpaint, 
 if TYPE_CHECKING:
     from wordbrush.evaluation.items import Method
 
-__all__ = ["PEERS"]
+__all__ = ["PEERS", "TOLD", "told"]
 
 PEERS: Final[dict[str, Method]] = {
     "diffusers_diffedit": diffedit,
@@ -43,3 +31,22 @@ PEERS: Final[dict[str, Method]] = {
     "diffusers_inpaint_our_mask_tuned": inpaint_tuned,
     "diffusers_inpaint_our_mask_pasted": inpaint_pasted,
 }
+
+TOLD: Final[dict[str, str]] = {
+    "diffusers_diffedit": "all defaults, source prompt in the inversion: 40 of 50 steps, guidance 7.5 both ways",
+    "diffusers_diffedit_tuned": "all defaults, 40 of 50 steps, guidance {guidance:g} both ways",
+    "diffusers_diffedit_paper": "{ratio:g} of {steps} steps, empty inversion without guidance, guidance {guidance:g}",
+    "leditspp": "all defaults: 30 steps less 15 %, edit guidance 5",
+    "leditspp_swap": "the numbers of its documentation's swap: 50 steps less 20 %, edit guidance 5 and 10",
+    "diffusers_img2img": "strength {ratio:g} of {steps} steps, guidance 7.5",
+    "diffusers_img2img_tuned": "strength {ratio:g} of {steps} steps, guidance {guidance:g}",
+    "diffusers_inpaint_our_mask": "our mask, 50 steps, guidance 7.5",
+    "diffusers_inpaint_our_mask_tuned": "our mask, 50 steps, guidance {guidance:g}",
+    "diffusers_inpaint_our_mask_pasted": "our mask, 50 steps, guidance {guidance:g}, the outside pasted back",
+}
+"""What each peer runs."""
+
+
+def told(name: str, settings: Mapping[str, Any], guidance: float) -> str:
+    """Return in words what a peer runs under some settings and the guidance of the decode."""
+    return TOLD[name].format(**{**settings, "guidance": guidance})

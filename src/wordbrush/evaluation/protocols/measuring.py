@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wordbrush.errors import InputError, OutputError
-from wordbrush.evaluation.bootstrap import Interval
+from wordbrush.evaluation.intervals import Interval
 from wordbrush.evaluation.items import Scores
 from wordbrush.evaluation.journal import Journal
 from wordbrush.evaluation.networks.figures import Described, Figure

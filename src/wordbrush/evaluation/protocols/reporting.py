@@ -139,7 +139,7 @@ def _page(report: ProtocolReport, result: Mapping[str, Any]) -> Page:
         "Data": ", ".join(f"{name}={str(value)[:80]}" for name, value in result["data"].items()),
         "Version": result["version"],
     }
-    notes = [*report.notes, "Mean and 95 % interval by bootstrap over entries."]
+    notes = [*report.notes, "Mean and 95 % interval over entries: exact for shares, Student's for other means."]
     sections = [Section("Figures", notes, [_all_figures(report.tables[0])]), *_grouped(report.tables[1:])]
     if report.faults:
         lines = [f"{name}: {text}" for name, text in report.faults.items()]
@@ -162,7 +162,7 @@ def _all_figures(row: FigureRow) -> Table:
 
 def _number(figure: Figure, between: str = " … ") -> Cell:
     span = figure.interval
-    ends = between.join(map(shown_number, (span.low, span.high))) if span and span.n > 1 else ""
+    ends = between.join(map(shown_number, (span.low, span.high))) if span and span.low is not None else ""
     return Cell(shown_number(figure.value), ends)
 
 

@@ -48,7 +48,6 @@ def figures_of(
     measures: Sequence[Measure],
     skipped: Sequence[tuple[str, Skipped]],
     sets: Sequence[Figure] = (),
-    seed: int = 0,
 ) -> list[FigureRow]:
     """Return the row over all entries, and one row for each group of entries.
 
@@ -58,25 +57,24 @@ def figures_of(
         measures: the metrics of single entries.
         skipped: metrics that could not be computed, and why.
         sets: figures of all results together; they stand in the first row.
-        seed: of the bootstrap.
     """
     missing = tuple(Figure.missing(column, why) for column, why in skipped)
-    everything = (*_over(pairs, values, measures, seed), *sets, *missing)
+    everything = (*_over(pairs, values, measures), *sets, *missing)
     rows = [FigureRow("all", "all", len(pairs), everything)]
     groups: dict[tuple[str, str], list[Pair]] = {}
     for pair in pairs:
         for group in pair.entry.groups.items():
             groups.setdefault(group, []).append(pair)
     for (table, row), members in sorted(groups.items()):
-        rows.append(FigureRow(table, row, len(members), tuple(_over(members, values, measures, seed))))
+        rows.append(FigureRow(table, row, len(members), tuple(_over(members, values, measures))))
     return rows
 
 
 def _over(
-    pairs: Sequence[Pair], values: Mapping[str, Scores], measures: Sequence[Measure], seed: int
+    pairs: Sequence[Pair], values: Mapping[str, Scores], measures: Sequence[Measure]
 ) -> Iterator[Figure]:
     rows = [{**{n: p.row.get(n) for n in _OF_EDITS}, **values.get(p.entry.id, {})} for p in pairs]
-    intervals = means({"": rows}, [*_OF_EDITS, *(c for m in measures for c in m.columns)], seed=seed)
+    intervals = means({"": rows}, [*_OF_EDITS, *(c for m in measures for c in m.columns)])
     for measure in measures:
         for column in measure.columns:
             yield Figure.mean(column, intervals.get(column), measure.network, measure.preparation)
