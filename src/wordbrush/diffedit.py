@@ -96,7 +96,7 @@ def diffedit(edit: Edit) -> Program[Painted]:
     error = (yield from reconstruct(edit, path)) if edit.check_inversion else None
     cells = torch.tensor(region.cells.values)[None, None].to(edit.z0)
     latent = yield from decode(
-        guided(edit.query, edit.negative, edit.guidance),
+        guided(edit.query, edit.negative, edit.guidance, every=settings.guidance_every),
         path[-1],
         edit.levels,
         path=path,
@@ -127,6 +127,7 @@ def trajectory(edit: Edit) -> Program[list[Tensor]]:
         edit.levels,
         label=s.inversion_label,
         fixed_point=s.fixed_point,
+        stride=s.inversion_stride,
         solver=SOLVERS[s.solver](),
         key=edit.path_key,
     )
