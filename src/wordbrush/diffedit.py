@@ -99,7 +99,7 @@ def diffedit(edit: Edit) -> Program[Painted]:
     path = yield from trajectory(edit)
     error = (yield from reconstruct(edit, path)) if edit.check_inversion else None
     latent = yield from decode(
-        guided(edit.query, edit.negative, edit.guidance),
+        guided(edit.query, edit.negative, edit.guidance, every=settings.guidance_every),
         path[-1],
         edit.levels,
         path=path,
@@ -136,6 +136,7 @@ def trajectory(edit: Edit) -> Program[list[Tensor]]:
         edit.levels,
         label=s.inversion_label,
         fixed_point=s.fixed_point,
+        stride=s.inversion_stride,
         solver=SOLVERS[s.solver](),
         key=edit.path_key,
     )

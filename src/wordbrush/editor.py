@@ -208,13 +208,15 @@ class Editor:
         fit = plan_fit(size, grid=model.codec.factor, resolution=chosen.resolution or model.resolution)
         latent = (fit.canvas[0] // model.codec.factor, fit.canvas[1] // model.codec.factor)
         schedule, many = model.schedule_for(latent, chosen.steps), queries * seeds
-        depth = len(cut_grid(schedule, chosen.ratio, chosen.steps, chosen.ratio_axis)) - 1
-        up = depth * (1 + chosen.fixed_point) * (1 if chosen.inversion_guidance == 1.0 else 2)
+        depth = len(cut_grid(schedule, chosen.ratio, chosen.steps, chosen.ratio_axis, chosen.spacing)) - 1
+        climbs = -(-depth // chosen.inversion_stride)
+        up = climbs * (1 + chosen.fixed_point) * (1 if chosen.inversion_guidance == 1.0 else 2)
+        guided = 0 if self.guidance(chosen) == 1.0 else -(-depth // chosen.guidance_every)
         evaluations = {
             "contrast": 0 if own_mask else 2 * chosen.maps * len(chosen.strength) * many,
             "invert": up,
             "check": depth * (1 if chosen.inversion_guidance == 1.0 else 2) if check_inversion else 0,
-            "decode": depth * (1 if self.guidance(chosen) == 1.0 else 2) * many,
+            "decode": (depth + guided) * many,
         }
         cells = latent[0] * latent[1] * 4
         return Plan(size, fit.canvas, latent, evaluations, cells * (model.codec.channels * (depth + 1) + many), depth)

@@ -88,7 +88,7 @@ class Session:
     def levels(self, settings: Settings) -> tuple[Level, ...]:
         """Return the grid cut at the encoding ratio, clean level first."""
         schedule = self.driver.model.schedule_for(self.latent_size, settings.steps)
-        return cut_grid(schedule, settings.ratio, settings.steps, settings.ratio_axis)
+        return cut_grid(schedule, settings.ratio, settings.steps, settings.ratio_axis, settings.spacing)
 
     def prompt(self, text: str, settings: Settings) -> Prompt:
         """Encode a text for this canvas, or take it from the driver."""

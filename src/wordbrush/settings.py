@@ -156,10 +156,17 @@ class Settings:
         "ddim", "step rule: first order, or second by looking back a step", of=("trajectory",)
     )
     steps: int = _switch(25, "steps of the full grid", 1, 1000, of=("contrast", "trajectory"))
+    spacing: Literal["model", "even"] = _switch(
+        "even",
+        "levels of the grid: as the model's own scheduler; or evenly apart, the clean one included",
+        of=("trajectory",),
+    )
     # The inversion: the picture carried into the noise.
     ratio: float = _switch(0.88, "encoding ratio: 0 changes nothing, 1 starts from the noisiest level", 0.0, 1.0)
     ratio_axis: Literal["snr", "grid"] = _switch(
-        "snr", "the ratio goes as deep into the noise as in Stable Diffusion; or is a share of the model's own steps"
+        "snr",
+        "the ratio goes as deep into the noise as in Stable Diffusion; or is a share of the model's own steps",
+        of=("trajectory",),
     )
     inversion_text: Literal["empty", "reference"] = _switch("empty", "text of the inversion")
     inversion_guidance: float = _switch(1.0, "guidance of the inversion, 1 = off", 0.0, 50.0, of=("trajectory",))
@@ -170,8 +177,15 @@ class Settings:
     fixed_point: int = _switch(
         0, "further evaluations a step; each brings the ddim inversion nearer to exact", 0, 20, of=("trajectory",)
     )
+    inversion_stride: int = _switch(
+        2, "levels that a step of the inversion goes up; those between are read off its estimate", 1, 100,
+        of=("trajectory",),
+    )
     # The decode: the masked region repainted.
     guidance: float | None = _switch(None, "guidance of the decode, 1 = off; by default the model's own", 0.0, 50.0)
+    guidance_every: int = _switch(
+        1, "steps that one difference of guidance serves; all but the first of them cost half", 1, 100
+    )
     eta: float = _switch(0.0, "fresh noise in the decode, 0 = none, so seeds move only the contrast", 0.0, 1.0)
     # The working size and the text encoder.
     resolution: int | None = _switch(
@@ -238,6 +252,8 @@ class Settings:
             idle.add("steps")  # a level on the time axis is on no grid
         if kept == "trajectory" and self.solver != "ddim":
             idle.add("inversion_label")  # a solver that looks back always tells the source's
+        if kept == "trajectory" and self.spacing == "model":
+            idle.add("ratio_axis")  # it then says how deep the path goes, but not through which levels
         return tuple(
             getattr(self, item.name)
             for item in fields(self)

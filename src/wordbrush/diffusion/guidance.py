@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from wordbrush.diffusion.ask import Ask, Program
-from wordbrush.diffusion.denoiser import Conditioning, Prediction
+from wordbrush.diffusion.denoiser import Conditioning, Prediction, reanchored
 from wordbrush.diffusion.schedule import Level
 
 __all__ = ["Estimate", "combine", "guided"]
@@ -40,14 +40,23 @@ def combine(negative: Tensor, positive: Tensor, scale: float) -> Tensor:
     return negative + scale * (positive - negative)
 
 
-def guided(text: Conditioning, negative: Conditioning | None = None, scale: float = 1.0) -> Estimate:
+def guided(
+    text: Conditioning, negative: Conditioning | None = None, scale: float = 1.0, *, every: int = 1
+) -> Estimate:
     """Return the estimate under a text, with classifier-free guidance (Ho and Salimans 2022).
+
+    From step to step the two estimates of the noise change, but hardly their difference. With `every` above 1 it is
+    kept for the steps after the one that it was taken at, `eps = eps_text + (scale - 1) * (eps_text - eps_negative)`
+    with the last known bracket, and such a step costs one row. That the difference may be foretold from steps before is
+    shown by Castillo et al. 2023 (Adaptive Guidance, section 5), who fit its weights; here the last one serves.
 
     Args:
         text: one row a row of x.
         negative: what is guided away from, as many rows; not needed at scale 1.
         scale: 1 is off and costs one row, not two; 0 is the negative alone.
+        every: steps that one difference serves. An estimate with more than 1 remembers, and is for one walk.
     """
+    kept: list[Tensor] = []  # the difference of the noise estimates, once a step that has used it
 
     def estimate(
         x: Tensor, level: Level, *, label: Level | None = None, **place: Any
@@ -55,11 +64,16 @@ def guided(text: Conditioning, negative: Conditioning | None = None, scale: floa
         if scale == 1.0 or negative is None:
             plain: Prediction = yield Ask(x, level, text, label, **place)
             return plain
+        if 0 < len(kept) < every:
+            alone: Prediction = yield Ask(x, level, text, label, **place)
+            kept.append(kept[-1])
+            return reanchored(Prediction(alone.x0, alone.eps + (scale - 1) * kept[-1]), x, level)
         # An item's two rows stand side by side, so that a batch limit never mixes items that need not be mixed.
         order = [row + side * len(x) for row in range(len(x)) for side in (0, 1)]
         texts = Conditioning.concat([negative, text]).select(order)
         labels = None if label is None else label.repeat_interleave(2)
         both: Prediction = yield Ask(x.repeat_interleave(2, dim=0), level.repeat_interleave(2), texts, labels, **place)
+        kept[:] = [both.eps[1::2] - both.eps[0::2]]
         return Prediction(*(combine(t[0::2], t[1::2], scale) for t in (both.x0, both.eps)))
 
     return estimate

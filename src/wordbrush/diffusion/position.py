@@ -85,7 +85,13 @@ def depth_of(ratio: float, steps: int) -> int:
     return int((Decimal(repr(float(ratio))) * steps).to_integral_value(ROUND_HALF_UP))
 
 
-def cut_grid(schedule: Schedule, ratio: float, steps: int, axis: Literal["snr", "grid"]) -> tuple[Level, ...]:
+def cut_grid(
+    schedule: Schedule,
+    ratio: float,
+    steps: int,
+    axis: Literal["snr", "grid"],
+    spacing: Literal["model", "even"] = "model",
+) -> tuple[Level, ...]:
     """Return the grid up to the encoding ratio, clean level first.
 
     Args:
@@ -94,12 +100,26 @@ def cut_grid(schedule: Schedule, ratio: float, steps: int, axis: Literal["snr", 
         steps: of the whole grid.
         axis: `snr`: as noisy as Stable Diffusion is after that share of as many steps, by the deepest level of the
             model's grid that is not noisier (but at least one step); `grid`: that share of the model's own steps.
+        spacing: `model`: the grid of the model's own scheduler. Those that lead or go from end to end spend a step,
+            three evaluations, between the clean level and the first one beside it, where nothing happens. `even`:
+            the clean level and positions as far apart as the first is from it, i / steps for i = 0 ... steps, on the
+            axis of Stable Diffusion or in the model's own time (the "trailing" spacing of Lin et al. 2024, table 2).
 
     Raises:
         SettingsError: the ratio is outside [0, 1], or the schedule has no grid of so many steps.
     """
-    grid, depth = schedule.grid(steps), depth_of(ratio, steps)
+    depth = depth_of(ratio, steps)
+    if spacing == "even":
+        return tuple(_at(schedule, i / steps, axis) for i in range(depth + 1))
+    grid = schedule.grid(steps)
     if axis == "snr" and depth > 0 and ratio < 1.0:
         deepest = _angle(stable_diffusion().grid(steps)[depth]) + _ROUNDING
         depth = max(1, sum(_angle(level) <= deepest for level in grid) - 1)
     return grid[: depth + 1]
+
+
+def _at(schedule: Schedule, place: float, axis: Literal["snr", "grid"]) -> Level:
+    """Return the model's level at a position; the noisiest one at 1, on either axis."""
+    if axis == "snr" and place < 1.0:
+        return translated(schedule, stable_diffusion().level(place))
+    return schedule.level(place)

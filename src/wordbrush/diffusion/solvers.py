@@ -113,10 +113,11 @@ def invert(
     *,
     label: InversionLabel = "source",
     fixed_point: int = 0,
+    stride: int = 1,
     solver: Solver | None = None,
     key: Key | None = None,
 ) -> Program[list[Tensor]]:
-    """Carry latents into the noise, one level a step: `x_s = alpha_s * x0_hat + sigma_s * eps_hat`, upwards.
+    """Carry latents into the noise, level by level: `x_s = alpha_s * x0_hat + sigma_s * eps_hat`, upwards.
 
     Args:
         estimate: how predictions come about, guided or not.
@@ -127,6 +128,8 @@ def invert(
         fixed_point: further evaluations a step, each at the point reached by the one before. Their fixed point is the
             latent that a decode step carries back to where the step came from (Pan et al. 2023, AIDI). First order
             only: a step back of higher order looks at estimates that the way up has not come to yet.
+        stride: levels that a step goes up. Those between its ends are read off the same estimate: a step rule is a
+            formula for any target (dense output, Hairer, Norsett and Wanner 1993, section II.6).
         solver: the step rule, DDIM unless given.
         key: what determines the path whatever its depth, where its latents are to be kept: a deeper path then begins
             where a kept one ends.
@@ -141,11 +144,13 @@ def invert(
     if fixed_point and rule.order > 1:
         raise SettingsError(f"fixed_point {fixed_point} is for first-order solvers: set it to 0")
     path, history = [x], list[tuple[Level, Prediction]]()
-    for step, (here, there) in enumerate(pairwise(levels), 1):
-        place = {"stage": "invert", "step": step, "steps": len(levels) - 1}
-        climb = _climb(estimate, path[-1], here, there, history, rule, label, fixed_point, place)
-        reached: _Reached = (yield from climb) if key is None else (yield Once((*key, step), climb))
-        path.append(reached.x)
+    stops = [*range(0, len(levels) - 1, stride), len(levels) - 1]
+    for step, (start, stop) in enumerate(pairwise(stops), 1):
+        place = {"stage": "invert", "step": step, "steps": len(stops) - 1}
+        passed = levels[start + 1 : stop + 1]
+        climb = _climb(estimate, path[-1], levels[start], passed, history, rule, label, fixed_point, place)
+        reached: _Reached = (yield from climb) if key is None else (yield Once((*key, stop), climb))
+        path.extend(reached.latents)
         if reached.past is not None:
             history = [*history, reached.past][-(rule.order - 1) :]
     return path
@@ -153,34 +158,36 @@ def invert(
 
 @dataclass(frozen=True, eq=False)
 class _Reached:
-    """A latent of the path, and the estimate that led there where a solver will look back at it."""
+    """Latents of the path, and the estimate that led there where a solver will look back at it."""
 
-    x: Tensor
+    latents: tuple[Tensor, ...]
     past: tuple[Level, Prediction] | None
 
     @property
     def nbytes(self) -> int:
-        return self.x.nbytes + (self.past[1].x0.nbytes + self.past[1].eps.nbytes if self.past else 0)
+        return sum(x.nbytes for x in self.latents) + (self.past[1].x0.nbytes + self.past[1].eps.nbytes if self.past else 0)
 
 
 def _climb(
     estimate: Estimate,
     x: Tensor,
     here: Level,
-    there: Level,
+    passed: Sequence[Level],
     history: Sequence[tuple[Level, Prediction]],
     rule: Solver,
     label: InversionLabel,
     fixed_point: int,
     place: Mapping[str, Any],
 ) -> Program[_Reached]:
-    """Take one step up."""
+    """Take one step up, through the levels `passed`."""
+    there = passed[-1]
     told_level = there if label == "target" and rule.order == 1 else None
     prediction = yield from estimate(x, here, label=told_level, closes=not fixed_point, **place)
     for left in range(fixed_point - 1, -1, -1):
         reached = rule([*history, (here, prediction)], there)
         prediction = reanchored((yield from estimate(reached, there, closes=not left, **place)), x, here)
-    return _Reached(rule([*history, (here, prediction)], there), (here, prediction) if rule.order > 1 else None)
+    latents = tuple(rule([*history, (here, prediction)], level) for level in passed)
+    return _Reached(latents, (here, prediction) if rule.order > 1 else None)
 
 
 def held(x: Tensor, recorded: Tensor, mask: Tensor, index: int, depth: int, soft: Soft) -> Tensor:

@@ -86,7 +86,8 @@ class Trial:
             wrap: changes the estimate.
         """
         settings = self.settings
-        estimate = guided(self.text(self.request.query), self.text(""), self.editor.guidance(settings))
+        texts, scale = (self.text(self.request.query), self.text("")), self.editor.guidance(settings)
+        estimate = guided(*texts, scale, every=settings.guidance_every)
         return decode(
             wrap(estimate) if wrap else estimate,
             x,

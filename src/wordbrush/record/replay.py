@@ -146,8 +146,8 @@ def settings_of(record: Provenance) -> Settings:
 
 
 def _of_before(recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """Return recorded switches; those of a record from before ratios had an axis in the words of today."""
-    switches = dict(recorded)
+    """Return recorded switches; those of older records with what is a switch today and was fixed then."""
+    switches = {"spacing": "model", "inversion_stride": 1, "guidance_every": 1, **recorded}
     if "ratio_axis" in switches:
         return switches
     switches["ratio_axis"] = "grid"
