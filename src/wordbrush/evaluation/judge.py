@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from wordbrush.errors import ModelError
 from wordbrush.evaluation.items import SLOTS, Facts, Thing, TruthItem
 
-__all__ = ["Judge", "JudgeConfig", "JudgeNetwork", "Verdict", "shrink", "verdict"]
+__all__ = ["Block", "Judge", "JudgeConfig", "JudgeNetwork", "Verdict", "convolution", "shrink", "verdict"]
 
 CONFIG_NAME: Final = "config.json"
 WEIGHTS_NAME: Final = "judge.safetensors"
@@ -58,12 +58,12 @@ class JudgeConfig:
         return cls(**names, size=int(data["size"]), widths=(first, second), hidden=int(data["hidden"]))
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
     """Two 3x3 convolutions around a shortcut."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first, self.second = _convolution(width, width, 3, 1), _convolution(width, width, 3, 1)
+        self.first, self.second = convolution(width, width, 3, 1), convolution(width, width, 3, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, width, height, width) to the same shape; the second axis is the block's width."""
@@ -71,7 +71,8 @@ class _Block(nn.Module):
         return y
 
 
-def _convolution(into: int, out: int, side: int, stride: int) -> nn.Sequential:
+def convolution(into: int, out: int, side: int, stride: int) -> nn.Sequential:
+    """Return a convolution with batch norm that makes each side `stride` times smaller."""
     padding = (side - stride + 1) // 2
     return nn.Sequential(nn.Conv2d(into, out, side, stride, padding, bias=False), nn.BatchNorm2d(out))
 
@@ -83,10 +84,10 @@ class JudgeNetwork(nn.Module):
         super().__init__()
         near, far = config.widths
         self.config = config
-        self.stem = _convolution(3, near, 7, 4)
-        self.near = _Block(near)
-        self.down = _convolution(near, far, 3, 2)
-        self.far = nn.Sequential(_Block(far), _Block(far))
+        self.stem = convolution(3, near, 7, 4)
+        self.near = Block(near)
+        self.down = convolution(near, far, 3, 2)
+        self.far = nn.Sequential(Block(far), Block(far))
         self.places = nn.Parameter(self._places(config.size // 8))
         self.hidden = nn.Linear(2 * far, config.hidden)
         self.nouns = nn.Linear(config.hidden, len(config.nouns) + 1)

@@ -1,0 +1,208 @@
+"""The critic: it passes what is well made, refuses what is spoiled, and broken weights are refused by name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.truth.check_critic import PROBES, area, share
+from benchmarks.truth.check_judge import reconstructions
+from benchmarks.truth.critic_cases import Cases, edit_of
+from benchmarks.truth.critic_lessons import CLEAN, FAULTY, UNKNOWN, batches, clean, early_pool, patch_labels, spoil
+from benchmarks.truth.critic_lessons import Lessons as CriticLessons
+from benchmarks.truth.make import STARTS
+from benchmarks.truth.spoils import FAULTS, Spoiled
+from training.pocket.scenes import stream_of
+from wordbrush import Editor
+from wordbrush.errors import ModelError
+from wordbrush.evaluation.critic import Critic, Critique
+from wordbrush.evaluation.items import KINDS, TruthItem
+from wordbrush.evaluation.truth import load_truth
+
+BENCH = Path(__file__).parents[2] / "benchmarks" / "truth"
+FILES = ("config.json", "critic.safetensors")
+
+
+@lru_cache(maxsize=1)
+def critic() -> Critic:
+    return Critic.load(BENCH / "critic")
+
+
+@lru_cache(maxsize=1)
+def items() -> list[TruthItem]:
+    return load_truth(BENCH, "dev")
+
+
+def clean_share(found: list[Critique]) -> float:
+    return float(np.mean([critique.clean for critique in found]))
+
+
+@lru_cache(maxsize=1)
+def cases() -> Cases:
+    """Dev items of all kinds as cases; silhouettes are regions here, and nothing went through an autoencoder."""
+    chosen = items()[::7]
+    pictures = np.stack([np.stack([i.picture, i.counterfactual, i.counterfactual]) for i in chosen])
+    return Cases(pictures, pictures, np.stack([np.stack([i.region] * 3) for i in chosen]))
+
+
+def test_counterfactuals_and_inputs_pass() -> None:
+    assert clean_share(critic().look([item.counterfactual for item in items()])) >= 0.95
+    assert clean_share(critic().look([item.picture for item in items()])) >= 0.95
+    for kind in KINDS:
+        assert clean_share(critic().look([i.counterfactual for i in items() if i.kind == kind])) >= 0.9, kind
+
+
+def test_what_the_autoencoder_returns_passes() -> None:
+    codec = Editor.from_pretrained("pocket").driver.codec
+    returned = reconstructions(codec, np.stack([item.counterfactual for item in items()[::9]]))
+    assert clean_share(critic().look(returned)) >= 0.9
+
+
+@pytest.mark.parametrize("name", list(PROBES))
+def test_what_is_wrong_by_construction_is_refused(name: str) -> None:
+    kinds, make = PROBES[name]
+    made = [make(item) for item in items() if item.kind in kinds]
+    assert len(made) >= 50
+    assert 1 - clean_share(critic().look(made)) >= FLOORS[name]
+
+
+FLOORS = dict.fromkeys(PROBES, 0.95)
+
+
+def test_the_duck_with_the_leaf_of_a_strawberry_is_refused() -> None:
+    with Image.open(Path(__file__).with_name("strawberry-duck.png")) as file:
+        (found,) = critic().look(np.asarray(file.convert("RGB"))[None])
+    assert not found.clean
+    assert found.score > 0.9
+
+
+def test_faults_are_found_where_they_are() -> None:
+    # A flat box on an otherwise good picture: the worst patch lies on it, and patches far from it stay calm.
+    hits = []
+    for item in items()[::12]:
+        made = item.counterfactual.copy()
+        made[20:44, 84:116] = (200, 60, 160)
+        (found,) = critic().look(made[None])
+        row, column = np.unravel_index(int(found.faults.argmax()), found.faults.shape)
+        hits.append(1 <= row <= 6 and 9 <= column <= 15)
+    assert np.mean(hits) >= 0.9
+
+
+def test_a_critique_has_a_probability_a_patch_and_follows_the_threshold() -> None:
+    found = critic().look(np.stack([item.counterfactual for item in items()[:5]]))
+    for critique in found:
+        assert critique.faults.shape == (16, 16)
+        assert critique.faults.dtype == np.float32
+        assert 0 <= critique.faults.min() <= critique.faults.max() <= 1
+        assert critique.clean == (critique.score < critic().config.threshold)
+
+
+def test_batches_make_no_difference_and_other_sizes_are_resized() -> None:
+    pictures = [item.counterfactual for item in items()[::40]]
+    plain = critic().look(pictures)
+    few = Critic(critic().network, batch=3).look(pictures)
+    assert [a.score for a in few] == pytest.approx([b.score for b in plain], abs=1e-4)
+    large = [np.asarray(Image.fromarray(p).resize((256, 256), Image.Resampling.BICUBIC)) for p in pictures]
+    assert np.mean([a.clean == b.clean for a, b in zip(critic().look(large), plain, strict=True)]) >= 0.8
+    assert critic().look([]) == []
+
+
+def test_its_weights_are_small_and_half_precision() -> None:
+    from safetensors import safe_open
+
+    assert sum((BENCH / "critic" / name).stat().st_size for name in FILES) < 2_000_000
+    with safe_open(str(BENCH / "critic" / "critic.safetensors"), "pt") as tensors:
+        kinds = {str(tensors.get_tensor(name).dtype) for name in list(tensors.keys())}
+    assert kinds <= {"torch.float16", "torch.int64"}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", [b"", b"{}", b"\x00" * 900, None])
+def test_a_broken_critic_is_named(tmp_path: Path, name: str, damage: bytes | None) -> None:
+    for file in FILES:
+        shutil.copy(BENCH / "critic" / file, tmp_path)
+    if damage is None:
+        (tmp_path / name).unlink()
+    else:
+        (tmp_path / name).write_bytes(damage)
+    with pytest.raises(ModelError, match=name):
+        Critic.load(tmp_path)
+
+
+def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
+    shutil.copy(BENCH / "critic" / "critic.safetensors", tmp_path)
+    config = json.loads((BENCH / "critic" / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"depth": 1}))
+    with pytest.raises(ModelError, match=r"critic\.safetensors"):
+        Critic.load(tmp_path)
+
+
+def test_the_critic_learnt_from_scenes_of_the_training_stream_only() -> None:
+    assert {stream_of(edit_of(number, "train").scene.seed) for number in range(200)} == {"train"}
+    assert {stream_of(edit_of(number, "heldout").scene.seed) for number in range(50)} == {"heldout"}
+    assert max(STARTS.values()) + 100_000 <= 800_000  # beyond the numbers of the bench's own edits
+
+
+@pytest.mark.parametrize("name", list(FAULTS))
+def test_a_fault_changes_what_it_says_and_nothing_else(name: str) -> None:
+    rng, plain = np.random.default_rng(0), 0
+    for number in range(24):
+        made = spoil(name, cases(), number % len(cases()), rng)
+        change = np.stack([np.abs(made.picture.astype(int) - p).max(axis=-1) for p in cases().pictures[number, :2]])
+        best = change[change.sum(axis=(1, 2)).argmin()]  # a few faults spoil the input instead of the counterfactual
+        assert not (made.fault & made.unsure).any()
+        assert not (best > 60)[~(made.fault | made.unsure)].any()
+        plain += made.plain
+    assert plain >= 12
+
+
+def test_faint_faults_have_no_label() -> None:
+    nothing = np.zeros((128, 128), np.bool_)
+    fault, unsure = nothing.copy(), nothing.copy()
+    fault[0:8, 0:8] = True  # a whole patch
+    fault[8, 0] = True  # one pixel
+    unsure[0, 8] = True
+    labels = patch_labels(Spoiled(np.zeros((128, 128, 3), np.uint8), fault, unsure))
+    assert labels[0, 0] == FAULTY
+    assert labels[1, 0] == labels[0, 1] == UNKNOWN
+    assert (labels == CLEAN).sum() == 256 - 3
+
+
+def test_batches_hold_clean_and_spoiled_pictures_with_labels_that_follow_the_mirror() -> None:
+    box = np.zeros((16, 16), np.int64)
+    box[2, 3] = FAULTY
+    pool = early_pool(np.zeros((1, 128, 128, 3), np.uint8))
+    renders = np.stack([item.picture for item in items()[:4]])
+    pictures, patches, labels = next(batches(CriticLessons(cases(), renders, ((pool, 2),)), 20, 0))
+    assert pictures.shape == (20, 3, 128, 128)
+    assert patches.shape == (20, 16, 16)
+    assert int((labels == CLEAN).sum()) == 8
+    assert int(((pictures == -1).flatten(1).all(dim=1)).sum()) == 2  # the pool's black pictures
+    assert set(patches.flatten().tolist()) <= {CLEAN, FAULTY, UNKNOWN}
+    for row, label in zip(patches, labels, strict=True):
+        if label == CLEAN:
+            assert (row == CLEAN).all()
+
+
+def test_clean_pictures_are_those_of_the_case() -> None:
+    rng = np.random.default_rng(1)
+    for number in range(12):
+        made = clean(cases(), number, rng)
+        assert any(np.array_equal(made, picture) for picture in cases().pictures[number])
+
+
+def test_figures_have_exact_and_bootstrap_intervals() -> None:
+    found = share([True] * 81 + [False] * 182)
+    assert (round(found.low, 4), round(found.high, 4)) == (0.2527, 0.3676)  # Newcombe 1998, table I
+    assert share([True] * 20).low == pytest.approx(0.025 ** (1 / 20))
+    apart = area([2.0, 3.0], [0.0, 1.0])
+    assert (apart.value, apart.low, apart.high, apart.n) == (1.0, 1.0, 1.0, 2)
+    rng = np.random.default_rng(0)
+    mixed = area(list(rng.normal(1, 1, 200)), list(rng.normal(0, 1, 200)))
+    assert mixed.low < 0.7602 < mixed.high  # the normal distribution function at 1 / sqrt(2)
