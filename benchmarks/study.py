@@ -1,10 +1,10 @@
-"""The studies behind docs/benchmark.md: defaults and peers on test; trade-offs, ablations and masks on dev.
+"""The studies behind docs/benchmark.md: presets and peers on test; trade-offs, ablations and masks on dev.
 
-    python -m benchmarks.study shipped peers tradeoff ablations masks --out FOLDER [--workers 2] [--limit N]
+    python -m benchmarks.study shipped peers --out FOLDER [--workers 2] [--only NAME] [--limit N]
     python -m benchmarks.study --publish FOLDER     # writes the tables and plots of docs/benchmark.md
 
-Each study is one resumable run of `wordbrush.evaluation.runner` with its own report under FOLDER/NAME. Tuning looks at
-dev only; test is for reporting.
+Each study is one resumable run of `wordbrush.evaluation.truth_run` in float32 with its own report under FOLDER/NAME.
+`--only` runs some variants first; the others can follow at any time. Tuning looks at dev only; test is for reporting.
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ from typing import Any, Final
 
 from wordbrush.evaluation.items import KINDS, Split, Variant
 from wordbrush.evaluation.plan import PANELS, RunPlan
-from wordbrush.settings import DEFAULT_PRESET, Settings
+from wordbrush.settings import DEFAULT_PRESET, PRESETS, Settings
 
 HERE: Final = Path(__file__).parent
-GRID: Final = 25
-"""Steps of the full grid in trade-offs and ablations: the default, half of the paper's."""
 METHODS: Final = (
     "sdedit", "encode_decode", "mask_without_encode", "blend_x0", "ilvr", "diffedit", "oracle_mask"
 )  # fmt: skip
-RATIOS: Final = (0.3, 0.5, 0.7, 0.8, 0.9, 1.0)
+RATIOS: Final = (0.4, 0.6, 0.8, 1.0)
+"""Ratios of the trade-offs: whole steps of the default's 25, so that they run as they are written."""
 
 MASK_SWITCHES: Final[Mapping[str, tuple[Any, ...]]] = {
     "threshold": (0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 0.75),
@@ -40,18 +39,20 @@ MASK_SWITCHES: Final[Mapping[str, tuple[Any, ...]]] = {
     "norm": ("mean", "l2"),
     "antithetic": (False, True),
 }
-"""Switches that change the mask; these are also measured without repainting, on more scenes."""
+"""Switches that change the mask; these are measured without repainting, on more scenes."""
 
 PAINT_SWITCHES: Final[Mapping[str, tuple[Any, ...]]] = {
-    "guidance": (1.0, 2.0, 3.0, 4.0, 5.0, 7.5),
-    "steps": (5, 10, 16, 25, 50),
-    "solver": ("ddim", "dpm2m"),
-    "inversion_text": ("empty", "reference"),
-    "inversion_guidance": (1.0, 4.0),
-    "inversion_label": ("source", "target"),
-    "fixed_point": (0, 1, 2),
+    "threshold": (0.15, 0.3, 0.5),
+    "guidance": (1.0, 2.0, 7.5),
+    "steps": (8, 17, 50),
+    "solver": ("dpm2m",),
+    "inversion_text": ("reference",),
+    "inversion_guidance": (4.0,),
+    "inversion_label": ("source",),
+    "fixed_point": (1,),
 }
-"""Switches that change the painting."""
+"""Values beside the default's for switches that change the painting. Of 8, 17 and 50 steps the ratio .88 runs .875,
+.882 and .88: another number of steps is then not another depth."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,8 @@ class Study:
 
     variants: Callable[[], Iterable[Variant]]
     split: Split
-    limit: int | None
+    limit: int
     share: bool = True
-    dtype: str | None = None
     measure_memory: bool = False
 
 
@@ -78,79 +78,94 @@ def varied(switches: Mapping[str, tuple[Any, ...]], method: str, base: Settings)
     for name, values in switches.items():
         for value in values:
             tags = {"vary": name, "value": _word(value) if isinstance(value, bool | tuple) else value, "line": method}
-            changes = {name: value} | ({"threshold": None} if name == "rule" else {})
-            variants.append(Variant(f"{method} {name}={_word(value)}", method, base.changed(**changes), tags=tags))
+            settings = base.changed(**{name: value})
+            variants.append(Variant(f"{method} {name}={_word(value)}", method, settings, tags=tags))
     return variants
 
 
 def shipped() -> list[Variant]:
-    """Return the default and the oracle's mask under the same settings."""
-    keep = {PANELS: 1}
+    """Return the presets that are shipped, and the oracle's mask under the default settings."""
+    names = [name for name in dict.fromkeys((DEFAULT_PRESET, "fast", "best", "paper")) if name in PRESETS]
     return [
-        Variant(DEFAULT_PRESET, preset=DEFAULT_PRESET, tags=keep),
+        *(Variant(name, preset=name, tags={PANELS: 1}) for name in names),
         Variant("oracle_mask", "oracle_mask", preset=DEFAULT_PRESET),
     ]
 
 
-PEERS: Final = (
-    "diffusers_diffedit",
-    "diffusers_diffedit_paper",
-    "leditspp",
-    "diffusers_img2img_tuned",
-    "diffusers_inpaint_our_mask_pasted",
-)
-"""One setting of each peer: the table in `wordbrush.evaluation.peers` has them all."""
+def presets() -> list[Variant]:
+    """Return every preset, for choosing among them on dev."""
+    return [Variant(name, preset=name) for name in dict.fromkeys((DEFAULT_PRESET, *PRESETS))]
+
+
+PEERS: Final[Mapping[str, str]] = {
+    "diffusers_diffedit": DEFAULT_PRESET,
+    "diffusers_diffedit_paper": "paper",
+    "diffusers_diffedit_tuned": DEFAULT_PRESET,
+    "diffusers_diffedit_tuned_pasted": DEFAULT_PRESET,
+    "leditspp": DEFAULT_PRESET,
+    "leditspp_tuned": DEFAULT_PRESET,
+    "diffusers_img2img": "paper",
+    "diffusers_img2img_tuned": DEFAULT_PRESET,
+    "diffusers_inpaint_our_mask_pasted": DEFAULT_PRESET,
+}
+"""Each peer, and the preset whose numbers it gets where it takes any: the paper's 40 of 50 steps are the defaults of
+image-to-image too."""
 
 
 def peers() -> list[Variant]:
-    """Return the default, fast and paper presets, and all peers."""
-    keep = {PANELS: 1}
-    ours = [Variant(name, preset=name, tags=keep) for name in (DEFAULT_PRESET, "fast", "paper")]
-    return [*ours, *(Variant(name, name, Settings(), tags=keep) for name in PEERS)]
+    """Return the default, fast and paper presets, and all peers, at their defaults and tuned."""
+    ours = [Variant(name, preset=name) for name in dict.fromkeys((DEFAULT_PRESET, "fast", "paper"))]
+    return [*ours, *(Variant(name, name, preset=preset, tags={PANELS: 1}) for name, preset in PEERS.items())]
 
 
 def tradeoff() -> list[Variant]:
-    """Return every baseline at every ratio."""
+    """Return every baseline at every ratio, under the default settings otherwise."""
     variants = [Variant("copy", "copy"), Variant("retrieve", "retrieve")]
     for method in METHODS:
         for ratio in RATIOS:
             tags = {"curve": method, "ratio": ratio}
-            variants.append(Variant(f"{method} r={ratio:g}", method, Settings(steps=GRID, ratio=ratio), tags=tags))
+            settings = Settings.from_preset(DEFAULT_PRESET, ratio=ratio)
+            variants.append(Variant(f"{method} r={ratio:g}", method, settings, tags=tags))
     return variants
 
 
-def phrasings(method: str) -> list[Variant]:
-    """Return the default under the three ways of putting the texts."""
-    base = Settings(steps=GRID)
+def phrasings(method: str, names: Iterable[Any]) -> list[Variant]:
+    """Return the default under some ways of putting the texts."""
+    base = Settings.from_preset(DEFAULT_PRESET)
     return [
         Variant(f"{method} texts={name}", method, base, name, tags={"vary": "texts", "value": name, "line": method})
-        for name in ("captions", "phrases", "empty")
+        for name in names
     ]
 
 
 def ablations() -> list[Variant]:
-    """Return the switches of the painting, one at a time, and the thresholds with the painting that follows."""
-    base = Settings(steps=GRID)
-    cut = {"threshold": MASK_SWITCHES["threshold"], "edges": MASK_SWITCHES["edges"]}
-    return [*varied({**cut, **PAINT_SWITCHES}, "diffedit", base), *phrasings("diffedit")]
+    """Return the default first, then other values of the painting's switches, one at a time."""
+    base = Settings.from_preset(DEFAULT_PRESET)
+    others = phrasings("diffedit", ("phrases", "empty"))
+    return [Variant("default", "diffedit", base), *varied(PAINT_SWITCHES, "diffedit", base), *others]
 
 
 def masks() -> list[Variant]:
-    """Return the switches of the mask, one at a time."""
-    return [*varied(MASK_SWITCHES, "mask", Settings()), *phrasings("mask")]
+    """Return the default's mask first, then the switches of the mask, one at a time."""
+    base = Settings.from_preset(DEFAULT_PRESET)
+    others = phrasings("mask", ("captions", "phrases", "empty"))
+    return [Variant("default", "mask", base), *varied(MASK_SWITCHES, "mask", base), *others]
 
 
 STUDIES: Final[Mapping[str, Study]] = {
-    "shipped": Study(shipped, "test", None),
+    "shipped": Study(shipped, "test", 30),
     "peers": Study(peers, "test", 10, share=False, measure_memory=True),
-    "tradeoff": Study(tradeoff, "dev", 10, dtype="bfloat16"),
-    "ablations": Study(ablations, "dev", 10, dtype="bfloat16"),
+    "presets": Study(presets, "dev", 10),
+    "tradeoff": Study(tradeoff, "dev", 10),
+    "ablations": Study(ablations, "dev", 10),
     "masks": Study(masks, "dev", 20),
 }
 
 
-def run_study(name: str, out: Path, *, workers: int, limit: int | None, force: bool) -> None:
-    """Run the missing rows of one study, and write its report."""
+def run_study(
+    name: str, out: Path, *, workers: int = 1, limit: int | None = None, only: tuple[str, ...] = (), force: bool = False
+) -> None:
+    """Run the missing rows of one study, or of some of its variants, and write its report."""
     from wordbrush.evaluation.report import summary_table, write_report
     from wordbrush.evaluation.run_plots import plots_of
     from wordbrush.evaluation.runner import Progress
@@ -158,18 +173,20 @@ def run_study(name: str, out: Path, *, workers: int, limit: int | None, force: b
     from wordbrush.evaluation.truth_run import run_truth
     from wordbrush.files import write_atomic
 
-    study = STUDIES[name]
+    study, critic = STUDIES[name], HERE / "truth" / "critic"
     plan = RunPlan(
         variants=tuple(study.variants()),
         bench=HERE / "truth",
         judge=HERE / "truth" / "judge",
-        load={"dtype": study.dtype} if study.dtype else {},
+        critic=critic if critic.is_dir() else None,
+        load={"dtype": "float32"},
         split=study.split,
         kinds=KINDS,
         limit=limit or study.limit,
         workers=workers,
         share=study.share,
         measure_memory=study.measure_memory,
+        only=only,
     )
     begin = time.monotonic()
 
@@ -192,13 +209,15 @@ def main() -> None:
     line = argparse.ArgumentParser(prog="python -m benchmarks.study", description=__doc__)
     line.add_argument("studies", nargs="*", choices=[*STUDIES, []], help="which studies to run")
     line.add_argument("--out", type=Path, default=Path("study"), help="folder of the runs")
-    line.add_argument("--workers", type=int, default=2)
+    line.add_argument("--workers", type=int, default=1)
     line.add_argument("--limit", type=int, default=None, help="items a kind, instead of the study's own number")
+    line.add_argument("--only", action="append", default=[], help="only this variant for now; repeatable")
     line.add_argument("--force", action="store_true", help="start anew")
     line.add_argument("--publish", type=Path, default=None, help="write tables and plots of the runs in this folder")
     args = line.parse_args()
     for name in args.studies:
-        run_study(name, args.out, workers=args.workers, limit=args.limit, force=args.force)
+        only = tuple(args.only)
+        run_study(name, args.out, workers=args.workers, limit=args.limit, only=only, force=args.force)
     if args.publish is not None:
         from benchmarks.publish import publish
 

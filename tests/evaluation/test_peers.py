@@ -19,7 +19,8 @@ from wordbrush import Editor
 from wordbrush.errors import ModelError
 from wordbrush.evaluation.items import MethodRequest, Outcome
 from wordbrush.evaluation.memory_probe import memory_probe
-from wordbrush.evaluation.peers import PEERS
+from wordbrush.evaluation.peers import PEERS, TOLD, told
+from wordbrush.evaluation.peers.diffedit import DiffEditNumbers, diffedit_with
 from wordbrush.evaluation.peers.phrases import differing_phrases
 from wordbrush.evaluation.peers.pipelines import Pipelines, pipelines_of
 from wordbrush.settings import Settings
@@ -27,21 +28,26 @@ from wordbrush.settings import Settings
 SETTINGS = Settings(maps=2, steps=4, ratio=0.5, guidance=3.0)
 TEXTS = ("a zebra on grass", "a horse on grass")
 # At their defaults: DiffEdit 4 x 10 + 2 x 40 + 2 x 40, LEDITS++ 30 + 3 x 30 and 50 + 3 x 50, inpainting 2 x 50 and our
-# mask; with the settings: DiffEdit 4 x 2 + 2 + 2 x 2, SDEdit 2 x 2.
+# mask; with the settings: DiffEdit 4 x 2 + 2 + 2 x 2, SDEdit 2 x 2; tuned: DiffEdit 4 x 10 + 3 x 22, SDEdit 2 x 22.
 ROWS = {
     "diffusers_diffedit": 200,
-    "diffusers_diffedit_tuned": 200,
+    "diffusers_diffedit_tuned": 106,
+    "diffusers_diffedit_tuned_pasted": 106,
     "diffusers_diffedit_paper": 14,
     "leditspp": 120,
+    "leditspp_tuned": 120,
     "leditspp_swap": 200,
     "diffusers_img2img": 4,
-    "diffusers_img2img_tuned": 4,
+    "diffusers_img2img_tuned": 44,
     "diffusers_inpaint_our_mask": 104,
     "diffusers_inpaint_our_mask_tuned": 104,
     "diffusers_inpaint_our_mask_pasted": 104,
 }
 
-TWINS = {"diffusers_diffedit_tuned", "leditspp_swap", "diffusers_inpaint_our_mask", "diffusers_inpaint_our_mask_tuned"}
+TWINS = {
+    *("diffusers_diffedit_tuned", "leditspp_swap", "leditspp_tuned"),
+    *("diffusers_inpaint_our_mask", "diffusers_inpaint_our_mask_tuned"),
+}
 """Run the same code as another, with other numbers."""
 
 
@@ -132,8 +138,36 @@ def test_guidance_ratio_and_steps_reach_the_peers_that_take_them(name: str) -> N
     first = run(small(), name, what)
     assert run(small(), name, what, longer).evaluations > first.evaluations
     assert run(small(), name, what, SETTINGS.changed(ratio=1.0)).evaluations > first.evaluations
-    guided = run(small(), "diffusers_img2img_tuned" if "img2img" in name else name, what, SETTINGS.changed(guidance=9))
-    assert not np.array_equal(guided.image, first.image)
+    if name == "diffusers_diffedit_paper":
+        assert not np.array_equal(run(small(), name, what, SETTINGS.changed(guidance=9)).image, first.image)
+
+
+@pytest.mark.parametrize("name", ["diffusers_img2img_tuned", "diffusers_diffedit_tuned_pasted"])
+def test_tuned_peers_have_numbers_of_their_own(name: str) -> None:
+    again = run(small(), name, request((16, 16)), SETTINGS.changed(steps=9, ratio=1.0, guidance=9))
+    np.testing.assert_array_equal(again.image, made(name).image)
+
+
+def test_a_tuned_diffedit_cuts_lower_and_its_pasted_twin_keeps_the_outside() -> None:
+    what, editor = request((16, 16)), small()
+    masks = []
+    for cut in (1.5, 3.0):
+        found = diffedit_with(editor, editor.open(what.picture), what, DiffEditNumbers(cut=cut)).mask
+        assert found is not None
+        masks.append(found > 0)
+    assert masks[0][masks[1]].all()
+    assert masks[0].sum() > masks[1].sum()
+    bare, pasted = (made(f"diffusers_diffedit_tuned{ending}") for ending in ("", "_pasted"))
+    assert pasted.mask is not None
+    np.testing.assert_array_equal(pasted.image[pasted.mask == 0], what.picture[pasted.mask == 0])
+    np.testing.assert_array_equal(pasted.image[pasted.mask > 0], bare.image[pasted.mask > 0])
+    assert (bare.image[pasted.mask == 0] != what.picture[pasted.mask == 0]).any()
+
+
+def test_each_peer_says_what_it_runs() -> None:
+    assert list(TOLD) == list(PEERS)
+    assert told("diffusers_img2img", {"ratio": 0.8, "steps": 50}, 4.0) == "strength 0.8 of 50 steps, guidance 7.5"
+    assert "22 of 25 steps, cut at 0.75 of the mean" in told("diffusers_diffedit_tuned", {}, 1.0)
 
 
 def test_what_fails_leaves_no_trace_either() -> None:

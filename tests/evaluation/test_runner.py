@@ -102,6 +102,22 @@ def test_a_torn_last_line_is_dropped_and_its_row_run_again(plan: RunPlan, tmp_pa
     assert lines(tmp_path)[:4] == whole.splitlines(keepends=True)[:4]
 
 
+def test_some_variants_may_run_first_and_the_others_later(plan: RunPlan, tmp_path: Path) -> None:
+    plan = replace(plan, variants=plain("copy", "retrieve", "mask"))
+    first = run_truth(replace(plan, only=("retrieve",)), tmp_path)
+    assert [(r.item, r.variant) for r in first.rows] == [(f"dev/object/00{i}", "retrieve") for i in range(2)]
+    assert [v.name for v in first.plan.variants] == ["retrieve"]
+    seen: list[Progress] = []
+    whole = run_truth(plan, tmp_path, seen.append)
+    assert seen[0] == Progress(2, 6, 2, 0)
+    assert [v.name for v in whole.plan.variants] == ["copy", "retrieve", "mask"]
+    assert [r for r in whole.rows if r.variant == "retrieve"] == list(first.rows)
+    again = run_truth(replace(plan, only=("copy",)), tmp_path)
+    assert again.rows == whole.rows
+    with pytest.raises(SettingsError, match=r"'none'.*copy, retrieve, mask"):
+        replace(plan, only=("none",))
+
+
 def test_another_plan_is_refused_unless_forced(plan: RunPlan, tmp_path: Path) -> None:
     plan = replace(plan, variants=plain("copy", "retrieve"))
     run_truth(plan, tmp_path)

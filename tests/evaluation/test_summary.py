@@ -94,6 +94,13 @@ def test_a_comparison_is_item_by_item_and_refuses_small_numbers() -> None:
         compare(run(1, value), "none")
 
 
+def test_rows_that_are_not_there_yet_are_paired_with_nothing() -> None:
+    whole = run(12, lambda name, kind, i: {"rms": float(i + (name == "second"))}, kinds=("object",))
+    some = tuple(r for r in whole.rows if r.variant == "first" or r.item not in ("object/0", "object/5"))
+    found = compare(replace(whole, rows=some), "first")["second"]["object"]["rms"]
+    assert (found.n, found.mean, found.won) == (10, 1.0, 10)
+
+
 def test_rows_that_failed_are_left_out_of_both_sides() -> None:
     whole = run(10, lambda name, *_: {"success": name == "first"}, kinds=("object",))
     broken = replace(whole, rows=tuple(replace(r, metrics={}) if r.item == "object/3" else r for r in whole.rows))

@@ -63,6 +63,7 @@ class RunPlan:
         share: one session an item serves all variants of our own methods, so that contrast and trajectory are computed
             once; their seconds are then null.
         measure_memory: watch the memory of the process while a method runs.
+        only: names of the variants to run now, by default all; rows of others are used where they are there.
     """
 
     variants: tuple[Variant, ...]
@@ -80,12 +81,16 @@ class RunPlan:
     threads: int = 1
     share: bool = False
     measure_memory: bool = False
+    only: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = [variant.name for variant in self.variants]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice or not names:
             raise SettingsError(f"variant {twice[0]!r} is there twice" if twice else "a run needs at least one variant")
+        unknown = [name for name in self.only if name not in names]
+        if unknown:
+            raise SettingsError(f"unknown variant {unknown[0]!r}: the run has {', '.join(names)}")
         for name in ("workers", "threads"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} {getattr(self, name)} must be at least 1")

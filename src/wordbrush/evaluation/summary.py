@@ -107,9 +107,14 @@ def _compared(
 
 
 def _kinds(rows: Rows, variant: str) -> dict[str, list[Scores]]:
-    """Return the metrics of a variant's rows by kind, in the order of kinds and items."""
-    own = [row for row in rows.rows if row.variant == variant]
-    return {kind: [row.metrics for row in own if row.kind == kind] for kind in KINDS if kind in rows.plan.kinds}
+    """Return the metrics of a variant by kind, for each item of the run; none where it has no row or failed."""
+    own = {row.item: row.metrics for row in rows.rows if row.variant == variant}
+    items = {row.item: row.kind for row in rows.rows}
+    return {
+        kind: [own.get(item, {}) for item, its in items.items() if its == kind]
+        for kind in KINDS
+        if kind in rows.plan.kinds
+    }
 
 
 def _scopes(rows: Rows) -> dict[str, tuple[str, ...]]:

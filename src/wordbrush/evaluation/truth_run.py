@@ -49,7 +49,8 @@ def run_truth(
         force: forget what is there and start anew.
 
     Returns:
-        All rows of the plan: by item, and in the plan's order of variants.
+        All rows of the plan that are there: by item, and in the plan's order of variants. Its plan has only variants
+        with rows.
 
     Raises:
         OutputError: `out` cannot be written, is in use, or holds rows of another plan and `force` is off.
@@ -71,9 +72,12 @@ def run_truth(
         run_work(
             todo, items, journal, editor, workers=plan.workers, threads=plan.threads, on_progress=on_progress
         )
-        lines = [journal.rows[todo.row_id(item, name)] for item in items for name in todo.variants]
+        places = [todo.row_id(item, variant.name) for item in items for variant in plan.variants]
+        lines = [journal.rows[name] for name in places if name in journal.rows]
     rows = [Row(row["item"], row["kind"], row["variant"], row["metrics"], row.get("error")) for row in lines]
-    return Rows(tuple(rows), plan, facts, items)
+    there = {row.variant for row in rows}
+    have = tuple(variant for variant in plan.variants if variant.name in there)
+    return Rows(tuple(rows), replace(plan, variants=have, only=()), facts, items)
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,8 @@ class TruthWork(work.Work):
 
     @property
     def variants(self) -> tuple[str, ...]:
-        """Names of the plan's variants."""
-        return tuple(variant.name for variant in self.plan.variants)
+        """Names of the plan's variants that are to run."""
+        return self.plan.only or tuple(variant.name for variant in self.plan.variants)
 
     def open(self, editor: Editor | None = None) -> work.Make:
         """Load the model, the judge, the critic and LPIPS."""

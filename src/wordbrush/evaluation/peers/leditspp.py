@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from wordbrush.session import Session
     from wordbrush.settings import Settings
 
-__all__ = ["leditspp", "leditspp_swap"]
+__all__ = ["LeditsNumbers", "leditspp", "leditspp_swap", "leditspp_tuned", "leditspp_with"]
 
 GRID = 32
 """Sides must be multiples of this many pixels."""
@@ -106,6 +107,49 @@ def leditspp_swap(editor: Editor, session: Session, request: MethodRequest, sett
         {"num_inversion_steps": 50, "skip": 0.2},
         {"edit_guidance_scale": [5.0, 10.0], "edit_threshold": [0.9, 0.85]},
     )
+
+
+@dataclass(frozen=True)
+class LeditsNumbers:
+    """What there is to tune.
+
+    Attributes:
+        steps: of the inversion.
+        skip: share of the steps that is left out at the noisy end.
+        guidance: `edit_guidance_scale`, of both editing prompts.
+        threshold: `edit_threshold`; the share of cells that a step leaves alone.
+    """
+
+    steps: int = 30
+    skip: float = 0.15
+    guidance: float = 5.0
+    threshold: float = 0.9
+
+    def __str__(self) -> str:
+        return (
+            f"{self.steps} steps less {100 * self.skip:g} %, edit guidance {self.guidance:g}, "
+            f"threshold {self.threshold:g}"
+        )
+
+
+TUNED = LeditsNumbers()
+"""Chosen on dev for the pocket model by `benchmarks.tuning`."""
+
+
+def leditspp_with(editor: Editor, session: Session, request: MethodRequest, numbers: LeditsNumbers) -> Outcome:
+    """Run LEDITS++ with some numbers."""
+    return _run(
+        editor,
+        session,
+        request,
+        {"num_inversion_steps": numbers.steps, "skip": numbers.skip},
+        {"edit_guidance_scale": [numbers.guidance] * 2, "edit_threshold": [numbers.threshold] * 2},
+    )
+
+
+def leditspp_tuned(editor: Editor, session: Session, request: MethodRequest, settings: Settings) -> Outcome:
+    """Run LEDITS++ with the numbers chosen on dev, whatever the settings."""
+    return leditspp_with(editor, session, request, TUNED)
 
 
 def _run(

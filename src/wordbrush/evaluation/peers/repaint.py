@@ -1,7 +1,7 @@
 """SDEdit and inpainting: the image-to-image and the inpainting pipelines of diffusers.
 
 Image-to-image noises the picture to a depth and decodes it under the query, everywhere; its strength is the encoding
-ratio of the settings (both have .8 for a default). It is the paper's SDEdit.
+ratio of the settings, or what was chosen on dev. It is the paper's SDEdit.
 
 Inpainting is given our mask, found on the session's picture with the settings, and is charged for it. At its default
 strength of 1 the inside starts from pure noise; the outside is blended from the noised picture after every step. A
@@ -13,6 +13,7 @@ pastes it back only together with its zoom (`padding_mask_crop`), but documents 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,32 +29,50 @@ if TYPE_CHECKING:
     from wordbrush.session import Session
     from wordbrush.settings import Settings
 
-__all__ = ["img2img", "img2img_tuned", "inpaint", "inpaint_pasted", "inpaint_tuned"]
+__all__ = ["RepaintNumbers", "img2img", "img2img_tuned", "img2img_with", "inpaint", "inpaint_pasted", "inpaint_tuned"]
 
 GUIDANCE = 7.5
 """Default of both pipelines."""
 
 
+@dataclass(frozen=True)
+class RepaintNumbers:
+    """What there is to tune of image-to-image: depth, guidance, and the steps of the grid."""
+
+    strength: float = 0.88
+    guidance: float = 4.0
+    steps: int = 25
+
+    def __str__(self) -> str:
+        depth = min(int(self.steps * self.strength), self.steps)  # as the pipeline counts
+        return f"{depth} of {self.steps} steps, guidance {self.guidance:g}"
+
+
+TUNED = RepaintNumbers()
+"""Chosen on dev for the pocket model by `benchmarks.tuning`."""
+
+
 def img2img(editor: Editor, session: Session, request: MethodRequest, settings: Settings) -> Outcome:
     """SDEdit with the pipeline's default guidance; ratio and steps from the settings."""
-    return _img2img(editor, session, request, settings, GUIDANCE)
+    return img2img_with(editor, session, request, RepaintNumbers(settings.ratio, GUIDANCE, settings.steps))
 
 
 def img2img_tuned(editor: Editor, session: Session, request: MethodRequest, settings: Settings) -> Outcome:
-    """SDEdit with our guidance; ratio and steps from the settings."""
-    return _img2img(editor, session, request, settings, editor.guidance(settings))
+    """SDEdit with the numbers chosen on dev, whatever the settings."""
+    return img2img_with(editor, session, request, TUNED)
 
 
-def _img2img(editor: Editor, session: Session, request: MethodRequest, settings: Settings, guidance: float) -> Outcome:
+def img2img_with(editor: Editor, session: Session, request: MethodRequest, numbers: RepaintNumbers) -> Outcome:
+    """Run image-to-image with some numbers."""
     pipelines = pipelines_of(editor)
     pipe, image = pipelines.img2img, image_on_canvas(request, session.fit)
     with pipelines.running() as cost:
         edited = pipe(
             request.query,
             image,
-            strength=settings.ratio,
-            num_inference_steps=settings.steps,
-            guidance_scale=guidance,
+            strength=numbers.strength,
+            num_inference_steps=numbers.steps,
+            guidance_scale=numbers.guidance,
             generator=torch.Generator().manual_seed(request.seed),
         ).images[0]
     return outcome_of(edited, session.fit, cost)
