@@ -150,6 +150,8 @@ class Settings:
     )
     # The decode: the masked region repainted.
     guidance: float | None = _switch(None, "guidance of the decode, 1 = off; by default the model's own", 0.0, 50.0)
+    guidance_low: float = _switch(0.0, "guidance ends at this noise, a position like the ratio; 0 = never", 0.0, 1.0)
+    guidance_high: float = _switch(1.0, "guidance begins at this noise, a position like the ratio; 1 = at once", 0.0, 1.0)
     guidance_every: int = _switch(
         1, "steps that one difference of guidance serves; all but the first of them cost half", 1, 100
     )
