@@ -48,8 +48,11 @@ PAINT_SWITCHES: Final[Mapping[str, tuple[Any, ...]]] = {
     "solver": ("ddim", "dpm2m"),
     "inversion_text": ("empty", "reference"),
     "inversion_guidance": (1.0, 4.0),
-    "inversion_label": ("source", "target"),
-    "fixed_point": (0, 1, 2),
+    "spacing": ("model", "even"),
+    "inversion_stride": (1, 2, 4),
+    "guidance_low": (0.0, 0.25, 0.35, 0.5),
+    "guidance_high": (0.7, 1.0),
+    "guidance_every": (1, 2, 3),
 }
 """Switches that change the painting."""
 

@@ -110,7 +110,7 @@ class Editor:
             mask: use this mask (1 or white = edit, any size) instead of finding one.
             include: always edit here, too.
             exclude: never edit here; wins over the rest.
-            preset: set of switches to start from: balanced (the default), paper, diffusers, fast, best.
+            preset: set of switches to start from: balanced (the default), paper, diffusers, fast.
             settings: all switches; a preset named beside it is only recorded.
             check_inversion: measure the reconstruction error, at the cost of one unguided decode.
             callback: called with an `Event` after every step; may raise `Cancelled`.

@@ -217,8 +217,8 @@ def _warnings(done: Finished, model: Model) -> tuple[str, ...]:
     usual, noise = model.card.get(USUAL_NOISE), done.painted.noise
     if usual is not None and noise is not None and noise > UNKNOWN_FROM * usual:
         warnings.append(
-            f"the model does not know such pictures: inverted, this one has {noise / usual:.1f} times the noise of those "
-            "it was taught, so what it draws will hardly fit; use a model for pictures of this sort"
+            f"the model does not know such pictures: inverted, this one has {noise / usual:.1f} times the usual noise; "
+            "what it draws will hardly fit; take a model for pictures of this sort"
         )
     if done.painted.region.pixels.is_empty:
         advice = "move the threshold" if done.settings.invert else "lower the threshold"

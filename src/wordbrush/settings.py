@@ -142,7 +142,8 @@ class Settings:
         of=("trajectory",),
     )
     fixed_point: int = _switch(
-        0, "further evaluations a step, with solver ddim; each brings the inversion nearer to exact", 0, 20, of=("trajectory",)
+        0, "further evaluations a step, with solver ddim; each brings the inversion nearer to exact", 0, 20,
+        of=("trajectory",),
     )
     inversion_stride: int = _switch(
         2, "levels that a step of the inversion goes up; those between are read off its estimate", 1, 100,
@@ -151,7 +152,7 @@ class Settings:
     # The decode: the masked region repainted.
     guidance: float | None = _switch(None, "guidance of the decode, 1 = off; by default the model's own", 0.0, 50.0)
     guidance_low: float = _switch(0.25, "guidance ends at this noise, a position like the ratio; 0 = never", 0.0, 1.0)
-    guidance_high: float = _switch(1.0, "guidance begins at this noise, a position like the ratio; 1 = at once", 0.0, 1.0)
+    guidance_high: float = _switch(1.0, "guidance begins at this noise, a position like the ratio; 1 = any", 0.0, 1.0)
     guidance_every: int = _switch(
         1, "steps that one difference of guidance serves; all but the first of them cost half", 1, 100
     )

@@ -1,4 +1,4 @@
-"""Walks that ask less: levels read off one estimate, guidance in an interval, a difference that serves several steps."""
+"""Walks that ask less: levels read off one estimate, guidance in an interval, one difference for several steps."""
 
 from __future__ import annotations
 

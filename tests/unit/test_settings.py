@@ -186,7 +186,7 @@ def test_the_preset_diffusers_is_its_choices() -> None:
 
 
 def test_a_preset_that_is_no_more_says_what_to_take() -> None:
-    with pytest.raises(SettingsError, match="'best' is no more.*balanced"):
+    with pytest.raises(SettingsError, match=r"'best' is no more.*balanced"):
         Settings.from_preset("best")
     kept = Settings.from_preset("paper", maps=16)
     assert resolve("best", kept, {}) == (kept, "best")  # a record of before has all its switches
