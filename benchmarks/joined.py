@@ -27,7 +27,7 @@ SETTINGS = (
     Settings(steps=20, maps=6),
     Settings(steps=12, ratio=0.5, maps=3, inversion_label="source"),
     Settings(steps=16, ratio=0.7, maps=2, guidance=3.0),
-    Settings(steps=8, ratio=1.0, maps=4, fixed_point=1),
+    Settings(steps=8, ratio=1.0, maps=4, solver="ddim", fixed_point=1),
     Settings(steps=10, solver="dpm2m", strength=(0.55, 0.65), maps=2),
     Settings(steps=15, ratio=0.6, eta=0.5, maps=4),
     Settings(steps=9, ratio=0.8, inversion_text="reference", inversion_guidance=2.0, maps=4),

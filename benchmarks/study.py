@@ -44,12 +44,15 @@ MASK_SWITCHES: Final[Mapping[str, tuple[Any, ...]]] = {
 PAINT_SWITCHES: Final[Mapping[str, tuple[Any, ...]]] = {
     "threshold": (0.15, 0.3, 0.5),
     "guidance": (1.0, 2.0, 7.5),
-    "steps": (8, 17, 50),
-    "solver": ("dpm2m",),
+    "guidance_low": (0.0, 0.25, 0.5),
+    "guidance_high": (0.7,),
+    "guidance_every": (2,),
+    "steps": (17, 25),
+    "spacing": ("model",),
+    "solver": ("ddim",),
+    "inversion_stride": (1, 2),
     "inversion_text": ("reference",),
     "inversion_guidance": (4.0,),
-    "inversion_label": ("source",),
-    "fixed_point": (1,),
 }
 """Values beside the default's for switches that change the painting. Of 8, 17 and 50 steps the ratio .88 runs .875,
 .882 and .88: another number of steps is then not another depth."""

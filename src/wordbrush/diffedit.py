@@ -30,7 +30,7 @@ from wordbrush.region.region import Region, cut_region, region_of
 from wordbrush.region.threshold import Contrast, rescale
 from wordbrush.settings import Settings
 
-__all__ = ["Edit", "Painted", "contrast", "diffedit", "reconstruct", "trajectory"]
+__all__ = ["Edit", "Painted", "contrast", "diffedit", "noise_found", "reconstruct", "trajectory"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -71,12 +71,15 @@ class Edit:
 
 @dataclass(frozen=True, eq=False)
 class Painted:
-    """The outcome of an edit; `latent` is None where nothing was repainted.
+    """The outcome of an edit.
 
-    `region` is what is edited, `automatic` what of it was found in the contrast; both that and `contrast` are None
-    where the mask was the user's.
-
-    The reconstruction error is the root mean square between z0 and its way up and down again, in latent units.
+    Attributes:
+        region: what was edited.
+        automatic: what of it was found in the contrast; None where the mask was the user's.
+        contrast: the soft map; None where the mask was the user's.
+        latent: the repainted latent; None where nothing was repainted.
+        reconstruction_error: root mean square between z0 and its way up and down again, in latent units, if measured.
+        noise: how much noise the inversion found, see `noise_found`; None where it was guided, or nothing inverted.
     """
 
     region: Region
@@ -84,6 +87,7 @@ class Painted:
     contrast: Contrast | None
     latent: Tensor | None = None
     reconstruction_error: float | None = None
+    noise: float | None = None
 
 
 def diffedit(edit: Edit) -> Program[Painted]:
@@ -99,7 +103,13 @@ def diffedit(edit: Edit) -> Program[Painted]:
     path = yield from trajectory(edit)
     error = (yield from reconstruct(edit, path)) if edit.check_inversion else None
     latent = yield from decode(
-        guided(edit.query, edit.negative, edit.guidance, every=settings.guidance_every),
+        guided(
+            edit.query,
+            edit.negative,
+            edit.guidance,
+            interval=(settings.guidance_low, settings.guidance_high),
+            every=settings.guidance_every,
+        ),
         path[-1],
         edit.levels,
         path=path,
@@ -111,7 +121,8 @@ def diffedit(edit: Edit) -> Program[Painted]:
         fresh=lambda index: noise.normal(edit.seed, "decode", index, edit.z0.shape[1:])[None].to(edit.z0),
         solver=SOLVERS[settings.solver](),
     )
-    return Painted(region, automatic, soft, latent, error)
+    found = noise_found(path, edit.levels[-1]) if settings.inversion_guidance == 1.0 else None
+    return Painted(region, automatic, soft, latent, error, found)
 
 
 def _weights(cells: Mask, like: Tensor) -> Tensor:
@@ -140,6 +151,20 @@ def trajectory(edit: Edit) -> Program[list[Tensor]]:
         solver=SOLVERS[s.solver](),
         key=edit.path_key,
     )
+
+
+def noise_found(path: Sequence[Tensor], level: Level) -> float:
+    """Return the root mean square of the noise in the last latent of a path: eps in `x_r = alpha * z0 + sigma * eps`.
+
+    What the model expects of a picture, the inversion predicts away; what it cannot explain stays and counts as noise.
+    So a picture unlike all that the model was taught has more of it than those that it knows, at no evaluation.
+
+    Args:
+        path: z0 ... x_r, each (row, channel, height, width).
+        level: of x_r, not the clean one.
+    """
+    alpha, sigma = level.scales(path[-1])
+    return float(((path[-1] - alpha * path[0]) / sigma).square().mean().sqrt())
 
 
 def reconstruct(edit: Edit, path: Sequence[Tensor]) -> Program[float]:

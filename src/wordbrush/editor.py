@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from wordbrush.diffusion.position import cut_grid
+from wordbrush.diffusion.position import between, cut_grid
 from wordbrush.engine.driver import Driver
 from wordbrush.engine.events import Callback
 from wordbrush.errors import WordbrushError
@@ -110,7 +110,7 @@ class Editor:
             mask: use this mask (1 or white = edit, any size) instead of finding one.
             include: always edit here, too.
             exclude: never edit here; wins over the rest.
-            preset: set of switches to start from: balanced (the default), paper, diffusers, fast, best.
+            preset: set of switches to start from: balanced (the default), paper, diffusers, fast.
             settings: all switches; a preset named beside it is only recorded.
             check_inversion: measure the reconstruction error, at the cost of one unguided decode.
             callback: called with an `Event` after every step; may raise `Cancelled`.
@@ -208,15 +208,17 @@ class Editor:
         fit = plan_fit(size, grid=model.codec.factor, resolution=chosen.resolution or model.resolution)
         latent = (fit.canvas[0] // model.codec.factor, fit.canvas[1] // model.codec.factor)
         schedule, many = model.schedule_for(latent, chosen.steps), queries * seeds
-        depth = len(cut_grid(schedule, chosen.ratio, chosen.steps, chosen.ratio_axis, chosen.spacing)) - 1
+        levels = cut_grid(schedule, chosen.ratio, chosen.steps, chosen.ratio_axis, chosen.spacing)
+        depth = len(levels) - 1
         climbs = -(-depth // chosen.inversion_stride)
         up = climbs * (1 + chosen.fixed_point) * (1 if chosen.inversion_guidance == 1.0 else 2)
-        guided = 0 if self.guidance(chosen) == 1.0 else -(-depth // chosen.guidance_every)
+        guided = sum(between(level, chosen.guidance_low, chosen.guidance_high) for level in levels[1:])
+        pairs = 0 if self.guidance(chosen) == 1.0 else -(-guided // chosen.guidance_every)
         evaluations = {
             "contrast": 0 if own_mask else 2 * chosen.maps * len(chosen.strength) * many,
             "invert": up,
             "check": depth * (1 if chosen.inversion_guidance == 1.0 else 2) if check_inversion else 0,
-            "decode": (depth + guided) * many,
+            "decode": (depth + pairs) * many,
         }
         cells = latent[0] * latent[1] * 4
         return Plan(size, fit.canvas, latent, evaluations, cells * (model.codec.channels * (depth + 1) + many), depth)

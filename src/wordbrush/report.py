@@ -20,6 +20,7 @@ class Report:
         near_threshold: latent cells so near to the cut that other hardware may decide them otherwise.
         real_ratio: the encoding ratio in whole steps of the grid: steps up by steps of the grid.
         reconstruction_error: root mean square between the latent and its way up and down again, if measured.
+        noise: root mean square of the noise that an unguided inversion found in the latent, see `diffedit.noise_found`.
         reused: what the session's store held when the edit asked for it: `latent`, `contrast`, and `trajectory`, or
             `part of the trajectory` where a kept one was carried further.
         warnings: what the user should know: words cut off, words unknown, an empty mask.
@@ -32,6 +33,7 @@ class Report:
     real_ratio: float
     near_threshold: int = 0
     reconstruction_error: float | None = None
+    noise: float | None = None
     reused: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -45,6 +47,7 @@ class Report:
             "real_ratio": self.real_ratio,
             "near_threshold": self.near_threshold,
             "reconstruction_error": self.reconstruction_error,
+            "noise": self.noise,
             "reused": list(self.reused),
             "warnings": list(self.warnings),
         }

@@ -26,11 +26,17 @@ if TYPE_CHECKING:
     from wordbrush.engine.driver import Driver, Outcome, Run
     from wordbrush.engine.events import Callback
     from wordbrush.engine.running import Item
-    from wordbrush.models.model import Prompt
+    from wordbrush.models.model import Model, Prompt
     from wordbrush.region.threshold import Contrast
     from wordbrush.request import EditRequest
 
-__all__ = ["EditResult", "Finished", "results_of"]
+__all__ = ["UNKNOWN_FROM", "USUAL_NOISE", "EditResult", "Finished", "results_of"]
+
+USUAL_NOISE = "usual_noise"
+"""Where a model's card says how much noise the inversion finds in pictures that the model knows, see `noise_found`."""
+
+UNKNOWN_FROM = 1.25
+"""From this multiple of the usual noise on, a picture is none that the model knows."""
 
 MASK_BYTES = 256_000
 """Largest given mask that a record carries whole, as a PNG; of a larger one only the digest is kept."""
@@ -192,14 +198,15 @@ def _result_of(outcome: Outcome[Finished], driver: Driver, run: Run[Finished], p
             real_ratio=done.real_ratio,
             near_threshold=0 if contrast is None else contrast.ties(settings.threshold, settings.rule),
             reconstruction_error=painted.reconstruction_error,
+            noise=painted.noise,
             reused=outcome.reused,
-            warnings=(*_warnings(done), *run.notes),
+            warnings=(*_warnings(done, driver.model), *run.notes),
         ),
         fit=done.fit,
     )
 
 
-def _warnings(done: Finished) -> tuple[str, ...]:
+def _warnings(done: Finished, model: Model) -> tuple[str, ...]:
     warnings: list[str] = list(done.picture.notes)
     for name, prompt in done.prompts.items():
         if prompt.dropped:
@@ -207,6 +214,12 @@ def _warnings(done: Finished) -> tuple[str, ...]:
         for word in prompt.unknown:
             near = f"; near words: {', '.join(word.near)}" if word.near else ""
             warnings.append(f"{name}: the model does not know {word.word!r}{near}")
+    usual, noise = model.card.get(USUAL_NOISE), done.painted.noise
+    if usual is not None and noise is not None and noise > UNKNOWN_FROM * usual:
+        warnings.append(
+            f"the model does not know such pictures: inverted, this one has {noise / usual:.1f} times the usual noise; "
+            "what it draws will hardly fit; take a model for pictures of this sort"
+        )
     if done.painted.region.pixels.is_empty:
         advice = "move the threshold" if done.settings.invert else "lower the threshold"
         warnings.append(f"the mask is empty: nothing was changed; {advice}, or give a mask")

@@ -110,7 +110,7 @@ def test_evaluations_do_not_fall_where_a_session_knows_the_answer(name: str) -> 
 
 
 def test_the_plan_and_the_ledger_agree_on_full_diffedit() -> None:
-    settings = QUICK.changed(strength=(0.5, 0.7), fixed_point=1, inversion_guidance=2.0, guidance=3.0)
+    settings = QUICK.changed(strength=(0.5, 0.7), solver="ddim", fixed_point=1, inversion_guidance=2.0, guidance=3.0)
     editor, request = toy.editor(SIDE), request_of(scene())
     plan = editor.plan((32, 32), settings=settings).evaluations
     report = editor.edit(request.picture, request.query, request.reference, settings=settings).report
@@ -171,7 +171,7 @@ def test_ratio_zero_is_the_round_trip_of_the_autoencoder(name: str, small: Edito
 
 
 def test_encode_decode_under_the_empty_text_reconstructs() -> None:
-    settings = Settings(steps=50, ratio=0.8, guidance=1.0, fixed_point=3)
+    settings = Settings(steps=50, ratio=0.8, guidance=1.0, solver="ddim", fixed_point=3)
     exact = run("encode_decode", request_of(scene(), "", ""), settings)
     assert distance(exact.image, scene()) <= 1
     assert distance(run("encode_decode", request_of(scene(), HALF, ""), settings).image, scene()) > 30

@@ -120,19 +120,22 @@ class World:
         return Case(f"{self.model}/{name}", self.model, run, batch_limit)
 
 
+PLAIN: dict[str, Any] = {"solver": "ddim", "spacing": "model", "inversion_stride": 1, "guidance_low": 0.0}
+"""The walk without savings; each of them has a case of its own."""
+
 TOY = World(
     "toy",
     scene(32, 32),
     ("dark left, light right", "light left"),
     ("light left, dark right", "dark left"),
-    {"maps": 4, "steps": 10, "ratio": 0.8, "guidance": 1.25},
+    {**PLAIN, "maps": 4, "steps": 10, "ratio": 0.8, "guidance": 1.25},
 )
 SD1 = World(
     "sd1",
     scene(32, 32),
     ("a red car on grass", "a dog on grass"),
     ("a blue cat", "snow on grass"),
-    {"maps": 4, "steps": 5, "ratio": 0.8, "threshold": 0.5, "resolution": 32},
+    {**PLAIN, "maps": 4, "steps": 5, "ratio": 0.8, "threshold": 0.5, "resolution": 32},
 )
 SD2 = World("sd2", scene(48, 32), SD1.texts, SD1.others, {**SD1.switches, "resolution": 40})
 POCKET = World(
@@ -140,7 +143,7 @@ POCKET = World(
     EXAMPLES / "horse.png",
     ("a zebra on grass", "a horse on grass"),
     ("a cow on grass", "a horse on snow"),
-    {"maps": 4, "steps": 6, "ratio": 0.7},
+    {**PLAIN, "maps": 4, "steps": 6, "ratio": 0.7},
 )
 SMALL = replace(POCKET, switches={**POCKET.switches, "resolution": 64})
 FOX = replace(SMALL, picture=EXAMPLES / "fox.png", texts=("a penguin on snow", "a fox on snow"))
@@ -149,6 +152,11 @@ SINGLE: dict[str, dict[str, Any]] = {
     "plain": {},
     "dpm2m": {"solver": "dpm2m"},
     "fixed-point": {"fixed_point": 2},
+    "even": {"spacing": "even"},
+    "strides": {"spacing": "even", "inversion_stride": 3},
+    "strides-dpm2m": {"solver": "dpm2m", "inversion_stride": 2},
+    "guidance-interval": {"guidance": 1.5, "guidance_low": 0.25, "guidance_high": 0.7},
+    "guidance-every": {"guidance": 1.5, "guidance_every": 3},
     "label-source": {"inversion_label": "source"},
     "inversion-reference": {"inversion_text": "reference"},
     "inversion-guided": {"inversion_text": "reference", "inversion_guidance": 3.0},
@@ -295,7 +303,7 @@ def of_sd2() -> Iterator[Case]:
 def of_pocket() -> Iterator[Case]:
     """Yield the cases of the model that ships with the package."""
     yield from (POCKET.preset(name) for name in ("balanced", "fast"))
-    yield from (SMALL.preset(name, resolution=64) for name in ("paper", "diffusers", "best"))
+    yield from (SMALL.preset(name, resolution=64) for name in ("paper", "diffusers"))
     yield POCKET.edit("plain")
     car = {"picture": EXAMPLES / "car.png", "query": "a blue car on a road", "reference": "a red car on a road"}
     yield POCKET.edit("dpm2m", solver="dpm2m", **car)

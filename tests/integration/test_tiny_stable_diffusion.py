@@ -77,7 +77,7 @@ UNLIKE = (
     Settings(steps=8, ratio=0.5, maps=3),
     Settings(steps=6, ratio=0.5, maps=2, inversion_label="source"),
     Settings(steps=10, ratio=0.4, maps=2),
-    Settings(steps=4, ratio=0.5, maps=4, fixed_point=1),
+    Settings(steps=4, ratio=0.5, maps=4, solver="ddim", fixed_point=1),
     Settings(steps=6, ratio=0.5, maps=2, solver="dpm2m", strength=(0.55, 0.65)),
     Settings(steps=5, ratio=0.6, maps=2, eta=0.5),
     Settings(steps=6, ratio=0.5, maps=2, inversion_text="reference"),

@@ -70,7 +70,8 @@ def test_encode_and_decode_lead_back(editor: Editor, measured: list[str]) -> Non
     """The inversion without guidance is nearly exact on a trained model, and refinement makes it more so."""
     item = next(heldout.items("object"))
     session = editor.open(item.picture)
-    plain, told = Settings(inversion_label="source"), Settings(inversion_label="target")
+    told = Settings.from_preset(solver="ddim", spacing="model", inversion_stride=1, steps=25)
+    plain = replace(told, inversion_label="source")
     errors = {
         "source": session.reconstruction(settings=plain),
         "target": session.reconstruction(settings=told),

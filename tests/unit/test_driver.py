@@ -33,7 +33,7 @@ from wordbrush.settings import Settings
 
 DARK = "dark left, dark right"
 HALF = "dark left, light right"
-FEW = Settings(steps=4, ratio=0.75, maps=3, fixed_point=1, guidance=2.0)
+FEW = Settings(steps=4, ratio=0.75, maps=3, solver="ddim", fixed_point=1, guidance=2.0)
 """An edit of 3 maps, 3 steps up of two evaluations each, and 3 steps down: 10 calls of the network, 2 of the codec."""
 
 Fault = Callable[[], Exception]
@@ -347,7 +347,7 @@ def unlike() -> list[EditRequest]:
         Settings(steps=20, ratio=0.9, edges="cells"),
         Settings(steps=12, ratio=0.5, maps=3, inversion_label="source"),
         Settings(steps=31, ratio=0.7, maps=2, guidance=3.0),
-        Settings(steps=8, ratio=1.0, maps=5, fixed_point=1),
+        Settings(steps=8, ratio=1.0, maps=5, solver="ddim", fixed_point=1),
         Settings(steps=10, solver="dpm2m", strength=(0.55, 0.65)),
         Settings(steps=15, eta=0.5, edges="smooth"),
         Settings(steps=9, inversion_text="reference", inversion_guidance=2.0),

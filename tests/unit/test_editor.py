@@ -43,7 +43,7 @@ def edit(editor: Editor, source: Any, query: str = HALF, reference: str = DARK, 
 
 def test_finds_and_repaints_just_the_half_that_the_words_change() -> None:
     source = picture()
-    result = edit(toy.editor(), source, edges="cells", ratio=0.8, steps=50)
+    result = edit(toy.editor(), source, edges="cells", ratio=0.8, steps=50, inversion_stride=1)
     expected = np.zeros((32, 32), np.float32)
     expected[:, 16:] = 1.0
     np.testing.assert_array_equal(result.mask.values, expected)
@@ -92,7 +92,7 @@ def test_any_size_comes_back_at_its_own_size_with_the_outside_untouched(width: i
 
 def test_plan_says_what_is_then_counted() -> None:
     editor = toy.editor()
-    switches = {"steps": 10, "ratio": 0.6, "maps": 3, "strength": (0.5, 0.7), "fixed_point": 2}
+    switches = {"steps": 10, "ratio": 0.6, "maps": 3, "strength": (0.5, 0.7), "solver": "ddim", "fixed_point": 2}
     settings = Settings.from_preset(**switches, guidance=3.0, inversion_guidance=2.0)
     plan = editor.plan((32, 32), queries=2, seeds=2, settings=settings, check_inversion=True)
     results = editor.edit(picture(), [HALF, "light left, dark right"], DARK, seed=[1, 2], settings=settings)
@@ -283,8 +283,9 @@ def test_cancel_between_steps_leaves_the_session_usable(stage: str) -> None:
 
 def test_reconstruction_error_is_measured_when_asked() -> None:
     session = toy.editor().open(picture())
-    plain = session.edit(HALF, DARK, check_inversion=True)
-    exact = session.edit(HALF, DARK, check_inversion=True, fixed_point=6)
+    walk = {"solver": "ddim", "steps": 25, "inversion_stride": 1, "check_inversion": True}
+    plain = session.edit(HALF, DARK, **walk)
+    exact = session.edit(HALF, DARK, **walk, fixed_point=6)
     unasked = session.edit(HALF, DARK)
     assert plain.report.reconstruction_error is not None
     assert exact.report.reconstruction_error is not None
@@ -303,7 +304,7 @@ def test_fresh_noise_makes_seeds_differ_and_a_seed_repeat() -> None:
 
 
 def test_settings_rebuild_the_same_edit() -> None:
-    result = edit(toy.editor(), picture(), preset="best", steps=8)
+    result = edit(toy.editor(), picture(), preset="paper", steps=8)
     record = result.provenance
     again = edit(
         toy.editor(),

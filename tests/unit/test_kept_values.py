@@ -17,6 +17,9 @@ from wordbrush.session import Session
 from wordbrush.settings import Settings
 
 BASE = Settings(
+    solver="ddim",
+    spacing="model",
+    inversion_stride=1,
     steps=8,
     ratio=0.75,
     maps=4,
@@ -29,6 +32,7 @@ BASE = Settings(
 BASES = {
     "first order": BASE,
     "second order, on the grid": BASE.changed(solver="dpm2m", strength_axis="grid"),
+    "evenly, in strides": BASE.changed(solver="dpm2m", spacing="even", inversion_stride=2),
     "several strengths": BASE.changed(strength=(0.4, 0.5, 0.6), antithetic=True, inversion_label="source"),
 }
 NUMBERS: dict[str, Any] = {
@@ -44,7 +48,11 @@ NUMBERS: dict[str, Any] = {
     "ratio": 0.5,
     "inversion_guidance": 3.0,
     "fixed_point": 1,
+    "inversion_stride": 3,
     "guidance": 3.0,
+    "guidance_low": 0.5,
+    "guidance_high": 0.5,
+    "guidance_every": 2,
     "eta": 0.5,
     "clip_skip": 1,
 }
@@ -122,6 +130,8 @@ def test_a_changed_switch_renews_what_it_determines_and_nothing_else(base: str, 
     for value in others(name, start):
         if name == "fixed_point" and start.solver != "ddim":
             continue
+        if name == "ratio_axis" and start.spacing == "even":
+            continue  # it decides the levels, but of the toy, whose own time is the axis, the same ones
         if name == "rule":
             changed = start.changed(rule=value, threshold=None)
         elif name == "solver" and value != "ddim":

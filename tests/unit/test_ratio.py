@@ -32,7 +32,7 @@ def edit(**switches: Any) -> EditResult:
     [(0.9, 25, 23, 0.92), (0.5, 25, 13, 0.52), (0.88, 25, 22, 0.88), (1.0, 3, 3, 1.0)],
 )
 def test_report_and_record_say_the_real_ratio(ratio: float, steps: int, depth: int, real: float) -> None:
-    result = edit(ratio=ratio, steps=steps)
+    result = edit(ratio=ratio, steps=steps, inversion_stride=1)
     assert result.report.evaluations["invert"] == depth
     assert result.report.real_ratio == result.provenance.real_ratio == real
     assert result.report.as_dict()["real_ratio"] == real
@@ -41,14 +41,13 @@ def test_report_and_record_say_the_real_ratio(ratio: float, steps: int, depth: i
 
 def test_the_default_goes_the_22_of_25_steps_that_were_measured() -> None:
     assert edit().report.evaluations == {"contrast": 12, "invert": 22, "decode": 22}
-    assert edit(preset="best", maps=1).report.real_ratio == 0.9
 
 
 def test_a_record_of_before_is_done_again_with_the_steps_it_took_then(tmp_path: Path) -> None:
     """Half a step went to the even number: 2 of 5 for a ratio of .5, and 22 of 25 for .9."""
     Image.fromarray(PICTURE).save(tmp_path / "in.png")
     for ratio, steps, then, now in ((0.5, 5, 2, 3), (0.9, 25, 22, 23), (0.9, 12, 11, 11)):
-        result = toy.editor().edit(tmp_path / "in.png", HALF, DARK, ratio=ratio, steps=steps)
+        result = toy.editor().edit(tmp_path / "in.png", HALF, DARK, ratio=ratio, steps=steps, inversion_stride=1)
         for real, depth in ((None, then), (result.provenance.real_ratio, now)):
             record = replace(result.provenance, real_ratio=real)
             (tmp_path / "out.png").write_bytes(encode_image(result.image, ".png", record))
@@ -58,9 +57,20 @@ def test_a_record_of_before_is_done_again_with_the_steps_it_took_then(tmp_path: 
             assert again.report.evaluations["invert"] == depth
 
 
+LATER = {
+    "ratio_axis": "grid",
+    "spacing": "model",
+    "inversion_stride": 1,
+    "guidance_low": 0.0,
+    "guidance_high": 1.0,
+    "guidance_every": 1,
+}
+"""Switches that came with or after the axis of ratios, as what they decide was before."""
+
+
 def recorded_before(result: EditResult, **switches: Any) -> dict[str, Any]:
     """Return the switches of a record as they were told before ratios had an axis."""
-    before = {name: value for name, value in result.provenance.settings.items() if name != "ratio_axis"}
+    before = {name: value for name, value in result.provenance.settings.items() if name not in LATER}
     return {**before, "maps": 10, "strength": 0.6, "strengths": 1, "strength_axis": "time", **switches}
 
 
@@ -70,7 +80,8 @@ def test_a_record_of_before_keeps_its_strengths_axis_and_threshold() -> None:
         record = replace(result.provenance, settings=recorded_before(result, **switches))
         settings = settings_of(record)
         assert settings.strength == pytest.approx(strength)
-        assert (settings.maps, settings.strength_axis, settings.ratio_axis) == (10, "time", "grid")
+        assert (settings.maps, settings.strength_axis) == (10, "time")
+        assert {name: getattr(settings, name) for name in LATER} == LATER
         assert settings.threshold == 0.24
     for rule, number in (("otsu", None), ("fixed", 0.3)):
         record = replace(result.provenance, settings=recorded_before(result, rule=rule, threshold=number))

@@ -52,7 +52,7 @@ def test_a_solver_that_looks_back_goes_on_where_it_was() -> None:
     assert edit(session, ratio=0.4, solver="dpm2m").report.reused == ("latent", "contrast", "trajectory")
 
 
-@pytest.mark.parametrize("other", [{"steps": 10}, {"inversion_guidance": 2.0}, {"fixed_point": 1}, {"solver": "dpm2m"}])
+@pytest.mark.parametrize("other", [{"steps": 10}, {"inversion_guidance": 2.0}, {"inversion_stride": 3}, {"solver": "ddim"}])
 def test_another_trajectory_is_no_part(other: dict[str, Any]) -> None:
     session = toy.editor().open(picture())
     edit(session, ratio=0.4)

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 
 from wordbrush.errors import SettingsError
-from wordbrush.settings import DEFAULT_PRESET, PRESETS, RULES, Rule, Settings, check_threshold
+from wordbrush.settings import DEFAULT_PRESET, PRESETS, RULES, Rule, Settings, check_threshold, resolve
 
 HINTS = get_type_hints(Settings)
 FIELDS: list[Field[Any]] = list(fields(Settings))
@@ -43,9 +43,10 @@ def test_numbers_are_held_to_their_range(field: Field[Any]) -> None:
     low, high = field.metadata["range"]
     if field.name == "threshold":  # its range depends on the rule
         low, high = 0.0, 1.0
+    needed: dict[str, Any] = {"solver": "ddim"} if field.name == "fixed_point" else {}
     for good in (low, high):
         kept = (good,) if field.name == "strength" else good
-        assert getattr(Settings(**{field.name: good}), field.name) == kept
+        assert getattr(Settings(**needed, **{field.name: good}), field.name) == kept
     for bad in (low - 1, high + 1):
         with pytest.raises(SettingsError, match=field.name):
             Settings(**{field.name: bad})
@@ -164,23 +165,31 @@ def test_the_preset_paper_is_the_paper() -> None:
     assert _values(Settings.from_preset("paper"), "threshold", "solver", "edges") == (0.5, "ddim", "smooth")
 
 
-def test_fast_costs_at_most_a_third_of_the_paper() -> None:
+def test_the_presets_cost_what_was_promised() -> None:
     """Rows at the guidance that pocket advises, counted by the plan."""
     from wordbrush.editor import Editor
 
     editor = Editor.from_pretrained("pocket", device="cpu")
     cost = {
         name: sum(editor.plan((128, 128), settings=Settings.from_preset(name)).evaluations.values())
-        for name in ("paper", "fast")
+        for name in ("paper", "balanced", "fast")
     }
     assert cost["paper"] == 140
-    assert cost["fast"] <= 140 / 3
+    assert cost["balanced"] <= 45
+    assert cost["fast"] <= 26
 
 
 def test_the_preset_diffusers_is_its_choices() -> None:
     names = ("rescale", "strength_axis", "inversion_text", "inversion_guidance", "inversion_label", "sign", "rule")
     expected = ("ratio", "grid", "reference", 7.5, "target", "absolute", "fixed")
     assert _values(Settings.from_preset("diffusers"), *names) == expected
+
+
+def test_a_preset_that_is_no_more_says_what_to_take() -> None:
+    with pytest.raises(SettingsError, match=r"'best' is no more.*balanced"):
+        Settings.from_preset("best")
+    kept = Settings.from_preset("paper", maps=16)
+    assert resolve("best", kept, {}) == (kept, "best")  # a record of before has all its switches
 
 
 @pytest.mark.parametrize(("preset", "switches", "named"), [("papper", {}, "papper"), ("paper", {"step": 5}, "step")])

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from . import examples, export, heldout, latents, train_unet, train_vae
+from . import examples, export, heldout, latents, train_unet, train_vae, usual
 from .artwork import FluentArtwork, fetch
 from .atlas import build_atlas
 from .pictures import draw
@@ -90,6 +90,7 @@ def _export(args: argparse.Namespace) -> None:
     run = args.work / "run"
     scale = json.loads((run / "vae-frozen.json").read_text())["scaling_factor"]
     export.export(run / "unet", run / "vae-frozen.safetensors", scale, args.model, WIDTHS, LAYERS)
+    usual.tell(args.model)
 
 
 def _heldout(args: argparse.Namespace) -> None:

@@ -12,9 +12,12 @@ from torch import Tensor
 
 from wordbrush.diffusion.ask import Ask, Program
 from wordbrush.diffusion.denoiser import Conditioning, Prediction, reanchored
+from wordbrush.diffusion.position import between
 from wordbrush.diffusion.schedule import Level
 
 __all__ = ["Estimate", "combine", "guided"]
+
+_ALWAYS = (0.0, 1.0)
 
 
 class Estimate(Protocol):
@@ -41,9 +44,17 @@ def combine(negative: Tensor, positive: Tensor, scale: float) -> Tensor:
 
 
 def guided(
-    text: Conditioning, negative: Conditioning | None = None, scale: float = 1.0, *, every: int = 1
+    text: Conditioning,
+    negative: Conditioning | None = None,
+    scale: float = 1.0,
+    *,
+    interval: tuple[float, float] = _ALWAYS,
+    every: int = 1,
 ) -> Estimate:
     """Return the estimate under a text, with classifier-free guidance (Ho and Salimans 2022).
+
+    Guidance may be held to an interval of noise (Kynkaanniemi et al. 2024, equation 4): outside it the estimate is that
+    of the text alone, at one row instead of two.
 
     From step to step the two estimates of the noise change, but hardly their difference. With `every` above 1 it is
     kept for the steps after the one that it was taken at, `eps = eps_text + (scale - 1) * (eps_text - eps_negative)`
@@ -54,6 +65,7 @@ def guided(
         text: one row a row of x.
         negative: what is guided away from, as many rows; not needed at scale 1.
         scale: 1 is off and costs one row, not two; 0 is the negative alone.
+        interval: positions, see `wordbrush.diffusion.position`: noisier than the first and not than the second.
         every: steps that one difference serves. An estimate with more than 1 remembers, and is for one walk.
     """
     kept: list[Tensor] = []  # the difference of the noise estimates, once a step that has used it
@@ -61,7 +73,7 @@ def guided(
     def estimate(
         x: Tensor, level: Level, *, label: Level | None = None, **place: Any
     ) -> Program[Prediction]:
-        if scale == 1.0 or negative is None:
+        if scale == 1.0 or negative is None or (interval != _ALWAYS and not between(level, *interval)):
             plain: Prediction = yield Ask(x, level, text, label, **place)
             return plain
         if 0 < len(kept) < every:

@@ -17,7 +17,7 @@ from typing import Literal
 from wordbrush.diffusion.schedule import Level, Schedule, schedule_from_config
 from wordbrush.errors import SettingsError
 
-__all__ = ["contrast_levels", "cut_grid", "depth_of", "stable_diffusion", "translated"]
+__all__ = ["between", "contrast_levels", "cut_grid", "depth_of", "stable_diffusion", "translated"]
 
 _ROUNDING = 1e-6
 """Angles nearer than this are of one level: schedules are stored in single precision."""
@@ -50,6 +50,18 @@ def translated(schedule: Schedule, wanted: Level) -> Level:
         middle = (low + high) / 2
         low, high = (middle, high) if _angle(schedule.level(middle)) <= angle else (low, middle)
     return min((schedule.level(low), schedule.level(high)), key=lambda level: abs(_angle(level) - angle))
+
+
+def between(level: Level, low: float, high: float) -> bool:
+    """Say whether a level is noisier than the position `low` and not noisier than `high`; 1 has no upper end.
+
+    Args:
+        level: a single one, of any schedule.
+        low: in [0, 1]; the clean level is above no position.
+        high: in [0, 1].
+    """
+    below, above = (_angle(stable_diffusion().level(place)) + _ROUNDING for place in (low, high))
+    return below < _angle(level) and (high >= 1.0 or _angle(level) <= above)
 
 
 def contrast_levels(

@@ -165,7 +165,8 @@ class _Reached:
 
     @property
     def nbytes(self) -> int:
-        return sum(x.nbytes for x in self.latents) + (self.past[1].x0.nbytes + self.past[1].eps.nbytes if self.past else 0)
+        past = (self.past[1].x0, self.past[1].eps) if self.past else ()
+        return sum(x.nbytes for x in (*self.latents, *past))
 
 
 def _climb(

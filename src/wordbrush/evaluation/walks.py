@@ -87,7 +87,8 @@ class Trial:
         """
         settings = self.settings
         texts, scale = (self.text(self.request.query), self.text("")), self.editor.guidance(settings)
-        estimate = guided(*texts, scale, every=settings.guidance_every)
+        interval = (settings.guidance_low, settings.guidance_high)
+        estimate = guided(*texts, scale, interval=interval, every=settings.guidance_every)
         return decode(
             wrap(estimate) if wrap else estimate,
             x,

@@ -147,7 +147,8 @@ def settings_of(record: Provenance) -> Settings:
 
 def _of_before(recorded: Mapping[str, Any]) -> dict[str, Any]:
     """Return recorded switches; those of older records with what is a switch today and was fixed then."""
-    switches = {"spacing": "model", "inversion_stride": 1, "guidance_every": 1, **recorded}
+    walk = {"spacing": "model", "inversion_stride": 1, "guidance_low": 0.0, "guidance_high": 1.0, "guidance_every": 1}
+    switches = {**walk, **recorded}
     if "ratio_axis" in switches:
         return switches
     switches["ratio_axis"] = "grid"

@@ -60,8 +60,9 @@ def load_folder(folder: Path, family: Family, where: str, dtype: torch.dtype) ->
     for path in files.values():
         read_header(path)
     card = read_json(folder / "wordbrush.json", where) if "wordbrush.json" in names else {}
-    if not isinstance(card.get("guidance", 1.0), int | float):
-        raise ModelError(f"{where}: wordbrush.json: guidance is {card['guidance']!r}, not a number")
+    for name in ("guidance", "usual_noise"):
+        if not isinstance(card.get(name, 1.0), int | float):
+            raise ModelError(f"{where}: wordbrush.json: {name} is {card[name]!r}, not a number")
     words = _words(folder, card, names)
     with quiet():
         modules = {

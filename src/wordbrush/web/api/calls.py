@@ -179,6 +179,7 @@ _REPORT: dict[str, Any] = {
     "real_ratio": {"type": "number", "description": "the encoding ratio in whole steps of the grid, 0 to 1"},
     "near_threshold": {"type": "integer", "description": "cells that other hardware may decide otherwise"},
     "reconstruction_error": {"anyOf": [{"type": "number"}, {"type": "null"}], "description": "if it was measured"},
+    "noise": {"anyOf": [{"type": "number"}, {"type": "null"}], "description": "noise that the inversion found"},
     "reused": {"type": "array", "items": {"type": "string"}, "description": "always empty here: nothing is kept"},
     "warnings": {"type": "array", "items": {"type": "string"}, "description": "what the user should know"},
 }
