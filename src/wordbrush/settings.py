@@ -160,6 +160,7 @@ class Settings:
         "even",
         "levels of the grid: as the model's own scheduler; or evenly apart, the clean one included",
         of=("trajectory",),
+        before="model",
     )
     # The inversion: the picture carried into the noise.
     ratio: float = _switch(0.88, "encoding ratio: 0 changes nothing, 1 starts from the noisiest level", 0.0, 1.0)
@@ -167,6 +168,7 @@ class Settings:
         "snr",
         "the ratio goes as deep into the noise as in Stable Diffusion; or is a share of the model's own steps",
         of=("trajectory",),
+        before="grid",
     )
     inversion_text: Literal["empty", "reference"] = _switch("empty", "text of the inversion")
     inversion_guidance: float = _switch(1.0, "guidance of the inversion, 1 = off", 0.0, 50.0, of=("trajectory",))
@@ -180,11 +182,13 @@ class Settings:
     )
     inversion_stride: int = _switch(
         2, "levels that a step of the inversion goes up; those between are read off its estimate", 1, 100,
-        of=("trajectory",),
+        of=("trajectory",), before=1,
     )
     # The decode: the masked region repainted.
     guidance: float | None = _switch(None, "guidance of the decode, 1 = off; by default the model's own", 0.0, 50.0)
-    guidance_low: float = _switch(0.25, "guidance ends at this noise, a position like the ratio; 0 = never", 0.0, 1.0)
+    guidance_low: float = _switch(
+        0.25, "guidance ends at this noise, a position like the ratio; 0 = never", 0.0, 1.0, before=0.0
+    )
     guidance_high: float = _switch(1.0, "guidance begins at this noise, a position like the ratio; 1 = any", 0.0, 1.0)
     guidance_every: int = _switch(
         1, "steps that one difference of guidance serves; all but the first of them cost half", 1, 100

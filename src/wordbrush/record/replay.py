@@ -146,12 +146,10 @@ def settings_of(record: Provenance) -> Settings:
 
 
 def _of_before(recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """Return recorded switches; those of older records with what is a switch today and was fixed then."""
-    walk = {"spacing": "model", "inversion_stride": 1, "guidance_low": 0.0, "guidance_high": 1.0, "guidance_every": 1}
-    switches = {**walk, **recorded}
+    """Return recorded switches; those of records from before `ratio_axis` in today's terms."""
+    switches = dict(recorded)
     if "ratio_axis" in switches:
         return switches
-    switches["ratio_axis"] = "grid"
     if switches.get("rule") == "fixed" and switches.get("threshold") is None:
         switches["threshold"] = 0.24
     count = switches.pop("strengths", 1)  # so many noise strengths, .1 apart around the one named
@@ -159,7 +157,7 @@ def _of_before(recorded: Mapping[str, Any]) -> dict[str, Any]:
         raise SettingsError(f"strengths {count!r} is outside 1 ... 5")
     middle = switches.get("strength", 0.6)
     switches["strength"] = [min(max(middle + 0.1 * (i - (count - 1) / 2), 0.0), 1.0) for i in range(count)]
-    return {"maps": 10, "strength_axis": "time", **switches}
+    return {"maps": 10, "strength_axis": "time", "edges": "guided", "solver": "ddim", "steps": 25, **switches}
 
 
 def carried_mask(record: Provenance, kind: str) -> Mask | None:
