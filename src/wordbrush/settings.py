@@ -137,19 +137,15 @@ class Settings:
     soft: Literal["strength", "blend"] = _switch("strength", "what a grey of your mask means: how long, or how much")
     # The seam: how the repainted region meets the picture.
     ring: float = _switch(
-        1.5, "latent cells around the region that the decode frees too while the noise is high", 0.0, 16.0, before=0.0
+        0.0, "latent cells around the region that the decode frees too while the noise is high", 0.0, 16.0
     )
-    ring_until: float = _switch(
-        0.3, "share of the decode, counted from its end, that holds the ring again", 0.0, 1.0
-    )
+    ring_until: float = _switch(0.3, "share of the decode, counted from its end, that holds the ring again", 0.0, 1.0)
     rim: float = _switch(
         4.0, "canvas pixels by which a contour moves out where the old outline is gone", 0.0, 64.0, before=0.0
     )
-    blend: float = _switch(
-        3.0, "canvas pixels, counted inwards, over which a contour blends", 0.0, 64.0, before=0.0
-    )
+    blend: float = _switch(3.0, "canvas pixels, counted inwards, over which a contour blends", 0.0, 64.0, before=0.0)
     match: float = _switch(
-        1.5, "latent cells over which small differences along the seam are carried inwards", 0.0, 16.0, before=0.0
+        2.0, "latent cells over which small differences along the seam are carried inwards", 0.0, 16.0, before=0.0
     )
     # The walks, up and down.
     solver: Literal["ddim", "dpm2m"] = _switch(

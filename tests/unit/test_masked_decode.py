@@ -78,6 +78,20 @@ def test_a_cell_of_some_strength_is_held_until_that_last_part_of_the_way(strengt
         assert torch.equal(x, RANDOM[index]) is not free
 
 
+@pytest.mark.parametrize("until", [0.0, 0.3, 1.0])
+def test_a_ring_is_free_until_its_share_of_the_way_and_held_from_there(until: float) -> None:
+    mask, ring = torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
+    mask[..., 3:5, 3:5], ring[..., 2:6, 2:6] = 1.0, 1.0
+    inside, around = (mask > 0).expand(SHAPE), ((ring - mask) > 0).expand(SHAPE)
+    states = down(OTHER, RANDOM[-1], LEVELS, path=RANDOM, mask=mask, ring=ring, ring_until=until)[1:]
+    depth = len(LEVELS) - 1
+    for index, x in below(states):
+        assert torch.equal(x[around], RANDOM[index][around]) == (index < until * depth)
+        assert not torch.equal(x[inside], RANDOM[index][inside])
+        outside = (ring == 0).expand(SHAPE)
+        assert torch.equal(x[outside], RANDOM[index][outside])
+
+
 def test_strength_is_monotone() -> None:
     strengths = [0.0, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0]
     mask = torch.tensor(strengths).reshape(1, 1, 2, 4).expand(2, 1, 2, 4)

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from tests.support import toy
 from tests.support.maps import contrast_of
+from wordbrush.diffedit import diffedit
+from wordbrush.models.codec import pixels_of
 from wordbrush.picture.picture import plan_fit
 from wordbrush.region.frame import Frame
 from wordbrush.region.mask import Mask
@@ -21,7 +23,7 @@ from wordbrush.settings import Settings
 
 DARK = "dark left, dark right"
 HALF = "dark left, light right"
-EDGES: list[Any] = ["guided", "smooth", "cells"]
+EDGES: list[Any] = ["contour", "guided", "smooth", "cells"]
 
 
 def picture(width: int = 32, height: int = 32) -> NDArray[np.uint8]:
@@ -39,14 +41,15 @@ def edit(session: Session, query: str = HALF, reference: str = DARK, **keywords:
 def test_what_was_edited_stays_and_what_stayed_is_edited(edges: str, size: tuple[int, int]) -> None:
     source = picture(*size)
     session = toy.editor().open(source)
-    found, turned = edit(session, edges=edges), edit(session, edges=edges, invert=True)
+    bare: dict[str, Any] = {"edges": edges, "rim": 0, "blend": 0}  # the seam may lie beyond either side
+    found, turned = edit(session, **bare), edit(session, **bare, invert=True)
     np.testing.assert_allclose(turned.mask.values, 1 - found.mask.values, atol=1e-6)
     assert not turned.mask.values[found.mask.values == 1].any()
     assert 0 < turned.mask.area < 1
     kept = turned.mask.values == 0
     np.testing.assert_array_equal(np.asarray(turned.image)[kept], source[kept])
     assert (np.asarray(turned.image) != source)[turned.mask.values == 1].any()
-    again = session.mask(HALF, DARK, edges=edges, steps=5, invert=True)
+    again = session.mask(HALF, DARK, **bare, steps=5, invert=True)
     np.testing.assert_array_equal(again.values, turned.mask.values)
 
 
@@ -108,6 +111,60 @@ def test_a_mask_of_the_user_is_not_turned() -> None:
     plain, turned = edit(session, mask=mask), edit(session, mask=mask, invert=True)
     np.testing.assert_array_equal(plain.mask.values, turned.mask.values)
     np.testing.assert_array_equal(np.asarray(plain.image), np.asarray(turned.image))
+
+
+# ---- the seam
+
+
+def test_the_seam_lies_beyond_the_region_and_outside_it_all_bytes_are_the_picture_s() -> None:
+    source = picture(61, 47)
+    session = toy.editor().open(source)
+    result, found = edit(session), session.mask(HALF, DARK, steps=5)
+    assert (result.mask.values >= found.values).all()
+    kept = result.mask.values == 0
+    assert 0.2 < kept.mean() < 0.8
+    np.testing.assert_array_equal(np.asarray(result.image)[kept], source[kept])
+    blended = (result.mask.values > 0) & (result.mask.values < 1)
+    assert blended.any()
+
+
+@pytest.mark.parametrize("edges", EDGES)
+def test_without_care_for_the_seam_the_decoded_pixels_are_laid_on_as_they_are(edges: Any) -> None:
+    """What edits did before there was a seam: the decoded picture, composed by the mask that was found."""
+    source = picture(61, 47)
+    session = toy.editor().open(source)
+    off = Settings(steps=5, edges=edges, ring=0, rim=0, blend=0, match=0)
+    result = session.edit(HALF, DARK, settings=off)
+    painted = session.run(diffedit(session.run(session._edit(HALF, DARK, 0, off))))
+    assert painted.latent is not None
+    assert painted.region.ring is None
+    decoded = session.fit.inverse(pixels_of(session.driver.codec.decode(painted.latent)[0]))
+    mask = session.mask(HALF, DARK, settings=off).values
+    np.testing.assert_array_equal(result.mask.values, mask)
+    np.testing.assert_array_equal(np.asarray(result.image), np.asarray(session.picture.compose(decoded, mask)))
+
+
+def test_a_mask_of_the_user_is_laid_as_it_is_and_only_matched() -> None:
+    source, mask = picture(), Mask.from_box((32, 32), (16, 0, 32, 32))
+    session = toy.editor().open(source)
+    matched, plain = edit(session, mask=mask), edit(session, mask=mask, match=0)
+    for result in (matched, plain):
+        np.testing.assert_array_equal(result.mask.values, mask.values)
+        np.testing.assert_array_equal(np.asarray(result.image)[:, :16], source[:, :16])
+
+
+@pytest.mark.parametrize("ring", [0, 1, 2.5])
+def test_the_ring_frees_cells_around_the_region_but_none_that_is_excluded(ring: float) -> None:
+    frame, settings = framed((64, 64)), Settings(ring=ring)
+    mask, exclude = Mask.from_box((64, 64), (24, 24, 40, 40)), Mask.from_box((64, 64), (40, 0, 64, 64))
+    region = region_of(frame, None, settings, mask=mask)
+    free = np.pad(np.ones((2, 2), bool), 3)
+    np.testing.assert_array_equal(region.cells.values > 0, free)
+    np.testing.assert_array_equal(region.widest.values, Mask.from_array(free).grow(ring).values)
+    assert (region.ring is None) == (ring == 0)
+    held = region_of(frame, None, settings, mask=mask, exclude=exclude).widest
+    assert not held.values[:, 5:].any()
+    np.testing.assert_array_equal(held.values[:, :5], region.widest.values[:, :5])
 
 
 # ---- cells at sizes that the canvas does not have
@@ -172,10 +229,11 @@ def test_what_is_included_and_excluded_is_free_or_held(size: tuple[int, int]) ->
     np.testing.assert_array_equal(region.cells.values[inside < 2], expected[inside < 2])
 
 
+@pytest.mark.parametrize("edges", ["guided", "contour"])
 @pytest.mark.parametrize("invert", [False, True])
 @pytest.mark.parametrize("size", OFF_GRID)
-def test_a_guided_outline_frees_whole_cells(size: tuple[int, int], invert: bool) -> None:
-    frame, settings = framed(size), Settings(edges="guided", threshold=0.4, invert=invert)
+def test_an_outline_on_the_canvas_frees_whole_cells(size: tuple[int, int], invert: bool, edges: Any) -> None:
+    frame, settings = framed(size), Settings(edges=edges, threshold=0.4, invert=invert)
     raw = np.zeros(frame.latent_size[::-1], np.float32)
     raw[raw.shape[0] // 4 : -1, raw.shape[1] // 3 : -1] = 1.0
     automatic = cut_region(frame, contrast_of(raw, "minmax"), settings)

@@ -223,3 +223,12 @@ def test_settings_do_not_change_and_copies_are_checked() -> None:
     with pytest.raises(SettingsError, match="maps"):
         settings.changed(maps=0)
     assert hash(settings) == hash(Settings())
+
+
+def test_a_record_from_before_the_seam_is_read_as_edits_were_then() -> None:
+    seam = {"ring", "ring_until", "rim", "blend", "match"}
+    now = asdict(Settings(steps=7, edges="guided"))
+    then = Settings.recorded({name: value for name, value in now.items() if name not in seam})
+    assert then == Settings(steps=7, edges="guided", ring=0, rim=0, blend=0, match=0)
+    assert Settings.recorded(now) == Settings(steps=7, edges="guided")
+    assert Settings.recorded(asdict(Settings())) == Settings()

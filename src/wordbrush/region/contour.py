@@ -30,24 +30,24 @@ def signed_distance(inside: NDArray[np.bool_], level: Float | None = None) -> Fl
     Args:
         inside: (height, width), the set.
         level: (height, width), a map that is above 0 inside; the outline lies where it crosses 0 between two pixels,
-            at `level / |gradient|` from each. Pixels on whose side of the outline it does not agree with `inside`, and
-            all without it, lie half a pixel from the outline.
+            at `level / |gradient|` from each. Without it, and where it does not agree with `inside` on both sides, the
+            outline lies half-way between two pixels.
 
     Returns:
         (height, width) in pixels; `FAR` or `-FAR` everywhere where the set is everything or nothing.
     """
     if inside.all() or not inside.any():
         return np.full(inside.shape, FAR if inside.any() else -FAR, np.float32)
-    near = np.full(inside.shape, 0.5, np.float32)
+    agrees, near = np.zeros_like(inside), np.zeros(inside.shape, np.float32)
     if level is not None:
-        steepness = np.hypot(*np.gradient(level)) + 1e-9
-        near = np.where((level > 0) == inside, np.clip(np.abs(level) / steepness, 0.0, 1.0), near).astype(np.float32)
+        agrees = (level > 0) == inside
+        near = np.clip(np.abs(level) / (np.hypot(*np.gradient(level)) + 1e-9), 0.0, 1.0).astype(np.float32)
     distance = np.zeros(inside.shape, np.float32)
-    cross = ndimage.generate_binary_structure(2, 1)
     for side, sign in ((inside, 1), (~inside, -1)):
-        rim = side & ndimage.binary_dilation(~side, cross)
+        rim = side & ndimage.binary_dilation(~side)  # by a cross: the four neighbours
+        crossed = agrees & ndimage.binary_dilation(agrees & ~side)
         away, (rows, columns) = ndimage.distance_transform_edt(~rim, return_indices=True)
-        distance[side] = (sign * (away + near[rows, columns]))[side]
+        distance[side] = (sign * (away + np.where(crossed, near, 0.5)[rows, columns]))[side]
     return np.asarray(ndimage.gaussian_filter(distance, SMOOTHING, mode="nearest"), np.float32)
 
 

@@ -17,8 +17,8 @@ from wordbrush.settings import Settings
 
 __all__ = ["Region", "cut_region", "region_of", "settled"]
 
-LEAST = 1.0
-"""Canvas pixels by which the composite goes beyond a contour everywhere: what is antialiased there is old, in part."""
+LEAST = 0.5
+"""Canvas pixels by which the composite goes beyond a contour everywhere: the pixel there is the old thing in part."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +50,9 @@ def cut_region(frame: Frame, contrast: Contrast, settings: Settings) -> Region:
     Returns:
         With `edges` smooth or cells the latent cells above the cut, and their outline on the picture. With guided and
         contour the outline follows the picture's own edges (`outline.guided`), and the cells are those it touches; a
-        contour is drawn at the picture's size, and its cells are those the composite may reach. The cut is the
-        same number either way. Where no place of the picture lies above the cut (a flat contrast has none) the region
-        is empty, with `invert`, too: no place must not mean that everything is edited.
+        contour is drawn at the picture's size. The cut is the same number either way. Where no place of the picture
+        lies above the cut (a flat contrast has none) the region is empty, with `invert`, too: no place must not mean
+        that everything is edited.
     """
     if settings.edges not in ("guided", "contour"):
         cells = _cleaned(contrast.threshold(settings.threshold, settings.rule), settings, 1)
@@ -78,9 +78,7 @@ def _contoured(frame: Frame, level: NDArray[np.float32], settings: Settings) -> 
     distance = frame.fit.cropped(signed_distance(mask.values > 0, level)) + np.float32(settings.grow * frame.cell)
     if settings.invert and (distance > 0).any():
         distance = -distance
-    cells = _touched(frame, Mask.from_array(distance > -settings.rim))
-    if not (distance > 0).any():
-        cells = Mask.empty(frame.latent_size)
+    cells = _touched(frame, Mask.from_array(distance > 0))
     return _outlined(frame, Region(cells, Mask.empty(frame.size), distance=distance), settings, _least(settings))
 
 

@@ -27,13 +27,13 @@ BESIDE = 4.0
 ALONG = 3.0
 """Spread of the Gaussian, in canvas pixels, over which what is measured along an outline is averaged."""
 
-KEPT, GONE = 0.6, 0.3
+KEPT, GONE = 0.4, 0.15
 """Shares of an outline's step that count as all of it kept, and as none."""
 
 FAINT = 2.0
 """Mean squared step, in squared units of 255 for a pixel, that counts as no step at all."""
 
-SMALL = 24.0
+SMALL = 40.0
 """Difference along the seam, of 255, from which on nothing is carried inwards."""
 
 

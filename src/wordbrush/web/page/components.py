@@ -21,8 +21,8 @@ _STAGE_PARTS = ("contour", "strokes", "board", "brush", "upload", "samples")
 _STAGE_SCRIPTS = (*(f"stage_{name}.js" for name in _STAGE_PARTS), "stage.js")
 
 EMPTY_STAGE: dict[str, Any] = {
-    "picture": None, "heat": None, "mask": None, "strokes": {"include": None, "exclude": None}, "strokes_key": 0,
-    "samples": [],
+    "picture": None, "heat": None, "mask": None, "wide": None, "strokes": {"include": None, "exclude": None},
+    "strokes_key": 0, "samples": [],
 }  # fmt: skip
 """The value of a stage with nothing on it."""
 
@@ -44,14 +44,16 @@ def _component(name: str, value: dict[str, Any], scripts: tuple[str, ...] = (), 
 
 
 def stage(*, value: dict[str, Any] | None = None, limit: int = MAX_BYTES, **kw: Any) -> gr.HTML:
-    """Return the stage: picture, heat map, outline of the region, and strokes by hand.
+    """Return the stage: picture, heat map, outlines of the region and of what the decode frees, and strokes by hand.
 
     Its root (`#stage .stage`) tells what is drawn: `data-picture` (id or ""), `data-outline` (changes with the mask
-    image, "" without one), `data-heat` ("on" where the heat map is seen), `data-strokes` (how many count), and
+    image, "" without one), `data-wide` (the same of the image of what the decode frees), `data-heat` ("on" where the
+    heat map is seen), `data-strokes` (how many count), and
     `data-ready` ("true" once everything of the present value is drawn).
 
     Args:
-        value: {"picture": None or {"id", "url", "name", "width", "height"}, "heat", "mask": PNG data address or None,
+        value: {"picture": None or {"id", "url", "name", "width", "height"}, "heat", "mask", "wide": PNG data
+            address or None,
             "strokes": {"include", "exclude"} (the same), "strokes_key": a number that only grows: under a larger one
             the strokes of the value take the place of those on the page; under a smaller one, which comes from work
             begun earlier, strokes and picture stay, "samples": [{"index", "url", "from", "to"}]}. Comes back

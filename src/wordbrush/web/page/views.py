@@ -53,6 +53,12 @@ def mask_picture(mask: Mask) -> Image.Image:
     return image
 
 
+def wide_picture(cells: Mask, fit: FitPlan) -> Image.Image:
+    """Return the latent cells that the decode frees, laid on the picture."""
+    canvas = cells.resize(fit.canvas, "nearest").values
+    return mask_picture(Mask(fit.inverse(canvas, "nearest")))
+
+
 def empty_stage(samples: Sequence[Sample]) -> dict[str, Any]:
     """Return a stage with no picture: what to do, and the samples."""
     shown = [
@@ -72,11 +78,12 @@ def stage_view(
         cut: the region, or None where there is none yet.
         strokes: take the place of those on the page.
     """
-    view = {**stage, "picture": opened.facts(), "heat": None, "mask": None}
+    view = {**stage, "picture": opened.facts(), "heat": None, "mask": None, "wide": None}
     if cut is not None and cut.contrast is not None:
         view["heat"] = data_address(png_of(heat_picture(cut.contrast, cut.fit)))
     if cut is not None and cut.region is not None:
         view["mask"] = data_address(png_of(mask_picture(cut.region.pixels)))
+        view["wide"] = data_address(png_of(wide_picture(cut.region.widest, cut.fit)))
     if strokes is not None:
         masks = {"include": strokes.include, "exclude": strokes.exclude}
         view["strokes"] = {name: mask and data_address(mask.png_bytes()) for name, mask in masks.items()}

@@ -68,6 +68,7 @@ async function apply() {
       load(local(value.picture?.url), 'picture'),
       load(dataUrl(value.heat), 'heat'),
       load(dataUrl(value.mask), 'mask'),
+      load(dataUrl(value.wide), 'wide'),
       load(dataUrl(given.include), 'include'),
       load(dataUrl(given.exclude), 'exclude'),
     ]);
@@ -76,13 +77,14 @@ async function apply() {
     return;
   }
   if (mine !== turn) return;
-  const [picture, heat, mask, include, exclude] = loaded;
-  board.set({ picture, heat, mask });
+  const [picture, heat, mask, wide, include, exclude] = loaded;
+  board.set({ picture, heat, mask, wide });
   if (renewed) renew(value, include, exclude);
   else resend(value);
   board.fit();
   board.draw();
   root.dataset.outline = value.mask ? hash(value.mask) : '';
+  root.dataset.wide = value.wide ? hash(value.wide) : '';
   root.dataset.ready = 'true';
   refresh();
 }

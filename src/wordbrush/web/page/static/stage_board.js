@@ -9,15 +9,17 @@ class Board {
     this.canvas = canvas;
     this.strokes = strokes;
     this.layers = { heat: true, outline: true, strokes: true, dim: false };
-    this.set({ picture: null, heat: null, mask: null });
+    this.set({ picture: null, heat: null, mask: null, wide: null });
   }
 
   /** Take other images (each an image or null). */
-  set({ picture, heat, mask }) {
+  set({ picture, heat, mask, wide }) {
     if (mask !== this.mask) this.path = mask ? contour(mask) : null;
+    if (wide !== this.wide) this.widePath = wide ? contour(wide) : null;
     this.picture = picture;
     this.heat = heat;
     this.mask = mask;
+    this.wide = wide;
     this.grounds = {};
   }
 
@@ -59,7 +61,9 @@ class Board {
     if (this.heatShown) context.drawImage(this.heat, 0, 0, width, height);
     if (this.mask && this.layers.dim) this.drawDim(width, height);
     if (this.layers.strokes) this.drawStrokes(width, height);
-    if (this.path && this.layers.outline) this.drawOutline(width, height);
+    if (!this.layers.outline) return;
+    if (this.widePath) this.drawWide(width, height);
+    if (this.path) this.drawOutline(width, height);
   }
 
   /** The picture at the canvas's size, on a chequered ground where it is transparent. */
@@ -133,6 +137,22 @@ class Board {
       tint.fillRect(0, 0, width, height);
       this.context.drawImage(tint.canvas, 0, 0);
     }
+  }
+
+  /** A thin, faint line around all that the decode frees. */
+  drawWide(width, height) {
+    const { context, ratio } = this;
+    const path = new Path2D();
+    path.addPath(this.widePath, new DOMMatrix([width, 0, 0, height, 0, 0]));
+    context.save();
+    context.lineWidth = ratio;
+    for (const [colour, shift] of [['rgba(255, 255, 255, 0.75)', 0], ['rgba(0, 0, 0, 0.6)', 3 * ratio]]) {
+      context.strokeStyle = colour;
+      context.setLineDash([3 * ratio, 3 * ratio]);
+      context.lineDashOffset = shift;
+      context.stroke(path);
+    }
+    context.restore();
   }
 
   /** A white line with black dashes: one of them stands out on any ground. */
