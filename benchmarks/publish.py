@@ -238,7 +238,7 @@ def measured(shipped: Result, peers: Result) -> str:
     text = (
         f"On {_count(shipped, ours, 'all')} of them, scenes that the shipped model never saw, a small classifier sees "
         f"what should have changed in {mean(shipped, ours, 'success', percent=True)} ({low:.0f} to {high:.0f}), a "
-        f"critic of drawing faults calls {mean(shipped, ours, 'clean', percent=True)} clean, and the found mask overlaps the "
+        f"critic of drawing faults calls {mean(shipped, ours, 'clean', percent=True)} clean, and the mask overlaps the "
         f"true region with an IoU of {mean(shipped, ours, 'mask_iou')}. On the same checkpoint and "
         f"{_count(peers, ours, 'all')} edits DiffEdit of diffusers, tuned on the same dev split, succeeds in "
         f"{share[theirs]} (at its defaults in {share['diffusers_diffedit']}) and this in {share[ours]}, "
