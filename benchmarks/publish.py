@@ -1,4 +1,4 @@
-"""Write the tables and plots of docs/benchmark.md from the runs of `benchmarks.study`.
+"""Write the tables and plots of docs/benchmark.md, and the sentences of README.md, from the runs of `benchmarks.study`.
 
 A page holds blocks between `<!-- table NAME -->` and `<!-- end -->`; each is replaced by the table of that name. What
 stands outside the blocks is written by hand. A run with fewer than 10 items of a kind is not published.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,7 @@ from wordbrush.evaluation.summary import SCOPES, scope_of
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
 PAGE: Final = DOCS / "benchmark.md"
+README: Final = DOCS.parent / "README.md"
 PLOTS: Final = DOCS / "benchmark"
 
 Result = dict[str, Any]
@@ -72,8 +74,13 @@ def difference(figure: Figure | None, decimals: int) -> str:
     if figure["p"] is None:
         return "n too small"
     told = f"{figure['won']} : {figure['lost']}, " if figure["test"] == "mcnemar" else ""
-    p = p_text(figure["p"])
-    return f"{figure['mean']:+.{decimals}f} ({told}p {p if p.startswith('<') else '= ' + p})"
+    return f"{figure['mean']:+.{decimals}f} ({told}{p_words(figure['p'])})"
+
+
+def p_words(p: float) -> str:
+    """Return a p value as it stands in a sentence."""
+    text = p_text(p)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def _found(result: Result, variant: str, scope: str, metric: str) -> Figure | None:
@@ -209,6 +216,38 @@ TABLES: Final[dict[str, tuple[str, Callable[[Result], str]]]] = {
 }
 """Each block of the page: the study that it shows, and the function that writes its table."""
 
+def measured(shipped: Result, peers: Result) -> str:
+    """Return the sentences of the README: what the default reaches, and how a tuned peer compares on the same edits.
+
+    Shares are of the six kinds without additions, rms is that of the kinds whose counterfactual is determined.
+    """
+    ours, theirs = shipped["baseline"], "diffusers_diffedit_tuned"
+
+    def mean(result: Result, variant: str, metric: str, *, percent: bool = False) -> str:
+        figure = _found(result, variant, scope_of(metric, scopes(result)), metric)
+        if figure is None:
+            return "–"
+        return f"{100 * figure['mean']:.0f} %" if percent else f"{figure['mean']:.{min(2, METRICS[metric].decimals)}f}"
+
+    def p_of(metric: str) -> str:
+        figure = _gap(peers, theirs, metric)
+        return "no test" if figure is None or figure["p"] is None else p_words(figure["p"])
+
+    low, high = (100 * shipped["summary"][ours]["all"]["success"][end] for end in ("low", "high"))
+    share = {name: mean(peers, name, "success", percent=True) for name in (ours, theirs, "diffusers_diffedit")}
+    text = (
+        f"On {_count(shipped, ours, 'all')} of them, scenes that the shipped model never saw, a small classifier sees "
+        f"what should have changed in {mean(shipped, ours, 'success', percent=True)} ({low:.0f} to {high:.0f}), a "
+        f"critic of drawing faults calls {mean(shipped, ours, 'clean', percent=True)} clean, and the mask overlaps the "
+        f"true region with an IoU of {mean(shipped, ours, 'mask_iou')}. On the same checkpoint and "
+        f"{_count(peers, ours, 'all')} edits DiffEdit of diffusers, tuned on the same dev split, succeeds in "
+        f"{share[theirs]} (at its defaults in {share['diffusers_diffedit']}) and this in {share[ours]}, "
+        f"{p_of('success')}; its pictures differ from the right ones by an rms of {mean(peers, theirs, 'rms')} of 255, "
+        f"these by {mean(peers, ours, 'rms')}, {p_of('rms')}."
+    )
+    return textwrap.fill(text, 120, break_on_hyphens=False)
+
+
 PLOTS_OF: Final = {"tradeoff": "success-against", "masks": "mask-iou-by-threshold"}
 """The plots of each study on the page: those whose file names hold this word."""
 
@@ -218,7 +257,7 @@ def filled(page: str, block: str, table: str) -> str:
     before, start, rest = page.partition(f"<!-- table {block} -->\n")
     _, end, after = rest.partition("<!-- end -->")
     if not start or not end:
-        raise ValueError(f"{PAGE.name} has no block {block!r}")
+        raise ValueError(f"the page has no block {block!r}")
     return f"{before}{start}{table}\n{end}{after}"
 
 
@@ -238,7 +277,7 @@ def publishable(runs: Path) -> dict[str, Result]:
 
 
 def publish(runs: Path) -> None:
-    """Fill the page's blocks and copy the plots of every study that was run into `docs/benchmark`."""
+    """Fill the blocks of both pages and copy the plots of every study that was run into `docs/benchmark`."""
     page, results = PAGE.read_text(encoding="utf-8"), publishable(runs)
     for block, (study, write) in TABLES.items():
         if study in results:
@@ -247,6 +286,9 @@ def publish(runs: Path) -> None:
         if study in results:
             page = filled(page, f"plots-{study}", kept_plots(runs / study / "plots", study, word))
     PAGE.write_text(page, encoding="utf-8")
+    if {"shipped", "peers"} <= results.keys():
+        text = measured(results["shipped"], results["peers"])
+        README.write_text(filled(README.read_text(encoding="utf-8"), "measured", text), encoding="utf-8")
 
 
 def kept_plots(folder: Path, study: str, word: str) -> str:

@@ -33,9 +33,11 @@ SPLITS: Final[tuple[Split, ...]] = ("dev", "test")
 
 def shown(edit: Edit, drawn: Rendering) -> Bool:
     """Return what the input shows of what must change, (row, column); `drawn` is the edit's scene."""
-    if edit.kind in ("ground", "time"):
-        return ~np.any(drawn.silhouettes, axis=0)
     region: Bool = np.zeros(drawn.picture.shape[:2], np.bool_)
+    if edit.kind in ("ground", "time"):
+        for silhouette in drawn.silhouettes:
+            region |= silhouette
+        return ~region
     for thing, silhouette, shadow in zip(edit.scene.things, drawn.silhouettes, drawn.shadows, strict=True):
         if thing not in edit.other.things:
             region |= silhouette if edit.kind == "colour" else silhouette | shadow

@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import pytest
 
 from benchmarks import publish, tuning
@@ -130,7 +129,7 @@ def test_differences_are_paired_and_name_their_test(tmp_path: Path) -> None:
     result = made(tmp_path, "s", 10)
     found = cells(publish.against(result, ("rms", "success", "band_rms")), "second")
     assert found["rms (determined)"] == "-2.0 (p < .001)"
-    assert found["success"] == f"+0.200 (12 : 0, p {publish.p_text(mcnemar(12, 0))})"
+    assert found["success"] == f"+0.200 (12 : 0, {publish.p_words(mcnemar(12, 0))})"
     assert found["band rms (determined)"] == "–"
     switch = publish.by_switch(result, ("rms", "success"))
     assert cells(switch, "default")["rms (determined) less the default's"] == ""
@@ -142,6 +141,19 @@ def test_what_ran_is_told(tmp_path: Path) -> None:
     text = publish.how(made(tmp_path, "s", 10))
     assert "Split dev, 10 items a kind, seed 0; m in float32" in text
     assert "- `first`: 22 of 25 steps (ratio 0.88), guidance 4" in text
+
+
+def test_the_sentences_of_the_readme_say_n_interval_and_p(tmp_path: Path) -> None:
+    result = made(tmp_path, "s", 10)
+    renamed: Any = json.loads(json.dumps(result).replace('"second"', '"diffusers_diffedit_tuned"'))
+    text = " ".join(publish.measured(result, renamed).split())
+    low, high = clopper_pearson(42, 60)
+    assert "On 60 of them, scenes that the shipped model never saw, a small classifier sees" in text
+    assert f"in 70 % ({100 * low:.0f} to {100 * high:.0f}), a critic of drawing faults calls 50 % clean" in text
+    assert "overlaps the true region with an IoU of 0.74" in text
+    assert f"succeeds in 90 % (at its defaults in –) and this in 70 %, {publish.p_words(mcnemar(12, 0))};" in text
+    assert "by an rms of 32.5 of 255, these by 34.5, p < .001." in text
+    assert "<!-- table measured -->\n" in publish.README.read_text(encoding="utf-8")
 
 
 def test_a_study_of_few_items_is_not_published(
@@ -163,6 +175,7 @@ def test_a_study_fills_every_block_of_its_own_and_no_other(tmp_path: Path, monke
     page.write_text(PAGE, encoding="utf-8")
     monkeypatch.setattr(publish, "PAGE", page)
     monkeypatch.setattr(publish, "PLOTS", tmp_path / "plots")
+    monkeypatch.setattr(publish, "README", tmp_path / "none")
     for study in STUDIES:
         if study != "peers":
             made(tmp_path, study, 10)
@@ -219,4 +232,4 @@ def test_tuning_looks_at_dev_and_weighs_the_determined_kinds_the_same() -> None:
         {"kind": "object", "rms": 900.0, "success": True},
     ]
     found = tuning.figures("x", rows)
-    assert (found.success, found.edits, found.rms) == (5, 6, np.mean([20.0, 10.0, 10.0, 10.0]))
+    assert (found.success, found.edits, found.rms) == (5, 6, 12.5)

@@ -101,7 +101,7 @@ def bars(
         SVG text.
     """
     width = 0.8 / max(1, len(series))
-    inches = min(16.0, max(6.4, 0.16 * len(groups) * len(series) + 1.5))
+    inches = min(16.0, max(6.4, 0.75 * len(groups), 0.16 * len(groups) * len(series) + 1.5))
     with _figure(title, (inches, 3.4)) as (figure, axes):
         for index, (name, values) in enumerate(series.items()):
             shown = [(at + (index - (len(series) - 1) / 2) * width, v) for at, v in enumerate(values) if v is not None]

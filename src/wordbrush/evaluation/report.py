@@ -41,9 +41,10 @@ SIGHT_NOTES: Final = (
     "filled with one flat colour, day made night by darkening alone, and often a picture with a third of the old one "
     "left in it. So success says recognisable.",
     "The critic sees faults of drawing: outlines left over, rims, clipped and doubled shapes, flat fills, blur, halos, "
-    "seams. It does not know what was asked for, and is no better than its card says. Clean is what both pass.",
+    "seams. It does not know what was asked for, and is wrong as often as its card says. Clean is what both pass.",
     "The rms to the counterfactual sees everything, and cannot tell a fault from another way of being right: where a "
     "thing's shape is free (object, pair, addition) it says little.",
+    "The ceiling of the IoU is that of a perfect segmenter of the old thing: a new outline is in no picture.",
 )
 """What the figures can and cannot see."""
 
@@ -252,6 +253,8 @@ def _variants(result: dict[str, Any]) -> dict[str, str]:
     usual = asdict(Settings.from_preset(DEFAULT_PRESET))
     descriptions = {}
     for variant in result["variants"]:
+        if variant["name"] not in result["summary"]:
+            continue  # left for later by `only`
         changed = [f"{name}={value}" for name, value in variant["settings"].items() if usual.get(name) != value]
         text = ", ".join(changed) or "the default settings"
         descriptions[variant["name"]] = f"{variant['method']}, {variant['phrasing']}; {ran(variant)}; {text}"

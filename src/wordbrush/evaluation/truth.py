@@ -162,7 +162,8 @@ def _kind(
         name = f"{split}/{kind}/{number:03d}"
         retrieved = parts["retrieved"][number]
         ceiling = None if ceilings is None else ceilings[number]
-        items.append(TruthItem(name, split, kind, picture, other, region, retrieved, texts, *facts, ceiling=ceiling))
+        arrays = picture, other, region, retrieved
+        items.append(TruthItem(name, split, kind, *arrays, texts, facts[0], facts[1], ceiling))
     return items
 
 
