@@ -205,12 +205,13 @@ def test_grey_mask_cells_are_edited_by_their_strength() -> None:
 
 def test_second_query_costs_its_contrast_and_decode_alone() -> None:
     session = toy.editor().open(picture())
-    first = session.edit(HALF, DARK)
-    second = session.edit("light left, dark right", DARK)
-    again = session.edit(HALF, DARK, threshold=0.3)
-    assert first.report.evaluations == {"contrast": 12, "invert": 22, "decode": 22}
-    assert second.report.evaluations == {"contrast": 12, "decode": 22}
-    assert again.report.evaluations == {"decode": 22}
+    walk = {"steps": 10, "ratio": 0.7, "inversion_stride": 2}
+    first = session.edit(HALF, DARK, **walk)
+    second = session.edit("light left, dark right", DARK, **walk)
+    again = session.edit(HALF, DARK, **walk, threshold=0.3)
+    assert first.report.evaluations == {"contrast": 12, "invert": 4, "decode": 7}
+    assert second.report.evaluations == {"contrast": 12, "decode": 7}
+    assert again.report.evaluations == {"decode": 7}
     assert first.report.reused == ()
     assert second.report.reused == ("latent", "trajectory")
     assert again.report.reused == ("latent", "contrast", "trajectory")
@@ -228,10 +229,11 @@ def test_new_threshold_runs_no_network() -> None:
 
 def test_deeper_ratio_extends_the_trajectory() -> None:
     session = toy.editor().open(picture())
-    session.edit(HALF, DARK, ratio=0.4)
-    deeper = session.edit(HALF, DARK, ratio=0.8)
-    shallower = session.edit(HALF, DARK, ratio=0.2)
-    fresh = edit(toy.editor(), picture(), ratio=0.8)
+    walk = {"steps": 25, "inversion_stride": 1}
+    session.edit(HALF, DARK, ratio=0.4, **walk)
+    deeper = session.edit(HALF, DARK, ratio=0.8, **walk)
+    shallower = session.edit(HALF, DARK, ratio=0.2, **walk)
+    fresh = edit(toy.editor(), picture(), ratio=0.8, **walk)
     assert deeper.report.evaluations["invert"] == 10
     assert "invert" not in shallower.report.evaluations
     np.testing.assert_array_equal(np.asarray(deeper.image), np.asarray(fresh.image))
@@ -258,7 +260,7 @@ def test_events_tell_every_step_and_preview_shows_the_working_size() -> None:
         if event.preview is not None and event.step == 2:
             sizes.add(event.preview().size)
 
-    edit(toy.editor(), picture(64, 64), steps=5, maps=4, callback=watch)
+    edit(toy.editor(), picture(64, 64), steps=5, maps=4, inversion_stride=1, callback=watch)
     assert seen[0] == ("encode", 1, 1)
     assert [s for s in seen if s[0] == "contrast"][-1] == ("contrast", 12, 12)
     assert [s for s in seen if s[0] == "invert"] == [("invert", i, 4) for i in range(1, 5)]
@@ -283,7 +285,7 @@ def test_cancel_between_steps_leaves_the_session_usable(stage: str) -> None:
 
 def test_reconstruction_error_is_measured_when_asked() -> None:
     session = toy.editor().open(picture())
-    walk = {"solver": "ddim", "steps": 25, "inversion_stride": 1, "check_inversion": True}
+    walk = {"solver": "ddim", "spacing": "model", "steps": 25, "inversion_stride": 1, "check_inversion": True}
     plain = session.edit(HALF, DARK, **walk)
     exact = session.edit(HALF, DARK, **walk, fixed_point=6)
     unasked = session.edit(HALF, DARK)

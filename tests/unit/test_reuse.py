@@ -25,7 +25,7 @@ def picture() -> NDArray[np.uint8]:
 
 
 def edit(session: Session, query: str = HALF, reference: str = DARK, **keywords: Any) -> EditResult:
-    result: EditResult = session.edit(query, reference, **keywords)
+    result: EditResult = session.edit(query, reference, **{"steps": 25, "inversion_stride": 1} | keywords)
     return result
 
 
@@ -52,7 +52,9 @@ def test_a_solver_that_looks_back_goes_on_where_it_was() -> None:
     assert edit(session, ratio=0.4, solver="dpm2m").report.reused == ("latent", "contrast", "trajectory")
 
 
-@pytest.mark.parametrize("other", [{"steps": 10}, {"inversion_guidance": 2.0}, {"inversion_stride": 3}, {"solver": "ddim"}])
+@pytest.mark.parametrize(
+    "other", [{"steps": 10}, {"inversion_guidance": 2.0}, {"inversion_stride": 3}, {"solver": "ddim"}]
+)
 def test_another_trajectory_is_no_part(other: dict[str, Any]) -> None:
     session = toy.editor().open(picture())
     edit(session, ratio=0.4)
@@ -71,10 +73,11 @@ def test_an_edit_that_changes_nothing_carries_nothing_further() -> None:
 def test_a_seed_of_a_call_reuses_what_those_before_it_made(join: bool) -> None:
     session = toy.editor(join=join).open(picture())
     edit(session, ratio=0.4, seed=1)
-    results = session.edit(HALF, DARK, ratio=0.8, seed=[1, 2])
+    many = {"ratio": 0.8, "seed": [1, 2], "steps": 25, "inversion_stride": 1}
+    results = session.edit(HALF, DARK, **many)
     assert [r.report.reused for r in results] == [("latent", "contrast", PART), ("latent", "trajectory")]
     assert results[0].report.evaluations["invert"] == 10
-    fresh = toy.editor(join=join).open(picture()).edit(HALF, DARK, ratio=0.8, seed=[1, 2])
+    fresh = toy.editor(join=join).open(picture()).edit(HALF, DARK, **many)
     assert [r.report.reused for r in fresh] == [(), ("latent", "trajectory")]
     assert fresh[0].report.evaluations["invert"] == 20
 
