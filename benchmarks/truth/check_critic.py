@@ -39,7 +39,7 @@ HELD_OUT: Final = 540
 """Held-out cases: the first half is for the critic's threshold, the others are for this check."""
 PER_FAULT: Final = 240
 CLEAN: Final = 720
-EARLY: Final = 69
+EARLY: Final = 102
 """Drawings of each earlier checkpoint."""
 _RESAMPLES: Final = 1000
 

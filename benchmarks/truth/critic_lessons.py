@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from wordbrush.models.codec import Codec
 
 CLEAN, FAULTY, UNKNOWN = 0, 1, -1
+TURNS: Final = (*FAULTS, "ghost", "rim", "clip", "melt", "clip", "melt")
+"""Faults in the order in which they are learnt; those that are hard to see come more often."""
 _FEWEST: Final = 4
 """A patch with at least so many plainly faulty pixels is faulty, with fewer it is unknown."""
 
@@ -133,7 +135,7 @@ def batches(lessons: Lessons, size: int, seed: int) -> Iterator[tuple[Tensor, Te
     Four in ten are clean. Of the spoiled ones that no pool gives, a third are spoiled anew and the others were in an
     earlier batch. Half of all pictures are mirrored.
     """
-    rng, names, turn = np.random.default_rng(seed), list(FAULTS), 0
+    rng, turn = np.random.default_rng(seed), 0
     earlier: list[tuple[Bytes, NDArray[np.int64], int]] = []
     while True:
         rows = []
@@ -148,7 +150,7 @@ def batches(lessons: Lessons, size: int, seed: int) -> Iterator[tuple[Tensor, Te
         fresh = []
         for _ in range(missing if len(earlier) < 20 * missing else missing // 3):
             number = int(rng.integers(len(lessons.cases)))
-            fresh.append(spoiled_row(spoil(names[turn % len(names)], lessons.cases, number, rng)))
+            fresh.append(spoiled_row(spoil(TURNS[turn % len(TURNS)], lessons.cases, number, rng)))
             turn += 1
         rows += fresh + [earlier[k] for k in rng.integers(max(1, len(earlier)), size=missing - len(fresh))]
         earlier += fresh

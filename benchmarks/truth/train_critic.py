@@ -41,7 +41,7 @@ HELD_OUT: Final = 540
 """Held-out cases: the first half for the threshold, the others for `check_critic`."""
 RETURNED: Final = 240
 """Spoiled pictures that go through the autoencoder as a whole."""
-EARLY: Final = 48
+EARLY: Final = 96
 """Drawings of each earlier checkpoint."""
 
 
@@ -54,10 +54,9 @@ def loss_of(network: CriticNetwork, pictures: Tensor, patches: Tensor, labels: T
     return 2 * of_patches + of_pictures
 
 
-def train(lessons: Lessons, config: CriticConfig, minutes: float, steps: int, seed: int = 0) -> CriticNetwork:
+def train(lessons: Lessons, network: CriticNetwork, minutes: float, steps: int, seed: int = 0) -> None:
     """Train for `steps` batches or `minutes`, whichever ends first; the rate rises at first and falls to nothing."""
-    torch.manual_seed(seed)
-    network = CriticNetwork(config)
+    network.train()
     optimizer_list = optimizers([network], "muon", RATE, decay=0.05)
     began = time.process_time()
     for step, batch in zip(range(steps), batches(lessons, BATCH, seed), strict=False):
@@ -74,9 +73,8 @@ def train(lessons: Lessons, config: CriticConfig, minutes: float, steps: int, se
         for optimizer in optimizer_list:
             optimizer.step()
         if step % 25 == 24:
-            print(f"step {step + 1}  loss {float(loss):.3f}  {spent:.1f} min", file=sys.stderr, flush=True)
+            print(f"step {step + 1}  loss {float(loss.detach()):.3f}  {spent:.1f} min", file=sys.stderr, flush=True)
     network.eval()
-    return network
 
 
 def threshold(critic: Critic, cases: Cases, count: int = 1500) -> float:
@@ -108,6 +106,8 @@ def main() -> None:
     line.add_argument("--out", type=Path, default=Path(__file__).parent / "critic")
     line.add_argument("--cases", type=int, default=1000)
     line.add_argument("--returned", type=int, default=400, help="cases that go through the autoencoder")
+    line.add_argument("--resume", type=Path, help="folder of a critic to go on from")
+    line.add_argument("--seed", type=int, default=0)
     line.add_argument("--steps", type=int, default=1500)
     line.add_argument("--minutes", type=float, default=15.0, help="at most so many minutes of the processor")
     args = line.parse_args()
@@ -117,11 +117,13 @@ def main() -> None:
     held_out = draw_cases(HELD_OUT, HELD_OUT, "heldout", artwork, codec, args.cache)
     renders = args.renders or args.work / "run" / "pictures.npy"
     draw(renders.parent, renders.stem, "train", 10_000, artwork)
-    pools = [(returned_spoils(cases, RETURNED, codec, seed=2), 6)]
+    pools = [(returned_spoils(cases, RETURNED, codec, seed=2), 4)]
     if args.early:
-        pools.append((early_pool(draw_early(args.early, EARLY, "train", args.cache)), 7))
+        pools.append((early_pool(draw_early(args.early, EARLY, "train", args.cache)), 5))
     lessons = Lessons(cases, open_pictures(renders)[0], tuple(pools))
-    network = train(lessons, CriticConfig(), args.minutes, args.steps)
+    torch.manual_seed(args.seed)
+    network = Critic.load(args.resume).network if args.resume else CriticNetwork(CriticConfig())
+    train(lessons, network, args.minutes, args.steps, args.seed)
     network.config = replace(network.config, threshold=threshold(Critic(network), held_out))
     save_critic(network, args.out)
 
