@@ -127,10 +127,10 @@ class Settings:
     fill_holes: bool = _switch(False, "fill holes of the mask")
     drop_specks: int = _switch(0, "drop parts of fewer latent cells", 0, 10_000)
     grow: int = _switch(0, "grow the mask by latent cells; below zero shrinks it", -64, 64)
-    edges: Literal["contour", "guided", "smooth", "cells"] = _switch(
-        "contour",
-        "outline: along the picture's edges and drawn at its own size, the same in pixels of the canvas, blended over "
-        "one latent cell, or hard cells",
+    edges: Literal["regions", "contour", "guided", "smooth", "cells"] = _switch(
+        "regions",
+        "outline: by the picture's regions and edges, or its edges alone, drawn at its own size; its edges in pixels of "
+        "the canvas; blended over one latent cell; or hard cells",
     )
     invert: bool = _switch(False, "edit what lies outside the region found; where none is found, nothing")
     feather: float = _switch(0.0, "blend outwards over this many latent cells", 0.0, 16.0)

@@ -33,7 +33,7 @@ from wordbrush.settings import Settings
 
 DARK = "dark left, dark right"
 HALF = "dark left, light right"
-FEW = Settings(steps=4, ratio=0.75, maps=3, solver="ddim", fixed_point=1, guidance=2.0)
+FEW = Settings(steps=4, ratio=0.75, maps=3, strength=(0.6,), solver="ddim", fixed_point=1, guidance=2.0)
 """An edit of 3 maps, 3 steps up of two evaluations each, and 3 steps down: 10 calls of the network, 2 of the codec."""
 
 Fault = Callable[[], Exception]
@@ -344,14 +344,14 @@ def unlike() -> list[EditRequest]:
     """Eight edits that share neither settings nor texts nor sizes."""
     sizes = itertools.cycle([(32, 32), (32, 32), (32, 32), (40, 20)])
     settings = [
-        Settings(steps=20, ratio=0.9, edges="cells"),
-        Settings(steps=12, ratio=0.5, maps=3, inversion_label="source"),
-        Settings(steps=31, ratio=0.7, maps=2, guidance=3.0),
-        Settings(steps=8, ratio=1.0, maps=5, solver="ddim", fixed_point=1),
-        Settings(steps=10, solver="dpm2m", strength=(0.55, 0.65)),
-        Settings(steps=15, eta=0.5, edges="smooth"),
-        Settings(steps=9, inversion_text="reference", inversion_guidance=2.0),
-        Settings(steps=14, strength_axis="grid", norm="l2", sign="signed"),
+        Settings(steps=20, ratio=0.9, maps=10, strength=(0.6,), edges="cells"),
+        Settings(steps=12, ratio=0.5, maps=3, strength=(0.6,), inversion_label="source"),
+        Settings(steps=31, ratio=0.7, maps=2, strength=(0.6,), guidance=3.0),
+        Settings(steps=8, ratio=1.0, maps=5, strength=(0.6,), solver="ddim", fixed_point=1),
+        Settings(steps=10, solver="dpm2m", maps=10, strength=(0.55, 0.65)),
+        Settings(steps=15, maps=10, strength=(0.6,), eta=0.5, edges="smooth"),
+        Settings(steps=9, maps=10, strength=(0.6,), inversion_text="reference", inversion_guidance=2.0),
+        Settings(steps=14, maps=10, strength=(0.6,), strength_axis="grid", norm="l2", sign="signed"),
     ]
     texts = [HALF, "light left", "light left, light right", "light right"]
     return [
