@@ -219,8 +219,8 @@ def test_tuning_varies_one_switch_after_the_other_from_the_best_so_far() -> None
 
     best = tuning.tune("img2img", run).numbers
     assert (best.strength, best.guidance) == (0.72, 7.5)
-    assert len(seen) == len(set(seen)) == 5
-    assert {numbers.strength for numbers in seen[3:]} == {0.72}
+    assert len(seen) == len(set(seen)) == 7
+    assert {numbers.strength for numbers in seen[4:]} == {0.72}
 
 
 def test_tuning_looks_at_dev_and_weighs_the_determined_kinds_the_same() -> None:
