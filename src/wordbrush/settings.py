@@ -129,8 +129,8 @@ class Settings:
     grow: int = _switch(0, "grow the mask by latent cells; below zero shrinks it", -64, 64)
     edges: Literal["regions", "contour", "guided", "smooth", "cells"] = _switch(
         "regions",
-        "outline: by the picture's regions and edges, or its edges alone, drawn at its own size; its edges in pixels of "
-        "the canvas; blended over one latent cell; or hard cells",
+        "outline: by the picture's regions and edges, or by its edges alone, drawn at its own size; by its edges in "
+        "pixels of the canvas; blended over one latent cell; or hard cells",
     )
     invert: bool = _switch(False, "edit what lies outside the region found; where none is found, nothing")
     feather: float = _switch(0.0, "blend outwards over this many latent cells", 0.0, 16.0)

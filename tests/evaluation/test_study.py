@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import publish, tuning
 from benchmarks.study import PEERS, STUDIES, peers, tradeoff
-from wordbrush.diffusion.schedule import depth_of
+from wordbrush.diffusion.position import depth_of
 from wordbrush.evaluation.intervals import clopper_pearson
 from wordbrush.evaluation.items import DETERMINED_KINDS, KINDS, MEAN_KINDS, Scores, Variant
 from wordbrush.evaluation.paired import FEWEST, mcnemar

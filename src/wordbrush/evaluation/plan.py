@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from wordbrush.diffusion.schedule import depth_of
+from wordbrush.diffusion.position import depth_of
 from wordbrush.errors import InputError, SettingsError
 from wordbrush.evaluation.items import KINDS, Kind, Method, Scores, Split, TruthItem, Variant
 from wordbrush.evaluation.methods import METHODS
