@@ -94,7 +94,7 @@ def test_peers_stand_at_their_defaults_and_tuned() -> None:
         assert {name, f"{name}_tuned"} <= names
     assert "paper" in names
     paper = settings_of(next(v for v in peers() if v.name == "diffusers_diffedit_paper"))
-    assert (paper.strength, paper.steps, paper.ratio) == (0.5, 50, 0.8)
+    assert (paper.strength, paper.steps, paper.ratio) == ((0.5,), 50, 0.8)
     assert set(PEERS) <= names
 
 

@@ -138,7 +138,7 @@ def test_every_switch_has_its_flag() -> None:
             value = (0.5, 0.25)
         else:
             value = usual + 1 if usual + 1 <= item.metadata["range"][1] else 0.5
-        needed = {"solver": "ddim"} if item.name == "fixed_point" else {}
+        needed: dict[str, Any] = {"solver": "ddim"} if item.name == "fixed_point" else {}
         settings = Settings(**needed, **{item.name: value})
         words = edit_command(picture="in.png", query="a", output="out.png", settings=settings)
         flags = [word for word in words if word.startswith("--") and word != "--to"]

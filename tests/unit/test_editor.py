@@ -92,8 +92,9 @@ def test_any_size_comes_back_at_its_own_size_with_the_outside_untouched(width: i
 
 def test_plan_says_what_is_then_counted() -> None:
     editor = toy.editor()
-    switches = {"steps": 10, "ratio": 0.6, "maps": 3, "strength": (0.5, 0.7), "solver": "ddim", "fixed_point": 2}
-    settings = Settings.from_preset(**switches, guidance=3.0, inversion_guidance=2.0)
+    contrast: dict[str, Any] = {"maps": 3, "strength": (0.5, 0.7)}
+    walks: dict[str, Any] = {"steps": 10, "ratio": 0.6, "solver": "ddim", "fixed_point": 2, "inversion_guidance": 2.0}
+    settings = Settings.from_preset(**contrast, **walks, guidance=3.0)
     plan = editor.plan((32, 32), queries=2, seeds=2, settings=settings, check_inversion=True)
     results = editor.edit(picture(), [HALF, "light left, dark right"], DARK, seed=[1, 2], settings=settings)
     first = results[0].report.evaluations
@@ -205,7 +206,7 @@ def test_grey_mask_cells_are_edited_by_their_strength() -> None:
 
 def test_second_query_costs_its_contrast_and_decode_alone() -> None:
     session = toy.editor().open(picture())
-    walk = {"steps": 10, "ratio": 0.7, "inversion_stride": 2}
+    walk: dict[str, Any] = {"steps": 10, "ratio": 0.7, "inversion_stride": 2}
     first = session.edit(HALF, DARK, **walk)
     second = session.edit("light left, dark right", DARK, **walk)
     again = session.edit(HALF, DARK, **walk, threshold=0.3)
@@ -229,7 +230,7 @@ def test_new_threshold_runs_no_network() -> None:
 
 def test_deeper_ratio_extends_the_trajectory() -> None:
     session = toy.editor().open(picture())
-    walk = {"steps": 25, "inversion_stride": 1}
+    walk: dict[str, Any] = {"steps": 25, "inversion_stride": 1}
     session.edit(HALF, DARK, ratio=0.4, **walk)
     deeper = session.edit(HALF, DARK, ratio=0.8, **walk)
     shallower = session.edit(HALF, DARK, ratio=0.2, **walk)
@@ -285,9 +286,9 @@ def test_cancel_between_steps_leaves_the_session_usable(stage: str) -> None:
 
 def test_reconstruction_error_is_measured_when_asked() -> None:
     session = toy.editor().open(picture())
-    walk = {"solver": "ddim", "spacing": "model", "steps": 25, "inversion_stride": 1, "check_inversion": True}
-    plain = session.edit(HALF, DARK, **walk)
-    exact = session.edit(HALF, DARK, **walk, fixed_point=6)
+    walk: dict[str, Any] = {"solver": "ddim", "spacing": "model", "steps": 25, "inversion_stride": 1}
+    plain = session.edit(HALF, DARK, **walk, check_inversion=True)
+    exact = session.edit(HALF, DARK, **walk, check_inversion=True, fixed_point=6)
     unasked = session.edit(HALF, DARK)
     assert plain.report.reconstruction_error is not None
     assert exact.report.reconstruction_error is not None
