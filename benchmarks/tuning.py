@@ -45,12 +45,18 @@ class Peer:
 
 PEERS: Final[Mapping[str, Peer]] = {
     "img2img": Peer(
-        img2img_with, RepaintNumbers(), {"strength": (0.6, 0.72, 0.88, 0.96), "guidance": (1.5, 2.5, 4.0, 7.5)}
+        img2img_with,
+        RepaintNumbers(strength=0.88, guidance=4.0, steps=25),
+        {"strength": (0.6, 0.72, 0.88, 0.96), "guidance": (1.5, 2.5, 4.0, 7.5)},
     ),
     "leditspp": Peer(
-        leditspp_with, LeditsNumbers(), {"threshold": (0.75, 0.9), "guidance": (3.0, 5.0, 10.0), "skip": (0.0, 0.15)}
+        leditspp_with,
+        LeditsNumbers(steps=30, skip=0.15, guidance=5.0, threshold=0.9),
+        {"threshold": (0.75, 0.9), "guidance": (2.0, 3.0, 5.0, 10.0), "skip": (0.0, 0.15)},
     ),
-    "diffedit": Peer(diffedit_with, DiffEditNumbers(), {"cut": (1.0, 1.5, 2.0)}),
+    "diffedit": Peer(
+        diffedit_with, DiffEditNumbers(cut=1.5, guidance=4.0, ratio=0.88, steps=25), {"cut": (1.0, 1.5, 2.0)}
+    ),
 }
 
 

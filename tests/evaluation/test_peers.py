@@ -148,20 +148,19 @@ def test_tuned_peers_have_numbers_of_their_own(name: str) -> None:
     np.testing.assert_array_equal(again.image, made(name).image)
 
 
-def test_a_tuned_diffedit_cuts_lower_and_its_pasted_twin_keeps_the_outside() -> None:
+def test_a_lower_cut_gives_a_wider_mask_and_a_paste_keeps_what_it_leaves_out() -> None:
     what, editor = request((16, 16)), small()
-    masks = []
-    for cut in (1.5, 3.0):
-        found = diffedit_with(editor, editor.open(what.picture), what, DiffEditNumbers(cut=cut)).mask
-        assert found is not None
-        masks.append(found > 0)
-    assert masks[0][masks[1]].all()
-    assert masks[0].sum() > masks[1].sum()
-    bare, pasted = (made(f"diffusers_diffedit_tuned{ending}") for ending in ("", "_pasted"))
-    assert pasted.mask is not None
-    np.testing.assert_array_equal(pasted.image[pasted.mask == 0], what.picture[pasted.mask == 0])
-    np.testing.assert_array_equal(pasted.image[pasted.mask > 0], bare.image[pasted.mask > 0])
-    assert (bare.image[pasted.mask == 0] != what.picture[pasted.mask == 0]).any()
+    narrow, wide = (DiffEditNumbers(cut, guidance=3.0, ratio=0.5, steps=4) for cut in (3.0, 1.5))
+    high, bare = (diffedit_with(editor, editor.open(what.picture), what, numbers) for numbers in (narrow, wide))
+    pasted = diffedit_with(editor, editor.open(what.picture), what, wide, paste=True)
+    assert high.mask is not None
+    assert bare.mask is not None
+    inside = bare.mask > 0
+    assert inside[high.mask > 0].all()
+    assert inside.sum() > (high.mask > 0).sum()
+    np.testing.assert_array_equal(pasted.image[~inside], what.picture[~inside])
+    np.testing.assert_array_equal(pasted.image[inside], bare.image[inside])
+    assert (bare.image[~inside] != what.picture[~inside]).any()
 
 
 def test_each_peer_says_what_it_runs() -> None:

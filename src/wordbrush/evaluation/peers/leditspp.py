@@ -120,10 +120,10 @@ class LeditsNumbers:
         threshold: `edit_threshold`; the share of cells that a step leaves alone.
     """
 
-    steps: int = 30
-    skip: float = 0.15
-    guidance: float = 5.0
-    threshold: float = 0.9
+    steps: int
+    skip: float
+    guidance: float
+    threshold: float
 
     def __str__(self) -> str:
         return (
@@ -132,7 +132,7 @@ class LeditsNumbers:
         )
 
 
-TUNED = LeditsNumbers()
+TUNED = LeditsNumbers(steps=30, skip=0.15, guidance=3.0, threshold=0.9)
 """Chosen on dev for the pocket model by `benchmarks.tuning`."""
 
 
