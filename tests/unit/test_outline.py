@@ -75,6 +75,12 @@ def test_smoothing_keeps_the_mean_and_does_not_cross_a_strong_edge() -> None:
     assert smoothed(np.full((8, 8), 0.4), colours[:8, :8]) == pytest.approx(0.4)
 
 
+def test_a_turned_picture_gives_the_map_turned() -> None:
+    random = np.random.default_rng(5)
+    values, colours = random.random((12, 20)), random.random((12, 20, 3))
+    assert smoothed(values.T, colours.transpose(1, 0, 2)) == pytest.approx(smoothed(values, colours).T, abs=1e-12)
+
+
 def test_where_all_agrees_the_map_keeps_its_height() -> None:
     """An even picture and an even map: the weights of the maps sum to 1, and the colours say nothing."""
     assert WEIGHTS.guided + WEIGHTS.smoothed + WEIGHTS.around == pytest.approx(1.0)
