@@ -55,7 +55,7 @@ class ThresholdRule:
 
 
 RULES: Final[Mapping[Rule, ThresholdRule]] = {
-    "fixed": ThresholdRule(0.2, 0.0, 1.0, "the cut itself, on the map rescaled to 0 ... 1"),
+    "fixed": ThresholdRule(0.22, 0.0, 1.0, "the cut itself, on the map rescaled to 0 ... 1"),
     "otsu": ThresholdRule(0.0, None, None, "by how much Otsu's cut is moved"),
     "quantile": ThresholdRule(0.8, 0.0, 1.0, "share of the cells below the cut"),
     "area": ThresholdRule(0.25, 0.0, 1.0, "share of the cells above the cut"),

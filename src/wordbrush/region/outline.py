@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from wordbrush.picture.resize import resize
 
-__all__ = ["CONTOURS", "OUTLINES", "guided", "regional", "smoothed"]
+__all__ = ["CONTOURS", "OUTLINES", "guided", "parts", "regional", "smoothed"]
 
 EPSILON = 0.003
 """Colour variance, in squared units of [0, 1], below which a window counts as even and the map is only smoothed."""
@@ -38,9 +38,9 @@ UNCERTAIN: Final = 0.4
 class Weights(NamedTuple):
     """Share of each part in the root of the map that `regional` makes; those of maps sum to 1.
 
-    A logistic regression on dev of the truth bench (360 edits, all kinds but additions, 300 pixels each, maps of the
-    pocket model at strengths .5, .7, .9), divided by its sum over maps: then its cut is .2 of the map, the same as that
-    of a guided map, and its constant is zero. `python -m benchmarks.masks` repeats it.
+    A logistic regression on dev of the truth bench (420 edits, 300 pixels each but 100 of an addition, maps of the
+    pocket model at strengths .5, .7, .9), divided by its sum over maps and rounded. Its constant
+    (-.03) is left out, so that a map on which all agrees keeps its height; its cut, a chance of .46, then lies at .22. `python -m benchmarks.masks fit` learns them again.
     """
 
     guided: float
@@ -50,7 +50,7 @@ class Weights(NamedTuple):
     darker: float
 
 
-WEIGHTS: Final = Weights(guided=0.504, smoothed=0.756, around=-0.26, unlike=0.173, darker=0.075)
+WEIGHTS: Final = Weights(guided=0.5, smoothed=0.72, around=-0.22, unlike=0.25, darker=0.07)
 
 
 def guided(
@@ -110,19 +110,34 @@ def regional(cells: NDArray[np.float32], picture: NDArray[np.uint8], *, radius: 
         all agrees. A multiple of `cells` gives the multiple of the result.
     """
     peak = float(cells.max(initial=0.0)) or 1.0
-    laid = np.maximum(guided(cells / peak, picture, radius=radius), 0.0)
+    found = parts(cells / peak, picture, radius=radius)
+    root = sum((weight * part for weight, part in zip(WEIGHTS, found, strict=True)), np.zeros_like(found[0]))
+    return np.asarray(peak * np.square(np.clip(root, 0.0, 1.0)), np.float32)
+
+
+def parts(
+    cells: NDArray[np.float32], picture: NDArray[np.uint8], *, radius: int
+) -> tuple[NDArray[np.float32], ...]:
+    """Return what `regional` adds up, in the order of `Weights`, each (height, width): three roots, two distances.
+
+    Args:
+        cells: (row, column) of latent cells in [0, 1].
+        picture: (height, width, RGB) bytes, whole multiples of the map's sides.
+        radius: of the guided filter's window in pixels.
+    """
+    laid = np.maximum(guided(cells, picture, radius=radius), 0.0)
     size = (cells.shape[1] * SAMPLES, cells.shape[0] * SAMPLES)
     colours = resize(picture, size, "box").astype(np.float64) / 255.0
-    plain = np.maximum(resize(cells / peak, size, "linear"), 0.0).astype(np.float64)
+    plain = np.maximum(resize(cells, size, "linear"), 0.0).astype(np.float64)
     ground = _ground(colours, resize(laid, size, "box"))
-    root = (
-        WEIGHTS.smoothed * np.sqrt(smoothed(plain, colours))
-        + WEIGHTS.around * np.sqrt(_blurred(plain))
-        + WEIGHTS.unlike * np.sqrt(np.square(colours - ground).sum(axis=-1))
-        + WEIGHTS.darker * np.log((ground.mean(axis=-1) + 0.05) / (colours.mean(axis=-1) + 0.05))
-    ).astype(np.float32)
-    whole = WEIGHTS.guided * np.sqrt(laid) + resize(root, (picture.shape[1], picture.shape[0]), "linear")
-    return np.asarray(peak * np.square(np.clip(whole, 0.0, 1.0)), np.float32)
+    sampled = (
+        np.sqrt(smoothed(plain, colours)),
+        np.sqrt(_blurred(plain)),
+        np.sqrt(np.square(colours - ground).sum(axis=-1)),
+        np.log((ground.mean(axis=-1) + 0.05) / (colours.mean(axis=-1) + 0.05)),
+    )
+    across = (picture.shape[1], picture.shape[0])
+    return np.sqrt(laid), *(resize(part.astype(np.float32), across, "linear") for part in sampled)
 
 
 OUTLINES: Final[Mapping[str, Callable[..., NDArray[np.float32]]]] = {
@@ -146,7 +161,8 @@ def smoothed(
 
     Each row, then each column, is replaced by the u that minimises the sum of (u - value)**2 and of stiffness * w *
     (difference of neighbours in u)**2, with w = exp(-|difference of their colours| / contrast): a tridiagonal system.
-    Rounds repeat it, each with a quarter of the stiffness before.
+    Rounds repeat it, each with a quarter of the stiffness before. The result is the mean of this and of columns before
+    rows, so that a picture that is turned gives the map turned.
 
     Args:
         values: (height, width).
@@ -158,10 +174,12 @@ def smoothed(
     across, down = (
         np.exp(-np.sqrt(np.square(np.diff(colours, axis=axis)).sum(axis=-1)) / contrast) for axis in (1, 0)
     )
+    one = other = values
     for turn in range(rounds):
         share = 1.5 * stiffness * 4.0 ** (rounds - turn - 1) / (4.0**rounds - 1.0)
-        values = _tied(_tied(values.T, share * across.T).T, share * down)
-    return values
+        one = _tied(_tied(one.T, share * across.T).T, share * down)
+        other = _tied(_tied(other, share * down).T, share * across.T).T
+    return (one + other) / 2
 
 
 def _tied(values: NDArray[np.float64], ties: NDArray[np.float64]) -> NDArray[np.float64]:
