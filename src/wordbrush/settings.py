@@ -143,7 +143,7 @@ class Settings:
     rim: float = _switch(
         4.0, "canvas pixels by which a contour moves out where the old outline is gone", 0.0, 64.0, before=0.0
     )
-    blend: float = _switch(3.0, "canvas pixels, counted inwards, over which a contour blends", 0.0, 64.0, before=0.0)
+    blend: float = _switch(1.5, "canvas pixels, counted inwards, over which a contour blends", 0.0, 64.0, before=0.0)
     match: float = _switch(
         2.0, "latent cells over which small differences along the seam are carried inwards", 0.0, 16.0, before=0.0
     )
