@@ -32,7 +32,7 @@ RATIOS: Final = (0.3, 0.5, 0.7, 0.8, 0.9, 1.0)
 
 MASK_SWITCHES: Final[Mapping[str, tuple[Any, ...]]] = {
     "threshold": (0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 0.75),
-    "edges": ("cells", "smooth", "guided"),
+    "edges": ("cells", "smooth", "guided", "regions"),
     "strength": ((0.5,), (0.6,), (0.7,), (0.8,), (0.5, 0.7, 0.9), (0.6, 0.75, 0.9), (0.5, 0.6, 0.7, 0.8, 0.9)),
     "maps": (1, 2, 4, 10, 20),
     "rescale": ("percentile", "iqr", "minmax"),

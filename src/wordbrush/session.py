@@ -30,7 +30,7 @@ from wordbrush.picture.fit import plan_fit
 from wordbrush.picture.picture import Picture
 from wordbrush.region.frame import Frame
 from wordbrush.region.mask import Mask
-from wordbrush.region.outline import guided as outlined
+from wordbrush.region.outline import OUTLINES
 from wordbrush.region.region import cut_region, region_of
 from wordbrush.region.threshold import Contrast, rescale
 from wordbrush.report import Memory
@@ -138,12 +138,12 @@ class Session:
         raw = self.store.get(self._contrast_key(query, reference, seed, chosen))
         return None if raw is None else Contrast(raw, rescale(raw, chosen.rescale, clip=chosen.clip))
 
-    def outlined(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Lay a map of latent cells on the canvas, edges following the picture's; see `outline.guided`."""
-        key = ("outline", values.tobytes())
+    def outlined(self, values: NDArray[np.float32], how: str) -> NDArray[np.float32]:
+        """Lay a map of latent cells on the canvas in one of the ways of `outline.OUTLINES`."""
+        key = ("outline", how, values.tobytes())
         laid: NDArray[np.float32] | None = self.store.get(key)
         if laid is None:
-            laid = outlined(values, self.fit.forward(self.picture.srgb), radius=self.frame.cell)
+            laid = OUTLINES[how](values, self.fit.forward(self.picture.srgb), radius=self.frame.cell)
             self.store.put(key, laid)
         return laid
 

@@ -112,8 +112,8 @@ class Settings:
     fill_holes: bool = _switch(False, "fill holes of the mask")
     drop_specks: int = _switch(0, "drop parts of fewer latent cells", 0, 10_000)
     grow: int = _switch(0, "grow the mask by latent cells; below zero shrinks it", -64, 64)
-    edges: Literal["guided", "smooth", "cells"] = _switch(
-        "guided", "outline at picture size: along the picture's edges, blended over one latent cell, or hard cells"
+    edges: Literal["regions", "guided", "smooth", "cells"] = _switch(
+        "regions", "outline at picture size: by the picture's regions and edges, its edges alone, smooth, or hard cells"
     )
     invert: bool = _switch(False, "edit what lies outside the region found; where none is found, nothing")
     feather: float = _switch(0.0, "blend outwards over this many latent cells", 0.0, 16.0)

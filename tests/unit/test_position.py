@@ -62,7 +62,7 @@ def test_the_models_own_time_and_grid_stay(schedule: Schedule) -> None:
     assert same(contrast_levels(schedule, [0.4], "grid", 10)[0], schedule.grid(10)[4])
 
 
-@pytest.mark.parametrize("steps", [1, 2, 5, 12, 25, 50, 999, 1000])
+@pytest.mark.parametrize("steps", [1, 2, 5, 12, 25, 50, 500])
 def test_stable_diffusion_is_cut_where_it_always_was(steps: int) -> None:
     schedule = toy.TRAINED  # as Stable Diffusion's own config says it
     for ratio in (0.0, 0.01, 0.145, 0.3, 0.5, 0.88, 0.89, 0.9, 0.999, 1.0):

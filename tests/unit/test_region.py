@@ -13,7 +13,7 @@ from tests.support.maps import contrast_of
 from wordbrush.picture.picture import plan_fit
 from wordbrush.region.frame import Frame
 from wordbrush.region.mask import Mask
-from wordbrush.region.outline import guided
+from wordbrush.region.outline import OUTLINES
 from wordbrush.region.region import cut_region, region_of
 from wordbrush.result import EditResult
 from wordbrush.session import Session
@@ -21,7 +21,7 @@ from wordbrush.settings import Settings
 
 DARK = "dark left, dark right"
 HALF = "dark left, light right"
-EDGES: list[Any] = ["guided", "smooth", "cells"]
+EDGES: list[Any] = ["regions", "guided", "smooth", "cells"]
 
 
 def picture(width: int = 32, height: int = 32) -> NDArray[np.uint8]:
@@ -119,7 +119,7 @@ def framed(size: tuple[int, int]) -> Frame:
     """Return a picture's frame: cells of 8 pixels on a canvas of about 64 x 64."""
     fit, pixels = plan_fit(size, grid=8, resolution=64), picture(*size)
     pixels[:, size[0] // 3 :] += 90  # an edge for the outline to follow
-    return Frame(fit, 8, lambda values: guided(values, fit.forward(pixels), radius=8))
+    return Frame(fit, 8, lambda values, how: OUTLINES[how](values, fit.forward(pixels), radius=8))
 
 
 def touching(frame: Frame, mask: Mask) -> NDArray[np.float32]:

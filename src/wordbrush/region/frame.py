@@ -22,13 +22,12 @@ class Frame:
     Attributes:
         fit: how the picture lies on the model's canvas.
         cell: side of a latent cell in pixels of the canvas.
-        outlined: lays a map of latent cells (height, width) on the canvas, edges following the picture's own; see
-            `outline.guided`.
+        outlined: lays a map of latent cells (height, width) on the canvas, in one of the ways of `outline.OUTLINES`.
     """
 
     fit: FitPlan
     cell: int
-    outlined: Callable[[Float], Float] = field(repr=False)
+    outlined: Callable[[Float, str], Float] = field(repr=False)
 
     @property
     def size(self) -> tuple[int, int]:

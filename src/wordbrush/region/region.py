@@ -7,6 +7,7 @@ from typing import Literal
 
 from wordbrush.region.frame import Frame
 from wordbrush.region.mask import Mask
+from wordbrush.region.outline import OUTLINES
 from wordbrush.region.threshold import Contrast
 from wordbrush.settings import Settings
 
@@ -30,19 +31,19 @@ def cut_region(frame: Frame, contrast: Contrast, settings: Settings) -> Region:
     """Cut a contrast and clean the mask up, at the fineness that `edges` asks for; turn it inside out with `invert`.
 
     Returns:
-        With `edges` smooth or cells the latent cells above the cut, and their outline on the picture. With guided the
-        outline follows the picture's own edges (`outline.guided`), and the cells are those it touches. The cut is the
+        With `edges` smooth or cells the latent cells above the cut, and their outline on the picture. With the others
+        the outline follows the picture itself (`outline.OUTLINES`), and the cells are those it touches. The cut is the
         same number either way. Where no place of the picture lies above the cut (a flat contrast has none) the region
         is empty, with `invert`, too: no place must not mean that everything is edited.
     """
-    if settings.edges != "guided":
+    if settings.edges not in OUTLINES:
         cells = _cleaned(contrast.threshold(settings.threshold, settings.rule), settings, 1)
         region = _placed(frame, cells, settings.edges)
         return region if not settings.invert or region.pixels.is_empty else _placed(frame, ~cells, settings.edges)
     if contrast.is_flat:
         return _placed(frame, Mask.empty(frame.size), settings.edges)
     values, cut = contrast.cut(settings.threshold, settings.rule)
-    canvas = _cleaned(Mask.from_array(frame.outlined(values) > cut), settings, frame.cell)
+    canvas = _cleaned(Mask.from_array(frame.outlined(values, settings.edges) > cut), settings, frame.cell)
     inner = Mask(frame.fit.cropped(canvas.values))
     pixels = inner.resize(frame.size, "linear")
     if settings.invert and not pixels.is_empty:
