@@ -33,7 +33,14 @@ from wordbrush.settings import Settings
 
 DARK = "dark left, dark right"
 HALF = "dark left, light right"
-FEW = Settings(steps=4, ratio=0.75, maps=3, strength=(0.6,), solver="ddim", fixed_point=1, guidance=2.0)
+
+
+def walk(**switches: Any) -> Settings:
+    """Settings of the plain walk: each level a step, first order unless named."""
+    return Settings(**{"solver": "ddim", "spacing": "model", "inversion_stride": 1, "guidance_low": 0.0} | switches)
+
+
+FEW = walk(steps=4, ratio=0.75, maps=3, strength=(0.6,), fixed_point=1, guidance=2.0)
 """An edit of 3 maps, 3 steps up of two evaluations each, and 3 steps down: 10 calls of the network, 2 of the codec."""
 
 Fault = Callable[[], Exception]
@@ -326,7 +333,7 @@ def test_a_path_that_was_dropped_is_counted_when_it_is_made_again_and_can_be_sto
     editor = toy.editor()
     session = editor.open(picture(), memory_limit=200_000)
     requests = [
-        replace(request(0), picture=session.picture, reference=text, settings=Settings(inversion_text="reference"))
+        replace(request(0), picture=session.picture, reference=text, settings=walk(steps=25, inversion_text="reference"))
         for text in (DARK, "dark left")
     ]
     before, events = editor.driver.rows, list[Event]()
@@ -344,14 +351,14 @@ def unlike() -> list[EditRequest]:
     """Eight edits that share neither settings nor texts nor sizes."""
     sizes = itertools.cycle([(32, 32), (32, 32), (32, 32), (40, 20)])
     settings = [
-        Settings(steps=20, ratio=0.9, maps=10, strength=(0.6,), edges="cells"),
-        Settings(steps=12, ratio=0.5, maps=3, strength=(0.6,), inversion_label="source"),
-        Settings(steps=31, ratio=0.7, maps=2, strength=(0.6,), guidance=3.0),
-        Settings(steps=8, ratio=1.0, maps=5, strength=(0.6,), solver="ddim", fixed_point=1),
-        Settings(steps=10, solver="dpm2m", maps=10, strength=(0.55, 0.65)),
-        Settings(steps=15, maps=10, strength=(0.6,), eta=0.5, edges="smooth"),
-        Settings(steps=9, maps=10, strength=(0.6,), inversion_text="reference", inversion_guidance=2.0),
-        Settings(steps=14, maps=10, strength=(0.6,), strength_axis="grid", norm="l2", sign="signed"),
+        walk(steps=20, ratio=0.9, maps=10, strength=(0.6,), edges="cells"),
+        walk(steps=12, ratio=0.5, maps=3, strength=(0.6,), inversion_label="source"),
+        walk(steps=31, ratio=0.7, maps=2, strength=(0.6,), guidance=3.0),
+        walk(steps=8, ratio=1.0, maps=5, strength=(0.6,), fixed_point=1),
+        walk(steps=10, solver="dpm2m", maps=10, strength=(0.55, 0.65)),
+        walk(steps=15, maps=10, strength=(0.6,), eta=0.5, edges="smooth"),
+        walk(steps=9, maps=10, strength=(0.6,), inversion_text="reference", inversion_guidance=2.0),
+        walk(steps=14, maps=10, strength=(0.6,), strength_axis="grid", norm="l2", sign="signed"),
     ]
     texts = [HALF, "light left", "light left, light right", "light right"]
     return [

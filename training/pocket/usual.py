@@ -19,7 +19,7 @@ from wordbrush.result import USUAL_NOISE
 
 from .store import save_json
 
-EACH = 10
+EACH = 5
 """Inputs of each kind of edit."""
 
 
