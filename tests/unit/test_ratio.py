@@ -39,8 +39,8 @@ def test_report_and_record_say_the_real_ratio(ratio: float, steps: int, depth: i
     assert result.provenance.settings["ratio"] == ratio
 
 
-def test_the_default_goes_the_22_of_25_steps_that_were_measured() -> None:
-    assert edit().report.evaluations == {"contrast": 12, "invert": 22, "decode": 22}
+def test_the_default_goes_11_of_12_steps_and_up_two_by_two() -> None:
+    assert edit().report.evaluations == {"contrast": 12, "invert": 6, "decode": 11}
 
 
 def test_a_record_of_before_is_done_again_with_the_steps_it_took_then(tmp_path: Path) -> None:
