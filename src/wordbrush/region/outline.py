@@ -39,8 +39,9 @@ class Weights(NamedTuple):
     """Share of each part in the root of the map that `regional` makes; those of maps sum to 1.
 
     A logistic regression on dev of the truth bench (420 edits, 300 pixels each but 100 of an addition, maps of the
-    pocket model at strengths .5, .7, .9), divided by its sum over maps and rounded. Its constant
-    (-.03) is left out, so that a map on which all agrees keeps its height; its cut, a chance of .46, then lies at .22. `python -m benchmarks.masks fit` learns them again.
+    pocket model at strengths .5, .7, .9), divided by its sum over maps and rounded. Its constant (-.03) is left out, so
+    that a map on which all agrees keeps its height; its cut, a chance of .46, then lies at .22.
+    `python -m benchmarks.masks fit` learns them again.
     """
 
     guided: float
@@ -109,7 +110,9 @@ def regional(cells: NDArray[np.float32], picture: NDArray[np.uint8], *, radius: 
         The map at the picture's size (height, width), between 0 and the largest of `cells`, as large as `cells` where
         all agrees. A multiple of `cells` gives the multiple of the result.
     """
-    peak = float(cells.max(initial=0.0)) or 1.0
+    peak = float(cells.max(initial=0.0))
+    if peak <= 0.0:
+        return np.zeros(picture.shape[:2], np.float32)
     found = parts(cells / peak, picture, radius=radius)
     root = sum((weight * part for weight, part in zip(WEIGHTS, found, strict=True)), np.zeros_like(found[0]))
     return np.asarray(peak * np.square(np.clip(root, 0.0, 1.0)), np.float32)
