@@ -233,7 +233,7 @@ def test_what_is_included_and_excluded_is_free_or_held(size: tuple[int, int]) ->
 @pytest.mark.parametrize("invert", [False, True])
 @pytest.mark.parametrize("size", OFF_GRID)
 def test_an_outline_on_the_canvas_frees_whole_cells(size: tuple[int, int], invert: bool, edges: Any) -> None:
-    frame, settings = framed(size), Settings(edges=edges, threshold=0.4, invert=invert)
+    frame, settings = framed(size), Settings(edges=edges, threshold=0.4, invert=invert, rim=0)
     raw = np.zeros(frame.latent_size[::-1], np.float32)
     raw[raw.shape[0] // 4 : -1, raw.shape[1] // 3 : -1] = 1.0
     automatic = cut_region(frame, contrast_of(raw, "minmax"), settings)

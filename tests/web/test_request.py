@@ -124,4 +124,4 @@ def test_requests_out_of_range_are_refused_when_read() -> None:
 
 def test_every_switch_has_a_control_and_the_edges_are_those_of_the_settings() -> None:
     assert set(SWITCHES) <= set(CONTROLS)
-    assert EDGES == ("regions", "guided", "smooth", "cells")
+    assert EDGES == ("regions", "contour", "guided", "smooth", "cells")
