@@ -25,7 +25,8 @@ def natural(slope: float, seed: int) -> NDArray[np.uint8]:
     frequency[0, 0] = 1 / 128
     field = np.fft.ifft2(np.fft.fft2(draw, axes=(0, 1)) / frequency[..., None] ** slope, axes=(0, 1)).real
     field += field[..., :1]  # the channels of a photograph go together
-    return np.clip(128 + 45 * (field - field.mean()) / field.std(), 0, 255).astype(np.uint8)
+    picture: NDArray[np.uint8] = np.clip(128 + 45 * (field - field.mean()) / field.std(), 0, 255).astype(np.uint8)
+    return picture
 
 
 @pytest.fixture(scope="module")

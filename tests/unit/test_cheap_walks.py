@@ -158,8 +158,14 @@ def test_an_interval_means_equal_noise_on_every_schedule_and_its_ends_hold_all_b
 
 
 def test_a_plan_counts_what_cheap_walks_ask() -> None:
-    for switches in ({"inversion_stride": 3}, {"guidance_low": 0.4}, {"guidance_high": 0.5}, {"guidance_every": 3}):
-        whole = {"guidance": 3.0, "inversion_stride": 1, "guidance_low": 0.0, "guidance_every": 1, "steps": 9}
+    ways: list[dict[str, Any]] = [
+        {"inversion_stride": 3},
+        {"guidance_low": 0.4},
+        {"guidance_high": 0.5},
+        {"guidance_every": 3},
+    ]
+    for switches in ways:
+        whole: dict[str, Any] = {"guidance": 3.0, "inversion_stride": 1, "guidance_low": 0.0, "guidance_every": 1, "steps": 9}
         settings = Settings.from_preset(**{**whole, **switches})
         editor = toy.editor()
         result = editor.edit(np.full((32, 32, 3), 90, np.uint8), "dark left, light right", "", settings=settings)

@@ -37,7 +37,8 @@ HALF = "dark left, light right"
 
 def walk(**switches: Any) -> Settings:
     """Settings of the plain walk: each level a step, first order unless named."""
-    return Settings(**{"solver": "ddim", "spacing": "model", "inversion_stride": 1, "guidance_low": 0.0} | switches)
+    plain: dict[str, Any] = {"solver": "ddim", "spacing": "model", "inversion_stride": 1, "guidance_low": 0.0}
+    return Settings(**plain | switches)
 
 
 FEW = walk(steps=4, ratio=0.75, maps=3, strength=(0.6,), fixed_point=1, guidance=2.0)

@@ -205,7 +205,7 @@ def test_grey_mask_cells_are_edited_by_their_strength() -> None:
 
 def test_second_query_costs_its_contrast_and_decode_alone() -> None:
     session = toy.editor().open(picture())
-    walk = {"steps": 10, "ratio": 0.7, "inversion_stride": 2}
+    walk: dict[str, Any] = {"steps": 10, "ratio": 0.7, "inversion_stride": 2}
     first = session.edit(HALF, DARK, **walk)
     second = session.edit("light left, dark right", DARK, **walk)
     again = session.edit(HALF, DARK, **walk, threshold=0.3)
@@ -229,7 +229,7 @@ def test_new_threshold_runs_no_network() -> None:
 
 def test_deeper_ratio_extends_the_trajectory() -> None:
     session = toy.editor().open(picture())
-    walk = {"steps": 25, "inversion_stride": 1}
+    walk: dict[str, Any] = {"steps": 25, "inversion_stride": 1}
     session.edit(HALF, DARK, ratio=0.4, **walk)
     deeper = session.edit(HALF, DARK, ratio=0.8, **walk)
     shallower = session.edit(HALF, DARK, ratio=0.2, **walk)
@@ -285,7 +285,7 @@ def test_cancel_between_steps_leaves_the_session_usable(stage: str) -> None:
 
 def test_reconstruction_error_is_measured_when_asked() -> None:
     session = toy.editor().open(picture())
-    walk = {"solver": "ddim", "spacing": "model", "steps": 25, "inversion_stride": 1, "check_inversion": True}
+    walk: dict[str, Any] = {"solver": "ddim", "spacing": "model", "steps": 25, "inversion_stride": 1, "check_inversion": True}
     plain = session.edit(HALF, DARK, **walk)
     exact = session.edit(HALF, DARK, **walk, fixed_point=6)
     unasked = session.edit(HALF, DARK)

@@ -25,7 +25,7 @@ def picture() -> NDArray[np.uint8]:
 
 
 def edit(session: Session, query: str = HALF, reference: str = DARK, **keywords: Any) -> EditResult:
-    result: EditResult = session.edit(query, reference, **{"steps": 25, "inversion_stride": 1} | keywords)
+    result: EditResult = session.edit(query, reference, **{"steps": 25, "inversion_stride": 1, **keywords})
     return result
 
 
@@ -73,7 +73,7 @@ def test_an_edit_that_changes_nothing_carries_nothing_further() -> None:
 def test_a_seed_of_a_call_reuses_what_those_before_it_made(join: bool) -> None:
     session = toy.editor(join=join).open(picture())
     edit(session, ratio=0.4, seed=1)
-    many = {"ratio": 0.8, "seed": [1, 2], "steps": 25, "inversion_stride": 1}
+    many: dict[str, Any] = {"ratio": 0.8, "seed": [1, 2], "steps": 25, "inversion_stride": 1}
     results = session.edit(HALF, DARK, **many)
     assert [r.report.reused for r in results] == [("latent", "contrast", PART), ("latent", "trajectory")]
     assert results[0].report.evaluations["invert"] == 10
