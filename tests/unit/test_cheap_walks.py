@@ -165,7 +165,7 @@ def test_a_plan_counts_what_cheap_walks_ask() -> None:
         {"guidance_every": 3},
     ]
     for switches in ways:
-        whole: dict[str, Any] = {"guidance": 3.0, "inversion_stride": 1, "guidance_low": 0.0, "guidance_every": 1, "steps": 9}
+        whole: dict[str, Any] = {"guidance": 3.0, "inversion_stride": 1, "guidance_low": 0.0, "steps": 9}
         settings = Settings.from_preset(**{**whole, **switches})
         editor = toy.editor()
         result = editor.edit(np.full((32, 32, 3), 90, np.uint8), "dark left, light right", "", settings=settings)

@@ -285,7 +285,8 @@ def test_cancel_between_steps_leaves_the_session_usable(stage: str) -> None:
 
 def test_reconstruction_error_is_measured_when_asked() -> None:
     session = toy.editor().open(picture())
-    walk: dict[str, Any] = {"solver": "ddim", "spacing": "model", "steps": 25, "inversion_stride": 1, "check_inversion": True}
+    walk: dict[str, Any] = {"solver": "ddim", "spacing": "model", "steps": 25, "inversion_stride": 1}
+    walk["check_inversion"] = True
     plain = session.edit(HALF, DARK, **walk)
     exact = session.edit(HALF, DARK, **walk, fixed_point=6)
     unasked = session.edit(HALF, DARK)
