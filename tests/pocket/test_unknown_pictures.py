@@ -13,6 +13,7 @@ from tests.support import toy
 from wordbrush import Editor, EditResult
 from wordbrush.evaluation.truth import default_bench, load_truth
 from wordbrush.result import UNKNOWN_FROM, USUAL_NOISE
+from wordbrush.settings import Settings
 
 BENCH = [item.picture for item in load_truth(default_bench(), "dev", limit=1)]
 WARNING = "the model does not know such pictures"
@@ -58,10 +59,15 @@ def test_scenes_like_those_it_was_taught_do_not(pocket: Editor, number: int) -> 
 
 
 def test_a_model_whose_card_says_nothing_of_it_never_warns_and_a_guided_inversion_tells_nothing() -> None:
+    """The toy's exact inversion is known: it scales z0 as the spread of the data grows, S_r / S_0."""
     picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-    plain = toy.editor().edit(picture, "dark left", "light left")
-    assert plain.report.noise is not None
-    assert plain.report.noise > 1.5  # flat noise is no picture that the toy expects: it expects plain halves
+    session = toy.editor().open(picture)
+    plain = session.edit("dark left", "light left", steps=500, inversion_stride=1)
+    top = session.levels(Settings(steps=500))[-1]
+    alpha, sigma = float(top.alpha), float(top.sigma)
+    size = float(session.latent().square().mean().sqrt())
+    expected = size * (np.hypot(alpha * toy.SPREAD, sigma) / toy.SPREAD - alpha) / sigma
+    assert plain.report.noise == pytest.approx(expected, rel=0.02)
     assert plain.report.warnings == ()
     guided = toy.editor().edit(picture, "dark left", "light left", inversion_guidance=2.0)
     assert guided.report.noise is None

@@ -341,8 +341,9 @@ def test_a_path_that_was_dropped_is_counted_when_it_is_made_again_and_can_be_sto
     """Two references in a store for one: every evaluation that ran is reported, none runs unseen."""
     editor = toy.editor()
     session = editor.open(picture(), memory_limit=200_000)
+    many = walk(steps=25, inversion_text="reference")
     requests = [
-        replace(request(0), picture=session.picture, reference=text, settings=walk(steps=25, inversion_text="reference"))
+        replace(request(0), picture=session.picture, reference=text, settings=many)
         for text in (DARK, "dark left")
     ]
     before, events = editor.driver.rows, list[Event]()

@@ -25,7 +25,7 @@ def picture() -> NDArray[np.uint8]:
 
 
 def edit(session: Session, query: str = HALF, reference: str = DARK, **keywords: Any) -> EditResult:
-    result: EditResult = session.edit(query, reference, **{"steps": 25, "inversion_stride": 1} | keywords)
+    result: EditResult = session.edit(query, reference, **{"steps": 25, "inversion_stride": 1, **keywords})
     return result
 
 
