@@ -12,7 +12,7 @@ paired, with the percentile interval of 2,000 bootstraps within the kinds.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +50,10 @@ def save(path: Path, model: str, split: Any, limit: int | None) -> None:
         session = editor.open(item.picture)
         schedule = editor.model.schedule_for(session.latent_size, settings.steps)
         z0, (reference, query) = session.latent(), item.texts["captions"]
-        texts = [session.prompt(text, settings).conditioning for text in (query, reference)]
+        to, of = (session.prompt(text, settings).conditioning for text in (query, reference))
         draws = [draw(0, index, z0.shape[1:]) for index in range(NOISES)]
         levels = contrast_levels(schedule, LEVELS, "snr", settings.steps)
-        found.append(torch.stack(session.run(differences(z0, levels, *texts, draws))).half().numpy())
+        found.append(torch.stack(session.run(differences(z0, levels, to, of, draws))).half().numpy())
     np.savez(path, differences=np.stack(found), split=split, limit=limit or 0)
 
 
@@ -129,7 +129,7 @@ def _stable(laid: NDArray[np.float32], prior: float) -> float:
     return float(cuts[np.argmin(cost)])
 
 
-RULES = {
+RULES: Mapping[str, Callable[[NDArray[np.float32]], float]] = {
     "Otsu on the root": _otsu,
     "a fifth of Otsu on the root": lambda laid: 0.176 + 0.2 * _otsu(laid),
     "most stable cut": lambda laid: _stable(laid, 0.0),

@@ -92,7 +92,7 @@ def test_any_size_comes_back_at_its_own_size_with_the_outside_untouched(width: i
 
 def test_plan_says_what_is_then_counted() -> None:
     editor = toy.editor()
-    switches = {"steps": 10, "ratio": 0.6, "maps": 3, "strength": (0.5, 0.7), "fixed_point": 2}
+    switches: dict[str, Any] = {"steps": 10, "ratio": 0.6, "maps": 3, "strength": (0.5, 0.7), "fixed_point": 2}
     settings = Settings.from_preset(**switches, guidance=3.0, inversion_guidance=2.0)
     plan = editor.plan((32, 32), queries=2, seeds=2, settings=settings, check_inversion=True)
     results = editor.edit(picture(), [HALF, "light left, dark right"], DARK, seed=[1, 2], settings=settings)

@@ -52,8 +52,7 @@ def test_a_picture_edge_without_contrast_is_no_outline() -> None:
 def minimised(values: NDArray[np.float64], ties: NDArray[np.float64]) -> NDArray[np.float64]:
     """The same system, dense."""
     differences = np.diff(np.eye(len(values)), axis=0)
-    solved: NDArray[np.float64] = np.linalg.solve(np.eye(len(values)) + differences.T * ties @ differences, values)
-    return solved
+    return np.asarray(np.linalg.solve(np.eye(len(values)) + differences.T * ties @ differences, values), np.float64)
 
 
 def test_one_row_is_the_minimum_of_its_sum_of_squares() -> None:
