@@ -27,7 +27,7 @@ from wordbrush.settings import Settings
 Bytes = NDArray[np.uint8]
 
 DARK, HALF = "dark left, dark right", "dark left, light right"
-QUICK = Settings(steps=10, ratio=0.6, maps=2, threshold=0.5)
+QUICK = Settings(steps=10, ratio=0.6, maps=2, strength=(0.6,), threshold=0.5)
 FEW = QUICK.changed(steps=5)
 SIDE = 32
 MASKED = ["diffedit", "oracle_mask", "mask_without_encode", "blend_x0"]
