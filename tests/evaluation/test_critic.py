@@ -45,9 +45,9 @@ def clean_share(found: list[Critique]) -> float:
 
 @lru_cache(maxsize=1)
 def cases() -> Cases:
-    """Dev items of all kinds as cases; silhouettes are regions here, and nothing went through an autoencoder."""
+    """Dev items as cases: silhouettes are the regions, backdrops the inputs, and nothing was through an autoencoder."""
     chosen = items()[::7]
-    pictures = np.stack([np.stack([i.picture, i.counterfactual, i.counterfactual]) for i in chosen])
+    pictures = np.stack([np.stack([i.picture, i.counterfactual, i.picture]) for i in chosen])
     return Cases(pictures, pictures, np.stack([np.stack([i.region] * 3) for i in chosen]))
 
 
@@ -79,7 +79,6 @@ def test_the_duck_with_the_leaf_of_a_strawberry_is_refused() -> None:
     with Image.open(Path(__file__).with_name("strawberry-duck.png")) as file:
         (found,) = critic().look(np.asarray(file.convert("RGB"))[None])
     assert not found.clean
-    assert found.score > 0.9
 
 
 def test_faults_are_found_where_they_are() -> None:
@@ -153,11 +152,12 @@ def test_the_critic_learnt_from_scenes_of_the_training_stream_only() -> None:
 def test_a_fault_changes_what_it_says_and_nothing_else(name: str) -> None:
     rng, plain = np.random.default_rng(0), 0
     for number in range(24):
-        made = spoil(name, cases(), number % len(cases()), rng)
-        change = np.stack([np.abs(made.picture.astype(int) - p).max(axis=-1) for p in cases().pictures[number, :2]])
-        best = change[change.sum(axis=(1, 2)).argmin()]  # a few faults spoil the input instead of the counterfactual
+        made = spoil(name, cases(), number, rng)
+        case = cases().case(number, returned=False)
+        base = case.before if name == "dark" and case.kind == "time" else case.after
+        change = np.abs(made.picture.astype(int) - base).max(axis=-1)
         assert not (made.fault & made.unsure).any()
-        assert not (best > 60)[~(made.fault | made.unsure)].any()
+        assert not (change > 60)[~(made.fault | made.unsure)].any()
         plain += made.plain
     assert plain >= 12
 
