@@ -39,8 +39,8 @@ def test_an_edit_writes_everything_asked_for(
     assert done.json["input"]["name"] == "in.png"
     assert (done.json["input"]["width"], done.json["input"]["height"]) == (61, 47)
     assert set(result["timings"]) == {"encode", "contrast", "invert", "check", "decode", "compose"}
-    # 2 maps, two texts; 4 of 5 steps up, down again, and down guided.
-    assert result["evaluations"] == {"contrast": 4, "invert": 4, "check": 4, "decode": 8}
+    # 2 maps at 3 strengths, two texts; 4 of 5 steps up, down again, and down guided.
+    assert result["evaluations"] == {"contrast": 12, "invert": 4, "check": 4, "decode": 8}
     assert 0 < result["mask_area"] < 1
     assert result["reconstruction_error"] >= 0
     assert result["seed"] == 0
@@ -109,7 +109,7 @@ def test_a_dry_run_runs_no_network(wordbrush: Command, picture: Path, tiny_folde
         hook.remove()
     assert seen == []
     assert done.code == told.code == 0, (done.err, told.err)
-    assert done.json["evaluations"] == {"contrast": 40, "invert": 22, "check": 0, "decode": 88}
+    assert done.json["evaluations"] == {"contrast": 24, "invert": 22, "check": 0, "decode": 88}
     assert done.json["evaluations_total"] == 150
     assert done.json["size"] == [61, 47]
     assert done.json["memory_bytes"] > 0
