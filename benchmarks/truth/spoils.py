@@ -184,10 +184,11 @@ def smear(case: Case, _: Bytes, rng: np.random.Generator) -> Spoiled:
 
 
 def melt(case: Case, _: Bytes, rng: np.random.Generator) -> Spoiled:
-    """Bend a region out of shape."""
+    """Bend a region out of shape, smoothly or in pieces that are pushed aside."""
     size, width = case.after.shape[:2], rng.uniform(3.5, 8.0)
     noise = np.stack([waves(rng, width), waves(rng, width)])
-    shift = noise / np.abs(noise).max() * rng.uniform(4.0, 13.0) * soft(_upon_thing(case, rng), 3.0)
+    bend = np.tanh(noise / np.abs(noise).max() * rng.uniform(0.5, 8.0))
+    shift = bend / np.abs(bend).max() * rng.uniform(3.0, 13.0) * soft(_upon_thing(case, rng), 3.0)
     grid = np.mgrid[: size[0], : size[1]] + shift
     planes = np.moveaxis(case.after.astype(np.float32), -1, 0)
     bent = [ndimage.map_coordinates(colour, grid, order=1, mode="nearest") for colour in planes]
