@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from wordbrush.editor import Editor
 from wordbrush.errors import InputError, ModelError, OutputError
 from wordbrush.evaluation import work
+from wordbrush.evaluation.critic import Critic
 from wordbrush.evaluation.examples import keep_example
 from wordbrush.evaluation.flops import Costs, tflop
 from wordbrush.evaluation.items import Bytes, MethodRequest, Outcome, TruthItem, Variant
@@ -26,7 +27,6 @@ from wordbrush.evaluation.scoring import Tools, score
 from wordbrush.evaluation.truth import load_truth
 
 if TYPE_CHECKING:
-    from wordbrush.evaluation.critic import Critic
     from wordbrush.evaluation.networks.lpips import Lpips
     from wordbrush.session import Session
 
@@ -170,11 +170,7 @@ def _load_editor(plan: RunPlan) -> Editor:
 
 
 def _open_critic(folder: Path | None) -> Critic | None:
-    if folder is None:
-        return None
-    from wordbrush.evaluation.critic import Critic
-
-    return Critic.load(folder)
+    return None if folder is None else Critic.load(folder)
 
 
 def _open_lpips(folder: Path | None) -> Lpips | Skipped:
