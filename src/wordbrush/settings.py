@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from wordbrush.errors import SettingsError
+from wordbrush.presets import DEFAULT_PRESET, GONE, PRESETS
 
 __all__ = [
     "DEFAULT_PRESET",
@@ -21,8 +22,6 @@ __all__ = [
     "check_threshold",
     "resolve",
 ]
-
-DEFAULT_PRESET: Final = "balanced"
 
 MAX_SEED: Final = 2**63 - 1
 """Largest seed."""
@@ -224,8 +223,8 @@ class Settings:
         Raises:
             SettingsError: unknown preset or switch, or a value out of range.
         """
-        if preset in _GONE:
-            raise SettingsError(f"the preset {preset!r} is no more: {_GONE[preset]}")
+        if preset in GONE:
+            raise SettingsError(f"the preset {preset!r} is no more: {GONE[preset]}")
         if preset not in PRESETS:
             raise SettingsError(f"unknown preset {preset!r}: known are {', '.join(PRESETS)}")
         unknown = switches.keys() - _hints().keys()
@@ -323,42 +322,6 @@ def _as_float(name: str, value: float) -> float:
         return float(value) + 0.0  # minus zero becomes zero, its equal
     except OverflowError as error:
         raise SettingsError(f"the number of {name} is too large") from error
-
-
-_PLAIN: Final[Mapping[str, Any]] = {"solver": "ddim", "spacing": "model", "inversion_stride": 1, "guidance_low": 0.0}
-"""Walks without any saving: every level of the model's own grid, one estimate a step, guidance throughout."""
-
-_PAPER: Final[Mapping[str, Any]] = {**_PLAIN, "maps": 10, "strength": (0.5,), "steps": 50, "ratio": 0.8}
-"""What the paper states in numbers; its ratio is the one of its ablations."""
-
-_BARE: Final[Mapping[str, Any]] = {"ring": 0.0, "rim": 0.0, "blend": 0.0, "match": 0.0}
-"""No care for the seam."""
-
-PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "balanced": {},
-    "paper": {**_PAPER, "threshold": 0.5, "edges": "smooth", "inversion_label": "source", **_BARE},
-    "diffusers": {
-        **_PAPER,
-        "rescale": "ratio",
-        "threshold": 0.5,
-        "strength_axis": "grid",
-        "ratio_axis": "grid",
-        "inversion_text": "reference",
-        "inversion_guidance": 7.5,
-        "edges": "cells",
-        **_BARE,
-    },
-    "fast": {"maps": 1, "steps": 10, "guidance_low": 0.35},
-}
-"""Named sets of switches: `balanced` (the default: the paper's recipe with the numbers that were measured to be better
-on the truth bench), `paper` (what it states of strength, steps, ratio and threshold; the guidance is the model's own,
-as in the others), `diffusers` (its threshold rule and guided inversion with blend, latent and pixels of our own, for
-comparison) and `fast`."""
-
-_GONE: Final[Mapping[str, str]] = {
-    "best": "it cost 276 evaluations and its pictures were no better; take balanced, or set steps, maps and the like",
-}
-"""Presets that were, and what to do instead."""
 
 
 def resolve(preset: str | None, settings: Settings | None, switches: Mapping[str, Any]) -> tuple[Settings, str | None]:
