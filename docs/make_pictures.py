@@ -11,9 +11,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageDraw
 
 from wordbrush import Editor
+from wordbrush.evaluation.truth import default_bench, load_truth
 from wordbrush.files import write_atomic
 from wordbrush.notation import bound, switches
 from wordbrush.picture.panel import make_sheet
@@ -61,6 +63,31 @@ def write_pictures(folder: Path = DOCS / "images") -> None:
     write_atomic(folder / "samples.png", encode_image(sheet, ".png", None), force=True)
 
 
+BEFORE: dict[str, Any] = {
+    "maps": 10, "strength": 0.6, "strength_axis": "time", "threshold": 0.24, "edges": "guided", "ring": 0, "rim": 0,
+    "blend": 0, "match": 0, "solver": "ddim", "steps": 25, "spacing": "model", "inversion_stride": 1, "guidance_low": 0,
+}  # fmt: skip
+"""The default before the mask, the seam and the walks were chosen anew: 86 evaluations."""
+
+
+def write_before_and_after(path: Path = DOCS / "images" / "before-after.png", many: int = 3) -> None:
+    """Make a sheet of the truth bench's first test edits of each kind: input, truth, result before, result now."""
+    editor, items = Editor.from_pretrained("pocket"), load_truth(default_bench(), "test", limit=many)
+    side, title, gap = items[0].picture.shape[0], 14, 20
+    width, height = 4 * side + gap, side + title + gap // 2
+    sheet = Image.new("RGB", (many * width - gap, len(items) // many * height), "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, item in enumerate(items):
+        left, top = number % many * width, number // many * height
+        reference, query = item.texts["captions"]
+        session = editor.open(item.picture)
+        made = [session.edit(query, reference, **switches).image for switches in (BEFORE, {})]
+        draw.text((left, top), f"{reference} > {query}", fill="black")
+        for place, shown in enumerate((item.picture, item.counterfactual, *map(np.asarray, made))):
+            sheet.paste(Image.fromarray(shown), (left + place * side, top + title))
+    write_atomic(path, encode_image(sheet, ".png", None), force=True)
+
+
 def write_screenshots(
     taken: Path = DOCS.parent / "tests" / "e2e" / "screenshots", folder: Path = DOCS / "images"
 ) -> None:
@@ -75,4 +102,5 @@ def write_screenshots(
 if __name__ == "__main__":
     write_flags()
     write_pictures()
+    write_before_and_after()
     write_screenshots()
