@@ -28,7 +28,8 @@ from wordbrush.settings import Settings
 SETTINGS = Settings(maps=2, steps=4, ratio=0.5, guidance=3.0)
 TEXTS = ("a zebra on grass", "a horse on grass")
 # At their defaults: DiffEdit 4 x 10 + 2 x 40 + 2 x 40, LEDITS++ 30 + 3 x 30 and 50 + 3 x 50, inpainting 2 x 50 and the
-# 12 of our mask; with the settings: DiffEdit 4 x 2 + 2 + 2 x 2, SDEdit 2 x 2; tuned: DiffEdit 4 x 10 + 3 x 22, SDEdit 2 x 22.
+# 12 of our mask; with the settings: DiffEdit 4 x 2 + 2 + 2 x 2, SDEdit 2 x 2; tuned: DiffEdit 4 x 10 + 3 x 22, SDEdit
+# 2 x 22.
 ROWS = {
     "diffusers_diffedit": 200,
     "diffusers_diffedit_tuned": 106,
