@@ -26,8 +26,8 @@ HERE: Final = Path(__file__).parent
 METHODS: Final = (
     "sdedit", "encode_decode", "mask_without_encode", "blend_x0", "ilvr", "diffedit", "oracle_mask"
 )  # fmt: skip
-RATIOS: Final = (0.4, 0.6, 0.8, 1.0)
-"""Ratios of the trade-offs: whole steps of the default's 25, so that they run as they are written."""
+RATIOS: Final = (0.25, 0.5, 0.75, 1.0)
+"""Ratios of the trade-offs: whole steps of the default's 12, so that they run as they are written."""
 
 MASK_SWITCHES: Final[Mapping[str, tuple[Any, ...]]] = {
     "threshold": (0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 0.75),

@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.command import Command
 from wordbrush.cli.app import COMMANDS as COMMAND_TABLE
+from wordbrush.notation import switches
 from wordbrush.settings import Settings
 
 REPOSITORY = Path(__file__).parents[2]
@@ -109,7 +110,7 @@ def test_every_switch_is_a_flag_with_its_help_and_default(wordbrush: Command, mo
         help_text = field.metadata["help"]
         assert help_text[1:] in text, flag
         if field.default is not None and not isinstance(field.default, bool):
-            assert f"default {field.default})" in text, flag
+            assert f"default {switches()[field.name].shown_default})" in text, flag
 
 
 def test_the_documents_list_the_switches_as_they_are() -> None:

@@ -27,7 +27,7 @@ from wordbrush.evaluation.bounds_page import as_csv, page_of
 from wordbrush.evaluation.proposition import crossing, encode_bound, gronwall_bound, noise_bound, tau_of
 from wordbrush.settings import Settings
 
-SETTINGS = Settings(steps=10, guidance=3.0)
+SETTINGS = Settings(steps=10, guidance=3.0, guidance_low=0.0)  # guided at every level, as the bounds have it
 HALF = "light left, light right"
 
 

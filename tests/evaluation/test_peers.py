@@ -27,8 +27,9 @@ from wordbrush.settings import Settings
 
 SETTINGS = Settings(maps=2, steps=4, ratio=0.5, guidance=3.0)
 TEXTS = ("a zebra on grass", "a horse on grass")
-# At their defaults: DiffEdit 4 x 10 + 2 x 40 + 2 x 40, LEDITS++ 30 + 3 x 30 and 50 + 3 x 50, inpainting 2 x 50 and our
-# mask; with the settings: DiffEdit 4 x 2 + 2 + 2 x 2, SDEdit 2 x 2; tuned: DiffEdit 4 x 10 + 3 x 22, SDEdit 2 x 22.
+# At their defaults: DiffEdit 4 x 10 + 2 x 40 + 2 x 40, LEDITS++ 30 + 3 x 30 and 50 + 3 x 50, inpainting 2 x 50 and the
+# 12 of our mask; with the settings: DiffEdit 4 x 2 + 2 + 2 x 2, SDEdit 2 x 2; tuned: DiffEdit 4 x 10 + 3 x 22, SDEdit
+# 2 x 22.
 ROWS = {
     "diffusers_diffedit": 200,
     "diffusers_diffedit_tuned": 106,
@@ -39,9 +40,9 @@ ROWS = {
     "leditspp_swap": 200,
     "diffusers_img2img": 4,
     "diffusers_img2img_tuned": 44,
-    "diffusers_inpaint_our_mask": 104,
-    "diffusers_inpaint_our_mask_tuned": 104,
-    "diffusers_inpaint_our_mask_pasted": 104,
+    "diffusers_inpaint_our_mask": 112,
+    "diffusers_inpaint_our_mask_tuned": 112,
+    "diffusers_inpaint_our_mask_pasted": 112,
 }
 
 TWINS = {

@@ -25,7 +25,8 @@ from wordbrush import Editor
 from wordbrush.errors import SettingsError
 from wordbrush.models import load_model
 editor = Editor.from_pretrained(sys.argv[1])
-result = editor.edit(sys.argv[2], "dark left, dark right", "dark left, light right", steps=20)
+plain = {"steps": 20, "solver": "ddim", "spacing": "model", "inversion_stride": 1, "rim": 0.0}
+result = editor.edit(sys.argv[2], "dark left, dark right", "dark left, light right", **plain)
 try:
     editor.edit(sys.argv[2], "dark left", guidance=3.0)
     refusal = ""
@@ -122,7 +123,8 @@ def test_the_command_line_works_with_it(site: Path, checkpoint: Path, picture: P
     white[:, 16:] = 255
     Image.fromarray(white).save(mask)
     words = ("--from", "light right", "--to", "dark right", "--mask", mask, "--model", checkpoint, "--steps", "20")
-    python(site, "-m", "wordbrush", "edit", picture, *words, "-o", out)
+    plain = ("--solver", "ddim", "--spacing", "model", "--inversion-stride", "1")
+    python(site, "-m", "wordbrush", "edit", picture, *words, *plain, "-o", out)
     before, after = np.asarray(Image.open(picture).convert("RGB")), np.asarray(Image.open(out).convert("RGB"))
     assert np.array_equal(before[:, :16], after[:, :16])
     assert 50 < before[:, 20:].mean() - after[:, 20:].mean() < 70

@@ -171,7 +171,7 @@ def _stands_still(served: Running, before: int, most: int) -> None:
     assert served.workbench.models.device.submit(lambda: 1).result(1) == 1
 
 
-LONG = {"steps": 200, "switches": "--maps 64 --strength 0.5,0.6,0.7,0.8,0.9 --fixed-point 20"}
+LONG = {"steps": 200, "switches": "--maps 64 --strength 0.5,0.6,0.7,0.8,0.9 --solver ddim --fixed-point 20"}
 
 
 def test_cancelling_stops_the_work(client: Client, served: Running) -> None:
