@@ -110,7 +110,7 @@ def test_a_dry_run_runs_no_network(wordbrush: Command, picture: Path, tiny_folde
     assert seen == []
     assert done.code == told.code == 0, (done.err, told.err)
     assert done.json["evaluations"] == {"contrast": 24, "invert": 22, "check": 0, "decode": 88}
-    assert done.json["evaluations_total"] == 150
+    assert done.json["evaluations_total"] == 134
     assert done.json["size"] == [61, 47]
     assert done.json["memory_bytes"] > 0
     assert told.out == b""
