@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,16 +24,20 @@ from training.pocket.artwork import FluentArtwork, fetch
 from training.pocket.scenes import caption
 from wordbrush import Editor
 from wordbrush.evaluation.critic import Critic, Critique
-from wordbrush.evaluation.items import Bytes, Kind, TruthItem
+from wordbrush.evaluation.items import KINDS, Bytes, Kind, TruthItem
 from wordbrush.evaluation.metrics import roc_auc
 from wordbrush.evaluation.truth import default_bench, load_truth
 from wordbrush.files import write_atomic
 
+from .check_judge import reconstructions
 from .critic_cases import Cases, draw_cases
 from .critic_early import draw_early
 from .critic_lessons import clean, spoil
 from .generation import draw, scenes
 from .spoils import FAULTS
+
+if TYPE_CHECKING:
+    from wordbrush.models.codec import Codec
 
 HELD_OUT: Final = 540
 """Held-out cases: the first half is for the critic's threshold, the others are for this check."""
@@ -95,12 +99,20 @@ def thinly_old(item: TruthItem, left: float = 0.3) -> Bytes:
     return np.where(item.region[..., None], blend.round().astype(np.uint8), item.picture)
 
 
+def boxed(item: TruthItem) -> Bytes:
+    """Return the counterfactual with a box of any colour, 24 x 32 pixels, wherever the item's number says."""
+    rng = np.random.default_rng(list(item.id.encode()))
+    top, left = rng.integers(item.picture.shape[0] - 24), rng.integers(item.picture.shape[1] - 32)
+    made = item.counterfactual.copy()
+    made[top : top + 24, left : left + 32] = rng.integers(256, size=3)
+    return made
+
+
 PROBES: Final[dict[str, tuple[tuple[Kind, ...], Callable[[TruthItem], Bytes]]]] = {
     "removal filled with one colour": (("removal",), flat_removal),
     "day darkened to 35 %": (("time",), darkened),
-    "30 % of the old picture left": (("object", "ground", "time", "pair", "removal"), thinly_old),
-    "30 % left, colour": (("colour",), thinly_old),
-    "30 % of the backdrop left, addition": (("addition",), thinly_old),
+    "a box of any colour": (("object", "ground", "pair"), boxed),
+    **{f"30 % of the old picture left, {kind}": ((kind,), thinly_old) for kind in KINDS},
 }
 """What is wrong by construction: the kinds of dev items it is made of, and how."""
 
@@ -110,13 +122,15 @@ def refused(found: Sequence[Critique]) -> Figure:
     return share([not critique.clean for critique in found])
 
 
-def probes(critic: Critic, items: Sequence[TruthItem]) -> dict[str, Figure]:
-    """Return the refused share of each probe, and of inputs and counterfactuals as they are."""
+def probes(critic: Critic, items: Sequence[TruthItem], codec: Codec) -> dict[str, Figure]:
+    """Return the refused share of each probe, of inputs and counterfactuals, and of what the autoencoder returns."""
     figures = {}
     for name, (kinds, make) in PROBES.items():
         figures[name] = refused(critic.look([make(item) for item in items if item.kind in kinds]))
     figures["inputs as they are"] = refused(critic.look([item.picture for item in items]))
-    figures["counterfactuals as they are"] = refused(critic.look([item.counterfactual for item in items]))
+    truth = np.stack([item.counterfactual for item in items])
+    figures["counterfactuals as they are"] = refused(critic.look(truth))
+    figures["counterfactuals, returned by the autoencoder"] = refused(critic.look(reconstructions(codec, truth)))
     return figures
 
 
@@ -170,12 +184,12 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     bench = args.bench or default_bench()
     critic = Critic.load(args.critic or bench / "critic")
     report: dict[str, Any] = {"threshold": critic.config.threshold}
-    found = probes(critic, load_truth(bench, "dev"))
+    codec = Editor.from_pretrained(args.model).driver.codec
+    found = probes(critic, load_truth(bench, "dev"), codec)
     print("| dev pictures | n | refused |\n|---|---|---|")
     print("\n".join(f"| {name} | {figure.n} | {figure} |" for name, figure in found.items()))
     report["probes"] = {name: asdict(figure) for name, figure in found.items()}
     if args.work is not None:
-        codec = Editor.from_pretrained("pocket").driver.codec
         cases = draw_cases(HELD_OUT, HELD_OUT, "heldout", FluentArtwork(fetch(args.work)), codec, args.cache)
         early = draw_early(args.early, EARLY, "heldout", args.cache) if args.early else None
         faults = by_fault(critic, cases, early)
@@ -199,7 +213,7 @@ def main() -> None:
     line.add_argument("--bench", type=Path, help="folder of the bench; the repository's by default")
     line.add_argument("--early", type=Path, nargs="*", default=[], help="folders of earlier checkpoints")
     line.add_argument("--cache", type=Path, help="folder to keep cases and drawings in")
-    line.add_argument("--model", default="pocket", help="the model that draws")
+    line.add_argument("--model", default="pocket", help="the model whose autoencoder returns pictures, and that draws")
     line.add_argument("--drawn", type=int, default=0, help="captions to draw")
     line.add_argument("--sheet", type=Path, help="PNG of the drawings by score, those refused marked red")
     line.add_argument("--json", type=Path, help="file to write")
