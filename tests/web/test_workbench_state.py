@@ -25,7 +25,11 @@ from wordbrush.web.state.work import Work
 from wordbrush.web.workbench import Workbench
 
 FOX = samples_folder() / "fox.png"
-QUICK = {"steps": 6, "maps": 2}
+QUICK: dict[str, Any] = {
+    "steps": 6, "maps": 3, "strength": (0.6,), "rim": 0.0,
+    "solver": "ddim", "spacing": "model", "inversion_stride": 1, "guidance_low": 0.0,
+}  # fmt: skip
+"""One strength, plain walks, and a seam that the painting does not move."""
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +68,14 @@ def test_cutting_runs_no_network_and_follows_the_threshold(workbench: Workbench,
     assert workbench.cut(opened, request, Strokes()).region is None
     before = rows(workbench)
     workbench.find(opened, request, work_told())
-    assert rows(workbench) - before == 2 * 2
+    assert rows(workbench) - before == 3 * 2
     areas = []
     for threshold in (0.1, 0.24, 0.5, 0.9):
         cut = workbench.cut(opened, a_request(switches={**QUICK, "threshold": threshold}), Strokes())
         areas.append(cut.area)
     assert areas == sorted(areas, reverse=True)
     assert areas[0] > areas[-1]
-    assert rows(workbench) - before == 4
+    assert rows(workbench) - before == 6
 
 
 def test_other_texts_are_not_cut_from_what_was_found(workbench: Workbench, visitor: Visitor) -> None:
@@ -123,7 +127,7 @@ def test_new_seeds_run_the_decode_alone_and_deeper_ratios_extend(workbench: Work
     assert "part of the trajectory" in deeper.report.reused
     cat = a_request(query="a cat on snow", switches={**steps, "ratio": 0.8})
     other = paint(workbench, visitor, cat, picture=opened)[0]
-    assert other.report.evaluations == {"contrast": 4, "decode": 16}
+    assert other.report.evaluations == {"contrast": 6, "decode": 16}
 
 
 def test_several_seeds_differ_on_one_region(workbench: Workbench, visitor: Visitor) -> None:
@@ -162,7 +166,7 @@ def test_a_stop_takes_effect_at_the_next_step(workbench: Workbench, visitor: Vis
     before = rows(workbench)
     with pytest.raises(Cancelled):
         workbench.paint(visitor, opened, a_request(switches={**QUICK, "steps": 20}), Strokes(), work, lambda _: None)
-    assert rows(workbench) - before == 4 + 18 + 3 * 2
+    assert rows(workbench) - before == 6 + 18 + 3 * 2
 
 
 def test_a_result_brings_its_settings_and_its_picture_back(workbench: Workbench, visitor: Visitor) -> None:
