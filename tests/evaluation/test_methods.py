@@ -27,7 +27,10 @@ from wordbrush.settings import Settings
 Bytes = NDArray[np.uint8]
 
 DARK, HALF = "dark left, dark right", "dark left, light right"
-QUICK = Settings(steps=10, ratio=0.6, maps=2, strength=(0.6,), threshold=0.5)
+PLAIN: dict[str, Any] = {"strength": 0.5, "solver": "ddim", "spacing": "model", "ratio_axis": "grid"}
+PLAIN |= {"inversion_stride": 1, "guidance_low": 0.0}
+"""One strength, and walks without savings, whose costs and results follow from steps and ratio alone."""
+QUICK = Settings(steps=10, ratio=0.6, maps=2, threshold=0.5, **PLAIN)
 FEW = QUICK.changed(steps=5)
 SIDE = 32
 MASKED = ["diffedit", "oracle_mask", "mask_without_encode", "blend_x0"]
@@ -97,6 +100,20 @@ def test_evaluations_are_those_that_a_fresh_session_runs(name: str, guidance: fl
     expected = {"copy": 0, "retrieve": 0, "sdedit": down, "encode_decode": 6 + down, "oracle_mask": 6 + down}
     expected |= {"diffedit": 4 + 6 + down, "blend_x0": 4 + 6 + down, "mask_without_encode": 4 + down, "mask": 4}
     assert outcome.evaluations == expected.get(name, 10 * (1 if guidance == 1.0 else 2))
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_evaluations_of_the_default_walks_are_those_that_run(name: str, guidance: float) -> None:
+    editor = toy.editor(SIDE)
+    outcome = run(name, request_of(scene()), Settings(guidance=guidance), editor)
+    assert outcome.evaluations == editor.driver.rows
+    # Up 11 levels two by two; down them one by one, with guidance in the 8 that are noisier than position .25.
+    contrast, up, down = 12, 6, 11 + (0 if guidance == 1.0 else 8)
+    expected = {"copy": 0, "retrieve": 0, "sdedit": down, "encode_decode": up + down, "oracle_mask": up + down}
+    expected |= {"diffedit": contrast + up + down, "blend_x0": contrast + up + down, "mask": contrast}
+    expected |= {"mask_without_encode": contrast + down}
+    assert outcome.evaluations == expected.get(name, down + (1 if guidance == 1.0 else 2))
 
 
 @pytest.mark.parametrize("name", MASKED)
@@ -171,7 +188,7 @@ def test_ratio_zero_is_the_round_trip_of_the_autoencoder(name: str, small: Edito
 
 
 def test_encode_decode_under_the_empty_text_reconstructs() -> None:
-    settings = Settings(steps=50, ratio=0.8, guidance=1.0, solver="ddim", fixed_point=3)
+    settings = Settings(steps=50, ratio=0.8, guidance=1.0, fixed_point=3, **PLAIN)
     exact = run("encode_decode", request_of(scene(), "", ""), settings)
     assert distance(exact.image, scene()) <= 1
     assert distance(run("encode_decode", request_of(scene(), HALF, ""), settings).image, scene()) > 30
