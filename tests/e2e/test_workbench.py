@@ -152,7 +152,7 @@ def test_finding_the_region_shows_heat_and_outline(bench: Bench, server: Running
     bench.page.click("#find")
     bench.until("Region found")
     bench.rest()
-    assert server.rows - before == 20
+    assert server.rows - before == 12
     assert bench.attribute("outline") != ""
     assert bench.attribute("heat") == "on"
     bench.shot("2-region")
@@ -162,7 +162,7 @@ def test_moving_the_threshold_changes_the_outline_and_runs_no_network(bench: Ben
     outline, rows = bench.attribute("outline"), server.rows
     bench.slide("threshold", 0.5)
     higher = bench.changed("outline", outline)
-    bench.slide("threshold", 0.24)
+    bench.slide("threshold", 0.22)
     bench.changed("outline", higher)
     assert bench.attribute("outline") == outline
     bench.rest()
@@ -180,7 +180,7 @@ def test_strokes_change_the_region_survive_the_threshold_and_can_be_undone(bench
     moved = bench.changed("outline", removed)
     assert bench.attribute("strokes") == "2"
     bench.shot("3-strokes")
-    bench.slide("threshold", 0.24)
+    bench.slide("threshold", 0.22)
     bench.changed("outline", moved)
     bench.page.click("#stage [data-part=undo]")
     bench.changed("outline", removed)
@@ -279,7 +279,7 @@ def test_a_second_seed_costs_only_its_decode(bench: Bench, server: Running) -> N
     bench.page.click("#paint")
     bench.until("Painted fox-2.png")
     bench.rest()
-    assert server.rows - rows == 2 * 22
+    assert server.rows - rows == 19
     told = bench.page.locator("#progress").inner_text()
     assert "the contrast" in told
     assert "the inversion" in told
@@ -330,7 +330,7 @@ def test_stopping_works_within_a_step(bench: Bench, server: Running) -> None:
 def test_several_seeds_at_once(bench: Bench) -> None:
     bench.page.locator("#preset input").click()
     bench.page.get_by_role("option", name="fast").click()
-    bench.page.wait_for_function("document.querySelector('#steps input[type=number]').value === '12'")
+    bench.page.wait_for_function("document.querySelector('#steps input[type=number]').value === '10'")
     bench.write("seeds", "3-5")
     bench.page.click("#paint")
     bench.until("Painted fox-5.png")
@@ -349,7 +349,7 @@ def test_what_is_moved_while_it_paints_is_what_is_seen_afterwards(bench: Bench) 
     bench.page.wait_for_function(COUNT, arg=6, timeout=SLOW)
     bench.rest()
     assert bench.attribute("outline") == moved
-    bench.slide("threshold", 0.24)
+    bench.slide("threshold", 0.22)
     assert bench.changed("outline", moved) == outline
     bench.cards.first.locator("[data-act=remove]").click()
     bench.page.wait_for_function(COUNT, arg=5)
@@ -364,7 +364,7 @@ def test_a_version_is_restored_with_its_settings_and_strokes(bench: Bench) -> No
     bench.rest()
     page = bench.page
     assert page.input_value("#to textarea") == "a penguin on snow"
-    assert page.input_value("#steps input[type=number]") == "25"
+    assert page.input_value("#steps input[type=number]") == "12"
     assert page.input_value("#seeds input, #seeds textarea") == "0"
     assert bench.attribute("strokes") == "1"
 

@@ -339,7 +339,7 @@ def test_pocket_changes_more_of_the_picture_without_a_mask() -> None:
 
     item = next(iter(items("object")))
     editor = Editor.from_pretrained("pocket")
-    settings = Settings(steps=5, maps=1)
+    settings = Settings(steps=5, maps=1, **PLAIN)
     request = MethodRequest(item.picture, item.query, item.reference, region=item.region)
     session: Session = editor.open(request.picture)
     outside = ~item.region
