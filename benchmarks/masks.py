@@ -6,7 +6,7 @@
 
 `save` keeps the differences of the noise estimates of every level and noise; all else runs no network. The headline is
 the mean over six kinds of each kind's mean IoU; additions, whose place is drawn at random, stand apart. Differences are
-paired, with the percentile interval of 2,000 bootstraps within the kinds.
+paired, with Student's 95 % interval over the kinds.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from wordbrush.evaluation.bootstrap import stratified
 
 from wordbrush import Editor
 from wordbrush.diffusion.contrast import differences, draw
 from wordbrush.diffusion.position import contrast_levels
+from wordbrush.evaluation.intervals import interval_over
 from wordbrush.evaluation.items import KINDS, TruthItem
 from wordbrush.evaluation.metrics import best_iou, iou
 from wordbrush.evaluation.truth import default_bench, load_truth
@@ -86,7 +86,7 @@ class Raw:
 
     def line(self, name: str, values: Float, base: Float) -> str:
         """Return a row of the table: IoU over six kinds, its paired difference, and each kind."""
-        change = stratified({kind: (values - base)[self.kinds == kind] for kind in SIX})
+        change = interval_over({kind: (values - base)[self.kinds == kind] for kind in SIX})
         means = {kind: values[self.kinds == kind].mean() for kind in KINDS}
         cells = [name, f"{np.mean([means[kind] for kind in SIX]):.3f}"]
         cells += [f"{change.mean:+.3f} [{change.low:+.3f}, {change.high:+.3f}]", *(f"{means[k]:.3f}" for k in KINDS)]
