@@ -350,9 +350,8 @@ def test_a_path_that_was_dropped_is_counted_when_it_is_made_again_and_can_be_sto
     results = results_of(editor.driver, map(session.item, requests), preset=None, callback=events.append)
     ran = editor.driver.rows - before
     assert session.memory.dropped > 0
-    # Each of the two paths goes up the 11 levels of the default two by two.
     assert sum(results[0].report.evaluations.values()) == ran
-    assert results[0].report.evaluations["invert"] == 2 * 6 == len([e for e in events if e.stage == "invert"])
+    assert results[0].report.evaluations["invert"] == 2 * 22 == len([e for e in events if e.stage == "invert"])
 
 
 # Many programs together.
@@ -394,6 +393,6 @@ def test_unlike_edits_together_equal_each_alone_in_fewer_calls() -> None:
             np.testing.assert_array_equal(one.mask.values, other.mask.values)
             np.testing.assert_array_equal(np.asarray(one.image), np.asarray(other.image))
             assert one.provenance == other.provenance
-        assert calls == 113
-        assert editor.driver.calls == (47 if join else calls)
+        assert calls == 149
+        assert editor.driver.calls == (62 if join else calls)
         assert editor.driver.batch_limit == 64
