@@ -9,7 +9,6 @@ of clean held-out pictures pass.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from dataclasses import replace
@@ -18,7 +17,6 @@ from typing import Final
 
 import numpy as np
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,8 +24,8 @@ from training.pocket.artwork import FluentArtwork, fetch
 from training.pocket.optim import optimizers, set_rate
 from training.pocket.pictures import draw, open_pictures
 from wordbrush import Editor
-from wordbrush.evaluation.critic import CONFIG_NAME, WEIGHTS_NAME, Critic, CriticConfig, CriticNetwork
-from wordbrush.files import write_atomic
+from wordbrush.evaluation.critic import Critic, CriticConfig, CriticNetwork
+from wordbrush.evaluation.kept import keep_network
 
 from .critic_cases import Cases, draw_cases
 from .critic_early import draw_early
@@ -86,12 +84,7 @@ def threshold(critic: Critic, cases: Cases, count: int = 1500) -> float:
 
 def save_critic(network: CriticNetwork, folder: Path) -> None:
     """Write `config.json` and the weights in half precision."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach() for name, tensor in network.state_dict().items()}
-    half = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-    write_atomic(folder / WEIGHTS_NAME, save({name: t.contiguous() for name, t in half.items()}), force=True)
-    config = json.dumps(network.config.to_json(), indent=1) + "\n"
-    write_atomic(folder / CONFIG_NAME, config.encode(), force=True)
+    keep_network(network, network.config.to_json(), folder, "critic")
 
 
 def main() -> None:

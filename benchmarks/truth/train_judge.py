@@ -7,13 +7,11 @@ reaches is measured on scenes of the held-out stream, as they are and as the poc
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,8 +19,8 @@ from training.pocket.artwork import FluentArtwork, fetch
 from training.pocket.optim import optimizers, set_rate
 from training.pocket.words import COLOURS, GROUNDS, NOUNS, RECOLOURABLE
 from wordbrush.evaluation.items import SLOTS
-from wordbrush.evaluation.judge import CONFIG_NAME, WEIGHTS_NAME, JudgeConfig, JudgeNetwork
-from wordbrush.files import write_atomic
+from wordbrush.evaluation.judge import JudgeConfig, JudgeNetwork
+from wordbrush.evaluation.kept import keep_network
 
 from .lessons import Lessons, batches, draw
 
@@ -65,12 +63,7 @@ def train(lessons: Lessons, config: JudgeConfig, steps: int, seed: int = 0) -> J
 
 def save_judge(network: JudgeNetwork, folder: Path) -> None:
     """Write `config.json` and the weights in half precision."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach() for name, tensor in network.state_dict().items()}
-    half = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-    write_atomic(folder / WEIGHTS_NAME, save({name: t.contiguous() for name, t in half.items()}), force=True)
-    config = json.dumps(network.config.to_json(), indent=1) + "\n"
-    write_atomic(folder / CONFIG_NAME, config.encode(), force=True)
+    keep_network(network, network.config.to_json(), folder, "judge")
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ edit, and its weights lie with the truth bench.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,18 +15,14 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from wordbrush.errors import ModelError
 from wordbrush.evaluation.items import Bytes
 from wordbrush.evaluation.judge import Block, convolution, shrink
+from wordbrush.evaluation.kept import read_network
 
 __all__ = ["Critic", "CriticConfig", "CriticNetwork", "Critique"]
 
-CONFIG_NAME: Final = "config.json"
-WEIGHTS_NAME: Final = "critic.safetensors"
 FORMAT: Final = 1
 STRIDE: Final = 8
 """Pixels from one patch to the next."""
@@ -123,19 +118,7 @@ class Critic:
         Raises:
             ModelError: a file is missing or is not what it should be; the message names it.
         """
-        path = Path(folder) / CONFIG_NAME
-        try:
-            config = CriticConfig.from_json(json.loads(path.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise ModelError(f"{path}: no critic is here ({error.strerror}); give the folder of one") from error
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{path}: this is not the description of a critic ({error}); fetch it again") from error
-        network, path = CriticNetwork(config), Path(folder) / WEIGHTS_NAME
-        try:
-            network.load_state_dict(load_file(str(path)))
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise ModelError(f"{path}: the critic's weights cannot be used ({error}); fetch them again") from error
-        return cls(network.float())
+        return cls(read_network(folder, "critic", lambda data: CriticNetwork(CriticConfig.from_json(data))))
 
     @torch.no_grad()
     def look(self, pictures: NDArray[np.uint8] | Sequence[Bytes]) -> list[Critique]:

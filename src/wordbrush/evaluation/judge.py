@@ -6,7 +6,6 @@ scenes alone (`benchmarks/truth/train_judge.py`), and its weights lie with the t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,18 +14,14 @@ from typing import Any, Final, Literal, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wordbrush.errors import ModelError
 from wordbrush.evaluation.items import SLOTS, Facts, Thing, TruthItem
+from wordbrush.evaluation.kept import read_network
 
 __all__ = ["Block", "Judge", "JudgeConfig", "JudgeNetwork", "Verdict", "convolution", "shrink", "verdict"]
 
-CONFIG_NAME: Final = "config.json"
-WEIGHTS_NAME: Final = "judge.safetensors"
 FORMAT: Final = 1
 _CENTRES: Final = (0.27, 0.5, 0.73)
 """Centres of the slots as fractions of the width; the network starts from them and learns its own."""
@@ -147,19 +142,7 @@ class Judge:
         Raises:
             ModelError: a file is missing or is not what it should be; the message names it.
         """
-        path = Path(folder) / CONFIG_NAME
-        try:
-            config = JudgeConfig.from_json(json.loads(path.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise ModelError(f"{path}: no judge is here ({error.strerror}); give the folder of one") from error
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{path}: this is not the description of a judge ({error}); fetch it again") from error
-        network, path = JudgeNetwork(config), Path(folder) / WEIGHTS_NAME
-        try:
-            network.load_state_dict(load_file(str(path)))
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise ModelError(f"{path}: the judge's weights cannot be used ({error}); fetch them again") from error
-        return cls(network.float())
+        return cls(read_network(folder, "judge", lambda data: JudgeNetwork(JudgeConfig.from_json(data))))
 
     def look(self, pictures: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> list[Facts]:
         """Return the facts that each picture shows.
