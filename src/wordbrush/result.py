@@ -208,7 +208,8 @@ def _result_of(outcome: Outcome[Finished], driver: Driver, run: Run[Finished], p
 
 
 def _warnings(done: Finished, model: Model) -> tuple[str, ...]:
-    warnings: list[str] = list(done.picture.notes)
+    warnings: list[str] = [*model.notes, *done.picture.notes]
+    warnings += [f"{name}: {note}" for name, mask in done.masks.items() for note in mask.notes]
     for name, prompt in done.prompts.items():
         if prompt.dropped:
             warnings.append(f"{name}: cut by the text encoder's limit: {' '.join(prompt.dropped)}")

@@ -122,7 +122,7 @@ def test_every_failure_is_one_line_and_its_code(
 def test_a_stop_is_130(
     wordbrush: Command, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException
 ) -> None:
-    def stop(_: str) -> NoReturn:
+    def stop(*_: object) -> NoReturn:
         raise raised
 
     monkeypatch.setattr("wordbrush.cli.edit.open_picture", stop)

@@ -28,9 +28,9 @@ def edit(command: EditCommand) -> None:
         WordbrushError: whatever went wrong, in one sentence.
     """
     terminal = Terminal(quiet=command.quiet)
-    source = open_picture(command.picture)
+    source = open_picture(command.picture, terminal)
     _check_alpha(source, command)
-    masks = {name: open_mask(getattr(command, name)) for name in ("mask", "include", "exclude")}
+    masks = {name: open_mask(getattr(command, name), name, terminal) for name in ("mask", "include", "exclude")}
     editor = load_editor(command.model_choice, terminal)
     if command.dry_run:
         show_plan(editor, source, command, terminal)

@@ -24,27 +24,38 @@ def load_editor(choice: ModelChoice, terminal: Terminal) -> Editor:
         ModelError: it is not there, or cannot be used.
     """
     with terminal.waiting(f"loading {choice.name}"):
-        return Editor.from_pretrained(choice.name, **choice.load)
+        editor = Editor.from_pretrained(choice.name, **choice.load)
+    for note in editor.model.notes:
+        terminal.warn(note)
+    return editor
 
 
-def open_picture(path: str) -> Picture:
-    """Open the picture; `-` reads standard input.
+def open_picture(path: str, terminal: Terminal) -> Picture:
+    """Open the picture, and say what is to be known about it; `-` reads standard input.
 
     Raises:
         PictureError: it is not there, or is refused.
     """
-    if path != STDIO:
-        return Picture.open(path)
-    data = bounded_read(sys.stdin.buffer, MAX_BYTES, error=PictureError, kind="picture", advice="save it smaller")
-    if not data:
-        raise PictureError("standard input is empty; pipe a picture into it or give a file name")
-    return Picture.open(data)
+    source: str | bytes = path
+    if path == STDIO:
+        source = bounded_read(sys.stdin.buffer, MAX_BYTES, error=PictureError, kind="picture", advice="save it smaller")
+        if not source:
+            raise PictureError("standard input is empty; pipe a picture into it or give a file name")
+    picture = Picture.open(source)
+    for note in picture.notes:
+        terminal.warn(note)
+    return picture
 
 
-def open_mask(path: str | None) -> Mask | None:
-    """Open a mask file, if one was given.
+def open_mask(path: str | None, name: str, terminal: Terminal) -> Mask | None:
+    """Open a mask file, if one was given, and say what is to be known about it; `name` is what it is for.
 
     Raises:
         MaskError: it is not there, or is refused.
     """
-    return None if path is None else Mask.open(Path(path))
+    if path is None:
+        return None
+    mask = Mask.open(Path(path))
+    for note in mask.notes:
+        terminal.warn(f"{name}: {note}")
+    return mask

@@ -18,10 +18,9 @@ def mask(command: MaskCommand) -> None:
     Raises:
         WordbrushError: whatever went wrong, in one sentence.
     """
-    source, terminal, settings = open_picture(command.picture), Terminal(quiet=command.quiet), command.settings
-    user = {"include": open_mask(command.include), "exclude": open_mask(command.exclude)}
-    for note in source.notes:
-        terminal.warn(note)
+    terminal, settings = Terminal(quiet=command.quiet), command.settings
+    source = open_picture(command.picture, terminal)
+    user = {name: open_mask(getattr(command, name), name, terminal) for name in ("include", "exclude")}
     session = load_editor(command.model_choice, terminal).open(source, resolution=settings.resolution)
     with stage_bars(terminal) as callback:
         contrast = session.contrast(

@@ -35,7 +35,7 @@ def write_stdout(data: bytes) -> None:
 
 
 class Terminal:
-    """Standard error: notes and warnings as lines.
+    """Standard error: notes and warnings as lines; a warning is said once.
 
     Args:
         quiet: no notes and no bars; warnings still appear.
@@ -43,6 +43,7 @@ class Terminal:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
+        self._warned: set[str] = set()
 
     @property
     def console(self) -> Console:
@@ -55,7 +56,10 @@ class Terminal:
             self.console.print(one_line(text), soft_wrap=True)
 
     def warn(self, text: str) -> None:
-        """Print a warning that the user should act on."""
+        """Print a warning that the user should act on, unless it was printed before."""
+        if text in self._warned:
+            return
+        self._warned.add(text)
         self.console.print(f"warning: {one_line(text)}", style="yellow", soft_wrap=True)
 
     @contextmanager

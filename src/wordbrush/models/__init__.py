@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,11 +96,11 @@ def load_model(
         family = family_in(located.path, located.name)
         kind = resolve_dtype(dtype, place, family.card.half)
         parts = load_folder(located.path, family, located.name, kind)
-    applied = apply_loras(parts, family, loras)
+    applied, notes = apply_loras(parts, family, loras)
     move(parts, place, kind)
-    return family.build(
-        parts, Origin(name or located.name, located.source, located.revision, place, applied, parametrisation)
-    )
+    origin = Origin(name or located.name, located.source, located.revision, place, applied, parametrisation)
+    model = family.build(parts, origin)
+    return replace(model, notes=(*model.notes, *parts.notes, *notes))
 
 
 def _adopt(pipeline: Any, name: str | None, parametrisation: str | None, arguments: dict[str, Any]) -> Model:

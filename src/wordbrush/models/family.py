@@ -118,6 +118,7 @@ class Parts:
         card: contents of `wordbrush.json`.
         words: the words the model was taught, where it says so.
         pipeline: the loaded pipeline that they were taken from, else None.
+        notes: what a user should know about how they were loaded; they become the model's.
     """
 
     networks: Mapping[str, Any]
@@ -127,6 +128,7 @@ class Parts:
     card: Mapping[str, Any] = field(default_factory=dict)
     words: tuple[str, ...] = ()
     pipeline: Any = None
+    notes: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Any:
         return self.networks[name] if name in self.networks else self.others[name]

@@ -20,7 +20,9 @@ LoraSource = str | Path | tuple[str | Path, float]
 """A safetensors file, or (file, scale); scale 1 is full strength, 0 none."""
 
 
-def apply_loras(parts: Parts, family: Family, loras: Sequence[LoraSource]) -> tuple[LoraIdentity, ...]:
+def apply_loras(
+    parts: Parts, family: Family, loras: Sequence[LoraSource]
+) -> tuple[tuple[LoraIdentity, ...], tuple[str, ...]]:
     """Attach LoRAs to those parts that the family allows and that a file has layers for.
 
     Args:
@@ -29,7 +31,7 @@ def apply_loras(parts: Parts, family: Family, loras: Sequence[LoraSource]) -> tu
         loras: in the order they are to be recorded.
 
     Returns:
-        Who they are, in the same order.
+        Who they are, in the same order, and what a user should know about how they were applied.
 
     Raises:
         UnsafeWeightsError: a file is a pickle.
@@ -38,7 +40,7 @@ def apply_loras(parts: Parts, family: Family, loras: Sequence[LoraSource]) -> tu
         SettingsError: a scale is not a finite number.
     """
     if not loras:
-        return ()
+        return (), ()
     if family.lora is None:
         raise ModelError(f"{family.card.title} take no LoRAs here: leave them out")
     checked = [_checked(lora) for lora in loras]
@@ -48,7 +50,7 @@ def apply_loras(parts: Parts, family: Family, loras: Sequence[LoraSource]) -> tu
         raise ModelError("LoRAs need the package peft: install wordbrush[lora]") from error
     with quiet():
         _attach(parts, family.lora, checked)
-    return tuple(LoraIdentity(str(source), file_digest(path), scale) for source, path, scale in checked)
+    return tuple(LoraIdentity(str(source), file_digest(path), scale) for source, path, scale in checked), ()
 
 
 def _checked(lora: LoraSource) -> tuple[str | Path, Path, float]:

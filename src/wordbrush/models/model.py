@@ -186,6 +186,7 @@ class Model:
         card: what its folder says of itself (`wordbrush.json`), else empty.
         scheduler: the configuration its schedule was made of, as diffusers writes it; for handing it to others.
         schedules: makes the schedule for a canvas and a number of steps; None where `schedule` serves all.
+        notes: what a user should know about how it was loaded: what was left out, guessed or in conflict.
     """
 
     identity: ModelIdentity
@@ -201,6 +202,7 @@ class Model:
     card: Mapping[str, Any] = field(default_factory=dict)
     scheduler: Mapping[str, Any] = field(default_factory=dict)
     schedules: Callable[[Canvas, int], Schedule] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def guidance(self) -> float:

@@ -39,12 +39,14 @@ class Mask:
 
     Attributes:
         values: float32 (height, width) in [0, 1], 1 = edit; read-only.
+        notes: what a user should know about how it was read; what is made of a mask has none.
 
     Raises:
         MaskError: `values` is not such an array; `from_array` takes other kinds.
     """
 
     values: NDArray[np.float32]
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not np.issubdtype(np.asarray(self.values).dtype, np.floating):
