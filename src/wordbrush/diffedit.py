@@ -21,7 +21,7 @@ from wordbrush.diffusion import noise
 from wordbrush.diffusion.ask import Key, Once, Program
 from wordbrush.diffusion.contrast import differences, disagreement, draw, pooled
 from wordbrush.diffusion.denoiser import Conditioning
-from wordbrush.diffusion.guidance import guided
+from wordbrush.diffusion.guidance import Join, guided
 from wordbrush.diffusion.schedule import Level
 from wordbrush.diffusion.solvers import SOLVERS, decode, invert
 from wordbrush.region.frame import Frame
@@ -43,9 +43,12 @@ class Edit:
         settings: all switches.
         seed: of the contrast's noises, and of the decode's with eta above 0.
         query, reference, negative, empty, inversion: the texts, a row each; `inversion` is that of the way up.
+        drawn: the query as the decode tells it, with the scale for a network that is told one.
         levels: the grid cut at the ratio, clean level first.
         contrast_levels: where the contrast looks.
-        guidance: scale of the decode.
+        guidance, inversion_guidance: scales of the decode and of the way up; 1 where the network is told them.
+        join: how the two estimates of guidance are combined; None for the plain way.
+        inverted: whether the picture comes into the noise by inversion, not by a draw.
         contrast_key, path_key: what determines the raw map, and the path whatever its depth.
         masks: the user's own by name: `mask`, `include`, `exclude`.
         check_inversion: measure the reconstruction error.
@@ -60,9 +63,13 @@ class Edit:
     negative: Conditioning
     empty: Conditioning
     inversion: Conditioning
+    drawn: Conditioning
     levels: Sequence[Level]
     contrast_levels: Sequence[Level]
     guidance: float
+    inversion_guidance: float
+    join: Join | None
+    inverted: bool
     contrast_key: Key
     path_key: Key
     masks: Mapping[str, Mask]
@@ -101,14 +108,15 @@ def diffedit(edit: Edit) -> Program[Painted]:
     if region.pixels.is_empty or len(edit.levels) < 2:
         return Painted(region, automatic, soft)
     path = yield from trajectory(edit)
-    error = (yield from reconstruct(edit, path)) if edit.check_inversion else None
+    error = (yield from reconstruct(edit, path)) if edit.check_inversion and edit.inverted else None
     latent = yield from decode(
         guided(
-            edit.query,
+            edit.drawn,
             edit.negative,
             edit.guidance,
             interval=(settings.guidance_low, settings.guidance_high),
             every=settings.guidance_every,
+            join=edit.join,
         ),
         path[-1],
         edit.levels,
@@ -121,7 +129,8 @@ def diffedit(edit: Edit) -> Program[Painted]:
         fresh=lambda index: noise.normal(edit.seed, "decode", index, edit.z0.shape[1:])[None].to(edit.z0),
         solver=SOLVERS[settings.solver](),
     )
-    found = noise_found(path, edit.levels[-1]) if settings.inversion_guidance == 1.0 else None
+    unguided = edit.inverted and settings.inversion_guidance == 1.0
+    found = noise_found(path, edit.levels[-1]) if unguided else None
     return Painted(region, automatic, soft, latent, error, found)
 
 
@@ -139,10 +148,16 @@ def contrast(edit: Edit) -> Program[NDArray[np.float32]]:
 
 
 def trajectory(edit: Edit) -> Program[list[Tensor]]:
-    """Carry the picture of an edit up to its ratio; the latents z0 ... x_r, one a level."""
+    """Carry the picture of an edit up to its ratio; the latents z0 ... x_r, one a level.
+
+    Where it is not inverted, all levels are noised with one draw: `x = alpha z0 + sigma n`.
+    """
     s = edit.settings
-    return invert(
-        guided(edit.inversion, edit.empty, s.inversion_guidance),
+    if not edit.inverted:
+        drawn = noise.normal(edit.seed, "encoding", 0, edit.z0.shape[1:])[None].to(edit.z0)
+        return [alpha * edit.z0 + sigma * drawn for alpha, sigma in (level.scales(edit.z0) for level in edit.levels)]
+    return (yield from invert(
+        guided(edit.inversion, edit.empty, edit.inversion_guidance, join=edit.join),
         edit.z0,
         edit.levels,
         label=s.inversion_label,
@@ -150,7 +165,7 @@ def trajectory(edit: Edit) -> Program[list[Tensor]]:
         stride=s.inversion_stride,
         solver=SOLVERS[s.solver](),
         key=edit.path_key,
-    )
+    ))
 
 
 def noise_found(path: Sequence[Tensor], level: Level) -> float:
@@ -169,7 +184,7 @@ def noise_found(path: Sequence[Tensor], level: Level) -> float:
 
 def reconstruct(edit: Edit, path: Sequence[Tensor]) -> Program[float]:
     """Carry x_r down again as it came up, without a mask; return the root mean square to z0, in latent units."""
-    way_back = guided(edit.inversion, edit.empty, edit.settings.inversion_guidance)
+    way_back = guided(edit.inversion, edit.empty, edit.inversion_guidance, join=edit.join)
     solver = SOLVERS[edit.settings.solver]()
     x = yield from decode(way_back, path[-1], edit.levels, solver=solver, stage="check")
     return float((x - path[0]).square().mean().sqrt())

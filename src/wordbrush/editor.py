@@ -205,7 +205,7 @@ class Editor:
     ) -> Plan:
         """Say what an edit of a picture of `size` (width, height) would cost, without running the network."""
         chosen, model = settings or Settings(), self.model
-        fit = plan_fit(size, grid=model.codec.factor, resolution=chosen.resolution or model.resolution)
+        fit = plan_fit(size, grid=model.grid, resolution=chosen.resolution or model.resolution)
         latent = (fit.canvas[0] // model.codec.factor, fit.canvas[1] // model.codec.factor)
         schedule, many = model.schedule_for(latent, chosen.steps), queries * seeds
         levels = cut_grid(schedule, chosen.ratio, chosen.steps, chosen.ratio_axis, chosen.spacing)
@@ -213,11 +213,12 @@ class Editor:
         climbs = -(-depth // chosen.inversion_stride)
         up = climbs * (1 + chosen.fixed_point) * (1 if chosen.inversion_guidance == 1.0 else 2)
         guided = sum(between(level, chosen.guidance_low, chosen.guidance_high) for level in levels[1:])
-        pairs = 0 if self.guidance(chosen) == 1.0 else -(-guided // chosen.guidance_every)
+        pairs = 0 if model.policy.weight_of(self.guidance(chosen)) == 1.0 else -(-guided // chosen.guidance_every)
+        inverts = model.inverts(chosen.encoding)
         evaluations = {
             "contrast": 0 if own_mask else 2 * chosen.maps * len(chosen.strength) * many,
-            "invert": up,
-            "check": depth * (1 if chosen.inversion_guidance == 1.0 else 2) if check_inversion else 0,
+            "invert": up if inverts else 0,
+            "check": depth * (1 if chosen.inversion_guidance == 1.0 else 2) if check_inversion and inverts else 0,
             "decode": (depth + pairs) * many,
         }
         cells = latent[0] * latent[1] * 4

@@ -222,6 +222,12 @@ def _warnings(done: Finished, model: Model) -> tuple[str, ...]:
             f"the model does not know such pictures: inverted, this one has {noise / usual:.1f} times the usual noise; "
             "what it draws will hardly fit; take a model for pictures of this sort"
         )
+    if done.settings.encoding == "auto" and model.encoding == "noise":
+        undistilled = f"; {model.sibling}, which it was distilled from, inverts well" if model.sibling else ""
+        warnings.append(
+            "this model was distilled to few steps, on which an inversion does not come back: the background was "
+            f"noised instead (encoding invert inverts it all the same){undistilled}"
+        )
     if done.painted.region.pixels.is_empty:
         advice = "move the threshold" if done.settings.invert else "lower the threshold"
         warnings.append(f"the mask is empty: nothing was changed; {advice}, or give a mask")

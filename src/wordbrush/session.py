@@ -7,6 +7,7 @@ kept path ends.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, overload
@@ -18,7 +19,8 @@ from torch import Tensor
 
 from wordbrush.diffedit import Edit, Painted, contrast, diffedit, reconstruct, trajectory
 from wordbrush.diffusion.ask import AskCodec, Key, Once, Program
-from wordbrush.diffusion.position import contrast_levels, cut_grid
+from wordbrush.diffusion.denoiser import Conditioning
+from wordbrush.diffusion.position import contrast_levels, cut_grid, depth_of
 from wordbrush.diffusion.schedule import Level
 from wordbrush.engine.driver import Driver
 from wordbrush.engine.events import Callback
@@ -63,7 +65,7 @@ class Session:
     ) -> None:
         self.driver, self.picture = driver, picture
         self.resolution = resolution or driver.model.resolution
-        self.fit = plan_fit(picture.size, grid=driver.codec.factor, resolution=self.resolution)
+        self.fit = plan_fit(picture.size, grid=driver.model.grid, resolution=self.resolution)
         self.frame = Frame(self.fit, driver.codec.factor, self.outlined)
         self.store = Store(memory_limit)
 
@@ -86,13 +88,26 @@ class Session:
         return settings
 
     def levels(self, settings: Settings) -> tuple[Level, ...]:
-        """Return the grid cut at the encoding ratio, clean level first."""
+        """Return the grid cut at the encoding ratio, clean level first.
+
+        Raises:
+            SettingsError: the ratio is not 0, but less than half a step.
+        """
+        if settings.ratio > 0 and depth_of(settings.ratio, settings.steps) == 0:
+            least = math.ceil(5000 / settings.steps) / 10_000
+            raise SettingsError(
+                f"ratio {settings.ratio:g} of {settings.steps} steps is no step: give {least:g} or more, or more steps"
+            )
         schedule = self.driver.model.schedule_for(self.latent_size, settings.steps)
         return cut_grid(schedule, settings.ratio, settings.steps, settings.ratio_axis, settings.spacing)
 
     def prompt(self, text: str, settings: Settings) -> Prompt:
         """Encode a text for this canvas, or take it from the driver."""
         return self.driver.prompt(text, settings.clip_skip, self.latent_size)
+
+    def conditioning(self, text: str, settings: Settings, scale: float = 1.0) -> Conditioning:
+        """Return a text as the network takes it, with the guidance scale where it is told one."""
+        return self.driver.model.policy.told(self.prompt(text, settings).conditioning, scale)
 
     def latent(self) -> Tensor:
         """Return the clean latent z0 (1, channel, height, width), float32: the posterior mean, encoded once."""
@@ -298,19 +313,29 @@ class Session:
         check_inversion: bool = False,
     ) -> Program[Edit]:
         """Gather all that the algorithm knows of an edit: the latent, the texts encoded once, the levels."""
-        schedule = self.driver.model.schedule_for(self.latent_size, settings.steps)
+        model = self.driver.model
+        schedule, inverted = model.schedule_for(self.latent_size, settings.steps), model.inverts(settings.encoding)
+        scale, upward = (model.policy.scale_of(g) for g in (settings.guidance, settings.inversion_guidance))
+        model.policy.check_negative(negative)
+        if check_inversion and not inverted:
+            raise SettingsError("there is no inversion to check: the background is noised, see encoding")
         inversion = reference if settings.inversion_text == "reference" else ""
         z0 = yield from self._latent()
-        texts = {"query": query, "reference": reference, "negative": negative, "empty": "", "inversion": inversion}
+        texts = {"query": query, "reference": reference, "negative": negative, "empty": ""}
         return Edit(
             z0=z0,
             frame=self.frame,
             settings=settings,
             seed=seed,
-            **{name: self.prompt(text, settings).conditioning for name, text in texts.items()},
+            **{name: self.conditioning(text, settings) for name, text in texts.items()},
+            inversion=self.conditioning(inversion, settings, upward),
+            drawn=self.conditioning(query, settings, scale),
             levels=self.levels(settings),
             contrast_levels=contrast_levels(schedule, settings.strength, settings.strength_axis, settings.steps),
-            guidance=self.driver.model.policy.scale_of(settings.guidance),
+            guidance=model.policy.weight_of(scale),
+            inversion_guidance=model.policy.weight_of(upward),
+            join=model.policy.join,
+            inverted=inverted,
             contrast_key=self._contrast_key(query, reference, seed, settings),
             path_key=("trajectory", inversion, *settings.key("trajectory")),
             masks=masks or {},

@@ -158,6 +158,10 @@ class Settings:
         before="model",
     )
     # The inversion: the picture carried into the noise.
+    encoding: Literal["auto", "invert", "noise"] = _switch(
+        "auto",
+        "how the picture comes into the noise: by inversion of the sampler, or by a draw; by default as fits the model",
+    )
     ratio: float = _switch(0.88, "encoding ratio: 0 changes nothing, 1 starts from the noisiest level", 0.0, 1.0)
     ratio_axis: Literal["snr", "grid"] = _switch(
         "snr",

@@ -17,6 +17,7 @@ from wordbrush.diffusion.schedule import Level
 from wordbrush.errors import ModelError
 
 __all__ = [
+    "MASK",
     "Conditioning",
     "Denoiser",
     "Network",
@@ -26,6 +27,9 @@ __all__ = [
     "convert",
     "reanchored",
 ]
+
+MASK = "mask"
+"""The name of the tensor that says which tokens of a text are meant, (row, token), boolean."""
 
 Parametrisation = Literal["epsilon", "v_prediction", "sample", "flow"]
 
@@ -46,7 +50,8 @@ class Prediction:
 class Conditioning(Mapping[str, Tensor]):
     """The inputs of a network besides x and the level: named tensors with one row an item, never changed.
 
-    It is opaque: the algorithm only selects and joins rows.
+    It is opaque: the algorithm only selects and joins rows. Texts of unlike lengths may stand in one batch where a
+    boolean tensor named `MASK`, (row, token), says which tokens are meant: shorter rows are then padded with zeros.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
@@ -78,8 +83,28 @@ class Conditioning(Mapping[str, Tensor]):
 
     @staticmethod
     def concat(parts: Sequence[Conditioning]) -> Conditioning:
-        """Join the rows of several conditionings of one network."""
-        return Conditioning({k: torch.cat([p[k] for p in parts]) for k in parts[0]})
+        """Join the rows of several conditionings of one network; shorter texts are padded where they may be."""
+        if MASK not in parts[0]:
+            return Conditioning({k: torch.cat([p[k] for p in parts]) for k in parts[0]})
+        longest = max(p[MASK].shape[1] for p in parts)
+        with_tokens = {k for k, v in parts[0].items() if k == MASK or v.ndim > 2}
+        padded = {k: [_padded(p[k], longest) if k in with_tokens else p[k] for p in parts] for k in parts[0]}
+        return Conditioning({k: torch.cat(rows) for k, rows in padded.items()})
+
+    def told(self, **values: float) -> Conditioning:
+        """Return the same with a number for every row, such as the guidance that a network is told."""
+        rows = {name: torch.full((self.rows,), value) for name, value in values.items()}
+        return Conditioning({**self._tensors, **rows})
+
+    def texts(self, name: str) -> list[Tensor]:
+        """Return the rows of a tensor (row, token, ...) without their padding."""
+        return [row[kept] for row, kept in zip(self[name], self[MASK], strict=True)]
+
+
+def _padded(tensor: Tensor, longest: int) -> Tensor:
+    """Pad the token axis, the second, with zeros at its end."""
+    missing = longest - tensor.shape[1]
+    return torch.cat([tensor, tensor.new_zeros(len(tensor), missing, *tensor.shape[2:])], dim=1) if missing else tensor
 
 
 class Denoiser(Protocol):

@@ -8,16 +8,27 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from wordbrush.diffusion.ask import Ask, Program
-from wordbrush.diffusion.denoiser import Conditioning, Prediction, reanchored
+from wordbrush.diffusion.denoiser import Conditioning, Prediction, convert, reanchored
 from wordbrush.diffusion.position import between
 from wordbrush.diffusion.schedule import Level
 
-__all__ = ["Estimate", "combine", "guided"]
+__all__ = ["Estimate", "Join", "combine", "guided", "norm_kept"]
 
 _ALWAYS = (0.0, 1.0)
+
+
+class Join(Protocol):
+    """Makes one estimate of two."""
+
+    def __call__(
+        self, negative: Prediction, positive: Prediction, scale: float, x: Tensor, level: Level
+    ) -> Prediction:
+        """Combine the estimates at x; scale 1 is the positive alone."""
+        ...
 
 
 class Estimate(Protocol):
@@ -43,6 +54,24 @@ def combine(negative: Tensor, positive: Tensor, scale: float) -> Tensor:
     return negative + scale * (positive - negative)
 
 
+def norm_kept(negative: Prediction, positive: Prediction, scale: float, x: Tensor, level: Level) -> Prediction:
+    """Combine two estimates of a flow network, each patch brought to the norm that its velocity has under the text.
+
+    With v = eps - x0 and w = v_negative + scale (v_positive - v_negative), the answer is read off w |v_positive| / |w|,
+    norms taken over the channels and the 2 x 2 cells of a patch, the network's token (as Qwen-Image is sampled).
+    """
+    along = positive.eps - positive.x0
+    mixed = combine(negative.eps - negative.x0, along, scale)
+    return convert(mixed * (_token_norm(along) / _token_norm(mixed)), x, level, "flow")
+
+
+def _token_norm(v: Tensor) -> Tensor:
+    """Return the norm over channels and 2 x 2 cells, at every cell (row, 1, height, width)."""
+    norms = v.square().sum(1, keepdim=True)
+    norms = 4 * torch.nn.functional.avg_pool2d(norms, 2)
+    return norms.sqrt().repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+
+
 def guided(
     text: Conditioning,
     negative: Conditioning | None = None,
@@ -50,6 +79,7 @@ def guided(
     *,
     interval: tuple[float, float] = _ALWAYS,
     every: int = 1,
+    join: Join | None = None,
 ) -> Estimate:
     """Return the estimate under a text, with classifier-free guidance (Ho and Salimans 2022).
 
@@ -67,6 +97,7 @@ def guided(
         scale: 1 is off and costs one row, not two; 0 is the negative alone.
         interval: positions, see `wordbrush.diffusion.position`: noisier than the first and not than the second.
         every: steps that one difference serves. An estimate with more than 1 remembers, and is for one walk.
+        join: makes one estimate of two in place of `combine`.
     """
     kept: list[Tensor] = []  # the difference of the noise estimates, once a step that has used it
 
@@ -79,6 +110,9 @@ def guided(
         if 0 < len(kept) < every:
             alone: Prediction = yield Ask(x, level, text, label, **place)
             kept.append(kept[-1])
+            if join is not None:
+                other = reanchored(Prediction(alone.x0, alone.eps - kept[-1]), x, level)
+                return join(other, alone, scale, x, level)
             return reanchored(Prediction(alone.x0, alone.eps + (scale - 1) * kept[-1]), x, level)
         # An item's two rows stand side by side, so that a batch limit never mixes items that need not be mixed.
         order = [row + side * len(x) for row in range(len(x)) for side in (0, 1)]
@@ -86,6 +120,9 @@ def guided(
         labels = None if label is None else label.repeat_interleave(2)
         both: Prediction = yield Ask(x.repeat_interleave(2, dim=0), level.repeat_interleave(2), texts, labels, **place)
         kept[:] = [both.eps[1::2] - both.eps[0::2]]
+        if join is not None:
+            under = [Prediction(both.x0[side::2], both.eps[side::2]) for side in (0, 1)]
+            return join(under[0], under[1], scale, x, level)
         return Prediction(*(combine(t[0::2], t[1::2], scale) for t in (both.x0, both.eps)))
 
     return estimate

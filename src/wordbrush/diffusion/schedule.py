@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -29,10 +29,15 @@ from wordbrush.errors import ModelError, SettingsError
 __all__ = [
     "DiscreteSchedule",
     "FlowSchedule",
+    "GridRule",
     "Level",
     "Schedule",
     "schedule_from_config",
+    "shift_of",
 ]
+
+GridRule = Literal["twice", "once", "told"]
+"""How a flow grid picks its levels, see `FlowSchedule`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,15 +168,25 @@ class DiscreteSchedule:
 class FlowSchedule:
     """Rectified flow: alpha = 1 - t, sigma = t; the shift moves the levels of a grid, not the axis.
 
+    A grid shifts uniform points u to `s u / (1 + (s - 1) u)` (Esser et al. 2024, equation 23). Pipelines differ in u:
+
+    * `twice`: from 1 to the shifted 1 / size, and shifted again: a scheduler left to itself (SD 3, Sana, AuraFlow);
+    * `once`: 1, ..., 1 / steps: a pipeline that gives the levels (FLUX, Z-Image, Qwen-Image and most later ones);
+    * `told`: whole labels from `size` to 1, of which the network is told, while x is at the shifted level (CogView 4).
+
     Args:
-        shift: s > 0 in sigma = s u / (1 + (s - 1) u), with u uniform (Esser et al. 2024, equation 23).
+        shift: s > 0.
         size: factor from time to label.
+        rule: which u a grid has.
+        terminal: the least sigma of a grid, to which it is stretched; None leaves it as it is (Qwen-Image: 0.02).
     """
 
-    def __init__(self, *, shift: float = 1.0, size: int = 1000) -> None:
-        if shift <= 0:
+    def __init__(
+        self, *, shift: float = 1.0, size: int = 1000, rule: GridRule = "twice", terminal: float | None = None
+    ) -> None:
+        if not 0 < shift < math.inf:
             raise ModelError(f"flow shift {shift} is not positive")
-        self.shift, self.size = shift, size
+        self.shift, self.size, self.rule, self.terminal = shift, size, rule, terminal or None
 
     def level(self, time: float) -> Level:
         """Return the level at flow time `time` in [0, 1].
@@ -180,23 +195,53 @@ class FlowSchedule:
             SettingsError: the time is outside [0, 1].
         """
         t = _checked_time(time)
-        return Level.of(t, 1.0 - t, t, t * self.size)
+        told = t / (self.shift - (self.shift - 1.0) * t) if self.rule == "told" else t
+        return Level.of(t, 1.0 - t, t, told * self.size)
 
     def _shifted(self, u: float) -> float:
         return self.shift * u / (1.0 + (self.shift - 1.0) * u)
 
     def grid(self, steps: int) -> tuple[Level, ...]:
-        """Return the clean level and `steps` levels from the smallest trained sigma to 1.
+        """Return the clean level and `steps` levels up to sigma 1, least noisy first.
 
         Raises:
             SettingsError: `steps` is below 1.
         """
         if steps < 1:
             raise SettingsError(f"{steps} steps: give at least 1")
-        low = self._shifted(1.0 / self.size)
-        count = max(steps - 1, 1)
-        times = [1.0 - (1.0 - low) * i / count for i in range(steps)]
-        return (self.level(0.0), *(self.level(self._shifted(t)) for t in reversed(times)))
+        times = [self._shifted(u) for u in self._uniform(steps)]
+        if self.terminal is not None and steps > 1:
+            stretch = (1.0 - self.terminal) / (1.0 - times[0])
+            times = [1.0 - (1.0 - t) * stretch for t in times]
+        return (self.level(0.0), *(self.level(t) for t in times))
+
+    def _uniform(self, steps: int) -> list[float]:
+        """Return u of a grid's levels, the least noisy first."""
+        low = {"twice": self._shifted(1.0 / self.size), "once": 1.0 / steps, "told": 1.0 / self.size}[self.rule]
+        apart = (1.0 - low) / max(steps - 1, 1)
+        points = [1.0 - apart * i for i in reversed(range(steps))]
+        return [int(u * self.size) / self.size for u in points] if self.rule == "told" else points
+
+
+def shift_of(config: Mapping[str, Any], tokens: int | None = None) -> float:
+    """Return the shift of a flow scheduler's configuration.
+
+    Args:
+        config: of diffusers' FlowMatchEulerDiscreteScheduler or one like it.
+        tokens: image tokens; needed where the shift grows with them: `mu` runs linearly from `base_shift` to
+            `max_shift` over `base_image_seq_len` ... `max_image_seq_len`; the shift is e**mu, or mu itself.
+
+    Raises:
+        ModelError: the shift depends on the picture's size and `tokens` is not given.
+    """
+    if not config.get("use_dynamic_shifting"):
+        return float(config.get("flow_shift", config.get("shift", 1.0)))
+    if tokens is None:
+        raise ModelError("this flow schedule shifts by picture size: give shift=")
+    low, high = float(config.get("base_shift", 0.5)), float(config.get("max_shift", 1.15))
+    first, last = int(config.get("base_image_seq_len", 256)), int(config.get("max_image_seq_len", 4096))
+    mu = low + (high - low) * (tokens - first) / (last - first)
+    return mu if config.get("time_shift_type") == "linear" else math.exp(mu)
 
 
 def _betas(config: Mapping[str, Any]) -> Tensor:
@@ -242,11 +287,8 @@ def schedule_from_config(config: Mapping[str, Any], *, shift: float | None = Non
         ModelError: the config names a schedule that is not known.
     """
     if _is_flow(config):
-        if config.get("use_dynamic_shifting") and shift is None:
-            raise ModelError("this flow schedule shifts by picture size: give shift=")
         size = int(config.get("num_train_timesteps", 1000))
-        configured = config.get("flow_shift", config.get("shift", 1.0))
-        return FlowSchedule(shift=float(configured) if shift is None else shift, size=size)
+        return FlowSchedule(shift=shift_of(config) if shift is None else shift, size=size)
     betas = _betas(config)
     if config.get("rescale_betas_zero_snr"):
         betas = _zero_terminal_snr(betas)

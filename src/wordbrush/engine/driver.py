@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import torch
 
 from wordbrush.diffusion.ask import Ask, AskCodec, Program
-from wordbrush.diffusion.denoiser import Conditioning, Prediction
+from wordbrush.diffusion.denoiser import MASK, Conditioning, Prediction
 from wordbrush.diffusion.faults import NotFiniteError
 from wordbrush.diffusion.schedule import Level
 from wordbrush.engine.events import Callback, Event
@@ -286,7 +286,7 @@ def _joinable(one: Ask, other: Ask) -> bool:
         one.x.shape[1:] == other.x.shape[1:]
         and one.x.dtype == other.x.dtype
         and texts[0].keys() == texts[1].keys()
-        and all(texts[0][k].shape[1:] == texts[1][k].shape[1:] for k in texts[0])
+        and (MASK in texts[0] or all(texts[0][k].shape[1:] == texts[1][k].shape[1:] for k in texts[0]))
     )
 
 

@@ -63,7 +63,7 @@ class Trial:
 
     def text(self, text: str) -> Conditioning:
         """Return the conditioning of a text."""
-        return self.session.prompt(text, self.settings).conditioning
+        return self.session.conditioning(text, self.settings)
 
     def draw(self, stream: str, index: int = 0) -> Tensor:
         """Draw noise of z0's shape from a named stream; `start` is the stream of noised starts."""
@@ -85,10 +85,10 @@ class Trial:
             cells: the region; without it all is free.
             wrap: changes the estimate.
         """
-        settings = self.settings
-        texts, scale = (self.text(self.request.query), self.text("")), self.editor.guidance(settings)
-        interval = (settings.guidance_low, settings.guidance_high)
-        estimate = guided(*texts, scale, interval=interval, every=settings.guidance_every)
+        settings, policy, scale = self.settings, self.editor.model.policy, self.editor.guidance(self.settings)
+        texts = (self.session.conditioning(self.request.query, settings, scale), self.text(""))
+        interval, weight = (settings.guidance_low, settings.guidance_high), policy.weight_of(scale)
+        estimate = guided(*texts, weight, interval=interval, every=settings.guidance_every, join=policy.join)
         return decode(
             wrap(estimate) if wrap else estimate,
             x,

@@ -6,6 +6,7 @@ the same latent. Both directions take and give float32, whatever the network ins
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -103,7 +104,8 @@ class AutoencoderCodec:
     to and for no others, and `notes` says so.
 
     Args:
-        autoencoder: an AutoencoderKL, or an AutoencoderTiny.
+        autoencoder: of diffusers: AutoencoderKL, AutoencoderTiny, AutoencoderKLFlux2, AutoencoderDC, or
+            AutoencoderKLQwenImage, whose pictures are films of one frame.
         device: where it runs; by default where its weights are.
         tiled: work in overlapping tiles. Slower, needs less memory, and differs slightly at the seams.
     """
@@ -111,11 +113,13 @@ class AutoencoderCodec:
     def __init__(self, autoencoder: Any, *, device: torch.device | None = None, tiled: bool = False) -> None:
         config = autoencoder.config
         self.autoencoder, self.device, self.tiled = autoencoder, device or autoencoder.device, tiled
-        widths = getattr(config, "block_out_channels", None) or config.decoder_block_out_channels
-        self.factor = 2 ** (len(widths) - 1)
-        self.channels = int(config.latent_channels)
-        self._scale = float(getattr(config, "scaling_factor", None) or 1.0)
-        self._shift = float(getattr(config, "shift_factor", None) or 0.0)
+        self._film = hasattr(config, "temperal_downsample")
+        if self._film:
+            self.factor, self.channels = 2 ** len(config.temperal_downsample), int(config.z_dim)
+        else:
+            widths = getattr(config, "block_out_channels", None) or config.decoder_block_out_channels
+            self.factor, self.channels = 2 ** (len(widths) - 1), int(config.latent_channels)
+        self._shift, self._scale = _affine(autoencoder)
         self.notes = Notes()
 
     def with_tiles(self) -> AutoencoderCodec:
@@ -125,13 +129,13 @@ class AutoencoderCodec:
         return other
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Turn pixels into latents: the posterior mean, `(mean - shift) * scale`.
+        """Turn pixels into latents: the posterior mean, `(mean - shift) * scale`, see `_affine`.
 
         Raises:
             NotFiniteError: pixels or latents are not finite, the latter even in float32.
         """
         mean = self._run(self._mean, check_items(pixels, "the picture to encode"), "encode")
-        return (mean - self._shift) * self._scale
+        return (mean - _over(self._shift, mean)) * _over(self._scale, mean)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Turn latents into pixels: the autoencoder decodes `latents / scale + shift`.
@@ -139,17 +143,20 @@ class AutoencoderCodec:
         Raises:
             NotFiniteError: latents or pixels are not finite, the latter even in float32.
         """
-        plain = check_items(latents, "the latent to decode").float() / self._scale + self._shift
-        return self._run(self._pixels, plain, "decode")
+        given = check_items(latents, "the latent to decode").float()
+        return self._run(self._pixels, given / _over(self._scale, given) + _over(self._shift, given), "decode")
 
     def _mean(self, pixels: Tensor) -> Tensor:
-        encoded = self.autoencoder.encode(pixels)
-        mean: Tensor = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
-        return mean
+        encoded = self.autoencoder.encode(pixels[:, :, None] if self._film else pixels)
+        if hasattr(encoded, "latent_dist"):
+            mean: Tensor = encoded.latent_dist.mode()
+        else:
+            mean = encoded.latent if hasattr(encoded, "latent") else encoded.latents
+        return mean[:, :, 0] if self._film else mean
 
     def _pixels(self, latents: Tensor) -> Tensor:
-        pixels: Tensor = self.autoencoder.decode(latents, return_dict=False)[0]
-        return pixels
+        pixels: Tensor = self.autoencoder.decode(latents[:, :, None] if self._film else latents, return_dict=False)[0]
+        return pixels[:, :, 0] if self._film else pixels
 
     def _run(self, step: Callable[[Tensor], Tensor], value: Tensor, verb: str) -> Tensor:
         dtype = self.autoencoder.dtype
@@ -162,6 +169,33 @@ class AutoencoderCodec:
                 with _dtype(self.autoencoder, torch.float32):
                     result[bad] = step(value[bad].to(self.device, torch.float32)).to(result.device)
         return check_items(result, f"the autoencoder ({verb})")
+
+
+def _affine(autoencoder: Any) -> tuple[float | Tensor, float | Tensor]:
+    """Return shift and scale of `latent = (mean - shift) * scale`: numbers, or tensors (1, channel, rows, columns).
+
+    Most autoencoders have one number each; some one a channel (`latents_mean`, `latents_std`). That of FLUX.2 brings
+    the 2 x 2 cells of a channel to mean 0 and variance 1 one by one, by the running figures of a batch norm over the
+    channels (channel, row, column) of such patches; here they are laid out over the cells.
+    """
+    config, norm = autoencoder.config, getattr(autoencoder, "bn", None)
+    if norm is not None:
+        spread = (norm.running_var.float() + float(config.batch_norm_eps)).sqrt()
+        return norm.running_mean.float().reshape(1, -1, 2, 2), (1 / spread).reshape(1, -1, 2, 2)
+    mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
+    factor = float(getattr(config, "scaling_factor", None) or 1.0)
+    if mean is None or std is None:
+        return float(getattr(config, "shift_factor", None) or 0.0), factor
+    shift, spread = (torch.tensor(values, dtype=torch.float32).reshape(1, -1, 1, 1) for values in (mean, std))
+    return shift, factor / spread
+
+
+def _over(value: float | Tensor, like: Tensor) -> float | Tensor:
+    """Return a number as it is, a pattern of cells repeated over latents (batch, channel, height, width)."""
+    if not isinstance(value, Tensor):
+        return value
+    rows, columns = value.shape[2:]
+    return value.to(like).repeat(1, 1, like.shape[2] // rows, like.shape[3] // columns)
 
 
 @contextmanager
@@ -188,17 +222,20 @@ def _dtype(module: Any, dtype: torch.dtype) -> Iterator[None]:
         nn.Module.to(module, dtype=before)
 
 
+_TILE = re.compile("tile_(latent|sample)_(min|stride)_(size|height|width)")
+
+
 @contextmanager
 def _tiles(autoencoder: Any, factor: int, tiled: bool) -> Iterator[None]:
     """Switch tiling on inside the block, with tiles small enough to help at a model's native size."""
-    names = ("use_tiling", "tile_latent_min_size", "tile_sample_min_size")
-    before = {name: getattr(autoencoder, name) for name in names if hasattr(autoencoder, name)}
-    if not tiled or len(before) < len(names):
+    if not tiled or not hasattr(autoencoder, "enable_tiling"):
         yield
         return
+    before = {name: value for name, value in vars(autoencoder).items() if name == "use_tiling" or _TILE.fullmatch(name)}
     autoencoder.enable_tiling()
-    autoencoder.tile_latent_min_size = TILE_CELLS
-    autoencoder.tile_sample_min_size = TILE_CELLS * factor
+    for name in before.keys() - {"use_tiling"}:
+        side = TILE_CELLS * (factor if "sample" in name else 1)
+        setattr(autoencoder, name, side * 3 // 4 if "stride" in name else side)
     try:
         yield
     finally:

@@ -12,11 +12,14 @@ if TYPE_CHECKING:
     import torch
 
     from wordbrush.diffusion.denoiser import Conditioning, Denoiser
+    from wordbrush.diffusion.guidance import Join
     from wordbrush.diffusion.schedule import Schedule
     from wordbrush.models.codec import Codec
 
 __all__ = [
+    "GUIDANCE",
     "Canvas",
+    "Encoding",
     "Guidance",
     "GuidanceKind",
     "LoraIdentity",
@@ -45,7 +48,11 @@ Canvas = tuple[int, int]
 """Width and height of what is worked on, in latent cells."""
 
 GuidanceKind = Literal["cfg", "embedded", "none"]
+GUIDANCE = "guidance"
+"""The name of the scale in the conditioning of a model that is told it, (batch,)."""
+
 HalfName = Literal["float16", "bfloat16"]
+Encoding = Literal["invert", "noise"]
 
 
 @dataclass(frozen=True)
@@ -54,12 +61,15 @@ class Guidance:
 
     Attributes:
         kind: `cfg`, classifier-free guidance: two evaluations a step where the scale is not 1. `embedded`: the network
-            is told the scale, one evaluation. `none`: guidance was distilled into the network and cannot be set.
+            is told the scale (as `GUIDANCE` of its conditioning; 1 in the contrast), one evaluation. `none`: guidance
+            was distilled into the network and cannot be set.
         scale: the default; 1 = off.
+        join: makes one estimate of the two of `cfg`, where a model is not guided by their plain combination.
     """
 
     kind: GuidanceKind
     scale: float
+    join: Join | None = None
 
     def scale_of(self, asked: float | None) -> float:
         """Return the scale to decode with: the one asked for, else the default.
@@ -72,6 +82,20 @@ class Guidance:
         if self.kind == "none" and asked != 1.0:
             raise SettingsError(f"guidance {asked:g} means nothing for this model, which has none: leave it out")
         return asked
+
+    def weight_of(self, scale: float) -> float:
+        """Return the weight that two estimates are combined with: 1, no combination, where the network is told it."""
+        return scale if self.kind == "cfg" else 1.0
+
+    def told(self, text: Conditioning, scale: float = 1.0) -> Conditioning:
+        """Return a text as the network takes it, with the scale where it is told one."""
+        return text.told(**{GUIDANCE: scale}) if self.kind == "embedded" else text
+
+    def check_negative(self, text: str) -> None:
+        """Raise SettingsError where a negative text is given and no estimate would be made under it."""
+        if text and self.kind != "cfg":
+            how = "takes its guidance as a number" if self.kind == "embedded" else "has no guidance"
+            raise SettingsError(f"a negative text means nothing for this model, which {how}: leave it out")
 
 
 @dataclass(frozen=True)
@@ -186,6 +210,10 @@ class Model:
         card: what its folder says of itself (`wordbrush.json`), else empty.
         scheduler: the configuration its schedule was made of, as diffusers writes it; for handing it to others.
         schedules: makes the schedule for a canvas and a number of steps; None where `schedule` serves all.
+        patch: latent cells that the network takes together along a side; a canvas holds whole patches.
+        encoding: how the picture comes into the noise unless an edit says: `invert`, or `noise` for models distilled
+            to few steps, on whose long steps an inversion does not come back.
+        sibling: for such a model, the one it was distilled from, or "".
         notes: what a user should know about how it was loaded: what was left out, guessed or in conflict.
     """
 
@@ -202,12 +230,24 @@ class Model:
     card: Mapping[str, Any] = field(default_factory=dict)
     scheduler: Mapping[str, Any] = field(default_factory=dict)
     schedules: Callable[[Canvas, int], Schedule] | None = None
+    patch: int = 1
+    encoding: Encoding = "invert"
+    sibling: str = ""
     notes: tuple[str, ...] = ()
+
+    @property
+    def grid(self) -> int:
+        """Pixels that both sides of a canvas are multiples of."""
+        return self.codec.factor * self.patch
 
     @property
     def guidance(self) -> float:
         """Default scale of guidance; 1 = off."""
         return self.policy.scale
+
+    def inverts(self, encoding: Literal["auto", "invert", "noise"]) -> bool:
+        """Say whether a picture comes into the noise by inversion, under that setting."""
+        return (self.encoding if encoding == "auto" else encoding) == "invert"
 
     def schedule_for(self, canvas: Canvas, steps: int) -> Schedule:
         """Return the exact schedule for a canvas (width, height) in latent cells and a number of steps."""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -13,20 +10,15 @@ from torch import Tensor
 
 from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.faults import check_items
-from wordbrush.errors import InputError, ModelError, SettingsError
+from wordbrush.errors import ModelError, SettingsError
 from wordbrush.models.codec import evaluating
-from wordbrush.models.model import Canvas, Prompt, UnknownWord
+from wordbrush.models.model import Canvas, Prompt
+from wordbrush.models.words import MAX_CHARACTERS, check_text, dropped_words, unknown_words
 
 __all__ = ["EMBEDDING", "MAX_CHARACTERS", "ClipText"]
 
 EMBEDDING = "encoder_hidden_states"
 """The name of the text embedding in a conditioning, (batch, token, width)."""
-
-MAX_CHARACTERS = 2_000
-"""Longest prompt accepted. CLIP reads about a tenth of it."""
-
-_NEAR = 3
-_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 
 
 class ClipText:
@@ -76,13 +68,10 @@ class ClipText:
         return [self._prompt(text, clip_skip) for text in texts]
 
     def _prompt(self, text: str, clip_skip: int) -> Prompt:
-        if not isinstance(text, str):
-            raise InputError(f"a prompt must be text, not {type(text).__name__}")
-        if len(text) > MAX_CHARACTERS:
-            raise InputError(f"the prompt is {len(text)} characters long; at most {MAX_CHARACTERS} are accepted")
-        converted = self._convert(text)
+        converted = self._convert(check_text(text))
         embedding = check_items(self._embed(converted, clip_skip), "the text encoder")
-        return Prompt(text, Conditioning({EMBEDDING: embedding}), self._dropped(converted), self._unknown(text))
+        dropped = dropped_words(converted, self._tokens, self.limit)
+        return Prompt(text, Conditioning({EMBEDDING: embedding}), dropped, unknown_words(text, self.words))
 
     def _embed(self, text: str, clip_skip: int) -> Tensor:
         tokens = self.tokenizer(
@@ -105,18 +94,3 @@ class ClipText:
 
     def _tokens(self, text: str) -> int:
         return len(self.tokenizer([text], truncation=False, verbose=False).input_ids[0])
-
-    def _dropped(self, text: str) -> tuple[str, ...]:
-        """Return the words that do not fit, the one that is cut included, by counting the tokens up to each word."""
-        if self._tokens(text) <= self.limit:
-            return ()
-        spans = list(re.finditer(r"\S+", text))
-        fitting = bisect_left(spans, True, key=lambda span: self._tokens(text[: span.end()]) > self.limit)
-        return tuple(span.group() for span in spans[fitting:])
-
-    def _unknown(self, text: str) -> tuple[UnknownWord, ...]:
-        if not self.words:
-            return ()
-        unknown = dict.fromkeys(word for word in _WORD.findall(text) if word.lower() not in self.words)
-        pool = sorted(self.words)
-        return tuple(UnknownWord(word, tuple(get_close_matches(word.lower(), pool, n=_NEAR))) for word in unknown)

@@ -66,8 +66,9 @@ def generate(editor: Editor, text: str, stream: str, how: Generation) -> NDArray
     side = editor.model.resolution // driver.codec.factor
     levels = editor.model.schedule_for((side, side), how.steps).grid(how.steps)
     x = noise.normal(how.seed, f"generate/{stream}", 0, (1, driver.codec.channels, side, side))
-    query, empty = (driver.prompt(prompt, canvas=(side, side)).conditioning for prompt in (text, ""))
-    estimate = guided(query, empty, editor.guidance(settings))
+    policy, scale = editor.model.policy, editor.guidance(settings)
+    query, empty = (policy.told(driver.prompt(t, canvas=(side, side)).conditioning, scale) for t in (text, ""))
+    estimate = guided(query, empty, policy.weight_of(scale), join=policy.join)
     walk = decode(estimate, x.to(editor.model.device), levels, solver=SOLVERS[settings.solver]())
     return pixels_of(driver.codec.decode(driver.value(walk))[0])
 
