@@ -99,6 +99,9 @@ def load_model(
     applied, notes = apply_loras(parts, family, loras)
     move(parts, place, kind)
     origin = Origin(name or located.name, located.source, located.revision, place, applied, parametrisation)
+    kinds = family.card.parametrisations
+    if parametrisation is not None and parametrisation not in kinds:
+        raise ModelError(f"prediction type {parametrisation!r} is not of {family.card.title}: {', '.join(kinds)}")
     model = family.build(parts, origin)
     return replace(model, notes=(*model.notes, *parts.notes, *notes))
 

@@ -33,6 +33,7 @@ __all__ = [
     "classes_of",
     "mismatch",
     "network",
+    "pipeline_of",
     "tokenizer",
 ]
 
@@ -117,6 +118,7 @@ class Parts:
         sha256: digest of the weights.
         card: contents of `wordbrush.json`.
         words: the words the model was taught, where it says so.
+        index: contents of model_index.json, or the settings of the loaded pipeline.
         pipeline: the loaded pipeline that they were taken from, else None.
         notes: what a user should know about how they were loaded; they become the model's.
     """
@@ -127,6 +129,7 @@ class Parts:
     sha256: str
     card: Mapping[str, Any] = field(default_factory=dict)
     words: tuple[str, ...] = ()
+    index: Mapping[str, Any] = field(default_factory=dict)
     pipeline: Any = None
     notes: tuple[str, ...] = ()
 
@@ -258,6 +261,18 @@ class Family(Protocol):
             ModelError: the parts do not belong together, or the parametrisation is not supported.
         """
         ...
+
+
+def pipeline_of(name: str) -> Callable[[Parts], Any]:
+    """Return what makes the diffusers pipeline of that name, which reads LoRA files into parts and is never run."""
+
+    def made(parts: Parts) -> Any:
+        import diffusers
+
+        scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
+        return getattr(diffusers, name)(**parts.networks, **parts.others, scheduler=scheduler)
+
+    return made
 
 
 def classes_of(index: Mapping[str, Any]) -> dict[str, str]:

@@ -9,7 +9,6 @@ __all__ = ["kind_of_index", "kind_of_tensors"]
 
 _PARTS = {
     "transformer": "a model with a transformer instead of a UNet (Stable Diffusion 3, Flux, ...)",
-    "text_encoder_2": "a Stable Diffusion XL checkpoint, with two text encoders",
 }
 
 _TENSORS = {

@@ -22,7 +22,14 @@ __all__ = ["GROUP", "broken", "families", "family_of", "family_of_file", "family
 GROUP = "wordbrush.families"
 """The entry-point group."""
 
-_BUILT_IN = (EntryPoint("stable-diffusion", "wordbrush.models.families.stable_diffusion:FAMILY", GROUP),)
+_MODULES = {
+    "stable-diffusion": "stable_diffusion",
+    "stable-diffusion-xl": "stable_diffusion_xl",
+    "z-image": "z_image",
+}
+_BUILT_IN = tuple(
+    EntryPoint(name, f"wordbrush.models.families.{module}:FAMILY", GROUP) for name, module in _MODULES.items()
+)
 
 
 _faults: dict[str, str] = {}
@@ -138,5 +145,6 @@ def _unknown(where: str, kind: str) -> ModelError:
 
 
 def _refusal(what: str, *known: Family) -> ModelError:
-    titles = ", ".join(family.card.title for family in known)
-    return ModelError("; ".join([f"{what}: {titles} are supported", *broken()]))
+    names = f"the families supported are {', '.join(family.name for family in known)}"
+    told = f"{known[0].card.title} are supported" if len(known) == 1 else names
+    return ModelError("; ".join([f"{what}: {told}", *broken()]))

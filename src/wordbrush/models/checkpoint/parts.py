@@ -76,7 +76,7 @@ def load_folder(folder: Path, family: Family, where: str, dtype: torch.dtype) ->
     scheduler: Mapping[str, Any] = {}
     if _SCHEDULER in family.parts:
         scheduler = read_json(folder / _SCHEDULER / "scheduler_config.json", where)
-    return Parts(modules, others, scheduler, digest_files(files), card, words)
+    return Parts(modules, others, scheduler, digest_files(files), card, words, read_json(folder / INDEX, where))
 
 
 def from_pipeline(pipeline: Any, family: Family, where: str) -> tuple[Parts, torch.device]:
@@ -100,6 +100,7 @@ def from_pipeline(pipeline: Any, family: Family, where: str) -> tuple[Parts, tor
         {name: part for name, part in loaded.items() if name not in networks},
         dict(pipeline.scheduler.config) if _SCHEDULER in family.parts else {},
         digest_modules(networks),
+        index=dict(pipeline.config),
         pipeline=pipeline,
     )
     return parts, torch.device(pipeline._execution_device)

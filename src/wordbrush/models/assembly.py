@@ -1,0 +1,74 @@
+"""Putting a model together from what a family made of its parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wordbrush.diffusion.denoiser import NetworkDenoiser, Parametrisation
+from wordbrush.errors import ModelError
+from wordbrush.models.family import Card, Origin, Parts
+from wordbrush.models.model import Guidance, Model
+from wordbrush.models.network import ModuleNetwork
+
+__all__ = ["assembled", "chosen_kind", "policy_of"]
+
+
+_USUAL_STEPS = 28
+
+
+def assembled(
+    name: str, parts: Parts, origin: Origin, network: ModuleNetwork, kind: Parametrisation = "flow", **facts: Any
+) -> Model:
+    """Return the model of a network: identity, device, dtype, words and card are the same for every family.
+
+    Args:
+        name: of the family, for records.
+        parts: of the checkpoint.
+        origin: where they come from.
+        network: the forward pass.
+        kind: what its output means.
+        facts: further fields of `Model`: codec, text, resolution, policy, ...; `schedule`, or `schedules` alone, where
+            it depends on the canvas.
+    """
+    dtype = network.module.dtype
+    if "schedule" not in facts:
+        side = facts["resolution"] // facts["codec"].factor
+        facts["schedule"] = facts["schedules"]((side, side), _USUAL_STEPS)
+    return Model(
+        identity=origin.identity(name, parts, kind, dtype),
+        denoiser=NetworkDenoiser(network, kind),
+        device=origin.device,
+        dtype=dtype,
+        words=parts.words,
+        card=parts.card,
+        scheduler=parts.scheduler,
+        **facts,
+    )
+
+
+def chosen_kind(card: Card, origin: Origin, parts: Parts) -> Parametrisation:
+    """Return the parametrisation asked for, else the one that the scheduler's configuration names, else the usual one.
+
+    Raises:
+        ModelError: the family's networks do not answer so.
+    """
+    usual = card.parametrisations[0]
+    wanted = origin.parametrisation or parts.scheduler.get("prediction_type") or usual
+    for kind in card.parametrisations:
+        if kind == wanted:
+            return kind
+    raise ModelError(f"prediction type {wanted!r} is not supported here: {', '.join(card.parametrisations)} are")
+
+
+def policy_of(card: Card, parts: Parts, *, distilled: bool = False, **more: Any) -> Guidance:
+    """Return the policy of guidance: the card's, at the scale that the folder's `wordbrush.json` says, if it does.
+
+    Args:
+        card: of the family.
+        parts: of the checkpoint.
+        distilled: guidance is in the network, and cannot be set.
+        more: further fields of `Guidance`.
+    """
+    if distilled:
+        return Guidance("none", 1.0)
+    return Guidance(card.guidance, float(parts.card.get("guidance", card.scale)), **more)

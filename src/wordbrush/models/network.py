@@ -1,0 +1,68 @@
+"""The networks of families as the core calls them: latents and labels in, the output out, in their own dtype."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wordbrush.diffusion.denoiser import Conditioning
+from wordbrush.diffusion.faults import check_items
+from wordbrush.models.codec import evaluating
+
+__all__ = ["ModuleNetwork", "packed", "unpacked"]
+
+
+class ModuleNetwork:
+    """A diffusers network behind `wordbrush.diffusion.denoiser.Network`; a family says in `forward` how it is called.
+
+    Args:
+        module: used in place and left as it was.
+        device: where it runs.
+    """
+
+    def __init__(self, module: Any, device: torch.device) -> None:
+        self.module, self.device = module, device
+
+    def __call__(self, x: Tensor, label: Tensor, conditioning: Conditioning) -> Tensor:
+        """Run the network in its own dtype. Gradients are followed only where x asks for them.
+
+        Args:
+            x: latents (batch, channel, height, width).
+            label: what the network is told of the level (batch,), one an item.
+            conditioning: `batch` rows.
+
+        Returns:
+            The output, shape, dtype and device of x.
+
+        Raises:
+            NotFiniteError: a row of the output is not finite; it knows which.
+        """
+        follow = torch.is_grad_enabled() and x.requires_grad
+        with torch.set_grad_enabled(follow), evaluating(self.module):
+            output = self.forward(x.to(self.device, self.module.dtype), label.float().to(self.device), conditioning)
+        return check_items(output.to(x.device, x.dtype), "the denoising network")
+
+    def forward(self, x: Tensor, label: Tensor, conditioning: Conditioning) -> Tensor:
+        """Call the module; x is in its dtype, the label in float32, both on its device."""
+        raise NotImplementedError
+
+    def given(self, conditioning: Conditioning, name: str) -> Tensor:
+        """Return a tensor of the conditioning on the network's device, floats in its dtype."""
+        tensor = conditioning[name].to(self.device)
+        return tensor.to(self.module.dtype) if tensor.is_floating_point() else tensor
+
+
+def packed(x: Tensor) -> Tensor:
+    """Lay 2 x 2 cells into one token: (batch, channel, height, width) -> (batch, token, channel * 4)."""
+    batch, channels, height, width = x.shape
+    patches = x.reshape(batch, channels, height // 2, 2, width // 2, 2).permute(0, 2, 4, 1, 3, 5)
+    return patches.reshape(batch, height // 2 * (width // 2), channels * 4)
+
+
+def unpacked(tokens: Tensor, height: int, width: int) -> Tensor:
+    """Undo `packed` for latents of `height` x `width` cells."""
+    batch, _, depth = tokens.shape
+    patches = tokens.reshape(batch, height // 2, width // 2, depth // 4, 2, 2).permute(0, 3, 1, 4, 2, 5)
+    return patches.reshape(batch, depth // 4, height, width)
