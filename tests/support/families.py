@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tests.support import tiny
-from tests.support.tokenizers import chat_tokenizer, clip_tokenizer
+from tests.support.tokenizers import chat_tokenizer, clip_tokenizer, sentence_tokenizer
 
 __all__ = ["ROWS", "Row", "seeded"]
 
@@ -79,6 +79,17 @@ def qwen3(model: str = "Qwen3Model", layers: int = 3) -> Any:
     return seeded(lambda: getattr(transformers, model)(config), 2)
 
 
+def t5(width: int = 32, model: str = "T5", vocabulary: int = 98) -> Any:
+    """Return the encoder of T5, or of UMT5 with `model`."""
+    import transformers
+
+    config = getattr(transformers, f"{model}Config")(
+        vocab_size=vocabulary, d_model=width, d_ff=37, d_kv=8, num_layers=2, num_heads=4,
+        relative_attention_num_buckets=8, feed_forward_proj="gated-gelu",
+    )  # fmt: skip
+    return seeded(lambda: getattr(transformers, f"{model}EncoderModel")(config), 3)
+
+
 def stable_diffusion_xl(**changes: Any) -> Any:
     """Return a StableDiffusionXLPipeline; `changes` replace components or settings of the pipeline."""
     from diffusers import DDIMScheduler, StableDiffusionXLPipeline
@@ -116,8 +127,34 @@ def z_image(shift: float = 6.0, **changes: Any) -> Any:
     return ZImagePipeline(**(parts | changes))
 
 
+def stable_diffusion_3(**changes: Any) -> Any:
+    """Return a StableDiffusion3Pipeline; `text_encoder_3=None` and `tokenizer_3=None` leave T5 out."""
+    from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
+
+    def transformer() -> Any:
+        return SD3Transformer2DModel(
+            sample_size=16, patch_size=2, in_channels=4, out_channels=4, num_layers=2, attention_head_dim=8,
+            num_attention_heads=4, caption_projection_dim=32, joint_attention_dim=64, pooled_projection_dim=64,
+            pos_embed_max_size=16, qk_norm="rms_norm",
+        )  # fmt: skip
+
+    parts = {
+        "transformer": seeded(transformer), "vae": vae(), "scheduler": FlowMatchEulerDiscreteScheduler(shift=3.0),
+        "text_encoder": clip(projected=True), "tokenizer": clip_tokenizer(),
+        "text_encoder_2": clip(projected=True, seed=5), "tokenizer_2": clip_tokenizer(),
+        "text_encoder_3": t5(64), "tokenizer_3": sentence_tokenizer(),
+    }  # fmt: skip
+    return StableDiffusion3Pipeline(**(parts | changes))
+
+
 ROWS: dict[str, Row] = {
     "sdxl": Row("stable-diffusion-xl", stable_diffusion_xl, lambda scale: {"guidance_scale": scale}),
+    "sd3": Row("stable-diffusion-3", stable_diffusion_3, lambda scale: {"guidance_scale": scale}),
+    "sd3-without-t5": Row(
+        "stable-diffusion-3",
+        lambda: stable_diffusion_3(text_encoder_3=None, tokenizer_3=None),
+        lambda scale: {"guidance_scale": scale},
+    ),
     "z-image": Row(
         "z-image", z_image, lambda scale: {"guidance_scale": scale - 1}, plain={"guidance_scale": 0.0}
     ),

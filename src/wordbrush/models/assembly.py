@@ -10,10 +10,12 @@ from wordbrush.models.family import Card, Origin, Parts
 from wordbrush.models.model import Guidance, Model
 from wordbrush.models.network import ModuleNetwork
 
-__all__ = ["assembled", "chosen_kind", "policy_of"]
+__all__ = ["assembled", "chosen_kind", "few_steps", "policy_of"]
 
 
 _USUAL_STEPS = 28
+_FEW_STEPS = ("turbo", "lightning", "hyper", "flash", "lcm")
+"""Words in the names of models distilled to few steps, whose files do not tell."""
 
 
 def assembled(
@@ -72,3 +74,19 @@ def policy_of(card: Card, parts: Parts, *, distilled: bool = False, **more: Any)
     if distilled:
         return Guidance("none", 1.0)
     return Guidance(card.guidance, float(parts.card.get("guidance", card.scale)), **more)
+
+
+def few_steps(parts: Parts, origin: Origin) -> tuple[bool, tuple[str, ...]]:
+    """Say whether a model is distilled to few steps where its files do not tell, and what to note of it.
+
+    The folder's `wordbrush.json` is taken at its word (`distilled`); else the model's name decides, and that is noted.
+    """
+    if "distilled" in parts.card:
+        return bool(parts.card["distilled"]), ()
+    named = next((word for word in _FEW_STEPS if word in origin.name.lower()), "")
+    if not named:
+        return False, ()
+    return True, (
+        f"taken for a model distilled to few steps, by {named!r} in its name: it is run without guidance, and the "
+        'background is noised, not inverted; {"distilled": false} in a wordbrush.json of its folder says otherwise',
+    )

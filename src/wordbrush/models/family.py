@@ -33,6 +33,7 @@ __all__ = [
     "classes_of",
     "mismatch",
     "network",
+    "parts_in",
     "pipeline_of",
     "tokenizer",
 ]
@@ -73,6 +74,7 @@ class PartSpec:
         weights: what its weight files are called, without suffix; "" = it has none.
         needs: sets of files; one set must be whole.
         keeps: pattern of the file names that belong to it, beside its weights.
+        optional: a checkpoint may do without it, and then names no class for it.
     """
 
     library: str
@@ -80,6 +82,7 @@ class PartSpec:
     weights: str
     needs: tuple[tuple[str, ...], ...]
     keeps: str = r"[\w.-]+\.json"
+    optional: bool = False
 
     def lacks(self, names: frozenset[str]) -> str:
         """Return the first file that is missing among the names in the part's folder, or "" if all are there."""
@@ -104,7 +107,7 @@ def tokenizer(*classes: str, alone: tuple[str, ...] = ("vocab.json", "merges.txt
         classes: the class names that are accepted; the first is loaded.
         alone: the files that do where `tokenizer.json` is missing.
     """
-    return PartSpec("transformers", classes, "", (("tokenizer.json",), alone), r"[\w.-]+\.(json|txt)")
+    return PartSpec("transformers", classes, "", (("tokenizer.json",), alone), r"[\w.-]+\.(json|txt|model)")
 
 
 @dataclass
@@ -281,10 +284,16 @@ def classes_of(index: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value[1]) for name, value in pairs.items() if len(value) == 2 and value[1] is not None}
 
 
+def parts_in(parts: Mapping[str, PartSpec], index: Mapping[str, Any]) -> dict[str, PartSpec]:
+    """Return the parts of a checkpoint: those of its family, without the optional ones that its index says it lacks."""
+    classes = classes_of(index)
+    return {name: spec for name, spec in parts.items() if not spec.optional or name in classes}
+
+
 def mismatch(parts: Mapping[str, PartSpec], index: Mapping[str, Any]) -> str:
     """Return in words the first part of an index that is missing or of another class than wanted, or ""."""
     classes = classes_of(index)
-    for name, spec in parts.items():
+    for name, spec in parts_in(parts, index).items():
         if spec.classes and classes.get(name) not in spec.classes:
             kind = f"{classes[name]} of {index[name][0]}" if name in classes else "missing"
             return f"component {name!r} is {kind}, not {' or '.join(sorted(spec.classes))}"

@@ -25,6 +25,7 @@ GROUP = "wordbrush.families"
 _MODULES = {
     "stable-diffusion": "stable_diffusion",
     "stable-diffusion-xl": "stable_diffusion_xl",
+    "stable-diffusion-3": "stable_diffusion_3",
     "z-image": "z_image",
 }
 _BUILT_IN = tuple(

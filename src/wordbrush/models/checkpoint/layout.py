@@ -15,7 +15,7 @@ from typing import Any
 
 from wordbrush.errors import ModelError, UnsafeWeightsError
 from wordbrush.models.checkpoint.weights import is_pickle_name
-from wordbrush.models.family import Family, PartSpec
+from wordbrush.models.family import Family, PartSpec, parts_in
 from wordbrush.models.registry import families, family_of
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "family_in",
     "list_files",
     "needed_files",
+    "parts_of",
     "read_json",
     "refuse_by_names",
 ]
@@ -86,6 +87,11 @@ def family_in(folder: Path, where: str) -> Family:
     family = family_of(index, where)
     _check_code(index, family, where)
     return family
+
+
+def parts_of(folder: Path, family: Family, where: str) -> dict[str, PartSpec]:
+    """Return the parts that a checkpoint folder of a family has, told from its index."""
+    return parts_in(family.parts, read_json(folder / INDEX, where))
 
 
 def _check_code(index: Mapping[str, Any], family: Family, where: str) -> None:
@@ -180,9 +186,10 @@ def refuse_by_names(names: Collection[str], where: str, *, prefer_half: bool = F
     folders = {name.split("/", 1)[0] for name in names if "/" in name}
     problems = []
     for family in families():
-        if folders >= set(family.parts):
+        parts = {name: spec for name, spec in family.parts.items() if not spec.optional or name in folders}
+        if folders >= set(parts):
             try:
-                needed_files(names, family.parts, where, prefer_half=prefer_half)
+                needed_files(names, parts, where, prefer_half=prefer_half)
             except ModelError as error:
                 problems.append(error)
             else:

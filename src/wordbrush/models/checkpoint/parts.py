@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from wordbrush.diffusion.faults import is_out_of_memory
 from wordbrush.errors import ModelError, ResourceError, WordbrushError
 from wordbrush.models.checkpoint.digests import digest_files, digest_modules
-from wordbrush.models.checkpoint.layout import INDEX, choose_weights, list_files, needed_files, read_json
+from wordbrush.models.checkpoint.layout import INDEX, choose_weights, list_files, needed_files, parts_of, read_json
 from wordbrush.models.checkpoint.quiet import quiet
 from wordbrush.models.checkpoint.weights import check_finite, read_header
 from wordbrush.models.family import Family, Parts, PartSpec, classes_of
@@ -50,8 +50,9 @@ def load_folder(folder: Path, family: Family, where: str, dtype: torch.dtype) ->
     """
     names = list_files(folder)
     half = str(dtype) == "torch.float16"
-    needed_files(names, family.parts, where, prefer_half=half)
-    networks = {name: spec for name, spec in family.parts.items() if spec.weights}
+    own = parts_of(folder, family, where)
+    needed_files(names, own, where, prefer_half=half)
+    networks = {name: spec for name, spec in own.items() if spec.weights}
     family.check({name: read_json(folder / name / "config.json", where) for name in networks}, where)
     weights = {
         name: choose_weights(names, name, spec.weights, where, prefer_half=half) for name, spec in networks.items()
@@ -70,7 +71,7 @@ def load_folder(folder: Path, family: Family, where: str, dtype: torch.dtype) ->
         }
         others = {
             name: load_tokenizer(folder / name, spec, where)
-            for name, spec in family.parts.items()
+            for name, spec in own.items()
             if spec.classes and not spec.weights
         }
     scheduler: Mapping[str, Any] = {}
@@ -87,10 +88,11 @@ def from_pipeline(pipeline: Any, family: Family, where: str) -> tuple[Parts, tor
     """
     import torch
 
-    for name in family.parts:
-        if getattr(pipeline, name, None) is None:
+    for name, spec in family.parts.items():
+        if getattr(pipeline, name, None) is None and not spec.optional:
             raise ModelError(f"{where} has no {name}: load the pipeline with all its parts")
-    loaded = {name: getattr(pipeline, name) for name in family.parts if name != _SCHEDULER}
+    found = {name: getattr(pipeline, name, None) for name in family.parts if name != _SCHEDULER}
+    loaded = {name: part for name, part in found.items() if part is not None}
     networks = {name: module for name, module in loaded.items() if family.parts[name].weights}
     family.check({name: _config(module) for name, module in networks.items()}, where)
     for name, module in networks.items():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wordbrush.errors import ModelError, SettingsError, WordbrushError
-from wordbrush.models.checkpoint.layout import INDEX, family_in, list_files, needed_files, refuse_by_names
+from wordbrush.models.checkpoint.layout import INDEX, family_in, list_files, needed_files, parts_of, refuse_by_names
 from wordbrush.models.checkpoint.quiet import quiet_hub
 from wordbrush.models.checkpoint.weights import refuse_pickle_name
 
@@ -110,7 +110,7 @@ def _from_hub(repository: str, revision: str, offline: bool, prefer_half: bool, 
     if folder is not None:
         family = family_in(folder, where)
         try:
-            needed_files(list_files(folder), family.parts, where, prefer_half=prefer_half)
+            needed_files(list_files(folder), parts_of(folder, family, where), where, prefer_half=prefer_half)
         except ModelError as error:
             folder, lacking = None, error
     if folder is None:
@@ -138,7 +138,7 @@ def _download(repository: str, revision: str, where: str, prefer_half: bool) -> 
         refuse_by_names(names, where, prefer_half=prefer_half)
         index = Path(hf_hub_download(repository, INDEX, revision=revision))
         family = family_in(index.parent, where)
-        files = needed_files(names, family.parts, where, prefer_half=prefer_half)
+        files = needed_files(names, parts_of(index.parent, family, where), where, prefer_half=prefer_half)
         return Path(snapshot_download(repository, revision=revision, allow_patterns=files))
     except GatedRepoError as error:
         raise ModelError(f"{repository} wants its terms accepted: do so on its page, then `hf auth login`") from error
