@@ -93,9 +93,9 @@ def our_latents(name: str, x: Tensor, steps: int, scale: float) -> Tensor:
 
 
 def test_a_whole_decode_gives_the_latents_of_the_familys_own_pipeline(name: str) -> None:
-    x = draw(name)
-    theirs = their_latents(name, x, 3, **ROWS[name].plain)
-    assert (our_latents(name, x, 3, 1.0) - theirs).abs().max() < 1e-4 * theirs.abs().max()
+    x, row = draw(name), ROWS[name]
+    theirs = their_latents(name, x, row.steps, **row.plain)
+    assert (our_latents(name, x, row.steps, 1.0) - theirs).abs().max() < 1e-4 * theirs.abs().max()
 
 
 def test_guidance_is_that_of_the_familys_own_pipeline(name: str) -> None:
@@ -103,10 +103,10 @@ def test_guidance_is_that_of_the_familys_own_pipeline(name: str) -> None:
     if model(name).policy.kind == "none":
         pytest.skip("guidance is in the network")
     x = draw(name)
-    theirs = their_latents(name, x, 3, **row.guidance(row.scale))
-    ours = our_latents(name, x, 3, row.scale)
+    theirs = their_latents(name, x, row.steps, **row.guidance(row.scale))
+    ours = our_latents(name, x, row.steps, row.scale)
     assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
-    assert (ours - our_latents(name, x, 3, 1.0)).abs().max() > 1e-3
+    assert (ours - our_latents(name, x, row.steps, 1.0)).abs().max() > 1e-3
 
 
 def test_the_text_is_read(name: str) -> None:

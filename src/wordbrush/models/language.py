@@ -31,6 +31,7 @@ class Reading:
         padded: every row is padded to the limit, and the padding is given to the network as tokens; else a row is as
             long as its text.
         skip: leading tokens that are left out of the embedding; they come on top of the limit.
+        blank: the states of the padding are set to zero.
     """
 
     laid_out: Callable[[str], str]
@@ -38,6 +39,7 @@ class Reading:
     limit: int
     padded: bool = False
     skip: int = 0
+    blank: bool = False
 
 
 class LanguageText:
@@ -81,6 +83,8 @@ class LanguageText:
                 output_hidden_states=True,
             )
         embedding = check_items(reading.pick(output.hidden_states)[:, reading.skip :], "the text encoder")
+        if reading.blank:
+            embedding = embedding * tokens.attention_mask[:, reading.skip :, None].to(embedding)
         tensors = {EMBEDDING: embedding}
         if not reading.padded:
             tensors[MASK] = torch.ones(embedding.shape[:2], dtype=torch.bool, device=embedding.device)

@@ -1,0 +1,162 @@
+"""CogView 4: a flow whose network is told the unshifted time while the latent is at the shifted one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wordbrush.diffusion.denoiser import MASK, Conditioning
+from wordbrush.diffusion.schedule import FlowSchedule, Schedule
+from wordbrush.errors import ModelError
+from wordbrush.models.assembly import assembled, policy_of
+from wordbrush.models.codec import AutoencoderCodec
+from wordbrush.models.family import (
+    SCHEDULER,
+    Card,
+    Family,
+    LoraParts,
+    Origin,
+    Parts,
+    PartSpec,
+    classes_of,
+    network,
+    pipeline_of,
+    tokenizer,
+)
+from wordbrush.models.language import LanguageText, Reading
+from wordbrush.models.model import Canvas, Model
+from wordbrush.models.network import ModuleNetwork
+from wordbrush.models.text import EMBEDDING
+
+__all__ = ["FAMILY", "CogViewNetwork"]
+
+CARD = Card(
+    title="CogView 4 checkpoints",
+    native=1024,
+    guidance="cfg",
+    scale=5.0,
+    parametrisations=("flow",),
+    licence="Apache-2.0",
+    evidence="translated: network, schedule and codec equal the pipeline's; edits not measured",
+    half="bfloat16",
+)
+PARTS: Mapping[str, PartSpec] = {
+    "transformer": network("CogView4Transformer2DModel"),
+    "vae": network("AutoencoderKL"),
+    "text_encoder": network("GlmModel", "GlmForCausalLM", library="transformers"),
+    "tokenizer": tokenizer("PreTrainedTokenizerFast", "TokenizersBackend", alone=("tokenizer.json",)),
+    "scheduler": SCHEDULER,
+}
+_LIMIT = 1024
+_ROUND = 16
+"""Tokens that a text is filled up to a multiple of."""
+
+
+class CogViewNetwork(ModuleNetwork):
+    """The transformer: it is told the picture's size in pixels and answers with the velocity.
+
+    Args:
+        module: used in place and left as it was.
+        device: where it runs.
+        cell: pixels a latent cell.
+    """
+
+    def __init__(self, module: Any, device: torch.device, cell: int) -> None:
+        super().__init__(module, device)
+        self.cell = cell
+
+    def forward(self, x: Tensor, label: Tensor, conditioning: Conditioning) -> Tensor:
+        """See `ModuleNetwork.forward`; it knows no mask, so texts of unlike lengths are called for one by one."""
+        texts, output = conditioning.texts(EMBEDDING), torch.empty_like(x)
+        for length in {len(text) for text in texts}:
+            rows = [row for row, text in enumerate(texts) if len(text) == length]
+            batch = torch.stack([texts[row] for row in rows]).to(self.device, x.dtype)
+            output[rows] = self._alike(x[rows], label[rows], batch)
+        return output
+
+    def _alike(self, x: Tensor, label: Tensor, text: Tensor) -> Tensor:
+        size = x.new_tensor([side * self.cell for side in x.shape[2:]]).expand(len(x), 2)
+        output: Tensor = self.module(
+            x,
+            encoder_hidden_states=text,
+            timestep=label,
+            original_size=size,
+            target_size=size,
+            crop_coords=torch.zeros_like(size),
+            return_dict=False,
+        )[0]
+        return output
+
+
+class _FilledTokenizer:
+    """A tokenizer whose tensors are filled up at their start; the encoder attends to the filling."""
+
+    def __init__(self, plain: Any) -> None:
+        self.plain = plain
+
+    def __call__(self, texts: Sequence[str], **options: Any) -> Any:
+        tokens = self.plain(texts, **options)
+        if options.get("return_tensors") == "pt":
+            missing = -tokens.input_ids.shape[1] % _ROUND
+            filling = tokens.input_ids.new_full((len(texts), missing), self.plain.pad_token_id)
+            tokens["input_ids"] = torch.cat([filling, tokens.input_ids], dim=1)
+            tokens["attention_mask"] = torch.ones_like(tokens.input_ids)
+        return tokens
+
+
+class CogView4(Family):
+    """The family; see `wordbrush.models.family.Family`."""
+
+    name = "cogview-4"
+    card = CARD
+    parts = PARTS
+    lora = LoraParts(("transformer",), pipeline_of("CogView4Pipeline"))
+
+    def recognises(self, index: Mapping[str, Any]) -> bool:
+        """Say whether the transformer is that of CogView 4."""
+        return classes_of(index).get("transformer", "").startswith("CogView4")
+
+    def check(self, configs: Mapping[str, Mapping[str, Any]], where: str) -> None:
+        """Raise ModelError where the transformer takes a control picture beside the latent."""
+        taken, latent = int(configs["transformer"].get("in_channels", 16)), int(configs["vae"].get("latent_channels", 4))
+        if taken != latent:
+            raise ModelError(
+                f"{where}: the transformer takes {taken} channels and the latent has {latent}; it is for control "
+                "pictures: use the text-to-image checkpoint"
+            )
+
+    def build(self, parts: Parts, origin: Origin) -> Model:
+        """Put a model together; see `Family.build`."""
+        transformer, codec = parts["transformer"], AutoencoderCodec(parts["vae"], device=origin.device)
+        patch, reading = int(transformer.config.patch_size), Reading(lambda text: text, lambda states: states[-2], _LIMIT)
+        reader = _FilledTokenizer(parts["tokenizer"])
+
+        def schedules(canvas: Canvas, steps: int) -> Schedule:
+            return FlowSchedule(shift=_shift(parts.scheduler, canvas[0] * canvas[1] // patch**2), rule="told")
+
+        return assembled(
+            self.name,
+            parts,
+            origin,
+            CogViewNetwork(transformer, origin.device, codec.factor),
+            schedules=schedules,
+            codec=codec,
+            text=LanguageText(reader, parts["text_encoder"], origin.device, reading, parts.words),
+            resolution=int(parts.card.get("resolution", int(transformer.config.sample_size) * codec.factor)),
+            policy=policy_of(CARD, parts),
+            patch=patch,
+        )
+
+
+def _shift(config: Mapping[str, Any], tokens: int) -> float:
+    """Return the shift, which grows with the picture's side: base + max sqrt(tokens / first)."""
+    low, high = float(config.get("base_shift", 0.25)), float(config.get("max_shift", 0.75))
+    mu = low + high * math.sqrt(tokens / int(config.get("base_image_seq_len", 256)))
+    return mu if config.get("time_shift_type") == "linear" else math.exp(mu)
+
+
+FAMILY = CogView4()
