@@ -43,6 +43,7 @@ class Row:
         given: latents as the pipeline wants them.
         limit: further arguments, as for texts that are padded no more than ours.
         steps: of the whole decode; 1 where the pipeline draws noise at every further step.
+        run: from the pipeline, a text, latents, steps and arguments to its latents.
     """
 
     name: str
@@ -54,6 +55,17 @@ class Row:
     given: Callable[[Tensor], Tensor] = lambda latents: latents
     limit: Mapping[str, Any] = field(default_factory=dict)
     steps: int = 3
+    run: Callable[..., Tensor] | None = None
+
+    def answer(self, pipeline: Any, text: str, x: Tensor, steps: int, **arguments: Any) -> Tensor:
+        """Return the latents that the pipeline makes of x under a text."""
+        if self.run is not None:
+            return self.run(pipeline, text, x, steps, **self.limit, **arguments)
+        made = pipeline(
+            text, latents=self.given(x), num_inference_steps=steps, output_type="latent", height=SIDE, width=SIDE,
+            **self.limit, **arguments,
+        )  # fmt: skip
+        return self.latents(made.images)
 
 
 def seeded(build: Callable[[], Any], seed: int = 0) -> Any:
@@ -292,6 +304,51 @@ def cogview_4(**changes: Any) -> Any:
     return CogView4Pipeline(**(parts | changes))
 
 
+def latent_consistency(**changes: Any) -> Any:
+    """Return a LatentConsistencyModelPipeline, whose UNet is told its guidance in 12 numbers."""
+    from diffusers import LatentConsistencyModelPipeline, LCMScheduler
+
+    parts = tiny.components() | {"unet": tiny.unet(time_cond_proj_dim=12), "scheduler": LCMScheduler()}
+    return tiny.pipeline(pipeline_class=LatentConsistencyModelPipeline, **(parts | changes))
+
+
+LABELS = {0: "a red fox", 1: "two dogs, on a hill of fresh snow", 2: "crane", 3: "crane", 999: "toilet tissue"}
+"""Names of some of the classes of `dit`."""
+
+
+def dit(**changes: Any) -> Any:
+    """Return a DiTPipeline of 1000 classes."""
+    from diffusers import DDIMScheduler, DiTPipeline, DiTTransformer2DModel
+
+    def transformer() -> Any:
+        return DiTTransformer2DModel(
+            sample_size=16, num_layers=2, patch_size=2, attention_head_dim=8, num_attention_heads=2, in_channels=4,
+            out_channels=8, num_embeds_ada_norm=1000,
+        )  # fmt: skip
+
+    parts = {
+        "transformer": seeded(transformer), "vae": tiny.vae(), "id2label": LABELS,
+        "scheduler": DDIMScheduler(beta_schedule="linear", clip_sample=False),
+    }  # fmt: skip
+    built = DiTPipeline(**(parts | changes))
+    built.register_to_config(id2label={str(number): name for number, name in LABELS.items()})
+    return built
+
+
+def _dit_latents(pipeline: Any, text: str, x: Tensor, steps: int, **arguments: Any) -> Tensor:
+    """Return the latents that DiT's pipeline decodes; it draws x itself, from seed 0, and hands no latents out."""
+    seen: list[Tensor] = []
+    hook = pipeline.vae.post_quant_conv.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    numbers = [pipeline.labels[text]]
+    generator = torch.Generator().manual_seed(0)
+    assert torch.equal(torch.randn(x.shape, generator=torch.Generator().manual_seed(0)), x)
+    try:
+        pipeline(numbers, generator=generator, num_inference_steps=steps, output_type="pt", **arguments)
+    finally:
+        hook.remove()
+    return seen[0] * pipeline.vae.config.scaling_factor
+
+
 def _scaled(scale: float) -> dict[str, Any]:
     return {"guidance_scale": scale}
 
@@ -314,6 +371,8 @@ ROWS: dict[str, Row] = {
     ),
     "auraflow": Row("auraflow", auraflow, _scaled),
     "lumina-2": Row("lumina-2", lumina_2, _scaled),
+    "lcm": Row("latent-consistency", latent_consistency, _scaled, steps=1),
+    "dit": Row("dit", dit, _scaled, run=_dit_latents),
     "cogview-4": Row("cogview-4", cogview_4, _scaled),
     "z-image": Row(
         "z-image", z_image, lambda scale: {"guidance_scale": scale - 1}, plain={"guidance_scale": 0.0}

@@ -23,6 +23,7 @@ GROUP = "wordbrush.families"
 """The entry-point group."""
 
 _MODULES = {
+    "latent-consistency": "latent_consistency",  # before that of its parts, which takes any UNet
     "stable-diffusion": "stable_diffusion",
     "stable-diffusion-xl": "stable_diffusion_xl",
     "stable-diffusion-3": "stable_diffusion_3",
@@ -32,6 +33,7 @@ _MODULES = {
     "auraflow": "auraflow",
     "lumina-2": "lumina_2",
     "cogview-4": "cogview_4",
+    "dit": "dit",
 }
 _BUILT_IN = tuple(
     EntryPoint(name, f"wordbrush.models.families.{module}:FAMILY", GROUP) for name, module in _MODULES.items()
