@@ -34,6 +34,12 @@ def test_the_flat_folder_has_the_same_entries(tmp_path: Path) -> None:
     assert [e.id for e in read_imagenet(val, queries, split="dev").entries] == ["3741"]
 
 
+def test_classes_may_be_given_by_number(tmp_path: Path) -> None:
+    val, queries = write_imagenet(tmp_path)
+    first = read_imagenet(val, queries, reference="caption", template="{id}").entries[0]
+    assert (first.query, first.reference) == ("2", "5")
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [
@@ -65,8 +71,9 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         read_imagenet(val, tmp_path / "none.csv")
     with pytest.raises(InputError, match="no folder"):
         read_imagenet(tmp_path / "none", queries)
-    with pytest.raises(InputError, match="template"):
-        read_imagenet(val, queries, template="a photo")
+    for template in ("a photo", "{} or {id}"):
+        with pytest.raises(InputError, match="template"):
+            read_imagenet(val, queries, template=template)
     queries.write_text("path,label\nx,y\n")
     with pytest.raises(InputError, match="column source"):
         read_imagenet(val, queries)

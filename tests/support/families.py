@@ -61,10 +61,8 @@ class Row:
         """Return the latents that the pipeline makes of x under a text."""
         if self.run is not None:
             return self.run(pipeline, text, x, steps, **self.limit, **arguments)
-        made = pipeline(
-            text, latents=self.given(x), num_inference_steps=steps, output_type="latent", height=SIDE, width=SIDE,
-            **self.limit, **arguments,
-        )  # fmt: skip
+        fixed = {"output_type": "latent", "height": SIDE, "width": SIDE, **self.limit}
+        made = pipeline(prompt=text, latents=self.given(x), num_inference_steps=steps, **fixed, **arguments)
         return self.latents(made.images)
 
 
@@ -316,8 +314,8 @@ LABELS = {0: "a red fox", 1: "two dogs, on a hill of fresh snow", 2: "crane", 3:
 """Names of some of the classes of `dit`."""
 
 
-def dit(**changes: Any) -> Any:
-    """Return a DiTPipeline of 1000 classes."""
+def dit(*, listed: bool = True, **changes: Any) -> Any:
+    """Return a DiTPipeline of 1000 classes, some of them named, in its configuration where they are `listed`."""
     from diffusers import DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 
     def transformer() -> Any:
@@ -331,7 +329,8 @@ def dit(**changes: Any) -> Any:
         "scheduler": DDIMScheduler(beta_schedule="linear", clip_sample=False),
     }  # fmt: skip
     built = DiTPipeline(**(parts | changes))
-    built.register_to_config(id2label={str(number): name for number, name in LABELS.items()})
+    if listed:
+        built.register_to_config(id2label={str(number): name for number, name in LABELS.items()})
     return built
 
 
@@ -346,7 +345,7 @@ def _dit_latents(pipeline: Any, text: str, x: Tensor, steps: int, **arguments: A
         pipeline(numbers, generator=generator, num_inference_steps=steps, output_type="pt", **arguments)
     finally:
         hook.remove()
-    return seen[0] * pipeline.vae.config.scaling_factor
+    return seen[0] * float(pipeline.vae.config.scaling_factor)
 
 
 def _scaled(scale: float) -> dict[str, Any]:

@@ -84,7 +84,9 @@ def llama_tokenizer() -> Any:
     """Return Llama's, over single characters."""
     from transformers import LlamaTokenizer
 
-    return LlamaTokenizer(vocab=_pieces("<unk>", "<s>", "</s>"), merges=[], pad_token="</s>", model_max_length=512)
+    built = LlamaTokenizer(vocab=_pieces("<unk>", "<s>", "</s>"), merges=[], model_max_length=512)
+    built.pad_token = built.eos_token
+    return built
 
 
 def byte_tokenizer() -> Any:
@@ -99,7 +101,5 @@ def byte_tokenizer() -> Any:
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<pad>",
-        padding_side="left",
-    )  # fmt: skip
+    roles = dict(zip(("unk_token", "bos_token", "eos_token", "pad_token"), special, strict=True))
+    return PreTrainedTokenizerFast(tokenizer_object=backend, padding_side="left", **roles)

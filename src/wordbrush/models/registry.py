@@ -15,7 +15,7 @@ from typing import Any
 from wordbrush.errors import ModelError
 from wordbrush.models.family import Family, SingleFile, mismatch
 from wordbrush.models.header import Header
-from wordbrush.models.refused import kind_of_index, kind_of_tensors
+from wordbrush.models.refused import kind_of_index, kind_of_tensors, named_refusal
 
 __all__ = ["GROUP", "broken", "families", "family_of", "family_of_file", "family_of_pipeline", "index_of"]
 
@@ -69,6 +69,7 @@ def family_of(index: Mapping[str, Any], where: str) -> Family:
         if not mismatch(family.parts, index):
             return family
         near.append(family)
+    _refuse_by_name(index, where)
     if near:
         raise _refusal(f"{where}: {mismatch(near[0].parts, index)}", near[0])
     raise _unknown(where, kind_of_index(index))
@@ -82,9 +83,13 @@ def family_of_pipeline(pipeline: Any, where: str) -> Family:
     """
     index = index_of(pipeline)
     near = list(_recognising(lambda family: family.recognises(index)))
+    for family in near:
+        if not mismatch(family.parts, index):
+            return family
+    _refuse_by_name(index, where)
     if not near:
         raise _unknown(where, kind_of_index(index))
-    return next((family for family in near if not mismatch(family.parts, index)), near[0])
+    return near[0]
 
 
 def family_of_file(header: Header, where: str) -> tuple[Family, SingleFile]:
@@ -146,6 +151,12 @@ def _recognising(question: Callable[[Family], bool]) -> Iterator[Family]:
             continue
         if answer:
             yield family
+
+
+def _refuse_by_name(index: Mapping[str, Any], where: str) -> None:
+    """Raise ModelError for what is known and cannot be used; an installed family that takes it comes first."""
+    if kind := named_refusal(index):
+        raise ModelError("; ".join([f"{where} is not supported: it is {kind}", *broken()]))
 
 
 def _unknown(where: str, kind: str) -> ModelError:

@@ -71,7 +71,7 @@ class ImagenetCommand(Command):
     queries: Annotated[Path, _data("--queries", "FlexIT's dataset/queries.csv.")]
     split: Annotated[str, _data("--split", "dev, test or all.", "NAME")] = "test"
     reference: Reference = "empty"
-    template: Annotated[str, _data("--template", "Text of a class name, {} in it.", "TEXT")] = "a photo of a {}"
+    template: Annotated[str, _data("--template", "Text of a class: {} name, {id} number.", "TEXT")] = "a photo of a {}"
     devkit: Annotated[
         Path | None, _data("--devkit", "Check the classes against the development kit.", "FOLDER")
     ] = None

@@ -50,15 +50,18 @@ def read_imagenet(
         queries: FlexIT's `queries.csv`.
         split: which half of the queries.
         reference: `empty`, as in the paper, or `caption`: the source class in the template.
-        template: makes a text of a class name, which goes where `{}` is.
+        template: makes a text of a class: its name goes where `{}` is, or its number from 0 to 999 where `{id}` is, for
+            models that take classes in place of texts.
         devkit: the folder of the development kit, or its list of the validation pictures' classes; where given, the
             queries' wnids are checked against it, which a flat folder alone does not allow.
 
     Raises:
         InputError: a file or folder is missing, or a line is not as it should be; the message names it.
     """
-    if template.count("{}") != 1:
-        raise InputError(f"the template {template!r} must hold {{}} once, where the class name goes")
+    if template.count("{}") + template.count("{id}") != 1:
+        raise InputError(
+            f"the template {template!r} must hold {{}} once, where the class name goes, or {{id}} once, for its number"
+        )
     if not pictures.is_dir():
         raise InputError(f"{pictures}: this is no folder; give ImageNet's validation folder")
     rows = _rows(queries)
@@ -116,13 +119,18 @@ def _entry(
     return Entry(
         id=first if first.isdecimal() else nested.stem,
         picture=nested if nested.is_file() else pictures / nested.name,
-        query=template.format(row["target"]),
-        reference=template.format(row["source"]) if reference == "caption" else "",
+        query=_text(template, row["target"], target),
+        reference=_text(template, row["source"], source) if reference == "caption" else "",
         target=target,
         source=source,
         groups={"split": "test" if row["is_test"] == "True" else "dev"},
         facts={"wnid": nested.parent.name},
     )
+
+
+def _text(template: str, name: str, number: int) -> str:
+    """Return the text of a class."""
+    return template.replace("{id}", str(number)) if "{id}" in template else template.replace("{}", name)
 
 
 def _class_number(text: str, where: str) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 from wordbrush.errors import ModelError, UnsafeWeightsError
 from wordbrush.models.checkpoint.weights import is_pickle_name
 from wordbrush.models.family import Family, PartSpec, parts_in
+from wordbrush.models.refused import MODULAR, modular
 from wordbrush.models.registry import families, family_of
 
 __all__ = [
@@ -80,6 +81,8 @@ def family_in(folder: Path, where: str) -> Family:
         ModelError: there is no index, it names code of its own, or no family takes it.
     """
     if not (folder / INDEX).is_file():
+        if (folder / MODULAR).is_file():
+            raise ModelError(f"{where} is not supported: {modular(read_json(folder / MODULAR, where))}")
         loose = sorted(path.name for path in folder.glob("*.safetensors"))
         hint = f"; did you mean the file {loose[0]}?" if loose else ""
         raise ModelError(f"{where}: {INDEX} is missing, so it is not a folder in diffusers layout{hint}")
@@ -182,6 +185,8 @@ def refuse_by_names(names: Collection[str], where: str, *, prefer_half: bool = F
         ModelError: there is no index, or a file is missing.
     """
     if INDEX not in names:
+        if MODULAR in names:
+            raise ModelError(f"{where} is not supported: {modular({})}")
         raise ModelError(f"{where}: {INDEX} is missing")
     folders = {name.split("/", 1)[0] for name in names if "/" in name}
     problems = []

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from wordbrush.diffusion.denoiser import MASK, Conditioning
+from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.schedule import FlowSchedule, Schedule
 from wordbrush.errors import ModelError
 from wordbrush.models.assembly import assembled, policy_of
@@ -32,7 +32,7 @@ from wordbrush.models.model import Canvas, Model
 from wordbrush.models.network import ModuleNetwork
 from wordbrush.models.text import EMBEDDING
 
-__all__ = ["FAMILY", "CogViewNetwork"]
+__all__ = ["FAMILY", "CogViewNetwork", "FilledText"]
 
 CARD = Card(
     title="CogView 4 checkpoints",
@@ -92,20 +92,13 @@ class CogViewNetwork(ModuleNetwork):
         return output
 
 
-class _FilledTokenizer:
-    """A tokenizer whose tensors are filled up at their start; the encoder attends to the filling."""
+class FilledText(LanguageText):
+    """A language model that reads texts filled up at their start; it attends to the filling."""
 
-    def __init__(self, plain: Any) -> None:
-        self.plain = plain
-
-    def __call__(self, texts: Sequence[str], **options: Any) -> Any:
-        tokens = self.plain(texts, **options)
-        if options.get("return_tensors") == "pt":
-            missing = -tokens.input_ids.shape[1] % _ROUND
-            filling = tokens.input_ids.new_full((len(texts), missing), self.plain.pad_token_id)
-            tokens["input_ids"] = torch.cat([filling, tokens.input_ids], dim=1)
-            tokens["attention_mask"] = torch.ones_like(tokens.input_ids)
-        return tokens
+    def _tokens(self, laid_out: str) -> tuple[Tensor, Tensor]:
+        ids = self._ids(laid_out, truncation=True, max_length=self._room)
+        tokens = torch.tensor([[self.tokenizer.pad_token_id] * (-len(ids) % _ROUND) + ids])
+        return tokens, torch.ones_like(tokens)
 
 
 class CogView4(Family):
@@ -122,7 +115,8 @@ class CogView4(Family):
 
     def check(self, configs: Mapping[str, Mapping[str, Any]], where: str) -> None:
         """Raise ModelError where the transformer takes a control picture beside the latent."""
-        taken, latent = int(configs["transformer"].get("in_channels", 16)), int(configs["vae"].get("latent_channels", 4))
+        taken = int(configs["transformer"].get("in_channels", 16))
+        latent = int(configs["vae"].get("latent_channels", 4))
         if taken != latent:
             raise ModelError(
                 f"{where}: the transformer takes {taken} channels and the latent has {latent}; it is for control "
@@ -132,8 +126,8 @@ class CogView4(Family):
     def build(self, parts: Parts, origin: Origin) -> Model:
         """Put a model together; see `Family.build`."""
         transformer, codec = parts["transformer"], AutoencoderCodec(parts["vae"], device=origin.device)
-        patch, reading = int(transformer.config.patch_size), Reading(lambda text: text, lambda states: states[-2], _LIMIT)
-        reader = _FilledTokenizer(parts["tokenizer"])
+        patch = int(transformer.config.patch_size)
+        reading = Reading(lambda text: text, lambda states: states[-2], _LIMIT)
 
         def schedules(canvas: Canvas, steps: int) -> Schedule:
             return FlowSchedule(shift=_shift(parts.scheduler, canvas[0] * canvas[1] // patch**2), rule="told")
@@ -145,7 +139,7 @@ class CogView4(Family):
             CogViewNetwork(transformer, origin.device, codec.factor),
             schedules=schedules,
             codec=codec,
-            text=LanguageText(reader, parts["text_encoder"], origin.device, reading, parts.words),
+            text=FilledText(parts["tokenizer"], parts["text_encoder"], origin.device, reading, parts.words),
             resolution=int(parts.card.get("resolution", int(transformer.config.sample_size) * codec.factor)),
             policy=policy_of(CARD, parts),
             patch=patch,

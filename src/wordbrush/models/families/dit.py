@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
@@ -60,8 +59,9 @@ class DiTNetwork(ModuleNetwork):
         shift, scale = net.proj_out_1(told)[:, None].chunk(2, dim=-1)
         tokens = net.proj_out_2(net.norm_out(tokens) * (1 + scale) + shift)
         side = int(net.config.patch_size)
-        patches = tokens.unflatten(1, (x.shape[2] // side, x.shape[3] // side)).unflatten(-1, (side, side, -1))
-        return patches.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
+        rows, columns = x.shape[2] // side, x.shape[3] // side
+        patches: Tensor = tokens.reshape(len(x), rows, columns, side, side, -1).permute(0, 5, 1, 3, 2, 4)
+        return patches.flatten(4, 5).flatten(2, 3)
 
 
 class DiT(Family):

@@ -1,4 +1,4 @@
-"""PixArt-Sigma: a transformer that is told T5's states of the text, and answers noise and a variance nobody needs here."""
+"""PixArt-Sigma: a transformer that is told T5's states of the text, and answers with noise and a learned variance."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ class Sana(Family):
 
 
 def _schedule(config: Mapping[str, Any]) -> Schedule:
-    """Return the flow; a multistep solver's configuration (`use_flow_sigmas`) spaces its levels evenly down to 1 / N."""
+    """Return the flow; the configuration of a multistep solver (`use_flow_sigmas`) spaces levels evenly to 1 / N."""
     rule: GridRule = "once" if config.get("use_flow_sigmas") else "twice"
     return FlowSchedule(shift=shift_of(config), size=int(config.get("num_train_timesteps", 1000)), rule=rule)
 

@@ -1,4 +1,4 @@
-"""Stable Diffusion 3 and 3.5: a rectified flow that reads two CLIPs side by side and, where it is there, T5 after them."""
+"""Stable Diffusion 3 and 3.5: a rectified flow that reads two CLIPs side by side, and after them T5, if it is there."""
 
 from __future__ import annotations
 
@@ -91,8 +91,9 @@ class TripleText(ClipPair):
     """
 
     def __init__(self, parts: Parts, width: int, cell: int, device: torch.device) -> None:
-        pairs = [[parts[f"{kind}{suffix}"] for suffix in ("", "_2")] for kind in ("tokenizer", "text_encoder")]
-        super().__init__(*pairs, device, side=CARD.native, cell=cell, empty_is_zero=False, words=parts.words)
+        tokenizers = parts["tokenizer"], parts["tokenizer_2"]
+        encoders = parts["text_encoder"], parts["text_encoder_2"]
+        super().__init__(tokenizers, encoders, device, side=CARD.native, cell=cell, words=parts.words)
         self.width, self.t5 = width, parts.networks.get("text_encoder_3")
         self.t5_tokenizer = None if self.t5 is None else parts["tokenizer_3"]
 
