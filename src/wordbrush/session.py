@@ -101,13 +101,15 @@ class Session:
         schedule = self.driver.model.schedule_for(self.latent_size, settings.steps)
         return cut_grid(schedule, settings.ratio, settings.steps, settings.ratio_axis, settings.spacing)
 
-    def prompt(self, text: str, settings: Settings) -> Prompt:
-        """Encode a text for this canvas, or take it from the driver."""
-        return self.driver.prompt(text, settings.clip_skip, self.latent_size)
+    def prompt(self, text: str, settings: Settings, *, negative: bool = False) -> Prompt:
+        """Encode a text for this canvas, or take it from the driver; a negative one is guided away from."""
+        return self.driver.prompt(text, settings.clip_skip, self.latent_size, negative=negative)
 
-    def conditioning(self, text: str, settings: Settings, scale: float = 1.0) -> Conditioning:
+    def conditioning(
+        self, text: str, settings: Settings, scale: float = 1.0, *, negative: bool = False
+    ) -> Conditioning:
         """Return a text as the network takes it, with the guidance scale where it is told one."""
-        return self.driver.model.policy.told(self.prompt(text, settings).conditioning, scale)
+        return self.driver.model.policy.told(self.prompt(text, settings, negative=negative).conditioning, scale)
 
     def latent(self) -> Tensor:
         """Return the clean latent z0 (1, channel, height, width), float32: the posterior mean, encoded once."""
@@ -254,7 +256,8 @@ class Session:
         edit = yield from self._edit(
             request.query, request.reference, request.seed, settings, request.negative, masks, request.check_inversion
         )
-        texts = {name: self.prompt(getattr(request, name), settings) for name in ("query", "reference", "negative")}
+        texts = {name: self.prompt(getattr(request, name), settings) for name in ("query", "reference")}
+        texts["negative"] = self.prompt(request.negative, settings, negative=True)
         painted = yield from diffedit(edit)
         edited = self.picture.srgb
         if painted.latent is not None:
@@ -321,13 +324,14 @@ class Session:
             raise SettingsError("there is no inversion to check: the background is noised, see encoding")
         inversion = reference if settings.inversion_text == "reference" else ""
         z0 = yield from self._latent()
-        texts = {"query": query, "reference": reference, "negative": negative, "empty": ""}
+        texts = {"query": query, "reference": reference, "empty": ""}
         return Edit(
             z0=z0,
             frame=self.frame,
             settings=settings,
             seed=seed,
             **{name: self.conditioning(text, settings) for name, text in texts.items()},
+            negative=self.conditioning(negative, settings, negative=True),
             inversion=self.conditioning(inversion, settings, upward),
             drawn=self.conditioning(query, settings, scale),
             levels=self.levels(settings),

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support import tiny
 from tests.support.command import Command, Outcome, command_of
+from tests.support.families import dit
 from tests.support.metric_networks import write_classifier, write_clip, write_lpips, write_vision
 from tests.support.protocols import pie_items, write_coco, write_imagenet, write_pie
 from wordbrush.evaluation.protocols.running import seed_of
@@ -196,6 +197,20 @@ def test_imagenet_and_coco(wordbrush: Command, model: Path, networks: Path, tmp_
     near = wordbrush(*words[:-1], tmp_path / "n", "--max-changed", "0.25", *shared)
     assert near.json["entries"]["chosen"] == 1
     assert "at least two pictures" in figure(near.json, "fid_inputs_features")["skipped"]
+
+
+def test_imagenet_with_a_model_of_classes(wordbrush: Command, networks: Path, tmp_path: Path) -> None:
+    val, queries = write_imagenet(tmp_path / "imagenet", flat=True)
+    dit().save_pretrained(tmp_path / "dit")
+    command: Sequence[Any] = ("eval", "imagenet", "--data", val, "--queries", queries, "--model", tmp_path / "dit")
+    by_number = ("--out", tmp_path / "out", "--networks", networks, "--template", "{id}", "--reference", "caption")
+    done = wordbrush(*command, *QUICK, *by_number, "-q", "--json")
+    assert done.code == 0, done.err
+    assert [row["query"] for row in rows_of(tmp_path / "out")] == ["2", "7"]
+    assert figure(done.json, "accuracy")["n"] == 2
+    done = wordbrush(*command, *QUICK, "--out", tmp_path / "texts", "-q")
+    assert done.code == 6
+    assert "none of the 1000 classes" in done.err
 
 
 def test_prompts_on_the_pocket_without_any_data(wordbrush: Command, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from wordbrush.diffusion.guidance import guided
 from wordbrush.diffusion.schedule import Level
 from wordbrush.diffusion.solvers import decode
 from wordbrush.editor import Editor
+from wordbrush.engine.driver import Driver
 from wordbrush.errors import ModelError, SettingsError
 from wordbrush.models import Model, load_model
 from wordbrush.settings import Settings
@@ -102,6 +103,17 @@ def test_guidance_is_that_of_the_familys_own_pipeline(name: str) -> None:
     ours = our_latents(name, x, row.steps, row.scale)
     assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
     assert (ours - our_latents(name, x, row.steps, 1.0)).abs().max() > 1e-3
+
+
+def test_a_negative_text_is_read_as_in_the_familys_own_pipeline(name: str) -> None:
+    row, of = ROWS[name], model(name)
+    if of.policy.kind != "cfg" or name == "dit":
+        pytest.skip("takes no negative text")
+    x, negative = draw(name), Driver(of).prompt("Blurred, grey", canvas=canvas(name), negative=True).conditioning
+    theirs = their_latents(name, x, row.steps, negative_prompt="Blurred, grey", **row.guidance(row.scale))
+    estimate = guided(text(name, TEXT), negative, row.scale, join=of.policy.join)
+    ours = drive(decode(estimate, x, of.schedule_for(canvas(name), row.steps).grid(row.steps)), of.denoiser)
+    assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
 
 
 def test_the_text_is_read(name: str) -> None:

@@ -94,7 +94,7 @@ class Driver:
         self.rows = self.calls = 0
         self.notes = Notes()
         self._ladder = Ladder((8 if on_cpu else 16) if batch_limit is None else batch_limit, self.notes)
-        self._prompts: OrderedDict[tuple[str, int, Canvas | None], Prompt] = OrderedDict()
+        self._prompts: OrderedDict[tuple[str, int, Canvas | None, bool], Prompt] = OrderedDict()
         self._prompts_lock = threading.Lock()
 
     @property
@@ -102,15 +102,19 @@ class Driver:
         """Most rows in one network call at present; it falls when memory runs out."""
         return self._ladder.limit
 
-    def prompt(self, text: str, clip_skip: int = 0, canvas: Canvas | None = None) -> Prompt:
+    def prompt(
+        self, text: str, clip_skip: int = 0, canvas: Canvas | None = None, *, negative: bool = False
+    ) -> Prompt:
         """Encode a text, for a canvas (width, height) in latent cells, or take it from the last 256.
 
-        Threads take turns.
+        A negative text is one that is guided away from. Threads take turns.
         """
-        key = (text, clip_skip, canvas)
+        special = self.model.negative if negative else None
+        encoder = special or self.model.text
+        key = (text, clip_skip, canvas, special is not None)
         with self._prompts_lock:  # held while encoding: a tokenizer serves one thread at a time
             if key not in self._prompts:
-                self._prompts[key] = self.model.text.encode([text], clip_skip=clip_skip, canvas=canvas)[0]
+                self._prompts[key] = encoder.encode([text], clip_skip=clip_skip, canvas=canvas)[0]
                 if len(self._prompts) > PROMPTS_KEPT:
                     self._prompts.popitem(last=False)
             self._prompts.move_to_end(key)

@@ -213,6 +213,7 @@ class Model:
         patch: latent cells that the network takes together along a side; a canvas holds whole patches.
         encoding: how the picture comes into the noise unless an edit says: `invert`, or `noise` for models distilled
             to few steps, on whose long steps an inversion does not come back.
+        negative: encodes texts that are guided away from, where they are read unlike others.
         sibling: for such a model, the one it was distilled from, or "".
         notes: what a user should know about how it was loaded: what was left out, guessed or in conflict.
     """
@@ -233,6 +234,7 @@ class Model:
     patch: int = 1
     encoding: Encoding = "invert"
     sibling: str = ""
+    negative: TextEncoder | None = None
     notes: tuple[str, ...] = ()
 
     @property

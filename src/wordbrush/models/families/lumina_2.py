@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -96,9 +97,14 @@ class Lumina2(Family):
         return classes_of(index).get("transformer", "").startswith("Lumina2")
 
     def build(self, parts: Parts, origin: Origin) -> Model:
-        """Put a model together; see `Family.build`. The empty text stands for no text: it is read alone."""
+        """Put a model together; see `Family.build`. No text, and one that is guided away from, are read alone."""
         transformer, codec = parts["transformer"], AutoencoderCodec(parts["vae"], device=origin.device)
         reading = Reading(lambda text: SYSTEM + text if text else "", lambda states: states[-2], _LIMIT)
+        alone = replace(reading, laid_out=lambda text: text)
+        texts = [
+            LanguageText(parts["tokenizer"], parts["text_encoder"], origin.device, how, parts.words)
+            for how in (reading, alone)
+        ]
         return assembled(
             self.name,
             parts,
@@ -106,7 +112,8 @@ class Lumina2(Family):
             LuminaNetwork(transformer, origin.device),
             schedule=FlowSchedule(shift=shift_of(parts.scheduler), rule="once"),
             codec=codec,
-            text=LanguageText(parts["tokenizer"], parts["text_encoder"], origin.device, reading, parts.words),
+            text=texts[0],
+            negative=texts[1],
             resolution=int(parts.card.get("resolution", int(transformer.config.sample_size) * codec.factor)),
             policy=policy_of(CARD, parts, join=row_norm_kept),
             patch=int(transformer.config.patch_size),

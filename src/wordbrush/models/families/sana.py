@@ -150,7 +150,11 @@ class Sana(Family):
         sprint = bool(config.guidance_embeds)
         network = SprintNetwork if sprint else SanaNetwork
         side = int(config.sample_size) * codec.factor
-        reading = _reading(parts["tokenizer"], always=sprint)
+        readings = _reading(parts["tokenizer"], always=sprint), _ALONE
+        texts = [
+            LanguageText(parts["tokenizer"], parts["text_encoder"], origin.device, reading, parts.words)
+            for reading in readings
+        ]
         return assembled(
             self.name,
             parts,
@@ -158,13 +162,22 @@ class Sana(Family):
             network(transformer, origin.device),
             schedule=TrigSchedule() if sprint else _schedule(parts.scheduler),
             codec=codec,
-            text=LanguageText(parts["tokenizer"], parts["text_encoder"], origin.device, reading, parts.words),
+            text=texts[0],
+            negative=texts[1],
             resolution=int(parts.card.get("resolution", side)),
             policy=policy_of(replace(CARD, guidance="embedded") if sprint else CARD, parts),
             patch=int(config.patch_size),
             encoding="noise" if sprint else "invert",
             sibling="Efficient-Large-Model/Sana_1600M_1024px_diffusers" if sprint else "",
         )
+
+
+def _plain(text: str) -> str:
+    return text.lower().strip()
+
+
+_ALONE = Reading(_plain, lambda states: states[-1], _LIMIT)
+"""How a text that is guided away from is read."""
 
 
 def _schedule(config: Mapping[str, Any]) -> Schedule:
@@ -181,8 +194,7 @@ def _reading(reader: Any, *, always: bool) -> Reading:
     ahead = len(reader.encode(INSTRUCTION))
 
     def laid_out(text: str) -> str:
-        plain = text.lower().strip()
-        return INSTRUCTION + plain if plain or always else plain
+        return INSTRUCTION + _plain(text) if always or _plain(text) else ""
 
     return Reading(
         laid_out,
