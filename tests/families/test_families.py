@@ -24,6 +24,7 @@ from wordbrush.editor import Editor
 from wordbrush.engine.driver import Driver
 from wordbrush.errors import ModelError, SettingsError
 from wordbrush.models import Model, load_model
+from wordbrush.models.registry import family_of_pipeline
 from wordbrush.settings import Settings
 
 TEXT, OTHER = "a red fox", "two dogs, on a hill of fresh snow"
@@ -141,6 +142,28 @@ def test_a_folder_loads_as_the_pipeline_does(name: str, folder: Path) -> None:
     assert loaded.policy.told(words).equals(text(name, TEXT))
     assert loaded.codec.encode(torch.zeros(1, 3, SIDE, SIDE)).shape == draw(name).shape
     assert loaded.resolution % loaded.grid == 0
+
+
+def test_a_lora_is_read_into_the_network_and_a_foreign_one_is_refused(name: str, folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    if family_of_pipeline(pipeline(name), name).lora is None:
+        pytest.skip("its pipeline reads no LoRA")
+    part = "unet" if hasattr(pipeline(name), "unet") else "transformer"
+    layers = dict(getattr(pipeline(name), part).named_modules())
+    layer = next(key for key in layers if key.endswith("to_q"))
+    wide, deep = layers[layer].weight.shape
+    draws = torch.Generator().manual_seed(3)
+    state = {"A": torch.randn(2, deep, generator=draws), "B": torch.randn(wide, 2, generator=draws)}
+    for file, where in (("own", layer), ("far", "nowhere")):
+        named = {f"{part}.{where}.lora_{key}.weight": value for key, value in state.items()}
+        save_file(named, tmp_path / f"{file}.safetensors")
+    level, words = model(name).schedule.level(0.4), text(name, TEXT)
+    changed = load_model(folder, loras=[(tmp_path / "own.safetensors", 0.5)])
+    assert [lora.scale for lora in changed.identity.loras] == [0.5]
+    plain, other = (of.denoiser(draw(name), level, words).eps for of in (model(name), changed))
+    assert (plain - other).abs().max() > 1e-5 * plain.abs().max()
+    with pytest.raises(ModelError, match="LoRA far"):
+        load_model(folder, loras=[tmp_path / "far.safetensors"])
 
 
 def test_an_edit_keeps_what_is_outside_the_mask_and_changes_what_is_inside(name: str) -> None:

@@ -23,10 +23,10 @@ GROUP = "wordbrush.families"
 """The entry-point group."""
 
 _MODULES = {
-    "latent-consistency": "latent_consistency",  # before that of its parts, which takes any UNet
     "stable-diffusion": "stable_diffusion",
     "stable-diffusion-xl": "stable_diffusion_xl",
     "stable-diffusion-3": "stable_diffusion_3",
+    "latent-consistency": "latent_consistency",
     "z-image": "z_image",
     "pixart-sigma": "pixart",
     "sana": "sana",
@@ -141,8 +141,11 @@ def _first_line(error: Exception) -> str:
 
 
 def _recognising(question: Callable[[Family], bool]) -> Iterator[Family]:
-    """Yield the families that answer yes; others are imported only when those of this package have been looked at."""
-    yield from filter(question, _own())
+    """Yield the families that answer yes; others are imported only when those of this package have been looked at.
+
+    Of this package's the last is asked first: Stable Diffusion takes whatever has a UNet, others are more particular.
+    """
+    yield from filter(question, reversed(_own()))
     for family in _installed():
         try:
             answer = question(family)

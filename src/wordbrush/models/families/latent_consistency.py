@@ -14,8 +14,9 @@ from wordbrush.diffusion.schedule import DiscreteSchedule, Level, schedule_from_
 from wordbrush.errors import ModelError, SettingsError
 from wordbrush.models.assembly import assembled, chosen_kind, policy_of
 from wordbrush.models.codec import AutoencoderCodec
+from wordbrush.models.families.stable_diffusion import StableDiffusion
 from wordbrush.models.families.stable_diffusion_configs import PARTS, check_networks
-from wordbrush.models.family import Card, Family, LoraParts, Origin, Parts, classes_of, pipeline_of
+from wordbrush.models.family import Card, Family, Origin, Parts, classes_of
 from wordbrush.models.model import GUIDANCE, Model
 from wordbrush.models.network import ModuleNetwork
 from wordbrush.models.text import EMBEDDING, ClipText
@@ -94,7 +95,7 @@ class LatentConsistency(Family):
     name = "latent-consistency"
     card = CARD
     parts = PARTS
-    lora = LoraParts(("unet", "text_encoder"), pipeline_of("LatentConsistencyModelPipeline"))
+    lora = StableDiffusion().lora
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether its pipeline is one of latent consistency; nothing else in an index tells."""

@@ -127,7 +127,9 @@ class StableDiffusion3(Family):
     name = "stable-diffusion-3"
     card = CARD
     parts = PARTS
-    lora = LoraParts(("transformer", "text_encoder", "text_encoder_2"), pipeline_of("StableDiffusion3Pipeline"))
+
+    def __init__(self) -> None:
+        self.lora = LoraParts(("transformer", "text_encoder", "text_encoder_2"), _lora_pipeline)
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether the transformer is that of Stable Diffusion 3."""
@@ -158,6 +160,12 @@ class StableDiffusion3(Family):
             sibling="stabilityai/stable-diffusion-3.5-large" if few else "",
             notes=notes,
         )
+
+
+def _lora_pipeline(parts: Parts) -> Any:
+    """Return the pipeline, which wants to be told of an absent T5."""
+    networks, others = {"text_encoder_3": None, **parts.networks}, {"tokenizer_3": None, **parts.others}
+    return pipeline_of("StableDiffusion3Pipeline")(replace(parts, networks=networks, others=others))
 
 
 FAMILY = StableDiffusion3()
