@@ -77,14 +77,14 @@ def picture(width: int = SIDE, height: int = SIDE) -> np.ndarray[Any, np.dtype[n
     return np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
 
 
-def their_latents(name: str, x: Tensor, steps: int, **arguments: Any) -> Tensor:
-    return ROWS[name].answer(pipeline(name), TEXT, x, steps, **arguments)
+def their_latents(name: str, x: Tensor, steps: int, prompt: str = TEXT, **arguments: Any) -> Tensor:
+    return ROWS[name].answer(pipeline(name), prompt, x, steps, **arguments)
 
 
-def our_latents(name: str, x: Tensor, steps: int, scale: float) -> Tensor:
+def our_latents(name: str, x: Tensor, steps: int, scale: float, prompt: str = TEXT) -> Tensor:
     of = model(name)
     grid = of.schedule_for(canvas(name), steps).grid(steps)
-    told, empty = text(name, TEXT, scale), text(name, "", scale)
+    told, empty = text(name, prompt, scale), text(name, "", scale)
     estimate = guided(told, empty, of.policy.weight_of(scale), join=of.policy.join)
     return drive(decode(estimate, x, grid), of.denoiser)
 
@@ -115,6 +115,15 @@ def test_a_negative_text_is_read_as_in_the_familys_own_pipeline(name: str) -> No
     estimate = guided(text(name, TEXT), negative, row.scale, join=of.policy.join)
     ours = drive(decode(estimate, x, of.schedule_for(canvas(name), row.steps).grid(row.steps)), of.denoiser)
     assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
+
+
+def test_a_text_that_is_too_long_is_cut_as_by_the_familys_own_pipeline(name: str) -> None:
+    if name == "dit":
+        pytest.skip("takes classes in place of texts")
+    prompt, x, steps = " ".join(["a fox on snow,"] * 100), draw(name), min(2, ROWS[name].steps)
+    theirs = their_latents(name, x, steps, prompt, **ROWS[name].plain)
+    assert (our_latents(name, x, steps, 1.0, prompt) - theirs).abs().max() < 1e-4 * theirs.abs().max()
+    assert model(name).text.encode([prompt], canvas=canvas(name))[0].dropped[-1] == "snow,"
 
 
 def test_the_text_is_read(name: str) -> None:
