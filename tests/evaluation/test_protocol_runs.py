@@ -12,8 +12,8 @@ import pytest
 
 from tests.support import tiny
 from tests.support.command import Command, Outcome, command_of
-from tests.support.families import dit
 from tests.support.metric_networks import write_classifier, write_clip, write_lpips, write_vision
+from tests.support.more_families import dit
 from tests.support.protocols import pie_items, write_coco, write_imagenet, write_pie
 from wordbrush.evaluation.protocols.running import seed_of
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.families import dit
+from tests.support.more_families import dit
 from wordbrush.errors import InputError
 from wordbrush.models import load_model
 from wordbrush.models.classes import CLASS, ClassText

@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tests.support.families import ROWS, SIDE
+from tests.support.families import SIDE
+from tests.support.family_rows import ROWS
 from wordbrush.diffusion.ask import drive
 from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.guidance import guided

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.families import ROWS, SIDE, latent_consistency, sana
+from tests.support.families import SIDE
+from tests.support.family_rows import ROWS
+from tests.support.more_families import latent_consistency, sana
 from wordbrush.errors import ModelError, SettingsError
 from wordbrush.models import Model, load_model
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.families import stable_diffusion_3
+from tests.support.more_families import stable_diffusion_3
 from wordbrush.errors import ModelError
 from wordbrush.models import load_model
 from wordbrush.models.checkpoint.layout import refuse_by_names

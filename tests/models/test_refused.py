@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import tiny
-from tests.support.families import pixart
+from tests.support.more_families import pixart
 from wordbrush.errors import ModelError
 from wordbrush.models import load_model
 from wordbrush.models.checkpoint.layout import family_in, refuse_by_names

@@ -62,20 +62,6 @@ def chosen_kind(card: Card, origin: Origin, parts: Parts) -> Parametrisation:
     raise ModelError(f"prediction type {wanted!r} is not supported here: {', '.join(card.parametrisations)} are")
 
 
-def policy_of(card: Card, parts: Parts, *, distilled: bool = False, **more: Any) -> Guidance:
-    """Return the policy of guidance: the card's, at the scale that the folder's `wordbrush.json` says, if it does.
-
-    Args:
-        card: of the family.
-        parts: of the checkpoint.
-        distilled: guidance is in the network, and cannot be set.
-        more: further fields of `Guidance`.
-    """
-    if distilled:
-        return Guidance("none", 1.0)
-    return Guidance(card.guidance, float(parts.card.get("guidance", card.scale)), **more)
-
-
 def few_steps(parts: Parts, origin: Origin) -> tuple[bool, tuple[str, ...]]:
     """Say whether a model is distilled to few steps where its files do not tell, and what to note of it.
 
@@ -90,3 +76,17 @@ def few_steps(parts: Parts, origin: Origin) -> tuple[bool, tuple[str, ...]]:
         f"taken for a model distilled to few steps, by {named!r} in its name: it is run without guidance, and the "
         'background is noised, not inverted; {"distilled": false} in a wordbrush.json of its folder says otherwise',
     )
+
+
+def policy_of(card: Card, parts: Parts, *, distilled: bool = False, **more: Any) -> Guidance:
+    """Return the policy of guidance: the card's, at the scale that the folder's `wordbrush.json` says, if it does.
+
+    Args:
+        card: of the family.
+        parts: of the checkpoint.
+        distilled: guidance is in the network, and cannot be set.
+        more: further fields of `Guidance`.
+    """
+    if distilled:
+        return Guidance("none", 1.0)
+    return Guidance(card.guidance, float(parts.card.get("guidance", card.scale)), **more)

@@ -285,12 +285,6 @@ def classes_of(index: Mapping[str, Any]) -> dict[str, str]:
     return {name: value[1] for name, value in pairs.items() if len(value) == 2 and isinstance(value[1], str)}
 
 
-def parts_in(parts: Mapping[str, PartSpec], index: Mapping[str, Any]) -> dict[str, PartSpec]:
-    """Return the parts of a checkpoint: those of its family, without the optional ones that its index says it lacks."""
-    classes = classes_of(index)
-    return {name: spec for name, spec in parts.items() if not spec.optional or name in classes}
-
-
 def mismatch(parts: Mapping[str, PartSpec], index: Mapping[str, Any]) -> str:
     """Return in words the first part of an index that is missing or of another class than wanted, or ""."""
     classes = classes_of(index)
@@ -299,3 +293,9 @@ def mismatch(parts: Mapping[str, PartSpec], index: Mapping[str, Any]) -> str:
             kind = f"{classes[name]} of {index[name][0]}" if name in classes else "missing"
             return f"component {name!r} is {kind}, not {' or '.join(sorted(spec.classes))}"
     return ""
+
+
+def parts_in(parts: Mapping[str, PartSpec], index: Mapping[str, Any]) -> dict[str, PartSpec]:
+    """Return the parts of a checkpoint: those of its family, without the optional ones that its index says it lacks."""
+    classes = classes_of(index)
+    return {name: spec for name, spec in parts.items() if not spec.optional or name in classes}

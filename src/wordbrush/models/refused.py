@@ -49,7 +49,7 @@ _PARTS = {
 
 _TENSORS = {
     "conditioner.embedders.": "a Stable Diffusion XL checkpoint",
-    "model.diffusion_model.joint_blocks.": "a Stable Diffusion 3 checkpoint in one file (a folder is read)",
+    "model.diffusion_model.joint_blocks.": "a Stable Diffusion 3 checkpoint",
     "model.diffusion_model.double_blocks.": "a FLUX checkpoint in one file (a folder in diffusers layout is read)",
     "double_blocks.": "a FLUX transformer alone (a folder in diffusers layout is read)",
     "lora_unet_": "a LoRA, to be given as loras= beside a model",

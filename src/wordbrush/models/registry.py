@@ -27,13 +27,13 @@ _MODULES = {
     "stable-diffusion-xl": "stable_diffusion_xl",
     "stable-diffusion-3": "stable_diffusion_3",
     "latent-consistency": "latent_consistency",
-    "z-image": "z_image",
     "pixart-sigma": "pixart",
     "sana": "sana",
     "auraflow": "auraflow",
     "lumina-2": "lumina_2",
     "cogview-4": "cogview_4",
     "dit": "dit",
+    "z-image": "z_image",
 }
 _BUILT_IN = tuple(
     EntryPoint(name, f"wordbrush.models.families.{module}:FAMILY", GROUP) for name, module in _MODULES.items()
