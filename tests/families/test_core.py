@@ -24,7 +24,7 @@ from wordbrush.models.model import GUIDANCE, Guidance, Model
 from wordbrush.settings import Settings
 
 DARK, HALF = "dark left, dark right", "dark left, light right"
-STEPS = {"steps": 8, "ratio": 0.75, "maps": 2, "strength": 0.5, "edges": "cells", "solver": "ddim"}
+STEPS: dict[str, Any] = {"steps": 8, "ratio": 0.75, "maps": 2, "strength": 0.5, "edges": "cells", "solver": "ddim"}
 
 
 def picture() -> Any:
@@ -67,9 +67,9 @@ def test_models_without_two_estimates_refuse_what_would_need_them() -> None:
     for editor, how in ((Editor(told_model()[0]), "as a number"), (without, "has no guidance")):
         with pytest.raises(SettingsError, match=f"negative text.*{how}"):
             editor.edit(picture(), HALF, negative=DARK, **STEPS)
-    for switch in ({"guidance": 2.0}, {"inversion_guidance": 2.0}):
+    for switch in ("guidance", "inversion_guidance"):
         with pytest.raises(SettingsError, match="guidance 2 means nothing"):
-            without.edit(picture(), HALF, **STEPS, **switch)
+            without.edit(picture(), HALF, **(STEPS | {switch: 2.0}))
 
 
 def test_a_noised_background_is_one_draw_at_every_level_and_costs_nothing() -> None:
@@ -184,7 +184,8 @@ def test_the_norm_of_every_patch_is_that_under_the_text() -> None:
 
 @pytest.mark.parametrize("every", [1, 2])
 def test_another_way_to_join_takes_the_place_of_the_plain_one(every: int) -> None:
-    x, level, calls = torch.randn(1, 4, 4, 4).double(), FlowSchedule().level(0.6), []
+    calls: list[tuple[Prediction, Prediction, float]] = []
+    x, level = torch.randn(1, 4, 4, 4).double(), FlowSchedule().level(0.6)
 
     def network(x: Tensor, labels: Tensor, conditioning: Conditioning) -> Tensor:
         return conditioning["text"].to(x)[:, :, None, None] * x
