@@ -78,7 +78,7 @@ def picture(width: int = SIDE, height: int = SIDE) -> np.ndarray[Any, np.dtype[n
 def their_latents(name: str, x: Tensor, steps: int, **arguments: Any) -> Tensor:
     row = ROWS[name]
     answer = pipeline(name)(
-        TEXT, latents=row.given(x), num_inference_steps=steps, output_type="latent", height=SIDE, width=SIDE,
+        prompt=TEXT, latents=row.given(x), num_inference_steps=steps, output_type="latent", height=SIDE, width=SIDE,
         **row.limit, **arguments,
     )  # fmt: skip
     return row.latents(answer.images)

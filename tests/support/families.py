@@ -6,6 +6,7 @@ itself. All tests of families run over the rows, so that a new family is a row.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tests.support import tiny
-from tests.support.tokenizers import chat_tokenizer, clip_tokenizer
+from tests.support.tokenizers import chat_tokenizer, clip_tokenizer, sentence_tokenizer
 
 __all__ = ["ROWS", "Row", "seeded"]
 
@@ -79,6 +80,23 @@ def qwen3(model: str = "Qwen3Model", layers: int = 3) -> Any:
     return seeded(lambda: getattr(transformers, model)(config), 2)
 
 
+def t5() -> Any:
+    """Return a T5 encoder, 32 wide."""
+    from transformers import T5Config, T5EncoderModel
+
+    config = T5Config(
+        vocab_size=98, d_model=32, d_ff=37, d_kv=8, num_layers=2, num_heads=4, feed_forward_proj="gated-gelu"
+    )
+    return seeded(lambda: T5EncoderModel(config), 3)
+
+
+def flow_scheduler(**config: Any) -> Any:
+    """Return the scheduler of flow pipelines, which shifts by picture size unless told otherwise."""
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    return FlowMatchEulerDiscreteScheduler(**({"use_dynamic_shifting": True, "shift": 3.0} | config))
+
+
 def stable_diffusion_xl(**changes: Any) -> Any:
     """Return a StableDiffusionXLPipeline; `changes` replace components or settings of the pipeline."""
     from diffusers import DDIMScheduler, StableDiffusionXLPipeline
@@ -116,10 +134,84 @@ def z_image(shift: float = 6.0, **changes: Any) -> Any:
     return ZImagePipeline(**(parts | changes))
 
 
+_FLUX: dict[str, Any] = {
+    "patch_size": 1, "in_channels": 16, "num_layers": 1, "num_single_layers": 1, "attention_head_dim": 16,
+    "num_attention_heads": 2, "joint_attention_dim": 32,
+}  # fmt: skip
+
+
+def flux_1(guided: bool = True, **changes: Any) -> Any:
+    """Return a FluxPipeline; without guidance it is schnell."""
+    from diffusers import FluxPipeline, FluxTransformer2DModel
+
+    def transformer() -> Any:
+        return FluxTransformer2DModel(
+            pooled_projection_dim=32, axes_dims_rope=(4, 4, 8), guidance_embeds=guided, **_FLUX
+        )
+
+    parts = {
+        "transformer": seeded(transformer), "vae": vae(), "scheduler": flow_scheduler(use_dynamic_shifting=guided),
+        "text_encoder": clip(), "tokenizer": clip_tokenizer(), "text_encoder_2": t5(),
+        "tokenizer_2": sentence_tokenizer(),
+    }  # fmt: skip
+    return FluxPipeline(**(parts | changes))
+
+
+def chroma(**changes: Any) -> Any:
+    """Return a ChromaPipeline whose mask is boolean, as the network wants it.
+
+    Diffusers' own is made of floats, which the attention adds, so that nothing is masked:
+    https://github.com/huggingface/diffusers/issues/12116.
+    """
+    from diffusers import ChromaPipeline, ChromaTransformer2DModel
+
+    class MaskingChromaPipeline(ChromaPipeline):
+        def _get_t5_prompt_embeds(self, *args: Any, **given: Any) -> tuple[Tensor, Tensor]:
+            embeds, mask = super()._get_t5_prompt_embeds(*args, **given)
+            return embeds, mask.bool()
+
+    def transformer() -> Any:
+        warnings.simplefilter("ignore")  # diffusers warns of its own deprecated import
+        return ChromaTransformer2DModel(
+            axes_dims_rope=(4, 4, 8), approximator_hidden_dim=32, approximator_layers=1, approximator_num_channels=16,
+            **_FLUX,
+        )  # fmt: skip
+
+    with warnings.catch_warnings():
+        network = seeded(transformer)
+    parts = {
+        "transformer": network, "vae": vae(), "scheduler": flow_scheduler(), "text_encoder": t5(),
+        "tokenizer": sentence_tokenizer(),
+    }  # fmt: skip
+    return MaskingChromaPipeline(**(parts | changes))
+
+
+def of_flux(latents: Tensor) -> Tensor:
+    """Lay the tokens of FLUX.1 out as latents, as its pipeline does."""
+    from diffusers import FluxPipeline
+
+    return FluxPipeline._unpack_latents(latents, SIDE, SIDE, 2)
+
+
+def for_flux(latents: Tensor) -> Tensor:
+    """Turn latents into tokens of FLUX.1, as its pipeline does."""
+    from diffusers import FluxPipeline
+
+    return FluxPipeline._pack_latents(latents, *latents.shape)
+
+
 ROWS: dict[str, Row] = {
     "sdxl": Row("stable-diffusion-xl", stable_diffusion_xl, lambda scale: {"guidance_scale": scale}),
     "z-image": Row(
         "z-image", z_image, lambda scale: {"guidance_scale": scale - 1}, plain={"guidance_scale": 0.0}
     ),
-}
+    "flux-1-dev": Row(
+        "flux-1", flux_1, lambda scale: {"guidance_scale": scale}, latents=of_flux, given=for_flux
+    ),
+    "flux-1-schnell": Row(
+        "flux-1", lambda **changes: flux_1(False, **changes), lambda scale: {}, latents=of_flux, given=for_flux,
+        limit={"max_sequence_length": 256},
+    ),
+    "chroma": Row("chroma", chroma, lambda scale: {"guidance_scale": scale}, latents=of_flux, given=for_flux),
+}  # fmt: skip
 """The families, by name."""

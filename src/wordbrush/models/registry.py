@@ -26,6 +26,8 @@ _MODULES = {
     "stable-diffusion": "stable_diffusion",
     "stable-diffusion-xl": "stable_diffusion_xl",
     "z-image": "z_image",
+    "flux-1": "flux_1",
+    "chroma": "chroma",
 }
 _BUILT_IN = tuple(
     EntryPoint(name, f"wordbrush.models.families.{module}:FAMILY", GROUP) for name, module in _MODULES.items()
