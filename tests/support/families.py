@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tests.support import tiny
-from tests.support.tokenizers import chat_tokenizer, clip_tokenizer, sentence_tokenizer
+from tests.support.tokenizers import chat_tokenizer, clip_tokenizer, instruct_tokenizer, sentence_tokenizer
 
 __all__ = ["ROWS", "Row", "seeded"]
 
@@ -200,6 +200,94 @@ def for_flux(latents: Tensor) -> Tensor:
     return FluxPipeline._pack_latents(latents, *latents.shape)
 
 
+def flux_2_vae() -> Any:
+    """Return the autoencoder of FLUX.2, which halves each side, with figures of its batch norm that tell channels."""
+    from diffusers import AutoencoderKLFlux2
+
+    def made() -> Any:
+        vae = AutoencoderKLFlux2(
+            block_out_channels=(32, 64), down_block_types=("DownEncoderBlock2D",) * 2, latent_channels=4,
+            up_block_types=("UpDecoderBlock2D",) * 2, layers_per_block=1, sample_size=SIDE,
+        )  # fmt: skip
+        vae.bn.running_mean.normal_()
+        vae.bn.running_var.uniform_(0.5, 2)
+        return vae
+
+    return seeded(made, 1)
+
+
+def flux_2_transformer(guided: bool) -> Any:
+    """Return the transformer of FLUX.2."""
+    from diffusers import Flux2Transformer2DModel
+
+    changes = {"joint_attention_dim": 48, "axes_dims_rope": (4, 4, 4, 4), "guidance_embeds": guided}
+    return seeded(lambda: Flux2Transformer2DModel(**(_FLUX | changes)))
+
+
+def flux_2_klein(distilled: bool = False, **changes: Any) -> Any:
+    """Return a Flux2KleinPipeline."""
+    from diffusers import Flux2KleinPipeline
+
+    parts = {
+        "transformer": flux_2_transformer(False), "vae": flux_2_vae(), "scheduler": flow_scheduler(),
+        "text_encoder": qwen3("Qwen3ForCausalLM", layers=4), "tokenizer": chat_tokenizer(),
+    }  # fmt: skip
+    return Flux2KleinPipeline(**(parts | changes), is_distilled=distilled)
+
+
+def flux_2(**changes: Any) -> Any:
+    """Return a Flux2Pipeline, the guided one."""
+    from diffusers import Flux2Pipeline
+    from transformers import Mistral3Config, Mistral3ForConditionalGeneration
+
+    config = Mistral3Config(
+        text_config={
+            "model_type": "mistral", "vocab_size": 300, "hidden_size": 16, "intermediate_size": 32, "head_dim": 4,
+            "num_attention_heads": 4, "num_hidden_layers": 4, "num_key_value_heads": 2, "sliding_window": None,
+        },
+        vision_config={
+            "model_type": "pixtral", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 4,
+            "intermediate_size": 32, "image_size": 30, "patch_size": 6, "num_channels": 3,
+        },
+        image_token_index=8,
+    )  # fmt: skip
+    parts = {
+        "transformer": flux_2_transformer(True), "vae": flux_2_vae(), "scheduler": flow_scheduler(),
+        "text_encoder": seeded(lambda: Mistral3ForConditionalGeneration(config), 2),
+        "tokenizer": instruct_tokenizer(),
+    }  # fmt: skip
+    return Flux2Pipeline(**(parts | changes))
+
+
+def of_klein(latents: Tensor) -> Tensor:
+    """Bring the autoencoder's own latents to mean 0 and variance 1 as the pipeline of FLUX.2 does, patch by patch."""
+    from diffusers import Flux2KleinPipeline as Pipeline
+
+    vae = flux_2_vae()
+    mean, var = (figure.view(1, -1, 1, 1) for figure in (vae.bn.running_mean, vae.bn.running_var))
+    patches = (Pipeline._patchify_latents(latents) - mean) / torch.sqrt(var + vae.config.batch_norm_eps)
+    return Pipeline._unpatchify_latents(patches)
+
+
+def of_flux_2(latents: Tensor) -> Tensor:
+    """Lay the tokens of FLUX.2 out as latents, as its pipeline does."""
+    from diffusers import Flux2Pipeline
+
+    side = SIDE // 4
+    patches = latents.transpose(1, 2).reshape(len(latents), -1, side, side)
+    return Flux2Pipeline._unpatchify_latents(patches)
+
+
+def for_flux_2(latents: Tensor) -> Tensor:
+    """Turn latents into patches of FLUX.2, as its pipeline does."""
+    from diffusers import Flux2Pipeline
+
+    return Flux2Pipeline._patchify_latents(latents)
+
+
+_LAYERS = {"text_encoder_out_layers": (1, 2, 3)}
+
+
 ROWS: dict[str, Row] = {
     "sdxl": Row("stable-diffusion-xl", stable_diffusion_xl, lambda scale: {"guidance_scale": scale}),
     "z-image": Row(
@@ -213,5 +301,16 @@ ROWS: dict[str, Row] = {
         limit={"max_sequence_length": 256},
     ),
     "chroma": Row("chroma", chroma, lambda scale: {"guidance_scale": scale}, latents=of_flux, given=for_flux),
+    "flux-2-klein-base": Row(
+        "flux-2-klein", flux_2_klein, lambda scale: {"guidance_scale": scale}, latents=of_klein, given=for_flux_2,
+        limit=_LAYERS,
+    ),
+    "flux-2-klein": Row(
+        "flux-2-klein", lambda **changes: flux_2_klein(True, **changes), lambda scale: {}, latents=of_klein,
+        given=for_flux_2, limit=_LAYERS,
+    ),
+    "flux-2-dev": Row(
+        "flux-2", flux_2, lambda scale: {"guidance_scale": scale}, latents=of_flux_2, given=for_flux_2, limit=_LAYERS
+    ),
 }  # fmt: skip
 """The families, by name."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.support import tiny
 
-__all__ = ["CHAT", "SENTENCE_PIECES", "chat_tokenizer", "clip_tokenizer", "sentence_tokenizer"]
+__all__ = ["CHAT", "SENTENCE_PIECES", "chat_tokenizer", "clip_tokenizer", "instruct_tokenizer", "sentence_tokenizer"]
 
 CHAT = (
     "{%- for m in messages %}"
@@ -50,3 +50,28 @@ def chat_tokenizer() -> Any:
         chat_template=CHAT,
         model_max_length=1024,
     )
+
+
+_INSTRUCT = ("[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[IMG]")
+_INSTRUCT_CHAT = (
+    "{{ bos_token }}{%- for m in messages %}"
+    "{{ '[SYSTEM_PROMPT]' if m['role'] == 'system' else '[INST]' }}{{ m['content'][0]['text'] }}"
+    "{{ '[/SYSTEM_PROMPT]' if m['role'] == 'system' else '[/INST]' }}{%- endfor %}"
+)
+
+
+def instruct_tokenizer() -> Any:
+    """Return Mistral's, over single bytes, which begins every text with <s> and has a chat template that does so too."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    named = ("<unk>", "<s>", "</s>", "<pad>", *_INSTRUCT)
+    table = {token: index for index, token in enumerate([*named, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
+    plain = Tokenizer(models.BPE(vocab=table, merges=[]))
+    plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    plain.decoder = decoders.ByteLevel()
+    plain.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=plain, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="<pad>",
+        additional_special_tokens=list(_INSTRUCT), chat_template=_INSTRUCT_CHAT, model_max_length=1024,
+    )  # fmt: skip

@@ -28,6 +28,8 @@ _MODULES = {
     "z-image": "z_image",
     "flux-1": "flux_1",
     "chroma": "chroma",
+    "flux-2": "flux_2",
+    "flux-2-klein": "flux_2_klein",
 }
 _BUILT_IN = tuple(
     EntryPoint(name, f"wordbrush.models.families.{module}:FAMILY", GROUP) for name, module in _MODULES.items()
