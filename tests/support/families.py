@@ -75,7 +75,7 @@ def qwen3(model: str = "Qwen3Model", layers: int = 3) -> Any:
 
     config = transformers.Qwen3Config(
         hidden_size=16, intermediate_size=16, num_hidden_layers=layers, num_attention_heads=2, num_key_value_heads=2,
-        head_dim=8, vocab_size=261,
+        head_dim=8, vocab_size=262,
     )  # fmt: skip
     return seeded(lambda: getattr(transformers, model)(config), 2)
 
@@ -285,6 +285,89 @@ def for_flux_2(latents: Tensor) -> Tensor:
     return Flux2Pipeline._patchify_latents(latents)
 
 
+def qwen_vae(**changes: Any) -> Any:
+    """Return the autoencoder of Qwen-Image, which halves each side, with figures that tell its channels."""
+    from diffusers import AutoencoderKLQwenImage
+
+    config = {
+        "base_dim": 24, "z_dim": 4, "dim_mult": [1, 2], "num_res_blocks": 1, "temperal_downsample": [True],
+        "latents_mean": [0.1, -0.2, 0.3, 0.0], "latents_std": [1.5, 2.0, 0.7, 1.1],
+    }  # fmt: skip
+    return seeded(lambda: AutoencoderKLQwenImage(**(config | changes)), 1)
+
+
+def qwen_image(**changes: Any) -> Any:
+    """Return a QwenImagePipeline."""
+    from diffusers import QwenImagePipeline, QwenImageTransformer2DModel
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    def transformer() -> Any:
+        return QwenImageTransformer2DModel(
+            patch_size=2, in_channels=16, out_channels=4, num_layers=2, attention_head_dim=16, num_attention_heads=3,
+            joint_attention_dim=16, axes_dims_rope=(8, 4, 4),
+        )  # fmt: skip
+
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+            "num_key_value_heads": 2, "vocab_size": 262,
+            "rope_parameters": {"mrope_section": [1, 1, 2], "rope_type": "default", "rope_theta": 1e6},
+        },
+        vision_config={
+            "depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16,
+        },
+    )  # fmt: skip
+    parts = {
+        "transformer": seeded(transformer), "vae": qwen_vae(), "scheduler": flow_scheduler(shift_terminal=0.02),
+        "text_encoder": seeded(lambda: Qwen2_5_VLForConditionalGeneration(config), 2), "tokenizer": chat_tokenizer(),
+    }  # fmt: skip
+    return QwenImagePipeline(**(parts | changes))
+
+
+def krea_2(turbo: bool = False, **changes: Any) -> Any:
+    """Return a Krea2Pipeline."""
+    from diffusers import Krea2Pipeline, Krea2Transformer2DModel
+    from transformers import Qwen3VLConfig, Qwen3VLModel
+
+    def transformer() -> Any:
+        return Krea2Transformer2DModel(
+            in_channels=16, num_layers=2, attention_head_dim=8, num_attention_heads=4, num_key_value_heads=2,
+            intermediate_size=32, timestep_embed_dim=8, text_hidden_dim=16, num_text_layers=3,
+            text_num_attention_heads=2, text_num_key_value_heads=1, text_intermediate_size=16,
+            num_layerwise_text_blocks=1, num_refiner_text_blocks=1, axes_dims_rope=(4, 2, 2),
+        )  # fmt: skip
+
+    config = Qwen3VLConfig(
+        text_config={
+            "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+            "num_key_value_heads": 2, "head_dim": 8, "vocab_size": 262,
+        },
+        vision_config={
+            "depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16,
+            "num_position_embeddings": 16, "deepstack_visual_indexes": [0],
+        },
+    )  # fmt: skip
+    parts = {
+        "transformer": seeded(transformer), "vae": qwen_vae(), "scheduler": flow_scheduler(max_image_seq_len=6400),
+        "text_encoder": seeded(lambda: Qwen3VLModel(config), 2), "tokenizer": chat_tokenizer(),
+    }  # fmt: skip
+    return Krea2Pipeline(**(parts | changes), text_encoder_select_layers=(0, 1, 2), is_distilled=turbo)
+
+
+def of_qwen(latents: Tensor) -> Tensor:
+    """Lay the tokens of Qwen-Image out as latents, as its pipeline does."""
+    from diffusers import QwenImagePipeline
+
+    return QwenImagePipeline._unpack_latents(latents, SIDE, SIDE, 2)[:, :, 0]
+
+
+def for_qwen(latents: Tensor) -> Tensor:
+    """Turn latents into tokens of Qwen-Image, as its pipeline does."""
+    from diffusers import QwenImagePipeline
+
+    return QwenImagePipeline._pack_latents(latents, *latents.shape)
+
+
 _LAYERS = {"text_encoder_out_layers": (1, 2, 3)}
 
 
@@ -311,6 +394,18 @@ ROWS: dict[str, Row] = {
     ),
     "flux-2-dev": Row(
         "flux-2", flux_2, lambda scale: {"guidance_scale": scale}, latents=of_flux_2, given=for_flux_2, limit=_LAYERS
+    ),
+    "qwen-image": Row(
+        "qwen-image", qwen_image, lambda scale: {"true_cfg_scale": scale, "negative_prompt": ""},
+        plain={"true_cfg_scale": 1.0}, latents=of_qwen, given=for_qwen,
+    ),
+    "krea-2-raw": Row(
+        "krea-2", krea_2, lambda scale: {"guidance_scale": scale - 1}, plain={"guidance_scale": 0.0},
+        latents=of_qwen, given=for_qwen,
+    ),
+    "krea-2-turbo": Row(
+        "krea-2", lambda **changes: krea_2(True, **changes), lambda scale: {}, plain={"guidance_scale": 0.0},
+        latents=of_qwen, given=for_qwen,
     ),
 }  # fmt: skip
 """The families, by name."""

@@ -20,7 +20,7 @@ CHAT = (
 )
 """A chat template with turns, a generation prompt and a switch for thinking, as Qwen's have."""
 
-_SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
+_SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>", "assistant")
 SENTENCE_PIECES = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
 SENTENCE_PIECES += [(letter, -3.0) for letter in string.ascii_letters + string.digits + string.punctuation]
 
@@ -46,7 +46,7 @@ def chat_tokenizer() -> Any:
     return Qwen2Tokenizer(
         vocab=table,
         merges=[],
-        additional_special_tokens=["<|im_start|>", "<|im_end|>"],
+        additional_special_tokens=["<|im_start|>", "<|im_end|>", "assistant"],
         chat_template=CHAT,
         model_max_length=1024,
     )

@@ -30,6 +30,8 @@ _MODULES = {
     "chroma": "chroma",
     "flux-2": "flux_2",
     "flux-2-klein": "flux_2_klein",
+    "qwen-image": "qwen_image",
+    "krea-2": "krea_2",
 }
 _BUILT_IN = tuple(
     EntryPoint(name, f"wordbrush.models.families.{module}:FAMILY", GROUP) for name, module in _MODULES.items()
