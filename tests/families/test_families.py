@@ -111,8 +111,8 @@ def test_guidance_is_that_of_the_familys_own_pipeline(name: str) -> None:
 
 def test_a_text_that_is_too_long_is_cut_as_by_the_familys_own_pipeline(name: str) -> None:
     prompt, x = " ".join(["a fox on snow,"] * 60), draw(name)
-    theirs = their_latents(name, x, 1, prompt, **ROWS[name].plain)
-    assert (our_latents(name, x, 1, 1.0, prompt) - theirs).abs().max() < 1e-4 * theirs.abs().max()
+    theirs = their_latents(name, x, 2, prompt, **ROWS[name].plain)
+    assert (our_latents(name, x, 2, 1.0, prompt) - theirs).abs().max() < 1e-4 * theirs.abs().max()
     assert model(name).text.encode([prompt], canvas=canvas(name))[0].dropped[-1] == "snow,"
 
 
@@ -141,6 +141,23 @@ def test_a_folder_loads_as_the_pipeline_does(name: str, folder: Path) -> None:
     assert loaded.policy.told(words).equals(text(name, TEXT))
     assert loaded.codec.encode(torch.zeros(1, 3, SIDE, SIDE)).shape == draw(name).shape
     assert loaded.resolution % loaded.grid == 0
+
+
+def test_a_folder_runs_in_bfloat16_with_what_must_stay_float32(name: str, folder: Path) -> None:
+    loaded, level = load_model(folder, dtype="bfloat16"), model(name).schedule.level(0.6)
+    network = loaded.denoiser.network.module  # type: ignore[attr-defined]
+    wide = [key for key, value in network.named_parameters() if value.dtype == torch.float32]
+    kept = tuple(getattr(network, "_keep_in_fp32_modules", None) or ())
+    assert all(any(part in kept for part in key.split(".")) for key in wide)
+    assert bool(wide) == bool(kept)
+    exact = model(name).denoiser(draw(name), level, text(name, TEXT)).eps
+    narrow = loaded.denoiser(draw(name), level, text(name, TEXT)).eps
+    assert narrow.dtype == torch.float32
+    assert 0 < (narrow - exact).norm() < 0.05 * exact.norm()
+    words = loaded.text.encode([TEXT], canvas=canvas(name))[0].conditioning
+    for key, value in text(name, TEXT).items():
+        if value.is_floating_point() and key in words:
+            assert (words[key].float() - value).norm() <= 0.05 * value.norm()
 
 
 def test_an_edit_keeps_what_is_outside_the_mask_and_changes_what_is_inside(name: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support import tiny, toy
+from tests.support import families, tiny, toy
 from wordbrush.diffusion.ask import Ask
 from wordbrush.diffusion.denoiser import Conditioning, Denoiser, Prediction
 from wordbrush.diffusion.faults import NotFiniteError, is_out_of_memory
