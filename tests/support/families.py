@@ -165,7 +165,7 @@ def chroma(**changes: Any) -> Any:
     """
     from diffusers import ChromaPipeline, ChromaTransformer2DModel
 
-    class MaskingChromaPipeline(ChromaPipeline):
+    class MaskingChromaPipeline(ChromaPipeline):  # type: ignore[misc]
         def _get_t5_prompt_embeds(self, *args: Any, **given: Any) -> tuple[Tensor, Tensor]:
             embeds, mask = super()._get_t5_prompt_embeds(*args, **given)
             return embeds, mask.bool()
@@ -186,14 +186,14 @@ def chroma(**changes: Any) -> Any:
     return MaskingChromaPipeline(**(parts | changes))
 
 
-def of_flux(latents: Tensor) -> Tensor:
+def of_flux(latents: Tensor) -> Any:
     """Lay the tokens of FLUX.1 out as latents, as its pipeline does."""
     from diffusers import FluxPipeline
 
     return FluxPipeline._unpack_latents(latents, SIDE, SIDE, 2)
 
 
-def for_flux(latents: Tensor) -> Tensor:
+def for_flux(latents: Tensor) -> Any:
     """Turn latents into tokens of FLUX.1, as its pipeline does."""
     from diffusers import FluxPipeline
 
@@ -259,7 +259,7 @@ def flux_2(**changes: Any) -> Any:
     return Flux2Pipeline(**(parts | changes))
 
 
-def of_klein(latents: Tensor) -> Tensor:
+def of_klein(latents: Tensor) -> Any:
     """Bring the autoencoder's own latents to mean 0 and variance 1 as the pipeline of FLUX.2 does, patch by patch."""
     from diffusers import Flux2KleinPipeline as Pipeline
 
@@ -269,7 +269,7 @@ def of_klein(latents: Tensor) -> Tensor:
     return Pipeline._unpatchify_latents(patches)
 
 
-def of_flux_2(latents: Tensor) -> Tensor:
+def of_flux_2(latents: Tensor) -> Any:
     """Lay the tokens of FLUX.2 out as latents, as its pipeline does."""
     from diffusers import Flux2Pipeline
 
@@ -278,7 +278,7 @@ def of_flux_2(latents: Tensor) -> Tensor:
     return Flux2Pipeline._unpatchify_latents(patches)
 
 
-def for_flux_2(latents: Tensor) -> Tensor:
+def for_flux_2(latents: Tensor) -> Any:
     """Turn latents into patches of FLUX.2, as its pipeline does."""
     from diffusers import Flux2Pipeline
 
@@ -354,14 +354,14 @@ def krea_2(turbo: bool = False, **changes: Any) -> Any:
     return Krea2Pipeline(**(parts | changes), text_encoder_select_layers=(0, 1, 2), is_distilled=turbo)
 
 
-def of_qwen(latents: Tensor) -> Tensor:
+def of_qwen(latents: Tensor) -> Any:
     """Lay the tokens of Qwen-Image out as latents, as its pipeline does."""
     from diffusers import QwenImagePipeline
 
     return QwenImagePipeline._unpack_latents(latents, SIDE, SIDE, 2)[:, :, 0]
 
 
-def for_qwen(latents: Tensor) -> Tensor:
+def for_qwen(latents: Tensor) -> Any:
     """Turn latents into tokens of Qwen-Image, as its pipeline does."""
     from diffusers import QwenImagePipeline
 

@@ -61,7 +61,7 @@ _INSTRUCT_CHAT = (
 
 
 def instruct_tokenizer() -> Any:
-    """Return Mistral's, over single bytes, which begins every text with <s> and has a chat template that does so too."""
+    """Return Mistral's, over single bytes; it begins every text with <s>, and so does its chat template."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -71,7 +71,11 @@ def instruct_tokenizer() -> Any:
     plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     plain.decoder = decoders.ByteLevel()
     plain.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    roles = dict(zip(("unk_token", "bos_token", "eos_token", "pad_token"), named, strict=False))
     return PreTrainedTokenizerFast(
-        tokenizer_object=plain, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="<pad>",
-        additional_special_tokens=list(_INSTRUCT), chat_template=_INSTRUCT_CHAT, model_max_length=1024,
-    )  # fmt: skip
+        tokenizer_object=plain,
+        additional_special_tokens=list(_INSTRUCT),
+        chat_template=_INSTRUCT_CHAT,
+        model_max_length=1024,
+        **roles,
+    )

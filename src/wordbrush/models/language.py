@@ -113,4 +113,4 @@ class LanguageText:
 def refuse_clip_skip(clip_skip: int) -> None:
     """Raise SettingsError unless `clip_skip` is 0, for models that take no layers of a CLIP."""
     if clip_skip:
-        raise SettingsError(f"clip skip {clip_skip} means nothing for this model, which takes no CLIP layers: leave it out")
+        raise SettingsError(f"clip skip {clip_skip} means nothing for this model, which takes no CLIP layers: drop it")

@@ -69,7 +69,7 @@ def unpacked(tokens: Tensor, height: int, width: int) -> Tensor:
 
 
 def places(x: Tensor, axes: int) -> Tensor:
-    """Return where the tokens of packed latents stand, (token, axes): row and column on axes 1 and 2, zeros elsewhere."""
+    """Return where tokens of packed latents stand, (token, axes): rows and columns on axes 1 and 2, zeros elsewhere."""
     rows, columns = x.shape[2] // 2, x.shape[3] // 2
     ids = torch.zeros(rows, columns, axes, device=x.device)
     ids[..., 1] = torch.arange(rows, device=x.device)[:, None]

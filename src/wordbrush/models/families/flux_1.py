@@ -45,7 +45,7 @@ CARD = Card(
     half="bfloat16",
 )
 T5 = network("T5EncoderModel", library="transformers")
-T5_TOKENIZER = tokenizer("T5Tokenizer", "T5TokenizerFast", alone=("tokenizer.json",))
+T5_TOKENIZER = tokenizer("T5Tokenizer", "T5TokenizerFast", alone=("spiece.model",))
 PARTS: Mapping[str, PartSpec] = {
     "transformer": network("FluxTransformer2DModel"),
     "vae": network("AutoencoderKL"),
