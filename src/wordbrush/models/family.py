@@ -104,7 +104,8 @@ def tokenizer(*classes: str, alone: tuple[str, ...] = ("vocab.json", "merges.txt
         classes: the class names that are accepted; the first is loaded.
         alone: the files that do where `tokenizer.json` is missing.
     """
-    return PartSpec("transformers", classes, "", (("tokenizer.json",), alone), r"[\w.-]+\.(json|txt|jinja)|spiece\.model")
+    needs = (("tokenizer.json",), alone)
+    return PartSpec("transformers", classes, "", needs, r"[\w.-]+\.(json|txt|jinja)|spiece\.model")
 
 
 @dataclass
