@@ -75,19 +75,19 @@ def picture(width: int = SIDE, height: int = SIDE) -> np.ndarray[Any, np.dtype[n
     return np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
 
 
-def their_latents(name: str, x: Tensor, steps: int, **arguments: Any) -> Tensor:
+def their_latents(name: str, x: Tensor, steps: int, prompt: str = TEXT, **arguments: Any) -> Tensor:
     row = ROWS[name]
     answer = pipeline(name)(
-        TEXT, latents=row.given(x), num_inference_steps=steps, output_type="latent", height=SIDE, width=SIDE,
+        prompt=prompt, latents=row.given(x), num_inference_steps=steps, output_type="latent", height=SIDE, width=SIDE,
         **row.limit, **arguments,
     )  # fmt: skip
     return row.latents(answer.images)
 
 
-def our_latents(name: str, x: Tensor, steps: int, scale: float) -> Tensor:
+def our_latents(name: str, x: Tensor, steps: int, scale: float, prompt: str = TEXT) -> Tensor:
     of = model(name)
     grid = of.schedule_for(canvas(name), steps).grid(steps)
-    told, empty = text(name, TEXT, scale), text(name, "", scale)
+    told, empty = text(name, prompt, scale), text(name, "", scale)
     estimate = guided(told, empty, of.policy.weight_of(scale), join=of.policy.join)
     return drive(decode(estimate, x, grid), of.denoiser)
 
@@ -107,6 +107,13 @@ def test_guidance_is_that_of_the_familys_own_pipeline(name: str) -> None:
     ours = our_latents(name, x, 3, row.scale)
     assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
     assert (ours - our_latents(name, x, 3, 1.0)).abs().max() > 1e-3
+
+
+def test_a_text_that_is_too_long_is_cut_as_by_the_familys_own_pipeline(name: str) -> None:
+    prompt, x = " ".join(["a fox on snow,"] * 60), draw(name)
+    theirs = their_latents(name, x, 2, prompt, **ROWS[name].plain)
+    assert (our_latents(name, x, 2, 1.0, prompt) - theirs).abs().max() < 1e-4 * theirs.abs().max()
+    assert model(name).text.encode([prompt], canvas=canvas(name))[0].dropped[-1] == "snow,"
 
 
 def test_the_text_is_read(name: str) -> None:
@@ -134,6 +141,23 @@ def test_a_folder_loads_as_the_pipeline_does(name: str, folder: Path) -> None:
     assert loaded.policy.told(words).equals(text(name, TEXT))
     assert loaded.codec.encode(torch.zeros(1, 3, SIDE, SIDE)).shape == draw(name).shape
     assert loaded.resolution % loaded.grid == 0
+
+
+def test_a_folder_runs_in_bfloat16_with_what_must_stay_float32(name: str, folder: Path) -> None:
+    loaded, level = load_model(folder, dtype="bfloat16"), model(name).schedule.level(0.6)
+    network = loaded.denoiser.network.module  # type: ignore[attr-defined]
+    wide = [key for key, value in network.named_parameters() if value.dtype == torch.float32]
+    kept = tuple(getattr(network, "_keep_in_fp32_modules", None) or ())
+    assert all(any(part in kept for part in key.split(".")) for key in wide)
+    assert bool(wide) == bool(kept)
+    exact = model(name).denoiser(draw(name), level, text(name, TEXT)).eps
+    narrow = loaded.denoiser(draw(name), level, text(name, TEXT)).eps
+    assert narrow.dtype == torch.float32
+    assert 0 < (narrow - exact).norm() < 0.05 * exact.norm()
+    words = loaded.text.encode([TEXT], canvas=canvas(name))[0].conditioning
+    for key, value in text(name, TEXT).items():
+        if value.is_floating_point() and key in words:
+            assert (words[key].float() - value).norm() <= 0.05 * value.norm()
 
 
 def test_an_edit_keeps_what_is_outside_the_mask_and_changes_what_is_inside(name: str) -> None:

@@ -104,7 +104,8 @@ def tokenizer(*classes: str, alone: tuple[str, ...] = ("vocab.json", "merges.txt
         classes: the class names that are accepted; the first is loaded.
         alone: the files that do where `tokenizer.json` is missing.
     """
-    return PartSpec("transformers", classes, "", (("tokenizer.json",), alone), r"[\w.-]+\.(json|txt)")
+    needs = (("tokenizer.json",), alone)
+    return PartSpec("transformers", classes, "", needs, r"[\w.-]+\.(json|txt|jinja)|spiece\.model")
 
 
 @dataclass
@@ -278,7 +279,7 @@ def pipeline_of(name: str) -> Callable[[Parts], Any]:
 def classes_of(index: Mapping[str, Any]) -> dict[str, str]:
     """Return the class names of the parts that an index names, by part; parts said to be absent are left out."""
     pairs = {name: value for name, value in index.items() if isinstance(value, list) and not name.startswith("_")}
-    return {name: str(value[1]) for name, value in pairs.items() if len(value) == 2 and value[1] is not None}
+    return {name: value[1] for name, value in pairs.items() if len(value) == 2 and isinstance(value[1], str)}
 
 
 def mismatch(parts: Mapping[str, PartSpec], index: Mapping[str, Any]) -> str:

@@ -31,6 +31,9 @@ class Reading:
         padded: every row is padded to the limit, and the padding is given to the network as tokens; else a row is as
             long as its text.
         skip: leading tokens that are left out of the embedding; they come on top of the limit.
+        attends: the encoder is told which tokens are padding; else it reads them as text.
+        pads: padding tokens after the text that a row keeps where it is not padded to the limit.
+        suffix: what stands after the text even where the text is cut; its tokens count.
     """
 
     laid_out: Callable[[str], str]
@@ -38,6 +41,9 @@ class Reading:
     limit: int
     padded: bool = False
     skip: int = 0
+    attends: bool = True
+    pads: int = 0
+    suffix: str = ""
 
 
 class LanguageText:
@@ -56,6 +62,8 @@ class LanguageText:
     ) -> None:
         self.tokenizer, self.encoder, self.device, self.reading = tokenizer, encoder, device, reading
         self.words = frozenset(words)
+        self._suffix = self._ids(reading.suffix) if reading.suffix else []
+        self._room = reading.limit + reading.skip - len(self._suffix)
 
     def encode(self, texts: Sequence[str], *, clip_skip: int = 0, canvas: Canvas | None = None) -> list[Prompt]:
         """Encode each text by itself; these models take no canvas.
@@ -69,29 +77,40 @@ class LanguageText:
         return [self._prompt(check_text(text)) for text in texts]
 
     def _prompt(self, text: str) -> Prompt:
-        reading, limit = self.reading, self.reading.limit + self.reading.skip
-        padding = {"padding": "max_length"} if reading.padded else {}
-        tokens = self.tokenizer(
-            [reading.laid_out(text)], truncation=True, max_length=limit, return_tensors="pt", **padding
-        )
+        reading = self.reading
+        tokens, meant = self._tokens(reading.laid_out(text))
         with torch.no_grad(), evaluating(self.encoder):
             output = self.encoder(
-                input_ids=tokens.input_ids.to(self.device),
-                attention_mask=tokens.attention_mask.to(self.device),
+                input_ids=tokens.to(self.device),
+                attention_mask=meant.to(self.device) if reading.attends else None,
                 output_hidden_states=True,
             )
         embedding = check_items(reading.pick(output.hidden_states)[:, reading.skip :], "the text encoder")
         tensors = {EMBEDDING: embedding}
         if not reading.padded:
             tensors[MASK] = torch.ones(embedding.shape[:2], dtype=torch.bool, device=embedding.device)
-        dropped = dropped_words(text, self._count, limit)
+        dropped = dropped_words(text, lambda cut: len(self._ids(reading.laid_out(cut))), self._room)
         return Prompt(text, Conditioning(tensors), dropped, unknown_words(text, self.words))
 
-    def _count(self, text: str) -> int:
-        return len(self.tokenizer([self.reading.laid_out(text)], truncation=False, verbose=False).input_ids[0])
+    def _tokens(self, laid_out: str) -> tuple[Tensor, Tensor]:
+        """Return the tokens of a text with all that is around it, and 1 where they are no padding, both (1, token)."""
+        reading, room = self.reading, self._room
+        ids = self._ids(laid_out, truncation=True, max_length=room)
+        pads = room - len(ids) if reading.padded else min(reading.pads, room - len(ids))
+        pairs = [(token, 1) for token in ids]
+        empty = [(self.tokenizer.pad_token_id, 0)] * pads
+        pairs = empty + pairs if self.tokenizer.padding_side == "left" else pairs + empty
+        tokens, meant = torch.tensor([*pairs, *((token, 1) for token in self._suffix)]).T
+        return tokens[None], meant[None]
+
+    def _ids(self, laid_out: str, **limits: Any) -> list[int]:
+        """Return the tokens of a text; one that is laid out with its beginning-of-text token gets no second."""
+        begins = self.tokenizer.bos_token
+        alone = not (begins and laid_out.startswith(begins))
+        return list(self.tokenizer([laid_out], add_special_tokens=alone, verbose=False, **limits).input_ids[0])
 
 
 def refuse_clip_skip(clip_skip: int) -> None:
-    """Raise SettingsError unless `clip_skip` is 0, for text encoders that are no CLIP."""
+    """Raise SettingsError unless `clip_skip` is 0, for models that take no layers of a CLIP."""
     if clip_skip:
-        raise SettingsError(f"clip skip {clip_skip} means nothing for this model, which has no CLIP: leave it out")
+        raise SettingsError(f"clip skip {clip_skip} means nothing for this model, which takes no CLIP layers: drop it")

@@ -8,14 +8,14 @@ from typing import Any
 __all__ = ["kind_of_index", "kind_of_tensors"]
 
 _PARTS = {
-    "transformer": "a model with a transformer instead of a UNet (Stable Diffusion 3, Flux, ...)",
+    "transformer": "a model with a transformer of a kind not known here",
 }
 
 _TENSORS = {
     "conditioner.embedders.": "a Stable Diffusion XL checkpoint",
     "model.diffusion_model.joint_blocks.": "a Stable Diffusion 3 checkpoint",
-    "model.diffusion_model.double_blocks.": "a Flux checkpoint",
-    "double_blocks.": "a Flux transformer",
+    "model.diffusion_model.double_blocks.": "a FLUX checkpoint in one file (a folder in diffusers layout is read)",
+    "double_blocks.": "a FLUX transformer alone (a folder in diffusers layout is read)",
     "lora_unet_": "a LoRA, to be given as loras= beside a model",
     "lora_te_": "a LoRA, to be given as loras= beside a model",
     "unet.": "a LoRA or a part of a checkpoint",

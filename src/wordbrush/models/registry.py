@@ -26,6 +26,12 @@ _MODULES = {
     "stable-diffusion": "stable_diffusion",
     "stable-diffusion-xl": "stable_diffusion_xl",
     "z-image": "z_image",
+    "flux-1": "flux_1",
+    "chroma": "chroma",
+    "flux-2": "flux_2",
+    "flux-2-klein": "flux_2_klein",
+    "qwen-image": "qwen_image",
+    "krea-2": "krea_2",
 }
 _BUILT_IN = tuple(
     EntryPoint(name, f"wordbrush.models.families.{module}:FAMILY", GROUP) for name, module in _MODULES.items()
