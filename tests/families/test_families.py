@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from functools import cache
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -109,10 +110,11 @@ def test_guidance_is_that_of_the_familys_own_pipeline(name: str) -> None:
 
 def test_a_negative_text_is_read_as_in_the_familys_own_pipeline(name: str) -> None:
     row, of = ROWS[name], model(name)
-    if of.policy.kind != "cfg" or name == "dit":
-        pytest.skip("takes no negative text")
+    if of.policy.kind != "cfg" or "negative_prompt" not in signature(type(pipeline(name)).__call__).parameters:
+        pytest.skip("its pipeline takes no negative text")
     x, negative = draw(name), Driver(of).prompt("Blurred, grey", canvas=canvas(name), negative=True).conditioning
-    theirs = their_latents(name, x, row.steps, negative_prompt="Blurred, grey", **row.guidance(row.scale))
+    asked = {**row.guidance(row.scale), "negative_prompt": "Blurred, grey"}
+    theirs = their_latents(name, x, row.steps, **asked)
     estimate = guided(text(name, TEXT), negative, row.scale, join=of.policy.join)
     ours = drive(decode(estimate, x, of.schedule_for(canvas(name), row.steps).grid(row.steps)), of.denoiser)
     assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
@@ -174,6 +176,23 @@ def test_a_lora_is_read_into_the_network_and_a_foreign_one_is_refused(name: str,
     assert (plain - other).abs().max() > 1e-5 * plain.abs().max()
     with pytest.raises(ModelError, match="LoRA far"):
         load_model(folder, loras=[tmp_path / "far.safetensors"])
+
+
+def test_a_folder_runs_in_bfloat16_with_what_must_stay_float32(name: str, folder: Path) -> None:
+    loaded, level = load_model(folder, dtype="bfloat16"), model(name).schedule.level(0.6)
+    network = loaded.denoiser.network.module  # type: ignore[attr-defined]
+    wide = [key for key, value in network.named_parameters() if value.dtype == torch.float32]
+    kept = tuple(getattr(network, "_keep_in_fp32_modules", None) or ())
+    assert all(any(part in kept for part in key.split(".")) for key in wide)
+    assert bool(wide) == bool(kept)
+    exact = model(name).denoiser(draw(name), level, text(name, TEXT)).eps
+    narrow = loaded.denoiser(draw(name), level, text(name, TEXT)).eps
+    assert narrow.dtype == torch.float32
+    assert 0 < (narrow - exact).norm() < 0.05 * exact.norm()
+    words = loaded.text.encode([TEXT], canvas=canvas(name))[0].conditioning
+    for key, value in text(name, TEXT).items():
+        if value.is_floating_point() and key in words:
+            assert (words[key].float() - value).norm() <= 0.05 * value.norm()
 
 
 def test_an_edit_keeps_what_is_outside_the_mask_and_changes_what_is_inside(name: str) -> None:

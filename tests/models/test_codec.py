@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support import tiny
+from tests.support import families, tiny
 from wordbrush.diffusion.faults import NotFiniteError
 from wordbrush.models.codec import AutoencoderCodec, IdentityCodec
 
@@ -129,3 +129,53 @@ def test_tiles_are_those_of_diffusers_and_leave_the_autoencoder_alone() -> None:
     assert tiled.encode(pixels(side=96)).shape == (1, 4, 48, 48)
     assert (vae.use_tiling, vae.tile_latent_min_size, vae.tile_sample_min_size) == before
     assert tiled.notes is whole.notes
+
+
+def test_the_codec_of_flux_2_is_its_pipelines_arithmetic_at_every_cell() -> None:
+    pipeline = families.flux_2_klein()
+    vae, codec = pipeline.vae, AutoencoderCodec(pipeline.vae)
+    assert (codec.factor, codec.channels) == (2, 4)
+    assert vae.bn.running_mean.abs().min() > 0.01  # figures that tell channels apart
+    theirs = pipeline._encode_vae_image(pixels(2), None)
+    latents = codec.encode(pixels(2))
+    assert latents.shape == (2, 4, 16, 16)
+    assert (pipeline._patchify_latents(latents) - theirs).abs().max() < 1e-5 * theirs.abs().max()
+    decoded = vae.decode(vae.encode(pixels(2)).latent_dist.mode()).sample
+    assert (codec.decode(latents) - decoded).abs().max() < 1e-5
+    assert (codec.decode(latents.roll(1, dims=2)) - decoded.roll(2, dims=2)).abs().max() > 1e-3
+
+
+def test_the_codec_of_qwen_image_is_its_pipelines_arithmetic_over_a_film_of_one_frame() -> None:
+    vae = families.qwen_vae()
+    codec, film = AutoencoderCodec(vae), pixels(2)[:, :, None]
+    assert (codec.factor, codec.channels) == (2, 4)
+    mean, spread = (torch.tensor(vae.config[f"latents_{name}"]).view(1, -1, 1, 1, 1) for name in ("mean", "std"))
+    theirs = (vae.encode(film).latent_dist.mode() - mean) / spread
+    latents = codec.encode(pixels(2))
+    assert latents.shape == (2, 4, 16, 16)
+    assert (latents - theirs[:, :, 0]).abs().max() < 1e-5
+    assert (codec.decode(latents) - vae.decode(theirs * spread + mean).sample[:, :, 0]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("build", [families.flux_2_vae, families.qwen_vae])
+def test_other_autoencoders_work_in_tiles_too(build: Any) -> None:
+    vae = build()
+    tiles = {name: value for name, value in vars(vae).items() if "tile" in name or "tiling" in name}
+    whole = AutoencoderCodec(vae)
+    tiled = whole.with_tiles()
+    calls: list[tuple[int, ...]] = []
+    latents = torch.randn(1, 4, 48, 48, generator=torch.Generator().manual_seed(3))
+    reference = whole.decode(latents)
+    for part in (vae.encoder, vae.decoder):
+        part.register_forward_pre_hook(lambda _m, args: calls.append(tuple(args[0].shape)))
+    found = tiled.decode(latents)
+    assert len(calls) > 1
+    assert all(max(shape[-2:]) <= 32 for shape in calls)
+    assert found.shape == reference.shape
+    # The corner lies in one tile; its cells see less of the picture than the whole's do, where layers look all over it.
+    assert (found - reference)[..., :16, :16].abs().mean() < 0.1 * reference.std()
+    calls.clear()
+    assert tiled.encode(pixels(side=96)).shape == (1, 4, 48, 48)
+    assert len(calls) > 1
+    assert all(max(shape[-2:]) <= 64 for shape in calls)
+    assert tiles == {name: value for name, value in vars(vae).items() if name in tiles}

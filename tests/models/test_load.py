@@ -191,7 +191,8 @@ def altered(source: Path, target: Path, file: str, change: dict[str, Any]) -> Pa
     ("change", "message"),
     [
         ({"text_encoder_2": ["transformers", "CLIPTextModelWithProjection"]}, "XL"),
-        ({"transformer": ["diffusers", "FluxTransformer2DModel"]}, "a transformer"),
+        ({"transformer": ["diffusers", "FluxTransformer2DModel"]}, "FLUX.1"),
+        ({"transformer": ["diffusers", "HiDreamImageTransformer2DModel"]}, "transformer of a kind not known"),
         ({"unet": ["my_unet", "MyUNet"]}, "my_unet"),
         ({"extra": ["os", "system"]}, "custom code is never run"),
         ({"_class_name": ["pipeline", "MyPipeline"]}, "remote code"),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support import tiny, toy
+from tests.support import families, tiny, toy
 from wordbrush.diffusion.ask import Ask
 from wordbrush.diffusion.denoiser import Conditioning, Denoiser, Prediction
 from wordbrush.diffusion.faults import NotFiniteError, is_out_of_memory
@@ -184,7 +184,7 @@ class HungryDecoder:
         self.sizes: list[tuple[int, int]] = []
 
         def before(_module: Any, args: Any) -> None:
-            rows, _, height, width = args[0].shape
+            rows, *_, height, width = args[0].shape
             self.sizes.append((rows, height))
             if rows * height * width > cells:
                 raise cuda_error()
@@ -204,10 +204,11 @@ def test_codec_halves_then_goes_one_by_one() -> None:
     assert all("autoencoder (decode)" in note for note in codec.notes.take())
 
 
-def test_codec_ends_in_tiles() -> None:
+@pytest.mark.parametrize("build", [tiny.vae, families.flux_2_vae, families.qwen_vae])
+def test_codec_ends_in_tiles(build: Callable[[], Any]) -> None:
     latents = torch.randn(2, 4, 48, 48, generator=torch.Generator().manual_seed(2))
-    expected = AutoencoderCodec(tiny.vae()).with_tiles().decode(latents)
-    vae = tiny.vae()
+    expected = AutoencoderCodec(build()).with_tiles().decode(latents)
+    vae = build()
     hungry = HungryDecoder(vae, 32 * 32)
     codec = ChunkedCodec(AutoencoderCodec(vae))
     assert torch.allclose(codec.decode(latents), expected, atol=1e-4)

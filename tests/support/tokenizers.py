@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.support import tiny
 
-__all__ = ["CHAT", "SENTENCE_PIECES", "chat_tokenizer", "clip_tokenizer", "sentence_tokenizer"]
+__all__ = ["CHAT", "SENTENCE_PIECES", "chat_tokenizer", "clip_tokenizer", "instruct_tokenizer", "sentence_tokenizer"]
 
 CHAT = (
     "{%- for m in messages %}"
@@ -20,7 +20,7 @@ CHAT = (
 )
 """A chat template with turns, a generation prompt and a switch for thinking, as Qwen's have."""
 
-_SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
+_SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>", "assistant")
 SENTENCE_PIECES = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
 SENTENCE_PIECES += [(letter, -3.0) for letter in string.ascii_letters + string.digits + string.punctuation]
 
@@ -46,7 +46,36 @@ def chat_tokenizer() -> Any:
     return Qwen2Tokenizer(
         vocab=table,
         merges=[],
-        additional_special_tokens=["<|im_start|>", "<|im_end|>"],
+        additional_special_tokens=["<|im_start|>", "<|im_end|>", "assistant"],
         chat_template=CHAT,
         model_max_length=1024,
+    )
+
+
+_INSTRUCT = ("[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[IMG]")
+_INSTRUCT_CHAT = (
+    "{{ bos_token }}{%- for m in messages %}"
+    "{{ '[SYSTEM_PROMPT]' if m['role'] == 'system' else '[INST]' }}{{ m['content'][0]['text'] }}"
+    "{{ '[/SYSTEM_PROMPT]' if m['role'] == 'system' else '[/INST]' }}{%- endfor %}"
+)
+
+
+def instruct_tokenizer() -> Any:
+    """Return Mistral's, over single bytes; it begins every text with <s>, and so does its chat template."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    named = ("<unk>", "<s>", "</s>", "<pad>", *_INSTRUCT)
+    table = {token: index for index, token in enumerate([*named, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
+    plain = Tokenizer(models.BPE(vocab=table, merges=[]))
+    plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    plain.decoder = decoders.ByteLevel()
+    plain.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    roles = dict(zip(("unk_token", "bos_token", "eos_token", "pad_token"), named, strict=False))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=plain,
+        additional_special_tokens=list(_INSTRUCT),
+        chat_template=_INSTRUCT_CHAT,
+        model_max_length=1024,
+        **roles,
     )

@@ -217,10 +217,12 @@ class FlowSchedule:
 
     def _uniform(self, steps: int) -> list[float]:
         """Return u of a grid's levels, the least noisy first."""
-        low = {"twice": self._shifted(1.0 / self.size), "once": 1.0 / steps, "told": 1.0 / self.size}[self.rule]
+        if self.rule == "told":
+            whole = np.linspace(self.size, 1.0, steps).astype(int).tolist()
+            return [label / self.size for label in reversed(whole)]
+        low = 1.0 / steps if self.rule == "once" else self._shifted(1.0 / self.size)
         apart = (1.0 - low) / max(steps - 1, 1)
-        points = [1.0 - apart * i for i in reversed(range(steps))]
-        return [int(u * self.size) / self.size for u in points] if self.rule == "told" else points
+        return [1.0 - apart * i for i in reversed(range(steps))]
 
 
 def shift_of(config: Mapping[str, Any], tokens: int | None = None) -> float:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from wordbrush.diffusion.denoiser import NetworkDenoiser, Parametrisation
+from wordbrush.diffusion.schedule import FlowSchedule, Schedule, shift_of
 from wordbrush.errors import ModelError
 from wordbrush.models.family import Card, Origin, Parts
-from wordbrush.models.model import Guidance, Model
+from wordbrush.models.model import Canvas, Guidance, GuidanceKind, Model
 from wordbrush.models.network import ModuleNetwork
 
-__all__ = ["assembled", "chosen_kind", "few_steps", "policy_of"]
+__all__ = ["assembled", "check_packed", "chosen_kind", "few_steps", "flow_schedules", "policy_of"]
 
 
 _USUAL_STEPS = 28
@@ -78,15 +80,53 @@ def few_steps(parts: Parts, origin: Origin) -> tuple[bool, tuple[str, ...]]:
     )
 
 
-def policy_of(card: Card, parts: Parts, *, distilled: bool = False, **more: Any) -> Guidance:
+def policy_of(
+    card: Card, parts: Parts, *, distilled: bool = False, kind: GuidanceKind | None = None, **more: Any
+) -> Guidance:
     """Return the policy of guidance: the card's, at the scale that the folder's `wordbrush.json` says, if it does.
 
     Args:
         card: of the family.
         parts: of the checkpoint.
         distilled: guidance is in the network, and cannot be set.
+        kind: in place of the card's, for families of both sorts.
         more: further fields of `Guidance`.
     """
     if distilled:
         return Guidance("none", 1.0)
-    return Guidance(card.guidance, float(parts.card.get("guidance", card.scale)), **more)
+    return Guidance(kind or card.guidance, float(parts.card.get("guidance", card.scale)), **more)
+
+
+def flow_schedules(
+    scheduler: Mapping[str, Any], patch: int = 2, shift: Callable[[int, int], float] | None = None
+) -> Callable[[Canvas, int], Schedule]:
+    """Return `Model.schedules` of a flow model whose pipeline gives the levels itself.
+
+    Args:
+        scheduler: its configuration.
+        patch: latent cells a token, along a side.
+        shift: (image tokens, steps) -> shift, where the configuration's rule (`shift_of`) is not the pipeline's.
+    """
+
+    def made(canvas: Canvas, steps: int) -> Schedule:
+        tokens = canvas[0] * canvas[1] // patch**2
+        chosen = shift_of(scheduler, tokens) if shift is None else shift(tokens, steps)
+        return FlowSchedule(shift=chosen, rule="once", terminal=scheduler.get("shift_terminal"))
+
+    return made
+
+
+def check_packed(configs: Mapping[str, Mapping[str, Any]], where: str, channels: str = "latent_channels") -> None:
+    """Raise ModelError where a transformer does not take the latents alone, 2 x 2 cells a token.
+
+    Args:
+        configs: of the networks, by part.
+        where: what to call the checkpoint in messages.
+        channels: what the autoencoder's configuration calls the latent's channels.
+    """
+    taken, latent = configs["transformer"].get("in_channels"), configs["vae"].get(channels)
+    if taken is not None and latent is not None and taken != 4 * latent:
+        raise ModelError(
+            f"{where}: the transformer takes {taken} channels a token and the latent has 4 x {latent}; it is for "
+            "inpainting, controls or instructions. DiffEdit finds its own mask: use the text-to-image checkpoint"
+        )

@@ -11,7 +11,7 @@ from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.faults import check_items
 from wordbrush.models.codec import evaluating
 
-__all__ = ["ModuleNetwork", "packed", "unpacked"]
+__all__ = ["ModuleNetwork", "packed", "places", "unpacked"]
 
 
 class ModuleNetwork:
@@ -66,3 +66,12 @@ def unpacked(tokens: Tensor, height: int, width: int) -> Tensor:
     batch, _, depth = tokens.shape
     patches = tokens.reshape(batch, height // 2, width // 2, depth // 4, 2, 2).permute(0, 3, 1, 4, 2, 5)
     return patches.reshape(batch, depth // 4, height, width)
+
+
+def places(x: Tensor, axes: int) -> Tensor:
+    """Return where tokens of packed latents stand, (token, axes): rows and columns on axes 1 and 2, zeros elsewhere."""
+    rows, columns = x.shape[2] // 2, x.shape[3] // 2
+    ids = torch.zeros(rows, columns, axes, device=x.device)
+    ids[..., 1] = torch.arange(rows, device=x.device)[:, None]
+    ids[..., 2] = torch.arange(columns, device=x.device)
+    return ids.reshape(rows * columns, axes)

@@ -34,6 +34,12 @@ _MODULES = {
     "cogview-4": "cogview_4",
     "dit": "dit",
     "z-image": "z_image",
+    "flux-1": "flux_1",
+    "chroma": "chroma",
+    "flux-2": "flux_2",
+    "flux-2-klein": "flux_2_klein",
+    "qwen-image": "qwen_image",
+    "krea-2": "krea_2",
 }
 _BUILT_IN = tuple(
     EntryPoint(name, f"wordbrush.models.families.{module}:FAMILY", GROUP) for name, module in _MODULES.items()

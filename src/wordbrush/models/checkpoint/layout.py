@@ -105,7 +105,9 @@ def _check_code(index: Mapping[str, Any], family: Family, where: str) -> None:
     for name, value in index.items():
         if not isinstance(value, list) or name.startswith("_"):
             continue
-        library = value[0] if value else None
+        if all(isinstance(entry, int | float) for entry in value):  # a setting, such as layers of a text encoder
+            continue
+        library = value[0]
         if library is not None and (len(value) != 2 or library not in libraries):
             raise ModelError(
                 f"{where}: component {name!r} comes from {library!r}, neither diffusers nor transformers; "

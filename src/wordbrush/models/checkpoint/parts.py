@@ -27,12 +27,17 @@ _SCHEDULER = "scheduler"
 
 
 def move(parts: Parts, device: torch.device, dtype: torch.dtype) -> None:
-    """Bring the networks to a device; whatever was added to them since they were loaded gets their dtype."""
-    from torch import nn
+    """Bring the networks to a device, and the LoRAs attached to them to a dtype.
 
+    The rest has its dtype from loading. That may be a wider one: norms, projections and tables of rotary angles that
+    a library keeps in float32 must stay so.
+    """
     with translated(f"the model cannot be brought to {device}"):
         for module in parts.networks.values():
-            nn.Module.to(module, device=device, dtype=dtype)  # diffusers' own would log a caution about the dtype
+            module.to(device)
+            for name, weight in module.named_parameters():
+                if ".lora_" in name:
+                    weight.data = weight.data.to(dtype)
 
 
 def load_folder(folder: Path, family: Family, where: str, dtype: torch.dtype) -> Parts:

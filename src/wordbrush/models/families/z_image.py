@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from wordbrush.diffusion.denoiser import Conditioning
-from wordbrush.diffusion.schedule import FlowSchedule, Schedule, shift_of
-from wordbrush.models.assembly import assembled, policy_of
+from wordbrush.diffusion.schedule import shift_of
+from wordbrush.models.assembly import assembled, flow_schedules, policy_of
 from wordbrush.models.codec import AutoencoderCodec
 from wordbrush.models.family import (
     SCHEDULER,
@@ -27,7 +27,7 @@ from wordbrush.models.family import (
     tokenizer,
 )
 from wordbrush.models.language import LanguageText, Reading
-from wordbrush.models.model import Canvas, Model
+from wordbrush.models.model import Model
 from wordbrush.models.network import ModuleNetwork
 from wordbrush.models.text import EMBEDDING
 
@@ -89,15 +89,12 @@ class ZImage(Family):
         turbo = bool(parts.card.get("distilled", shift_of(parts.scheduler, 4096) == _TURBO_SHIFT))
         reading = Reading(partial(_chat, parts["tokenizer"]), lambda states: states[-2], _LIMIT)
 
-        def schedules(canvas: Canvas, steps: int) -> Schedule:
-            return FlowSchedule(shift=shift_of(parts.scheduler, canvas[0] * canvas[1] // PATCH**2), rule="once")
-
         return assembled(
             self.name,
             parts,
             origin,
             ZImageNetwork(parts["transformer"], origin.device),
-            schedules=schedules,
+            schedules=flow_schedules(parts.scheduler, PATCH),
             codec=codec,
             text=LanguageText(parts["tokenizer"], parts["text_encoder"], origin.device, reading, parts.words),
             resolution=int(parts.card.get("resolution", CARD.native)),

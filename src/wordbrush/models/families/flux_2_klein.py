@@ -1,0 +1,78 @@
+"""FLUX.2 klein, base and distilled: the network of FLUX.2 without told guidance, texts read by Qwen3."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from wordbrush.models.assembly import check_packed
+from wordbrush.models.families.flux_2 import CARD, NETWORKS, built
+from wordbrush.models.family import (
+    Family,
+    LoraParts,
+    Origin,
+    Parts,
+    PartSpec,
+    classes_of,
+    network,
+    pipeline_of,
+    tokenizer,
+)
+from wordbrush.models.model import Model
+
+__all__ = ["FAMILY"]
+
+_WIDTH_9B = 4096
+"""Width of the text encoder of klein 9B; that of klein 4B is 2560."""
+
+
+class Flux2Klein(Family):
+    """The family; see `wordbrush.models.family.Family`."""
+
+    name = "flux-2-klein"
+    card = replace(
+        CARD,
+        title="FLUX.2 klein checkpoints",
+        guidance="cfg",
+        licence="Apache-2.0 (4B), FLUX Non-Commercial (9B)",
+    )
+    parts: Mapping[str, PartSpec] = {
+        **NETWORKS,
+        "text_encoder": network("Qwen3ForCausalLM", "Qwen3Model", library="transformers"),
+        "tokenizer": tokenizer("Qwen2Tokenizer", "Qwen2TokenizerFast"),
+    }
+    lora = LoraParts(("transformer",), pipeline_of("Flux2KleinPipeline"))
+
+    def recognises(self, index: Mapping[str, Any]) -> bool:
+        """Say whether the transformer is FLUX.2's and the text encoder a Qwen3."""
+        classes = classes_of(index)
+        of_qwen = classes.get("text_encoder", "").startswith("Qwen3")
+        return classes.get("transformer", "").startswith("Flux2") and of_qwen
+
+    def check(self, configs: Mapping[str, Mapping[str, Any]], where: str) -> None:
+        """Raise ModelError where the transformer is for another task than text to image."""
+        check_packed(configs, where)
+
+    def build(self, parts: Parts, origin: Origin) -> Model:
+        """Put a model together; see `Family.build`. Its index says whether it is distilled."""
+        config = parts["text_encoder"].config
+        size = "9B" if int(config.hidden_size) >= _WIDTH_9B else "4B"
+        return built(
+            self,
+            parts,
+            origin,
+            partial(_chat, parts["tokenizer"]),
+            int(config.num_hidden_layers),
+            sibling=f"black-forest-labs/FLUX.2-klein-base-{size}",
+            usual=bool(parts.index.get("is_distilled", False)),
+        )
+
+
+def _chat(reader: Any, text: str) -> str:
+    message = [{"role": "user", "content": text}]
+    return str(reader.apply_chat_template(message, tokenize=False, add_generation_prompt=True, enable_thinking=False))
+
+
+FAMILY = Flux2Klein()

@@ -1,0 +1,126 @@
+"""Krea 2 Raw and Turbo: the autoencoder of Qwen-Image, and texts as states of many layers of Qwen3-VL."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wordbrush.diffusion.denoiser import Conditioning
+from wordbrush.models.assembly import assembled, check_packed, flow_schedules, policy_of
+from wordbrush.models.codec import AutoencoderCodec
+from wordbrush.models.families.qwen_image import LATENT, LIMIT, PREFIX, PREFIX_TOKENS, SUFFIX, TOKENIZER, meant
+from wordbrush.models.family import (
+    SCHEDULER,
+    Card,
+    Family,
+    LoraParts,
+    Origin,
+    Parts,
+    PartSpec,
+    classes_of,
+    network,
+    pipeline_of,
+)
+from wordbrush.models.language import LanguageText, Reading
+from wordbrush.models.model import Model
+from wordbrush.models.network import ModuleNetwork, packed, places, unpacked
+from wordbrush.models.text import EMBEDDING
+
+__all__ = ["FAMILY", "Krea2Network"]
+
+CARD = Card(
+    title="Krea 2 checkpoints",
+    native=1024,
+    guidance="cfg",
+    scale=5.5,  # diffusers' 4.5: its scale counts from the text's own estimate, as w of Ho and Salimans
+    parametrisations=("flow",),
+    licence="Krea 2 Community License",
+    evidence="translated: network, schedule and codec equal the pipeline's; edits not measured",
+    half="bfloat16",
+)
+PARTS: Mapping[str, PartSpec] = {
+    "transformer": network("Krea2Transformer2DModel"),
+    "vae": network("AutoencoderKLQwenImage"),
+    "text_encoder": network("Qwen3VLModel", "Qwen3VLForConditionalGeneration", library="transformers"),
+    "tokenizer": TOKENIZER,
+    "scheduler": SCHEDULER,
+}
+_LAYERS = (2, 5, 8, 11, 14, 17, 20, 23, 26, 29, 32, 35)
+"""Layers of the text encoder that are read, where the checkpoint's index does not say."""
+
+_TURBO_SHIFT = math.exp(1.15)
+
+
+class Krea2Network(ModuleNetwork):
+    """The transformer over tokens of 2 x 2 cells; the label is the flow time t in thousandths.
+
+    The pipeline pads every text in its middle and masks the padding, which has no place in the count of positions
+    either. So a text without padding gives the same answer.
+    """
+
+    def forward(self, x: Tensor, label: Tensor, conditioning: Conditioning) -> Tensor:
+        """See `ModuleNetwork.forward`."""
+        text = self.given(conditioning, EMBEDDING)
+        tokens = self.module(
+            packed(x),
+            encoder_hidden_states=text,
+            timestep=label / 1000,
+            position_ids=torch.cat([torch.zeros(text.shape[1], 3, device=x.device), places(x, 3)]),
+            encoder_attention_mask=meant(conditioning, x),
+            return_dict=False,
+        )[0]
+        return unpacked(tokens, *x.shape[2:])
+
+
+class Krea2(Family):
+    """The family; see `wordbrush.models.family.Family`."""
+
+    name = "krea-2"
+    card = CARD
+    parts = PARTS
+    lora = LoraParts(("transformer",), pipeline_of("Krea2Pipeline"))
+
+    def recognises(self, index: Mapping[str, Any]) -> bool:
+        """Say whether the transformer is Krea 2's."""
+        return classes_of(index).get("transformer", "").startswith("Krea2")
+
+    def check(self, configs: Mapping[str, Mapping[str, Any]], where: str) -> None:
+        """Raise ModelError where the transformer is for another task than text to image."""
+        check_packed(configs, where, LATENT)
+
+    def build(self, parts: Parts, origin: Origin) -> Model:
+        """Put a model together; see `Family.build`. Its index says whether it is Turbo, which has a shift of its own.
+
+        A folder whose `wordbrush.json` says `distilled` true or false is taken at its word.
+        """
+        turbo = bool(parts.index.get("is_distilled", False))
+        few = bool(parts.card.get("distilled", turbo))
+        layers = tuple(map(int, parts.index.get("text_encoder_select_layers") or _LAYERS))
+        reading = Reading(
+            PREFIX.__add__,
+            lambda states: torch.stack([states[layer] for layer in layers], dim=2),
+            LIMIT,
+            skip=PREFIX_TOKENS,
+            suffix=SUFFIX,
+        )
+        return assembled(
+            self.name,
+            parts,
+            origin,
+            Krea2Network(parts["transformer"], origin.device),
+            schedules=flow_schedules(parts.scheduler, shift=(lambda _tokens, _steps: _TURBO_SHIFT) if turbo else None),
+            codec=AutoencoderCodec(parts["vae"], device=origin.device),
+            text=LanguageText(parts["tokenizer"], parts["text_encoder"], origin.device, reading, parts.words),
+            resolution=int(parts.card.get("resolution", CARD.native)),
+            policy=policy_of(CARD, parts, distilled=few),
+            patch=2,
+            encoding="noise" if few else "invert",
+            sibling="krea/Krea-2-Raw" if few else "",
+        )
+
+
+FAMILY = Krea2()
