@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wordbrush.cli.commands.edit import MaskCommand
-from wordbrush.cli.loading import load_editor, open_mask, open_picture
+from wordbrush.cli.loading import load_editor, open_masks, open_picture
 from wordbrush.cli.outputs import save_contrast
 from wordbrush.cli.progress import stage_bars
 from wordbrush.cli.terminal import Terminal, print_json
@@ -20,7 +20,7 @@ def mask(command: MaskCommand) -> None:
     """
     terminal, settings = Terminal(quiet=command.quiet), command.settings
     source = open_picture(command.picture, terminal)
-    user = {name: open_mask(getattr(command, name), name, terminal) for name in ("include", "exclude")}
+    user = open_masks({"include": command.include, "exclude": command.exclude}, source, terminal)
     session = load_editor(command.model_choice, terminal).open(source, resolution=settings.resolution)
     with stage_bars(terminal) as callback:
         contrast = session.contrast(

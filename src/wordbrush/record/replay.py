@@ -181,7 +181,7 @@ def carried_mask(record: Provenance, kind: str) -> Mask | None:
         data = base64.b64decode(entry["png"], validate=True)
     except (binascii.Error, ValueError) as error:
         raise ProvenanceError(f"the field mask.given_{kind}.png of the record is not base64") from error
-    return _checked(Mask.open(data), entry, "the mask in the record", kind)
+    return _checked(Mask.recorded(data), entry, "the mask in the record", kind)
 
 
 def _mask(record: Provenance, kind: str, path: Path | None) -> Mask | None:

@@ -177,7 +177,7 @@ def _is_one_hue(colours: NDArray[np.uint8]) -> bool:
 
 def _shades(colours: NDArray[np.uint8]) -> int:
     """Return how many different colours, at 4 bits a channel, hold at least one part in 2,000."""
-    few = colours.reshape(-1, 3)
-    few = few[:: 1 + len(few) // 1_000_000].astype(np.uint16) >> 4
+    flat = colours.reshape(-1, 3)
+    few = flat[:: 1 + len(flat) // 1_000_000].astype(np.int64) >> 4
     counts = np.bincount((few[:, 0] << 8) | (few[:, 1] << 4) | few[:, 2])
     return int((counts >= len(few) / 2000).sum())

@@ -94,7 +94,7 @@ class Mask:
         | it holds | it means |
         |---|---|
         | 0 and 1; 0 and 255; 0 and 256; 0 and 65535; mode `1` | 0 = keep, the other = edit |
-        | greys up to 255 | strengths, 255 = 1; the same in 16 bits, where all are up to 255 or multiples of 256 or 257 |
+        | greys up to 255, also in 16 bits; multiples of 256 or of 257 | strengths, 255 (times that) = 1 |
         | other greys of 16 bits; `F` | strengths, 65535 = 1; as they are, in 0 ... 1 |
         | black and white slightly off, by at most 8 of 255, or with the noise of JPEG | black and white |
         | nothing above 40 of 255, or areas of such numbers beside 255 | refused: labels of classes, or too dark |
@@ -119,6 +119,15 @@ class Mask:
                 looked at before anything is decoded), or what the table refuses.
         """
         return cls(*open_reading(source, label))
+
+    @classmethod
+    def recorded(cls, data: bytes) -> Mask:
+        """Read the bytes of `png_bytes` as they were written, whatever a file of such greys may mean otherwise.
+
+        Raises:
+            MaskError: as for `open`.
+        """
+        return cls(*open_reading(data, exact=True))
 
     @classmethod
     def empty(cls, size: tuple[int, int]) -> Mask:

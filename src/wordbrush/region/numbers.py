@@ -117,24 +117,33 @@ def _eight(numbers: NDArray[Any], unit: int, advice: Advice, *, palette: bool) -
     counts = counted(levels)
     present = np.flatnonzero(counts)
     inks = present[(present > 0) & (present < 255)]
-    notes: tuple[str, ...] = ()
     if inks.size and inks[-1] <= LABELS:
         only_ground = present[0] > 0 and inks.size == 1  # two values, one of them white
         if not counts[255] or (not only_ground and _is_flat(levels, inks)):
             raise _classes(present * unit, counts[present], 255 * unit, advice)
-    elif 2 <= inks.size <= MANY and _is_flat(levels, inks):
-        white = counts[247:].sum()
-        dominant = counts[inks].sum() > counts[247:].sum()
-        if white == 0 or (dominant and (palette or inks[0] <= LABELS)):
-            held = listed(present * unit, counts[present])
-            notes = (f"it holds the levels {held}: read as strengths; if they are classes, {_choose(inks, unit, advice)}",)
-    elif counts[NEAR + 1 : 247].sum() > levels.size / 2 and is_textured(levels):
-        notes = ("it is grey almost everywhere, like a photograph: its brightness is read as strength",)
-    return _settled(levels.astype(np.float32) / np.float32(255), levels), notes
+    note = _doubt(levels, counts, inks, unit, advice, palette=palette)
+    return _settled(levels.astype(np.float32) / np.float32(255), levels), (note,) if note else ()
 
 
-def _choose(inks: NDArray[Any], unit: int, advice: Advice) -> str:
-    return advice.choose(int(inks[-1]) * unit)
+def _doubt(
+    levels: NDArray[np.uint8],
+    counts: NDArray[np.int64],
+    inks: NDArray[np.int64],
+    unit: int,
+    advice: Advice,
+    *,
+    palette: bool,
+) -> str:
+    """Return what is odd about greys that are read as strengths, or "": a few in flat areas, or a photograph's."""
+    white = counts[247:].sum()
+    odd = white == 0 or (counts[inks].sum() > white and (palette or inks[0] <= LABELS))
+    if 2 <= inks.size <= MANY and odd and _is_flat(levels, inks):
+        present = np.flatnonzero(counts)
+        held, choose = listed(present * unit, counts[present]), advice.choose(int(inks[-1]) * unit)
+        return f"it holds the levels {held}: read as strengths; if they are classes, {choose}"
+    if counts[NEAR + 1 : 247].sum() > levels.size / 2 and is_textured(levels):
+        return "it is grey almost everywhere, like a photograph: its brightness is read as strength"
+    return ""
 
 
 def _classes(numbers: NDArray[Any], counts: NDArray[Any], top: int, advice: Advice) -> MaskError:
@@ -160,7 +169,7 @@ def counted(levels: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Return how often each of 256 levels occurs."""
     flat = levels.ravel()
     parts = (flat[at : at + _CHUNK] for at in range(0, flat.size, _CHUNK))  # bincount takes 8 bytes a cell
-    return np.sum([np.bincount(part, minlength=256) for part in parts], axis=0)
+    return np.asarray(sum(np.bincount(part, minlength=256) for part in parts), np.int64)
 
 
 def _rows(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -59,12 +59,12 @@ def array_reading(array: Any, label: int | None = None) -> Reading:
 
 
 def _plane(array: Any) -> NDArray[Any]:
-    array = np.asarray(array)
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[:, :, 0]
-    if array.ndim != 2 or array.size == 0:
-        raise MaskError(f"a mask is an array of shape (height, width) or (height, width, 1), not {array.shape}")
-    return array
+    plane: NDArray[Any] = np.asarray(array)
+    if plane.ndim == 3 and plane.shape[2] == 1:
+        plane = plane[:, :, 0]
+    if plane.ndim != 2 or plane.size == 0:
+        raise MaskError(f"a mask is an array of shape (height, width) or (height, width, 1), not {plane.shape}")
+    return plane
 
 
 def image_reading(image: Image.Image, label: int | None = None) -> Reading:
@@ -116,7 +116,7 @@ def _meaning(image: Image.Image, label: int | None, advice: Advice) -> Reading:
 def _numbers(image: Image.Image) -> tuple[NDArray[Any], tuple[str, ...]]:
     """Return the numbers of a picture without transparency, of colours their levels, and notes."""
     if image.mode.startswith("I;16") and getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0:
-        return 65535 - np.asarray(image), ()  # white is zero, and Pillow turns 8 bits only
+        return np.asarray(65535 - np.asarray(image)), ()  # white is zero, and Pillow turns 8 bits only
     if image.mode in ("1", "L") or image.mode.startswith("I"):
         return np.asarray(image), ()
     if image.mode == "LAB":
@@ -130,10 +130,10 @@ def _unlabelled(reading: Reading, label: int | None) -> Reading:
     return reading
 
 
-def open_reading(source: str | Path | bytes, label: int | None = None) -> Reading:
+def open_reading(source: str | Path | bytes, label: int | None = None, *, exact: bool = False) -> Reading:
     """Read a mask file or its bytes, upright by EXIF, and notes; the limits are those of `Mask.open`. Raises MaskError.
 
-    The name of a file may end in `#` and the number of a class.
+    The name of a file may end in `#` and the number of a class. With `exact` greys of 8 bits are strengths as they are.
     """
     if not isinstance(source, bytes) and label is None:
         source, label = _named(source)
@@ -141,12 +141,12 @@ def open_reading(source: str | Path | bytes, label: int | None = None) -> Readin
     data = bounded_read(source, MAX_BYTES, error=MaskError, kind="mask", advice="make the mask smaller")
     try:
         image, _, notes = decode(data, MAX_PIXELS)
-        if EXACT in image.info and image.mode == "L":
+        if (exact or EXACT in image.info) and image.mode == "L":
             return np.asarray(image, dtype=np.float32) / np.float32(255), ()
         values, more = _image_reading(image, label, advice)
-        return values, (*notes, *more)
     except (MaskError, PictureError) as error:
         raise MaskError(f"{name}: {error}") from error
+    return values, (*notes, *more)
 
 
 def is_plain(levels: NDArray[np.uint8]) -> bool:
