@@ -68,8 +68,8 @@ def of_colours(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], tuple[str,
     Raises:
         MaskError: a colour photograph, or marks in one colour on a light ground.
     """
-    brightest = pixels.max(axis=2)
-    coloured = brightest - pixels.min(axis=2) > CHROMA
+    brightest, chroma = _extremes(pixels)
+    coloured = chroma > CHROMA
     share = float(coloured.mean())
     if share < 0.0005:
         return _luma(pixels), ()
@@ -106,7 +106,7 @@ def of_alpha(pixels: NDArray[np.uint8]) -> Reading | None:
     if np.ptp(firm, axis=0).max() <= 24:
         return _one_ink(drawn, edge, dark=int(firm.max()) <= DARK)
     levels = _luma(firm[None])[0]
-    grey = float((firm.max(axis=1) - firm.min(axis=1) > CHROMA).mean()) < 0.01
+    grey = float((_extremes(firm)[1] > CHROMA).mean()) < 0.01
     if grey and float(((levels <= 16) | (levels >= 239)).mean()) >= 0.9:
         note = "black, white and transparent parts: white is edited, black and transparent is kept"
         return _luma(colours).astype(np.float32) / np.float32(255) * drawn, (note,)
@@ -145,7 +145,7 @@ def _one_ink(drawn: NDArray[np.float32], edge: float, *, dark: bool) -> Reading:
     share = f"{drawn.mean():.1%}".replace("%", " %")
     if dark and edge > 0.5:
         raise MaskError(
-            f"black on transparent, opaque along {edge:.0%} of the sides: a drawing, where black ({share}) is edited, "
+            f"black on transparent, opaque along {100 * edge:.0f} % of the sides: a drawing, where black ({share}) is edited, "
             f"or a sheet whose erased part is; {_WHITE_ON_BLACK}"
         )
     if dark or edge >= 0.75:
@@ -159,6 +159,13 @@ def _erased(drawn: NDArray[np.float32], what: str) -> Reading:
     hole = 1 - drawn
     share = f"{hole.mean():.1%}".replace("%", " %")
     return hole, (f"{what} with an erased part: the erased part ({share}) is edited, what is visible is kept",)
+
+
+def _extremes(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the brightest channel of (..., RGB), and how far the darkest lies below it."""
+    red, green, blue = (pixels[..., channel] for channel in range(3))
+    brightest = np.maximum(np.maximum(red, green), blue)
+    return brightest, brightest - np.minimum(np.minimum(red, green), blue)
 
 
 def _luma(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

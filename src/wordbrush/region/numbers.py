@@ -63,7 +63,7 @@ def of_class(numbers: NDArray[Any], label: int) -> Reading:
     """
     values = (numbers == label).astype(np.float32)
     if not values.any():
-        raise MaskError(f"the mask has no class {label}; it holds {listed(*np.unique(numbers, return_counts=True))}")
+        raise MaskError(f"there is no class {label}: it holds {listed(*np.unique(numbers, return_counts=True))}")
     return values, ()
 
 
@@ -135,9 +135,10 @@ def _doubt(
     palette: bool,
 ) -> str:
     """Return what is odd about greys that are read as strengths, or "": a few in flat areas, or a photograph's."""
-    white = counts[247:].sum()
-    odd = white == 0 or (counts[inks].sum() > white and (palette or inks[0] <= LABELS))
-    if 2 <= inks.size <= MANY and odd and _is_flat(levels, inks):
+    white = counts[256 - NEAR - 1 :].sum()
+    inks = inks[(inks > NEAR) & (inks < 255 - NEAR)]
+    odd = white == 0 or (inks.size > 1 and counts[inks].sum() > white and (palette or inks[0] <= LABELS))
+    if 0 < inks.size <= MANY and odd and _is_flat(levels, inks):
         present = np.flatnonzero(counts)
         held, choose = listed(present * unit, counts[present]), advice.choose(int(inks[-1]) * unit)
         return f"it holds the levels {held}: read as strengths; if they are classes, {choose}"
@@ -191,8 +192,8 @@ def _is_flat(levels: NDArray[np.uint8], inks: NDArray[Any]) -> bool:
 def is_textured(levels: NDArray[np.uint8]) -> bool:
     """Whether greys go up and down from cell to cell, as those of photographs; ramps and soft edges do not."""
     rows = _rows(levels).astype(np.int16)
-    bend = np.abs(np.diff(rows, n=2, axis=1))
-    return bool(bend.size) and float(bend.mean()) > 3
+    bend = np.minimum(np.abs(np.diff(rows, n=2, axis=1)), 12)  # an edge counts no more than a grain
+    return bool(bend.size) and float(bend.mean()) > 2
 
 
 def _settled(values: NDArray[np.float32], levels: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -110,7 +110,7 @@ def _meaning(image: Image.Image, label: int | None, advice: Advice) -> Reading:
         return numbers.astype(np.float32), ()
     full = 65535 if image.mode.startswith("I") else 255
     values, more = of_numbers(numbers, full, advice, palette=image.mode == "P")
-    return values, (*notes, *more)
+    return values, notes or more  # the levels of colours are no classes
 
 
 def _numbers(image: Image.Image) -> tuple[NDArray[Any], tuple[str, ...]]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from wordbrush.errors import MaskError
 from wordbrush.region.mask import Mask
@@ -23,6 +24,12 @@ NOTHING = 0.002
 
 NEARLY_ALL = 0.995
 """Share of the picture that is nearly all of it."""
+
+WEAK = 0.6
+"""Strength of the strongest cell below which a mask hardly edits."""
+
+SMALL = 64
+"""Side of the copies in which a mask is compared with the picture."""
 
 SAME_SHAPE = 0.02
 """Relative difference of two aspects that rounding to whole cells of a model explains."""
@@ -82,12 +89,13 @@ def _same_shape(size: Size, of_picture: Size) -> bool:
 
 
 def _is_picture(mask: Mask, picture: Picture) -> bool:
-    """Whether the mask is the picture in grey, which no mask of two values is."""
-    if mask.size != picture.size or float(((mask.values > 0.04) & (mask.values < 0.96)).mean()) < 0.1:
+    """Whether the mask is the picture in grey, of whatever size; no mask of two values is."""
+    if not _same_shape(mask.size, picture.size) or ((mask.values > 0.04) & (mask.values < 0.96)).mean() < 0.1:
         return False
-    rgb = picture.srgb.astype(np.float32)
-    greys = (rgb @ np.array([0.299, 0.587, 0.114], np.float32), rgb.max(axis=2))
-    return any(float(np.abs(grey / 255 - mask.values).mean()) < 0.01 for grey in greys)
+    small = Image.fromarray(picture.srgb).resize((SMALL, SMALL), Image.Resampling.BOX)
+    values = mask.resize((SMALL, SMALL), "area").values
+    greys = (np.asarray(small.convert("L")), np.asarray(small).max(axis=2))
+    return any(float(np.abs(grey / 255 - values).mean()) < 0.02 for grey in greys)
 
 
 def _percent(share: float) -> str:
@@ -112,7 +120,7 @@ def _extent_notes(name: str, mask: Mask) -> tuple[str, ...]:
     if area > NEARLY_ALL:
         left = "nothing" if low == 1 else f"next to nothing ({_percent(1 - area)} of the picture)"
         return (f"it leaves {left} to {'edit' if name == 'exclude' else 'keep'}",)
-    notes = (f"its strongest value is {high:.2g} of 1: nothing is fully white",) if high < 0.5 else ()
+    notes = (f"its strongest value is {high:.2g} of 1: nothing is fully white",) if high < WEAK else ()
     return notes if low == 0 else (*notes, f"its darkest value is {low:.2g} of 1: nothing is fully black")
 
 
