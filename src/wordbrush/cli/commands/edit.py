@@ -72,7 +72,10 @@ class EditCommand(_Contrasting):
     mask: Annotated[
         str | None,
         typer.Option(
-            "--mask", help="Use this mask instead of finding one; white = edit.", rich_help_panel=opt.MASK_PANEL
+            "--mask",
+            help="Use this mask instead of finding one; white = edit. FILE#N takes class N of a label map.",
+            metavar="FILE",
+            rich_help_panel=opt.MASK_PANEL,
         ),
     ] = None
     include: opt.Include = None

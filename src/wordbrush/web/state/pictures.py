@@ -249,4 +249,4 @@ def _mask_at(address: Any) -> Mask:
         data = base64.b64decode(address.removeprefix(DATA_ADDRESS), validate=True)
     except ValueError as error:
         raise MaskError("the mask is not base64") from error
-    return Mask.open(data).rounded()
+    return dataclasses.replace(Mask.open(data).rounded(), notes=())  # the page knows what it drew
