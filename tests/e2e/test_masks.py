@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from tests.support.command import Command, mask_file
@@ -32,9 +33,10 @@ def edited(wordbrush: Command, picture: Path, quick: list[str], mask: object, tm
     return out, done.err
 
 
-def changed(one: Path, other: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+def changed(one: Path, other: Path) -> NDArray[np.bool_]:
     with Image.open(one) as first, Image.open(other) as second:
-        return np.any(np.asarray(first.convert("RGB")) != np.asarray(second.convert("RGB")), axis=2)
+        differs = np.asarray(first.convert("RGB")) != np.asarray(second.convert("RGB"))
+    return np.asarray(differs.any(axis=2))
 
 
 def test_masks_of_every_kind_edit_the_same_part(

@@ -187,7 +187,7 @@ def test_several_classes_are_refused_and_one_can_be_chosen(numbers: tuple[int, .
     if how == "palette" and len(numbers) < 3:
         assert np.array_equal(Mask.from_image(source).values, labels > 0)
     else:
-        with pytest.raises(MaskError, match=rf"holds|shows") as refused:
+        with pytest.raises(MaskError, match=r"holds|shows") as refused:
             Mask.open(path) if source is path else read(source)
         share = f"{(labels == numbers[-1]).mean():.1%}".replace("%", " %")
         assert f"{numbers[-1]} ({share})" in str(refused.value)

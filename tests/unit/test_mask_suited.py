@@ -1,4 +1,4 @@
-"""Whether masks belong to a picture: shapes, turns, the picture itself, next to nothing; told before any network runs."""
+"""Whether masks belong to a picture: shapes, turns, the picture itself, next to nothing; told before the network runs."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from wordbrush.picture.picture import Picture
 from wordbrush.region.mask import Mask
 from wordbrush.region.suited import suited
 from wordbrush.request import EditRequest
+from wordbrush.result import EditResult
 
 SIZE = (180, 120)
 DARK, HALF = "dark left, dark right", "dark left, light right"
@@ -102,15 +103,17 @@ def test_little_is_not_nothing(picture: Picture, cells: int) -> None:
 def test_a_weak_mask_and_one_without_black_are_told(picture: Picture) -> None:
     x = np.tile(np.linspace(0, 1, SIZE[0], dtype=np.float32), (SIZE[1], 1))
     assert notes_of(picture, mask=Mask(x)) == []
-    assert notes_of(picture, mask=Mask(x * 0.3)) == ["mask: its strongest value is 0.3 of 1: nothing is fully white"]
-    assert notes_of(picture, mask=Mask(0.1 + 0.9 * x)) == ["mask: its darkest value is 0.1 of 1: nothing is fully black"]
+    weak, dark = "its strongest value is 0.3 of 1: nothing is fully white", "its darkest value is 0.1 of 1: nothing is"
+    assert notes_of(picture, mask=Mask(x * 0.3)) == [f"mask: {weak}"]
+    assert notes_of(picture, mask=Mask(0.1 + 0.9 * x)) == [f"mask: {dark} fully black"]
 
 
 def test_what_exclude_leaves_is_told(picture: Picture) -> None:
     mask, wide = box(), box(share=0.6)
     for names in (("mask",), ("include",), ("mask", "include")):
         given = dict.fromkeys(names, mask)
-        assert notes_of(picture, **given, exclude=wide) == [f"exclude: it leaves nothing of {' and '.join(names)} to edit"]
+        words = f"exclude: it leaves nothing of {' and '.join(names)} to edit"
+        assert notes_of(picture, **given, exclude=wide) == [words]
         assert notes_of(picture, **given, exclude=box(share=0.2)) == []
     nearly = mask - Mask.from_box(SIZE, (0, 0, 5, 5))
     assert notes_of(picture, mask=mask, exclude=nearly) == ["exclude: it leaves next to nothing of mask to edit"]
@@ -167,5 +170,6 @@ def test_in_a_batch_a_mask_of_another_picture_fails_alone(tmp_path: Path) -> Non
     masks = [Mask.from_box((48, 32), (0, 0, 20, 20)), Mask.from_box((32, 48), (0, 0, 20, 20))]
     requests = [EditRequest(picture=source, query=HALF, reference=DARK, mask=mask) for mask in masks]
     good, bad = editor.edit_batch(requests, on_error="return")
+    assert isinstance(good, EditResult)
     assert good.mask.area > 0
     assert isinstance(bad, MaskError)

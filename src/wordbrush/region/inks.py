@@ -145,8 +145,8 @@ def _one_ink(drawn: NDArray[np.float32], edge: float, *, dark: bool) -> Reading:
     share = f"{drawn.mean():.1%}".replace("%", " %")
     if dark and edge > 0.5:
         raise MaskError(
-            f"black on transparent, opaque along {100 * edge:.0f} % of the sides: a drawing, where black ({share}) is edited, "
-            f"or a sheet whose erased part is; {_WHITE_ON_BLACK}"
+            f"black on transparent, opaque along {100 * edge:.0f} % of the sides: a drawing, where black ({share}) is "
+            f"edited, or a sheet whose erased part is; {_WHITE_ON_BLACK}"
         )
     if dark or edge >= 0.75:
         ink = "black" if dark else "one colour"
