@@ -1,4 +1,4 @@
-"""Whether masks belong to a picture: shapes, turns, the picture itself, next to nothing; told before the network runs."""
+"""Whether masks belong to a picture: shapes, turns, the picture itself, next to nothing; told before anything runs."""
 
 from __future__ import annotations
 
