@@ -229,6 +229,8 @@ def test_classes_with_large_numbers_are_strengths_with_a_word(numbers: tuple[int
 
 
 def test_classes_need_numbers() -> None:
+    with pytest.raises(MaskError, match=r"divide by 255 first, or turn labels of classes into whole numbers"):
+        Mask.from_array(classes(0, 1, 2).astype(np.float32))
     for source in (MEANT.astype(np.float32), Image.fromarray(MEANT.astype(np.float32))):
         with pytest.raises(MaskError, match="whole numbers"):
             read(source, label=1)

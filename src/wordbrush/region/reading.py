@@ -39,6 +39,8 @@ def values_of(array: Any) -> NDArray[np.float32]:
     low, high = float(array.min()), float(array.max())
     if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # false for NaN too
         hint = "; divide by 255 first" if 1 < high <= 255 else ""
+        if hint and not np.mod(array, 1).any():
+            hint += ", or turn labels of classes into whole numbers (.astype(int))"
         raise MaskError(f"a mask of floats lies in 0 ... 1, this one runs from {low:g} to {high:g}{hint}")
     return np.asarray(np.clip(array, 0, 1), dtype=np.float32)
 
