@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import ModelError, SettingsError
+from wordbrush.models.addons.loras import LoraSource, apply_loras, present_loras
 from wordbrush.models.checkpoint.layout import family_in
 from wordbrush.models.checkpoint.parts import from_pipeline, load_folder, move
 from wordbrush.models.checkpoint.sources import locate
 from wordbrush.models.checkpoint.weights import read_header
 from wordbrush.models.family import Origin
-from wordbrush.models.lora import LoraSource, apply_loras, present_loras
 from wordbrush.models.model import (
     Guidance,
     LoraIdentity,

@@ -8,7 +8,7 @@ third party ships no data file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -25,7 +25,6 @@ __all__ = [
     "SCHEDULER",
     "Card",
     "Family",
-    "LoraParts",
     "Origin",
     "PartSpec",
     "Parts",
@@ -204,19 +203,6 @@ class SingleFile(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class LoraParts:
-    """The parts of a family that LoRAs may change, and how they are attached.
-
-    Attributes:
-        names: the parts that may be touched.
-        pipeline: makes the diffusers pipeline that reads the family's LoRA files into those parts.
-    """
-
-    names: tuple[str, ...]
-    pipeline: Callable[[Parts], Any]
-
-
 @runtime_checkable
 class Family(Protocol):
     """A family of models. Subclass it, or have its members.
@@ -226,14 +212,16 @@ class Family(Protocol):
         card: what is told of it.
         parts: what its checkpoints are made of, by name.
         file: how it is read from one file, or None.
-        lora: what LoRAs may do to it, or None.
+        lora: the parts that LoRAs may change and how the names of their layers begin in files; None = it takes none.
+        embeddings: the tokenizer and the text encoder, a CLIP, that take learnt embeddings; None = it takes none.
     """
 
     name: str
     card: Card
     parts: Mapping[str, PartSpec]
     file: SingleFile | None = None
-    lora: LoraParts | None = None
+    lora: Mapping[str, tuple[str, ...]] | None = None
+    embeddings: tuple[str, str] | None = None
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether a checkpoint looks like one of this family, even one that lacks a part.

@@ -16,7 +16,7 @@ from wordbrush.models.checkpoint.quiet import quiet
 from wordbrush.models.codec import AutoencoderCodec, evaluating
 from wordbrush.models.families.stable_diffusion_configs import PARTS, TITLE, check_networks
 from wordbrush.models.families.stable_diffusion_file import StableDiffusionFile
-from wordbrush.models.family import Card, LoraParts, Origin, Parts, classes_of
+from wordbrush.models.family import Card, Origin, Parts, classes_of
 from wordbrush.models.model import Guidance, Model
 from wordbrush.models.text import EMBEDDING, ClipText
 
@@ -77,10 +77,14 @@ class StableDiffusion:
     name = "stable-diffusion"
     card = CARD
     parts = PARTS
+    lora: Mapping[str, tuple[str, ...]] = {
+        "unet": ("unet.", "lora_unet_", "diffusion_model."),
+        "text_encoder": ("text_encoder.", "lora_te_", "lora_te1_"),
+    }
+    embeddings = ("tokenizer", "text_encoder")
 
     def __init__(self) -> None:
         self.file = StableDiffusionFile()
-        self.lora = LoraParts(("unet", "text_encoder"), _lora_pipeline)
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether there is a UNet, and neither a second text encoder nor a transformer."""
@@ -143,19 +147,6 @@ def _spelling(pipeline: Any) -> Callable[[str], str] | None:
             return str(pipeline.maybe_convert_prompt(text, pipeline.tokenizer))
 
     return convert
-
-
-def _lora_pipeline(parts: Parts) -> Any:
-    from diffusers import DDIMScheduler, StableDiffusionPipeline
-
-    return StableDiffusionPipeline(
-        **parts.networks,
-        **parts.others,
-        scheduler=DDIMScheduler(steps_offset=1, clip_sample=False),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
 
 
 FAMILY = StableDiffusion()
