@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from wordbrush.models.header import Header
-from wordbrush.models.model import GuidanceKind, HalfName, LoraIdentity, Model, ModelIdentity
+from wordbrush.models.model import EmbeddingIdentity, GuidanceKind, HalfName, LoraIdentity, Model, ModelIdentity
 
 if TYPE_CHECKING:
     import torch
@@ -144,6 +144,7 @@ class Origin:
         device: where its parts are already.
         loras: those applied.
         parametrisation: in place of what the checkpoint says, or None.
+        embeddings: those taught.
     """
 
     name: str
@@ -152,6 +153,7 @@ class Origin:
     device: torch.device
     loras: tuple[LoraIdentity, ...] = ()
     parametrisation: str | None = None
+    embeddings: tuple[EmbeddingIdentity, ...] = ()
 
     def identity(self, family: str, parts: Parts, parametrisation: str, dtype: torch.dtype) -> ModelIdentity:
         """Return who the model is, once its family has read its parts."""
@@ -165,6 +167,7 @@ class Origin:
             device=str(self.device),
             dtype=str(dtype).removeprefix("torch."),
             loras=self.loras,
+            embeddings=self.embeddings,
         )
 
 

@@ -17,7 +17,7 @@ from wordbrush.errors import InputError, ModelError, SettingsError
 from wordbrush.models.codec import evaluating
 from wordbrush.models.model import Canvas, Prompt, UnknownWord
 
-__all__ = ["EMBEDDING", "MAX_CHARACTERS", "ClipText"]
+__all__ = ["EMBEDDING", "MAX_CHARACTERS", "ClipText", "learnt_words"]
 
 EMBEDDING = "encoder_hidden_states"
 """The name of the text embedding in a conditioning, (batch, token, width)."""
@@ -27,6 +27,11 @@ MAX_CHARACTERS = 2_000
 
 _NEAR = 3
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+
+
+def learnt_words(tokenizer: Any) -> set[str]:
+    """Return the words of learnt embeddings that a tokenizer was taught, all pieces of those with several vectors."""
+    return set(tokenizer.get_added_vocab()) - set(tokenizer.all_special_tokens)
 
 
 class ClipText:
@@ -117,6 +122,8 @@ class ClipText:
     def _unknown(self, text: str) -> tuple[UnknownWord, ...]:
         if not self.words:
             return ()
+        for word in sorted(learnt_words(self.tokenizer), key=len, reverse=True):
+            text = re.sub(re.escape(word), " ", text, flags=re.IGNORECASE)
         unknown = dict.fromkeys(word for word in _WORD.findall(text) if word.lower() not in self.words)
         pool = sorted(self.words)
         return tuple(UnknownWord(word, tuple(get_close_matches(word.lower(), pool, n=_NEAR))) for word in unknown)

@@ -57,11 +57,13 @@ def read_lora(path: Path, parts: Parts, prefixes: Prefixes) -> LoraFile:
             not fit; the message names the file and, where there is one, the tensor.
     """
     file = AddOnFile.open(path, "LoRA")
-    _refuse_others(file, prefixes)
+    _refuse_others(file)
     grouped, unknown = _grouped(file)
     tables = {part: _table(parts[part]) for part in prefixes}
     found = {key: _find(key, tables, prefixes) for key in grouped}
     absent = [key for key, place in found.items() if place is None]
+    if other := other_family(grouped[key][0] for key in absent):
+        raise ModelError(f"{file.where} was made for another family, {other[0]} (its layer {other[1]!r})")
     if 2 * len(absent) > len(grouped):
         _refuse_unfit(file, len(grouped), len(absent), grouped[absent[0]][0])
     zeros = file.check_finite()
@@ -81,7 +83,7 @@ def read_lora(path: Path, parts: Parts, prefixes: Prefixes) -> LoraFile:
     return LoraFile(file, tuple(layers.values()), tuple(notes))
 
 
-def _refuse_others(file: AddOnFile, prefixes: Prefixes) -> None:
+def _refuse_others(file: AddOnFile) -> None:
     names = tuple(file.header.tensors)
     if found := algorithm(names):
         supported = "LoRA, LoCon and DoRA are"
@@ -90,9 +92,6 @@ def _refuse_others(file: AddOnFile, prefixes: Prefixes) -> None:
         kind = kind_of_file(file.header)
         said = f"is {kind}" if kind else "holds no tensor that a LoRA has"
         raise ModelError(f"{file.where} {said}, not a LoRA for this model")
-    own = tuple(prefix for starts in prefixes.values() for prefix in starts)
-    if found := other_family(name for name in names if not name.startswith(own)):
-        raise ModelError(f"{file.where} was made for another family, {found[0]} ({found[1]!r})")
 
 
 def _grouped(file: AddOnFile) -> tuple[dict[str, tuple[str, dict[Role, str]]], list[str]]:

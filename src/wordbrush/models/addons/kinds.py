@@ -41,6 +41,7 @@ _PREFIXES = {
     "ip_adapter.": "an IP-Adapter",
     "image_proj.": "an IP-Adapter",
     "text_model.": "a text encoder",
+    "encoder.layers.": "a text encoder",
     "down_blocks.": "a UNet",
     "conv_in.": "a UNet",
 }

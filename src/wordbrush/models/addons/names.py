@@ -70,7 +70,7 @@ def algorithm(names: Iterable[str]) -> tuple[str, str] | None:
 
 
 def other_family(names: Iterable[str]) -> tuple[str, str] | None:
-    """Return the family of models that names of its own tell, with the first of them, or None."""
+    """Return the family of models that has layers of such names, with the first of them, or None."""
     return _first(_OTHERS, tuple(names))
 
 

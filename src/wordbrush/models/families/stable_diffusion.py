@@ -18,7 +18,7 @@ from wordbrush.models.families.stable_diffusion_configs import PARTS, TITLE, che
 from wordbrush.models.families.stable_diffusion_file import StableDiffusionFile
 from wordbrush.models.family import Card, Origin, Parts, classes_of
 from wordbrush.models.model import Guidance, Model
-from wordbrush.models.text import EMBEDDING, ClipText
+from wordbrush.models.text import EMBEDDING, ClipText, learnt_words
 
 __all__ = ["CARD", "FAMILY", "UNetNetwork"]
 
@@ -100,7 +100,7 @@ class StableDiffusion:
         """Put a model together; see `Family.build`."""
         unet, vae, encoder = parts["unet"], parts["vae"], parts["text_encoder"]
         codec = AutoencoderCodec(vae, device=origin.device)
-        text = ClipText(parts["tokenizer"], encoder, origin.device, parts.words, _spelling(parts.pipeline))
+        text = ClipText(parts["tokenizer"], encoder, origin.device, parts.words, _spelling(parts))
         text_width, unet_width = int(encoder.config.hidden_size), _single(unet.config.cross_attention_dim)
         if text_width != unet_width:
             raise ModelError(
@@ -134,17 +134,21 @@ def _parametrisation(kind: str) -> Parametrisation:
     raise ModelError(f"prediction type {kind!r} is not supported: epsilon, v_prediction and sample are")
 
 
-def _spelling(pipeline: Any) -> Callable[[str], str] | None:
-    """Return what spells out learnt embeddings of several vectors, as the pipeline does; None where there are none."""
-    if not hasattr(pipeline, "maybe_convert_prompt"):
+def _spelling(parts: Parts) -> Callable[[str], str] | None:
+    """Return what spells out learnt embeddings of several vectors as the pipeline does; None where it has no such."""
+    from diffusers.loaders import TextualInversionLoaderMixin
+
+    tokenizer, own = parts["tokenizer"], parts.pipeline is None
+    speller = TextualInversionLoaderMixin() if own else parts.pipeline
+    if not hasattr(speller, "maybe_convert_prompt"):
         return None
 
     def convert(text: str) -> str:
-        learnt = set(pipeline.tokenizer.get_added_vocab()) - set(pipeline.tokenizer.all_special_tokens)
-        if not any(token in text for token in learnt):
+        written = text.lower() if own else text  # words taught by this package are in small letters
+        if not any(token in written for token in learnt_words(tokenizer)):
             return text
         with quiet():
-            return str(pipeline.maybe_convert_prompt(text, pipeline.tokenizer))
+            return str(speller.maybe_convert_prompt(written, tokenizer))
 
     return convert
 
