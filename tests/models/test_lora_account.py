@@ -108,7 +108,9 @@ def core() -> tuple[State, dict[str, Change]]:
     return state | {f"{stem}.alpha": torch.tensor(6.0)}, {f"{CONV}.weight": lambda w: w + 2 * product}
 
 
-def dora(lengths: Tensor, axes: tuple[int, ...], name: str = "dora_scale", layer: str = V) -> Any:
+def dora(
+    lengths: Tensor, axes: tuple[int, ...], name: str = "dora_scale", layer: str = V
+) -> tuple[State, dict[str, Change]]:
     """A DoRA: lengths times the direction of the moved weight, measured over the axes."""
     if layer == CONV:
         down, up = random(4, 32, 3, 3), random(32, 4, 1, 1)
@@ -197,7 +199,8 @@ def test_several_files_change_the_models_own_weights_and_their_changes_add_up(
 
     def together(w: Tensor) -> Tensor:
         first, second, third = (changes[layer](w) - w for _, changes in (by_input, by_output, plain))
-        return w + 0.5 * first + 2.0 * second + 0.25 * third
+        moved: Tensor = w + 0.5 * first + 2.0 * second + 0.25 * third
+        return moved
 
     assert torch.allclose(output(loaded), meant({**quarter, layer: together}), atol=2e-5)
 
@@ -211,15 +214,16 @@ def renamed(kind: str) -> State:
         te = part == "text_encoder"
         inner = f"text_model.{path}" if te else path
         old = path.replace("attn1.", "attn1.processor.").replace("to_out.0", "to_out").replace("v_proj", "to_v")
+        kohya, wide = (".lora_down.weight", ".lora_up.weight"), ".lora_linear_layer"
         stem, names = {
             "diffusers": (f"{part}.{path}", (".lora_A.weight", ".lora_B.weight")),
             "diffusers with text_model": (f"{part}.{inner}", (".lora_A.weight", ".lora_B.weight")),
             "diffusers of 2023": (f"{part}.{path}", (".lora.down.weight", ".lora.up.weight")),
-            "diffusers of 2023, text": (f"{part}.{inner}", (".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight")),
+            "diffusers of 2023, text": (f"{part}.{inner}", (f"{wide}.down.weight", f"{wide}.up.weight")),
             "diffusers, first": (f"{part}.{old}", ("_lora.down.weight", "_lora.up.weight")),
-            "trainer": (trainer(inner, "lora_te_" if te else "lora_unet_"), (".lora_down.weight", ".lora_up.weight")),
-            "trainer, te1": (trainer(inner, "lora_te1_" if te else "lora_unet_"), (".lora_down.weight", ".lora_up.weight")),
-            "lycoris": (trainer(path, "lycoris_"), (".lora_down.weight", ".lora_up.weight")),
+            "trainer": (trainer(inner, "lora_te_" if te else "lora_unet_"), kohya),
+            "trainer, te1": (trainer(inner, "lora_te1_" if te else "lora_unet_"), kohya),
+            "lycoris": (trainer(path, "lycoris_"), kohya),
             "peft": (f"base_model.model.{inner}", (".lora_A.weight", ".lora_B.weight")),
             "peft with adapter": (f"base_model.model.{path}", (".lora_A.default.weight", ".lora_B.default.weight")),
         }[kind]
@@ -254,7 +258,7 @@ def test_strength_in_metadata_or_beside_the_file(checkpoints: Path, tmp_path: Pa
         assert loaded.notes == ()
         assert torch.allclose(output(loaded), meant({f"{Q}.weight": lambda w: w + factor * up @ down}), atol=2e-5)
 
-    config = {"unet.r": 4, "unet.lora_alpha": 2}
+    config: dict[str, Any] = {"unet.r": 4, "unet.lora_alpha": 2}
     gives(save(tmp_path / "a.safetensors", diffusers, {"lora_adapter_metadata": json.dumps(config)}), 0.5)
     config |= {"unet.alpha_pattern": {Q: 12}, "text_encoder.lora_alpha": 100}
     gives(save(tmp_path / "b.safetensors", diffusers, {"lora_adapter_metadata": json.dumps(config)}), 3.0)
@@ -294,7 +298,7 @@ REFUSED: dict[str, tuple[State, str]] = {
     "too wide": (GOOD | {A: random(2, 65)}, rf"layer unet\.{Q} is 64 x 65, and 64 x 64 in it"),
     "too high": (GOOD | {B: random(48, 2)}, "is 48 x 64, and 64 x 64"),
     "another kernel": (
-        {f"{trainer(CONV)}.lora_down.weight": random(2, 32, 5, 5), f"{trainer(CONV)}.lora_up.weight": random(32, 2, 1, 1)},
+        {f"unet.{CONV}.lora_A.weight": random(2, 32, 5, 5), f"unet.{CONV}.lora_B.weight": random(32, 2, 1, 1)},
         "is 32 x 32 x 5 x 5, and 32 x 32 x 3 x 3",
     ),
     "unlike ranks": (GOOD | {B: random(64, 3)}, "ranks of 2 x 64 and 64 x 3 differ"),
@@ -323,8 +327,11 @@ REFUSED: dict[str, tuple[State, str]] = {
     "difference of another shape": (GOOD | {f"unet.{V}.diff": random(64, 31)}, "is 64 x 31, and 64 x 32"),
     "bias that is not there": (GOOD | {f"unet.{Q}.diff_b": random(64)}, "has no bias in this model"),
     "core that joins nothing": (
-        {f"{trainer(CONV)}.lora_down.weight": random(2, 32, 1, 1), f"{trainer(CONV)}.lora_up.weight": random(32, 2, 1, 1),
-         f"{trainer(CONV)}.lora_mid.weight": random(2, 3, 3, 3)},
+        {
+            f"unet.{CONV}.lora_A.weight": random(2, 32, 1, 1),
+            f"unet.{CONV}.lora_B.weight": random(32, 2, 1, 1),
+            f"unet.{CONV}.lora_mid.weight": random(2, 3, 3, 3),
+        },
         "'mid' of 2 x 3 x 3 x 3 does not join",
     ),
     "factors for a norm": (

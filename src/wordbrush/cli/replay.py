@@ -75,7 +75,8 @@ def _again(
     """
     model, editor = recorded.record.model, load_editor(choice, terminal)
     same_weights = editor.model.identity.sha256 == model["sha256"]
-    for other in recorded.other_add_ons(editor.model.identity.as_dict()):
+    others = recorded.other_add_ons(editor.model.identity.as_dict())
+    for other in others:
         terminal.warn(f"{other}; the picture will differ")
     if not same_weights:
         terminal.warn(f"the weights of {model['name']} are not those of the record; the picture will differ")
@@ -89,7 +90,7 @@ def _again(
         "command": "replay",
         "file": str(file),
         "output": str(output),
-        "same_weights": same_weights,
+        "same_weights": same_weights and not others,
         **recorded.compared(data, result.provenance),
     }
 

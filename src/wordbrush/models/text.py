@@ -14,10 +14,11 @@ from torch import Tensor
 from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.faults import check_items
 from wordbrush.errors import InputError, ModelError, SettingsError
+from wordbrush.models.addons.embeddings import learnt_words
 from wordbrush.models.codec import evaluating
 from wordbrush.models.model import Canvas, Prompt, UnknownWord
 
-__all__ = ["EMBEDDING", "MAX_CHARACTERS", "ClipText", "learnt_words"]
+__all__ = ["EMBEDDING", "MAX_CHARACTERS", "ClipText"]
 
 EMBEDDING = "encoder_hidden_states"
 """The name of the text embedding in a conditioning, (batch, token, width)."""
@@ -27,11 +28,6 @@ MAX_CHARACTERS = 2_000
 
 _NEAR = 3
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
-
-
-def learnt_words(tokenizer: Any) -> set[str]:
-    """Return the words of learnt embeddings that a tokenizer was taught, all pieces of those with several vectors."""
-    return set(tokenizer.get_added_vocab()) - set(tokenizer.all_special_tokens)
 
 
 class ClipText:

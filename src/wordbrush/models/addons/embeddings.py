@@ -15,12 +15,11 @@ from wordbrush.models.checkpoint.parts import translated
 from wordbrush.models.checkpoint.quiet import losses, quiet
 from wordbrush.models.family import Family, Parts
 from wordbrush.models.model import EmbeddingIdentity
-from wordbrush.models.text import learnt_words
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["EmbeddingSource", "apply_embeddings", "present_embeddings", "unused_embeddings"]
+__all__ = ["EmbeddingSource", "apply_embeddings", "learnt_words", "present_embeddings", "unused_embeddings"]
 
 EmbeddingSource = str | Path | tuple[str | Path, str]
 """A safetensors file, or (file, word): the word that stands for it in texts, if not the one of the file."""
@@ -168,6 +167,11 @@ def _teach(one: _Embedding, tokenizer: Any, encoder: Any) -> list[str]:
     if len(found) != one.vectors.shape[0]:
         raise ModelError(f"{one.file.where}: the tokenizer does not take the word {one.token!r}: name it otherwise")
     return heard
+
+
+def learnt_words(tokenizer: Any) -> set[str]:
+    """Return the words of learnt embeddings that a tokenizer was taught, all pieces of those with several vectors."""
+    return set(tokenizer.get_added_vocab()) - set(tokenizer.all_special_tokens)
 
 
 def present_embeddings(parts: Parts, family: Family) -> tuple[EmbeddingIdentity, ...]:

@@ -33,12 +33,12 @@ def quiet() -> Iterator[list[str]]:
 
     heard: list[str] = []
     with ExitStack() as stack:
-        caught = stack.enter_context(warnings.catch_warnings(record=True))
-        warnings.simplefilter("always")
-        stack.callback(lambda: heard.extend(str(warning.message) for warning in caught))
         stack.enter_context(torch.random.fork_rng(devices=[]))
         stack.callback(torch.set_default_dtype, torch.get_default_dtype())
         stack.enter_context(quiet_hub())  # outermost: transformers' own switch moves the hub's too
+        caught = stack.enter_context(warnings.catch_warnings(record=True))
+        warnings.simplefilter("always")
+        stack.callback(lambda: heard.extend(str(warning.message) for warning in caught))
         for library in (of_diffusers, of_transformers):
             _hush(library, stack)
         for name in _LIBRARIES:

@@ -12,13 +12,14 @@ from wordbrush.diffusion.denoiser import Conditioning, NetworkDenoiser, Parametr
 from wordbrush.diffusion.faults import check_items
 from wordbrush.diffusion.schedule import schedule_from_config
 from wordbrush.errors import ModelError
+from wordbrush.models.addons.embeddings import learnt_words
 from wordbrush.models.checkpoint.quiet import quiet
 from wordbrush.models.codec import AutoencoderCodec, evaluating
 from wordbrush.models.families.stable_diffusion_configs import PARTS, TITLE, check_networks
 from wordbrush.models.families.stable_diffusion_file import StableDiffusionFile
 from wordbrush.models.family import Card, Origin, Parts, classes_of
 from wordbrush.models.model import Guidance, Model
-from wordbrush.models.text import EMBEDDING, ClipText, learnt_words
+from wordbrush.models.text import EMBEDDING, ClipText
 
 __all__ = ["CARD", "FAMILY", "UNetNetwork"]
 
