@@ -14,9 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tests.support import tiny
+from tests.support.original_names import original_state
 from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.errors import ModelError
 from wordbrush.models import Model, load_model
+from wordbrush.models.checkpoint.quiet import quiet
 from wordbrush.models.text import EMBEDDING
 
 pytestmark = pytest.mark.usefixtures("closed_network")
@@ -247,6 +249,31 @@ def test_one_lora_under_all_names_that_programs_give_it(naming: str, checkpoints
     assert len(other.notes) == naming.startswith("peft")
 
 
+def test_every_layer_of_a_unet_under_its_original_name(checkpoints: Path, tmp_path: Path) -> None:
+    """As checkpoints in one file have them; trainers write underscores, others the dots of `diffusion_model.`."""
+    unet = tiny.unet()
+    original = original_state(unet, tiny.vae(), tiny.text_encoder(), "sd1")
+    names = [name for name in original if name.startswith("model.diffusion_model.") and name.endswith(".weight")]
+    assert len(names) > 80
+    theirs = dict(zip([name for name in unet.state_dict() if name.endswith(".weight")], names, strict=True))
+    shapes = {name: unet.get_parameter(name).shape for name in theirs}
+    changes = {name: random(*shape, seed=index, size=0.02) for index, (name, shape) in enumerate(shapes.items())}
+    loaded = {}
+    for style, stem in (
+        ("dots", lambda name: name.removeprefix("model.").removesuffix(".weight")),
+        ("underscores", lambda name: trainer(name.removeprefix("model.diffusion_model.").removesuffix(".weight"))),
+        ("today's", None),
+    ):
+        state = {
+            f"{stem(theirs[name]) if stem else trainer(name.removesuffix('.weight'))}.diff": change
+            for name, change in changes.items()
+        }
+        loaded[style] = load_model(checkpoints / "sd1", loras=[save(tmp_path / f"{style}.safetensors", state)])
+        assert loaded[style].notes == ()
+    assert torch.equal(output(loaded["dots"]), output(loaded["today's"]))
+    assert torch.equal(output(loaded["underscores"]), output(loaded["today's"]))
+
+
 def test_strength_in_metadata_or_beside_the_file(checkpoints: Path, tmp_path: Path) -> None:
     """diffusers writes peft's settings into the header, peft writes them beside its weights."""
     down, up = pair(4)
@@ -388,6 +415,14 @@ def test_a_change_beyond_half_precision_is_the_loras_fault(checkpoints: Path, tm
     path = save(tmp_path / "loud.safetensors", {f"{trainer(CONV)}.diff": random(32, 32, 3, 3, size=3e4)})
     with pytest.raises(ModelError, match=r"LoRA loud\.safetensors: at scale 9 layer .* leaves the range of float16"):
         load_model(checkpoints / "sd1", dtype="float16", loras=[(path, 9.0)])
+
+
+def test_a_pipeline_with_a_damaged_lora_is_not_called_a_damaged_checkpoint() -> None:
+    pipeline = tiny.pipeline()
+    with quiet():
+        pipeline.load_lora_weights({A: GOOD[A] * NAN, B: GOOD[B]}, adapter_name="ink")
+    with pytest.raises(ModelError, match=r"lora_A\.ink\.weight' holds NaN or infinity: a LoRA"):
+        load_model(pipeline)
 
 
 def test_a_damaged_model_is_not_blamed_on_a_sound_lora(tmp_path: Path) -> None:

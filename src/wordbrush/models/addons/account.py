@@ -12,6 +12,7 @@ from wordbrush.errors import ModelError
 from wordbrush.models.addons.kinds import kind_of_file, made_for
 from wordbrush.models.addons.layers import Layer, checked_layer
 from wordbrush.models.addons.names import Role, algorithm, key_of, other_family, role_of
+from wordbrush.models.addons.original import original_key
 from wordbrush.models.addons.strength import Declared
 from wordbrush.models.addons.tensors import AddOnFile
 from wordbrush.models.family import Parts
@@ -115,9 +116,12 @@ def _grouped(file: AddOnFile) -> tuple[dict[str, tuple[str, dict[Role, str]]], l
 
 
 def _table(module: nn.Module) -> dict[str, str]:
-    """Return the layers of a part by key; transformers' text encoders have theirs with or without `text_model.`."""
-    paths = (path for path, layer in module.named_modules() if path and hasattr(layer, "weight"))
-    return {key_of(path).removeprefix("text_model_"): path for path in paths}
+    """Return the layers of a part by key, and those of a UNet by their original keys, too."""
+    paths = [path for path, layer in module.named_modules() if path and hasattr(layer, "weight")]
+    # The text encoders of transformers have their layers with or without `text_model.`.
+    table = {key_of(path).removeprefix("text_model_"): path for path in paths}
+    older = {original_key(key, getattr(module, "config", None)): path for key, path in table.items()}
+    return {key: path for key, path in older.items() if key is not None} | table
 
 
 def _find(key: str, tables: Mapping[str, Mapping[str, str]], prefixes: Prefixes) -> tuple[str, str] | None:
