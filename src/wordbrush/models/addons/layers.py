@@ -13,6 +13,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from wordbrush.errors import ModelError
+from wordbrush.models.addons.kinds import made_for
 from wordbrush.models.addons.names import Role
 from wordbrush.models.addons.strength import Declared, checked_alpha
 from wordbrush.models.addons.tensors import AddOnFile
@@ -91,6 +92,8 @@ def checked_layer(file: AddOnFile, layer: Layer, declared: Declared) -> Layer:
     rank = _check_factors(file, layer)
     if layer.is_dora:
         _axis(file, layer)
+    elif declared.is_dora(layer.part):
+        raise ModelError(f"{file.where} says that it is a DoRA, and layer {layer.name} has no magnitudes")
     if "alpha" in tensors:
         return replace(layer, rank=rank, alpha=checked_alpha(file, file.number(tensors["alpha"]), layer.name))
     return replace(layer, rank=rank, alpha=declared.alpha(layer.part, layer.path, rank))
@@ -142,6 +145,9 @@ def factors(file: AddOnFile, layer: Layer) -> tuple[Tensor, Tensor]:
 
     Returns:
         (rank, in) and (out, rank); for a convolution (rank, in, height, width) and (out, rank, 1, 1).
+
+    Raises:
+        ModelError: a value is too large for the dtype of the model.
     """
     import torch
 
@@ -151,6 +157,9 @@ def factors(file: AddOnFile, layer: Layer) -> tuple[Tensor, Tensor]:
         down = torch.einsum("pqhw,qi->pihw", mid, down.flatten(1))
         up = up.flatten(1)
     rank, weight = down.shape[0], layer.weight
+    if not all(bool(factor.to(weight.dtype).isfinite().all()) for factor in (down, up)):
+        dtype = str(weight.dtype).removeprefix("torch.")
+        raise ModelError(f"{file.where}: the factors of layer {layer.name} leave the range of {dtype}")
     return down.reshape(rank, *weight.shape[1:]), up.reshape(weight.shape[0], rank, *(1,) * (weight.dim() - 2))
 
 
@@ -209,7 +218,9 @@ def _core(shape: Shape) -> Shape:
 
 
 def _unfit(file: AddOnFile, layer: Layer, theirs: Shape, ours: Shape) -> ModelError:
-    return ModelError(f"{file.where} does not fit this model: layer {layer.name} is {_x(theirs)}, and {_x(ours)} in it")
+    made = f"; it was made for {family}" if (family := made_for(file.header)) else ""
+    sizes = f"{_x(theirs)}, and {_x(ours)} in it"
+    return ModelError(f"{file.where} does not fit this model: layer {layer.name} is {sizes}{made}")
 
 
 def _x(shape: Shape) -> str:

@@ -57,7 +57,7 @@ class Declared:
         Raises:
             ModelError: alpha is no number, not finite or zero.
         """
-        config = self.by_part.get(part) or self.by_part.get("", {})
+        config = self._config(part)
         patterns = config.get("alpha_pattern")
         alpha = config.get("lora_alpha")
         for pattern, value in patterns.items() if isinstance(patterns, dict) else ():
@@ -68,6 +68,13 @@ class Declared:
         if isinstance(alpha, bool) or not isinstance(alpha, int | float):
             raise ModelError(f"{self.file.where}: lora_alpha of {path} is {alpha!r}, not a number")
         return checked_alpha(self.file, float(alpha), path) * (math.sqrt(rank) if config.get("use_rslora") else 1.0)
+
+    def is_dora(self, part: str) -> bool:
+        """Say whether the LoRA of a part is said to be a DoRA."""
+        return bool(self._config(part).get("use_dora"))
+
+    def _config(self, part: str) -> Mapping[str, Any]:
+        return self.by_part.get(part) or self.by_part.get("", {})
 
     def notes(self) -> tuple[str, ...]:
         """Return what is to be told: the strength of peft's own files is in another file, which may not be there."""

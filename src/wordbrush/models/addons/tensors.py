@@ -39,8 +39,10 @@ class AddOnFile:
 
         Raises:
             UnsafeWeightsError: it is a pickle, under any name.
-            ModelError: it is missing, damaged or empty.
+            ModelError: it is missing, a folder, damaged or empty.
         """
+        if path.is_dir():
+            raise ModelError(f"{kind} {path.name} is a folder: give the .safetensors file in it")
         header = read_header(path)
         if not header.tensors:
             raise ModelError(f"{kind} {path.name} is empty: it holds no tensors")
