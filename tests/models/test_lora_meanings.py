@@ -51,6 +51,25 @@ def lora() -> tuple[State, dict[str, Change]]:
     }
 
 
+def trained(text: tuple[str, ...]) -> tuple[State, dict[str, Change]]:
+    """The file of a trainer: many layers of both networks, whose ranks and alphas are all but one for all."""
+    state: State = {}
+    changes: dict[str, Change] = {}
+    unet = ("unet", "lora_unet_", tiny.unet(), ("to_q", "to_k", "to_v", "to_out.0", "net.0.proj", "net.2"))
+    for part, start, network, ends in (unet, ("te", "lora_te_text_model_", tiny.text_encoder(), text)):
+        layers = [(name, layer) for name, layer in network.named_modules() if name.endswith(ends)]
+        for index, (name, layer) in enumerate(layers):
+            rank, alpha, stem = 2 + index % 3, 1.0 + index % 4, trainer(name.removeprefix("text_model."), start)
+            down = random(rank, layer.weight.shape[1], seed=index, size=0.3)
+            up = random(layer.weight.shape[0], rank, seed=index + 1, size=0.3)
+            state |= {f"{stem}.lora_down.weight": down, f"{stem}.lora_up.weight": up}
+            state |= {f"{stem}.alpha": torch.tensor(alpha)}
+            delta = alpha / rank * up @ down
+            key = f"te.{name}.weight" if part == "te" else f"{name}.weight"
+            changes[key] = lambda w, delta=delta: w + delta  # type: ignore[misc]
+    return state, changes
+
+
 def locon() -> tuple[State, dict[str, Change]]:
     """A 3 x 3 convolution and a 1 x 1 one, that one by factors of two dimensions."""
     down, up = random(4, 32, 3, 3), random(32, 4, 1, 1)
@@ -112,6 +131,8 @@ def differences() -> tuple[State, dict[str, Change]]:
 
 MEANINGS = {
     "LoRA": lora(),
+    "of a trainer": trained(("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")),
+    "of a trainer, queries and one layer more": trained(("q_proj", "fc1")),
     "LoCon": locon(),
     "LoCon with a core": core(),
     "DoRA by input": dora(random(1, 32).abs() + 0.5, (0,)),
