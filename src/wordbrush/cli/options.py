@@ -17,6 +17,7 @@ __all__ = [
     "AllowDownload",
     "Device",
     "Dtype",
+    "Embedding",
     "Exclude",
     "Force",
     "Include",
@@ -74,6 +75,15 @@ Lora = Annotated[
         rich_help_panel=MODEL_PANEL,
     ),
 ]
+Embedding = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--embedding",
+        help="A learnt embedding, with its word if not the one in the file: style.safetensors:my-style. Repeatable.",
+        metavar="FILE[:WORD]",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
 Include = Annotated[
     str | None,
     typer.Option("--include", help="A mask that is always edited, besides the one found.", rich_help_panel=MASK_PANEL),
@@ -105,9 +115,11 @@ class ModelChoice:
     dtype: Dtype = None
     loras: tuple[tuple[str, float], ...] = ()
     """Files and scales; read from `--lora` where a command has it."""
+    embeddings: tuple[tuple[str, str] | str, ...] = ()
+    """Files, with words; read from `--embedding` where a command has it."""
 
     @property
     def load(self) -> dict[str, Any]:
         """Keywords of `Editor.from_pretrained`; a Hugging Face id comes from the cache unless it may be downloaded."""
-        names = ("revision", "device", "dtype", "loras")
+        names = ("revision", "device", "dtype", "loras", "embeddings")
         return {"local_files_only": not self.allow_download, **{name: getattr(self, name) for name in names}}

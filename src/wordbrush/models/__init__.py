@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import ModelError, SettingsError
+from wordbrush.models.addons.embeddings import EmbeddingSource, apply_embeddings, present_embeddings
+from wordbrush.models.addons.loras import LoraSource, apply_loras, present_loras
 from wordbrush.models.checkpoint.layout import family_in
 from wordbrush.models.checkpoint.parts import from_pipeline, load_folder, move
 from wordbrush.models.checkpoint.sources import locate
 from wordbrush.models.checkpoint.weights import read_header
 from wordbrush.models.family import Origin
-from wordbrush.models.lora import LoraSource, apply_loras, present_loras
 from wordbrush.models.model import (
+    EmbeddingIdentity,
     Guidance,
     LoraIdentity,
     Model,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
+    "EmbeddingIdentity",
     "Guidance",
     "LoraIdentity",
     "Model",
@@ -50,6 +53,7 @@ def load_model(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     loras: Sequence[LoraSource] = (),
+    embeddings: Sequence[EmbeddingSource] = (),
     name: str | None = None,
     config: str | Path | None = None,
     tokenizer: str | Path | None = None,
@@ -68,6 +72,7 @@ def load_model(
         dtype: of the networks; by default float32, and on CUDA the half precision on the family's card. Latents are
             always float32.
         loras: safetensors files, or (file, scale) pairs.
+        embeddings: safetensors files of learnt embeddings, or (file, word) pairs.
         name: what to call it in records.
         config: for a single file of unusual shape, a folder with configurations and tokenizer.
         tokenizer: for a single file, a folder with the tokenizer's files.
@@ -80,7 +85,8 @@ def load_model(
     """
     if not isinstance(source, str | Path):
         arguments = {"revision": revision, "device": device, "dtype": dtype, "config": config, "tokenizer": tokenizer}
-        return _adopt(source, name, parametrisation, {**arguments, "loras": tuple(loras) or None})
+        add_ons = {"loras": tuple(loras) or None, "embeddings": tuple(embeddings) or None}
+        return _adopt(source, name, parametrisation, {**arguments, **add_ons})
     half = str(dtype) in {"float16", "fp16", "half", "torch.float16"}
     located = locate(source, revision=revision, local_files_only=local_files_only, prefer_half=half)
     single = located.path.is_file()
@@ -96,11 +102,12 @@ def load_model(
         family = family_in(located.path, located.name)
         kind = resolve_dtype(dtype, place, family.card.half)
         parts = load_folder(located.path, family, located.name, kind)
+    taught, told = apply_embeddings(parts, family, embeddings)
     applied, notes = apply_loras(parts, family, loras)
     move(parts, place, kind)
-    origin = Origin(name or located.name, located.source, located.revision, place, applied, parametrisation)
+    origin = Origin(name or located.name, located.source, located.revision, place, applied, parametrisation, taught)
     model = family.build(parts, origin)
-    return replace(model, notes=(*model.notes, *parts.notes, *notes))
+    return replace(model, notes=(*model.notes, *parts.notes, *told, *notes))
 
 
 def _adopt(pipeline: Any, name: str | None, parametrisation: str | None, arguments: dict[str, Any]) -> Model:
@@ -112,13 +119,14 @@ def _adopt(pipeline: Any, name: str | None, parametrisation: str | None, argumen
         if value is not None:
             raise SettingsError(
                 f"{argument} means nothing for a loaded pipeline, which is used as it is: change the pipeline first "
-                "(pipeline.to(...), pipeline.load_lora_weights(...))"
+                "(pipeline.to(...), pipeline.load_lora_weights(...), pipeline.load_textual_inversion(...))"
             )
     family = family_of_pipeline(pipeline, where)
     parts, device = from_pipeline(pipeline, family, where)
     source = str(getattr(pipeline.config, "_name_or_path", "") or where)
     called = name or source.rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1]
-    return family.build(parts, Origin(called, source, "", device, present_loras(parts, family), parametrisation))
+    loras, embeddings = present_loras(parts, family), present_embeddings(parts, family)
+    return family.build(parts, Origin(called, source, "", device, loras, parametrisation, embeddings))
 
 
 def _folder(path: str | Path | None, argument: str) -> Path | None:

@@ -8,13 +8,13 @@ third party ships no data file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from wordbrush.models.header import Header
-from wordbrush.models.model import GuidanceKind, HalfName, LoraIdentity, Model, ModelIdentity
+from wordbrush.models.model import EmbeddingIdentity, GuidanceKind, HalfName, LoraIdentity, Model, ModelIdentity
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,6 @@ __all__ = [
     "SCHEDULER",
     "Card",
     "Family",
-    "LoraParts",
     "Origin",
     "PartSpec",
     "Parts",
@@ -145,6 +144,7 @@ class Origin:
         device: where its parts are already.
         loras: those applied.
         parametrisation: in place of what the checkpoint says, or None.
+        embeddings: those taught.
     """
 
     name: str
@@ -153,6 +153,7 @@ class Origin:
     device: torch.device
     loras: tuple[LoraIdentity, ...] = ()
     parametrisation: str | None = None
+    embeddings: tuple[EmbeddingIdentity, ...] = ()
 
     def identity(self, family: str, parts: Parts, parametrisation: str, dtype: torch.dtype) -> ModelIdentity:
         """Return who the model is, once its family has read its parts."""
@@ -166,6 +167,7 @@ class Origin:
             device=str(self.device),
             dtype=str(dtype).removeprefix("torch."),
             loras=self.loras,
+            embeddings=self.embeddings,
         )
 
 
@@ -204,19 +206,6 @@ class SingleFile(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class LoraParts:
-    """The parts of a family that LoRAs may change, and how they are attached.
-
-    Attributes:
-        names: the parts that may be touched.
-        pipeline: makes the diffusers pipeline that reads the family's LoRA files into those parts.
-    """
-
-    names: tuple[str, ...]
-    pipeline: Callable[[Parts], Any]
-
-
 @runtime_checkable
 class Family(Protocol):
     """A family of models. Subclass it, or have its members.
@@ -226,14 +215,16 @@ class Family(Protocol):
         card: what is told of it.
         parts: what its checkpoints are made of, by name.
         file: how it is read from one file, or None.
-        lora: what LoRAs may do to it, or None.
+        lora: the parts that LoRAs may change and how the names of their layers begin in files; None = it takes none.
+        embeddings: the tokenizer and the text encoder, a CLIP, that take learnt embeddings; None = it takes none.
     """
 
     name: str
     card: Card
     parts: Mapping[str, PartSpec]
     file: SingleFile | None = None
-    lora: LoraParts | None = None
+    lora: Mapping[str, tuple[str, ...]] | None = None
+    embeddings: tuple[str, str] | None = None
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether a checkpoint looks like one of this family, even one that lacks a part.

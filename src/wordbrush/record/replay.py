@@ -27,6 +27,7 @@ from wordbrush.diffusion.position import depth_of
 from wordbrush.errors import ProvenanceError, SettingsError
 from wordbrush.picture.picture import Picture
 from wordbrush.record.provenance import Provenance, file_bytes, read_provenance
+from wordbrush.record.rules import bare_name
 from wordbrush.region.mask import Mask
 from wordbrush.settings import Settings
 
@@ -90,6 +91,33 @@ class Recorded:
             ProvenanceError: the record does not tell them as it should.
         """
         return tuple(_lora(item) for item in self.record.model["loras"])
+
+    @property
+    def embeddings(self) -> tuple[tuple[str, str], ...]:
+        """Sources and words of the embeddings that the model was taught.
+
+        Raises:
+            ProvenanceError: the record does not tell them as it should.
+        """
+        return tuple(_embedding(item) for item in self.record.model.get("embeddings", ()))
+
+    def other_add_ons(self, model: Mapping[str, Any]) -> tuple[str, ...]:
+        """Say in sentences which LoRAs and embeddings of a model are not those of the record.
+
+        Args:
+            model: its identity as a record has it.
+        """
+        sentences = []
+        for kind, field, own in (("LoRA", "loras", "scale"), ("embedding", "embeddings", "token")):
+            then, now = self.record.model.get(field, ()), model.get(field, ())
+            if len(then) != len(now):
+                sentences.append(f"the record was made with {len(then)} {kind}s, and this is with {len(now)}")
+                continue
+            for before, here in zip(then, now, strict=True):
+                same = isinstance(before, dict) and all(before.get(name) == here[name] for name in ("sha256", own))
+                if not same:
+                    sentences.append(f"the {kind} {bare_name(here['source'])} is not as in the record")
+        return tuple(sentences)
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of `Session.edit` that make the edit again."""
@@ -215,6 +243,13 @@ def _lora(item: Any) -> tuple[str, float]:
         return str(item["source"]), float(item["scale"])
     except (TypeError, KeyError, ValueError) as error:
         raise ProvenanceError("the field model.loras of the record is not a list of source and scale") from error
+
+
+def _embedding(item: Any) -> tuple[str, str]:
+    try:
+        return str(item["source"]), str(item["token"])
+    except (TypeError, KeyError) as error:
+        raise ProvenanceError("the field model.embeddings of the record is not a list of source and token") from error
 
 
 def _same_pixels(one: bytes, other: bytes) -> bool:

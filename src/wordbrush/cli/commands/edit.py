@@ -14,7 +14,7 @@ from wordbrush.cli import options as opt
 from wordbrush.cli.command import Command, Switches
 from wordbrush.cli.targets import CONTRAST_SUFFIXES, PICTURE_SUFFIXES, STDIO, check_free, check_suffix, marks, numbered
 from wordbrush.errors import SettingsError
-from wordbrush.notation import parse_loras, parse_one_seed, parse_seeds
+from wordbrush.notation import parse_embeddings, parse_loras, parse_one_seed, parse_seeds
 from wordbrush.settings import Settings
 
 __all__ = ["DemoCommand", "EditCommand", "MaskCommand"]
@@ -29,6 +29,7 @@ class _Contrasting(Command):
     switches: dict[str, Any]
     model: opt.ModelChoice
     lora: list[str] | None
+    embedding: list[str] | None
 
     @cached_property
     def settings(self) -> Settings:
@@ -41,12 +42,13 @@ class _Contrasting(Command):
 
     @cached_property
     def model_choice(self) -> opt.ModelChoice:
-        """The model with its LoRA weights.
+        """The model with its LoRAs and embeddings.
 
         Raises:
-            SettingsError: a LoRA item cannot be read.
+            SettingsError: an item of them cannot be read.
         """
-        return dataclasses.replace(self.model, loras=parse_loras(self.lora or ()))
+        loras, embeddings = parse_loras(self.lora or ()), parse_embeddings(self.embedding or ())
+        return dataclasses.replace(self.model, loras=loras, embeddings=embeddings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +71,7 @@ class EditCommand(_Contrasting):
     preset: opt.Preset = opt.DEFAULT_PRESET
     model: opt.ModelChoice
     lora: opt.Lora = None
+    embedding: opt.Embedding = None
     mask: Annotated[
         str | None,
         typer.Option(
@@ -172,6 +175,7 @@ class MaskCommand(_Contrasting):
     preset: opt.Preset = opt.DEFAULT_PRESET
     model: opt.ModelChoice
     lora: opt.Lora = None
+    embedding: opt.Embedding = None
     include: opt.Include = None
     exclude: opt.Exclude = None
     force: opt.Force = False

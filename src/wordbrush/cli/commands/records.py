@@ -43,6 +43,7 @@ class ReplayCommand(Command):
     ] = None
     model: Annotated[str | None, typer.Option("--model", help="The model, if it is not where the record says.")] = None
     lora: opt.Lora = None
+    embedding: opt.Embedding = None
     allow_download: opt.AllowDownload = False
     device: opt.Device = None
     force: opt.Force = False

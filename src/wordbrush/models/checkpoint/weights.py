@@ -168,8 +168,9 @@ def check_finite(module: nn.Module, component: str) -> None:
     """Check that no weight is NaN or infinite.
 
     Raises:
-        ModelError: one is; the message names the component and the tensor.
+        ModelError: one is; the message names the component and the tensor, and says so where it is a LoRA's.
     """
     for name, value in module.state_dict().items():
         if not value.is_meta and value.is_floating_point() and not bool(value.isfinite().all()):
-            raise ModelError(f"{component}: weight {name!r} holds NaN or infinity: the checkpoint is damaged")
+            damaged = "a LoRA that was loaded into it" if ".lora_" in name else "the checkpoint"
+            raise ModelError(f"{component}: weight {name!r} holds NaN or infinity: {damaged} is damaged")

@@ -12,11 +12,12 @@ from wordbrush.diffusion.denoiser import Conditioning, NetworkDenoiser, Parametr
 from wordbrush.diffusion.faults import check_items
 from wordbrush.diffusion.schedule import schedule_from_config
 from wordbrush.errors import ModelError
+from wordbrush.models.addons.embeddings import learnt_words
 from wordbrush.models.checkpoint.quiet import quiet
 from wordbrush.models.codec import AutoencoderCodec, evaluating
 from wordbrush.models.families.stable_diffusion_configs import PARTS, TITLE, check_networks
 from wordbrush.models.families.stable_diffusion_file import StableDiffusionFile
-from wordbrush.models.family import Card, LoraParts, Origin, Parts, classes_of
+from wordbrush.models.family import Card, Origin, Parts, classes_of
 from wordbrush.models.model import Guidance, Model
 from wordbrush.models.text import EMBEDDING, ClipText
 
@@ -77,10 +78,14 @@ class StableDiffusion:
     name = "stable-diffusion"
     card = CARD
     parts = PARTS
+    lora: Mapping[str, tuple[str, ...]] = {
+        "unet": ("unet.", "lora_unet_", "diffusion_model."),
+        "text_encoder": ("text_encoder.", "lora_te_", "lora_te1_"),
+    }
+    embeddings = ("tokenizer", "text_encoder")
 
     def __init__(self) -> None:
         self.file = StableDiffusionFile()
-        self.lora = LoraParts(("unet", "text_encoder"), _lora_pipeline)
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether there is a UNet, and neither a second text encoder nor a transformer."""
@@ -96,7 +101,7 @@ class StableDiffusion:
         """Put a model together; see `Family.build`."""
         unet, vae, encoder = parts["unet"], parts["vae"], parts["text_encoder"]
         codec = AutoencoderCodec(vae, device=origin.device)
-        text = ClipText(parts["tokenizer"], encoder, origin.device, parts.words, _spelling(parts.pipeline))
+        text = ClipText(parts["tokenizer"], encoder, origin.device, parts.words, _spelling(parts))
         text_width, unet_width = int(encoder.config.hidden_size), _single(unet.config.cross_attention_dim)
         if text_width != unet_width:
             raise ModelError(
@@ -130,32 +135,23 @@ def _parametrisation(kind: str) -> Parametrisation:
     raise ModelError(f"prediction type {kind!r} is not supported: epsilon, v_prediction and sample are")
 
 
-def _spelling(pipeline: Any) -> Callable[[str], str] | None:
-    """Return what spells out learnt embeddings of several vectors, as the pipeline does; None where there are none."""
-    if not hasattr(pipeline, "maybe_convert_prompt"):
+def _spelling(parts: Parts) -> Callable[[str], str] | None:
+    """Return what spells out learnt embeddings of several vectors as the pipeline does; None where it has no such."""
+    from diffusers.loaders import TextualInversionLoaderMixin
+
+    tokenizer, own = parts["tokenizer"], parts.pipeline is None
+    speller = TextualInversionLoaderMixin() if own else parts.pipeline
+    if not hasattr(speller, "maybe_convert_prompt"):
         return None
 
     def convert(text: str) -> str:
-        learnt = set(pipeline.tokenizer.get_added_vocab()) - set(pipeline.tokenizer.all_special_tokens)
-        if not any(token in text for token in learnt):
+        written = text.lower() if own else text  # words taught by this package are in small letters
+        if not any(token in written for token in learnt_words(tokenizer)):
             return text
         with quiet():
-            return str(pipeline.maybe_convert_prompt(text, pipeline.tokenizer))
+            return str(speller.maybe_convert_prompt(written, tokenizer))
 
     return convert
-
-
-def _lora_pipeline(parts: Parts) -> Any:
-    from diffusers import DDIMScheduler, StableDiffusionPipeline
-
-    return StableDiffusionPipeline(
-        **parts.networks,
-        **parts.others,
-        scheduler=DDIMScheduler(steps_offset=1, clip_sample=False),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
 
 
 FAMILY = StableDiffusion()
