@@ -53,6 +53,7 @@ def load_model(
     name: str | None = None,
     config: str | Path | None = None,
     tokenizer: str | Path | None = None,
+    vae: str | Path | None = None,
     parametrisation: str | None = None,
 ) -> Model:
     """Load a checkpoint of any family known (see `wordbrush.models.registry`), or take over a loaded pipeline.
@@ -71,6 +72,8 @@ def load_model(
         name: what to call it in records.
         config: for a single file of unusual shape, a folder with configurations and tokenizer.
         tokenizer: for a single file, a folder with the tokenizer's files.
+        vae: an autoencoder in place of the checkpoint's own, or for a file without one: a folder in diffusers layout,
+            or a `.safetensors` file.
         parametrisation: one that the family's card lists, where the checkpoint does not say or says it wrong.
 
     Raises:
@@ -80,27 +83,33 @@ def load_model(
     """
     if not isinstance(source, str | Path):
         arguments = {"revision": revision, "device": device, "dtype": dtype, "config": config, "tokenizer": tokenizer}
-        return _adopt(source, name, parametrisation, {**arguments, "loras": tuple(loras) or None})
+        return _adopt(source, name, parametrisation, {**arguments, "vae": vae, "loras": tuple(loras) or None})
     half = str(dtype) in {"float16", "fp16", "half", "torch.float16"}
     located = locate(source, revision=revision, local_files_only=local_files_only, prefer_half=half)
     single = located.path.is_file()
     if not single and (config is not None or tokenizer is not None):
-        raise SettingsError("config and tokenizer are for single-file checkpoints: a folder has its own")
+        raise SettingsError(
+            "--config and --tokenizer (config=, tokenizer=) are for single-file checkpoints: a folder has its own"
+        )
+    given = {"config": config, "tokenizer": tokenizer, "vae": vae, "parametrisation": parametrisation}
+    paths: dict[str, Any] = {"config": _folder(config, "config"), "tokenizer": _folder(tokenizer, "tokenizer")}
+    if vae is not None:
+        paths["vae"] = _vae(vae)
     place = resolve_device(device)
     if single:
         family, file = family_of_file(read_header(located.path), located.path.name)
         kind = resolve_dtype(dtype, place, family.card.half)
-        folders = {"config": _folder(config, "config"), "tokenizer": _folder(tokenizer, "tokenizer")}
-        parts = file.load(located.path, kind, **folders, parametrisation=parametrisation)
+        parts = file.load(located.path, kind, **paths)
     else:
         family = family_in(located.path, located.name)
         kind = resolve_dtype(dtype, place, family.card.half)
-        parts = load_folder(located.path, family, located.name, kind)
+        parts = load_folder(located.path, family, located.name, kind, paths.get("vae"))
     applied, notes = apply_loras(parts, family, loras)
     move(parts, place, kind)
-    origin = Origin(name or located.name, located.source, located.revision, place, applied, parametrisation)
+    told = tuple((argument, str(value)) for argument, value in given.items() if value is not None)
+    origin = Origin(name or located.name, located.source, located.revision, place, applied, parametrisation, told)
     model = family.build(parts, origin)
-    return replace(model, notes=(*model.notes, *parts.notes, *notes))
+    return replace(model, notes=(*located.notes, *model.notes, *parts.notes, *notes))
 
 
 def _adopt(pipeline: Any, name: str | None, parametrisation: str | None, arguments: dict[str, Any]) -> Model:
@@ -118,7 +127,8 @@ def _adopt(pipeline: Any, name: str | None, parametrisation: str | None, argumen
     parts, device = from_pipeline(pipeline, family, where)
     source = str(getattr(pipeline.config, "_name_or_path", "") or where)
     called = name or source.rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1]
-    return family.build(parts, Origin(called, source, "", device, present_loras(parts, family), parametrisation))
+    given = () if parametrisation is None else (("parametrisation", parametrisation),)
+    return family.build(parts, Origin(called, source, "", device, present_loras(parts, family), parametrisation, given))
 
 
 def _folder(path: str | Path | None, argument: str) -> Path | None:
@@ -126,5 +136,12 @@ def _folder(path: str | Path | None, argument: str) -> Path | None:
         return None
     folder = Path(path).expanduser()
     if not folder.is_dir():
-        raise ModelError(f"{argument}={str(path)!r} is not a folder on this machine")
+        raise ModelError(f"--{argument} ({argument}=): {str(path)!r} is not a folder on this machine")
     return folder
+
+
+def _vae(path: str | Path) -> Path:
+    found = Path(path).expanduser()
+    if not found.exists():
+        raise ModelError(f"--vae (vae=): there is no folder or file {str(path)!r} on this machine")
+    return found

@@ -119,6 +119,9 @@ class Parts:
         words: the words the model was taught, where it says so.
         pipeline: the loaded pipeline that they were taken from, else None.
         notes: what a user should know about how they were loaded; they become the model's.
+        claims: what comes with the checkpoint, beside its scheduler's configuration, says of its parametrisation, as
+            (parametrisation, who says it) pairs, the strongest first.
+        unsaid: the parametrisation to take where nothing says it and it cannot be found out.
     """
 
     networks: Mapping[str, Any]
@@ -129,6 +132,8 @@ class Parts:
     words: tuple[str, ...] = ()
     pipeline: Any = None
     notes: tuple[str, ...] = ()
+    claims: tuple[tuple[str, str], ...] = ()
+    unsaid: str = "epsilon"
 
     def __getitem__(self, name: str) -> Any:
         return self.networks[name] if name in self.networks else self.others[name]
@@ -145,6 +150,7 @@ class Origin:
         device: where its parts are already.
         loras: those applied.
         parametrisation: in place of what the checkpoint says, or None.
+        given: what the user gave beside the source, as (argument, text) pairs; for records.
     """
 
     name: str
@@ -153,6 +159,7 @@ class Origin:
     device: torch.device
     loras: tuple[LoraIdentity, ...] = ()
     parametrisation: str | None = None
+    given: tuple[tuple[str, str], ...] = ()
 
     def identity(self, family: str, parts: Parts, parametrisation: str, dtype: torch.dtype) -> ModelIdentity:
         """Return who the model is, once its family has read its parts."""
@@ -166,6 +173,7 @@ class Origin:
             device=str(self.device),
             dtype=str(dtype).removeprefix("torch."),
             loras=self.loras,
+            given=self.given,
         )
 
 
@@ -186,7 +194,7 @@ class SingleFile(Protocol):
         *,
         config: Path | None = None,
         tokenizer: Path | None = None,
-        parametrisation: str | None = None,
+        vae: Path | None = None,
     ) -> Parts:
         """Load the parts; nothing is downloaded.
 
@@ -195,7 +203,7 @@ class SingleFile(Protocol):
             dtype: of the networks.
             config: a folder in diffusers layout with configurations and tokenizers, where the user gave one.
             tokenizer: a folder with the tokenizer's files, where the user gave one.
-            parametrisation: as asked for.
+            vae: an autoencoder, a folder or a file, where the user gave one.
 
         Raises:
             UnsafeWeightsError: it is a pickle, whatever it is called.

@@ -103,6 +103,7 @@ class ModelIdentity:
         device: as torch writes it.
         dtype: of the network, as in `float32`.
         loras: the LoRAs applied, in order.
+        given: what was given beside the source to load it, as (argument of `load_model`, text) pairs.
     """
 
     name: str
@@ -114,10 +115,12 @@ class ModelIdentity:
     device: str
     dtype: str
     loras: tuple[LoraIdentity, ...] = ()
+    given: tuple[tuple[str, str], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values."""
-        return {**asdict(self), "loras": [asdict(lora) for lora in self.loras]}
+        """Return the fields as plain JSON values; `given`, a table, only where something was."""
+        fields = {**asdict(self), "loras": [asdict(lora) for lora in self.loras], "given": dict(self.given)}
+        return {name: value for name, value in fields.items() if name != "given" or value}
 
 
 @dataclass(frozen=True)

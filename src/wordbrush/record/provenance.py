@@ -58,7 +58,8 @@ class Provenance:
         schema: version of this layout, `SCHEMA_VERSION`.
         wordbrush: version of the program.
         input: name (or None), sha256, width, height of the input picture.
-        model: name, family, source, revision, sha256, parametrisation, device, dtype (texts or None), loras (a list).
+        model: name, family, source, revision, sha256, parametrisation, device, dtype (texts or None), loras (a list),
+            given (a table: what it was loaded with, only where something was given).
         query: the text the picture should match.
         reference: the text it matched before.
         negative: the negative prompt.
@@ -107,6 +108,8 @@ class Provenance:
         model["loras"] = [
             {**lora, "source": bare_name(lora.get("source"))} for lora in model["loras"] if isinstance(lora, dict)
         ]
+        if isinstance(given := model.get("given"), dict):
+            model["given"] = {name: bare_name(value) for name, value in given.items()}
         return replace(self, model=model, query="", reference="", negative="", notes=(), withheld=True)
 
     def to_json(self) -> str:
