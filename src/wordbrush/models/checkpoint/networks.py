@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from wordbrush.diffusion.faults import is_out_of_memory
 from wordbrush.errors import ModelError, ResourceError, WordbrushError
 from wordbrush.models.checkpoint.layout import read_json
-from wordbrush.models.checkpoint.values import stripped
+from wordbrush.models.checkpoint.values import check_kinds, stripped
 from wordbrush.models.checkpoint.weights import check_finite
 
 if TYPE_CHECKING:
@@ -51,10 +51,12 @@ def load_network(
 
     of = getattr(import_module(library), kind)
     options: dict[str, Any] = {"torch_dtype": dtype}
+    table = stripped(read_json(folder / name / "config.json", where))
+    check_kinds(table, getattr(of, "config_class", None) or of, f"{where}: {name}/config.json")
     if issubclass(of, transformers.PreTrainedModel):
         # The configuration is handed over, so that no key of the file chooses code.
         with translated(f"{where}: {name}/config.json cannot be used"):
-            config = of.config_class.from_dict(stripped(read_json(folder / name / "config.json", where)))
+            config = of.config_class.from_dict(table)
         options = {"dtype": dtype, "config": config}
     with translated(f"{where}: {name} cannot be loaded"):
         module, report = of.from_pretrained(

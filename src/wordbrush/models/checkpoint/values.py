@@ -7,6 +7,7 @@ value that is used is looked at here first, against the header of the weights, w
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ from typing import Any
 from wordbrush.errors import ModelError
 from wordbrush.models.header import TensorEntry
 
-__all__ = ["check_network", "check_scheduler", "check_stored", "stripped"]
+__all__ = ["check_kinds", "check_network", "check_scheduler", "check_stored", "stripped"]
 
 MAX_SIDE = 8192
 """Largest `sample_size`, in cells or pixels."""
@@ -35,6 +36,9 @@ _LISTS = {"block_out_channels", "layers_per_block", "cross_attention_dim", "atte
 _LISTS |= {"transformer_layers_per_block", "sample_size", "num_encoder_blocks", "num_decoder_blocks"}
 _LISTS |= {"encoder_block_out_channels", "decoder_block_out_channels"}
 _MAY_BE_NULL = {"num_attention_heads", "norm_num_groups", "attention_head_dim", "sample_size", "shift_factor"}
+_MAY_BE_NULL |= {"pad_token_id", "bos_token_id", "eos_token_id"}
+
+_LARGEST = {"downsample_padding": 1, "freq_shift": 1, "mid_block_scale_factor": 1e4, "norm_eps": 1, "layer_norm_eps": 1}
 
 _IMPLEMENTATION = re.compile(r"_?(\w+_)?implementation(_internal)?")
 _NEVER_PASSED = {"auto_map", "custom_pipelines", "use_kernels", "kernel_config"}
@@ -75,6 +79,31 @@ def check_network(
             _check_number(key, value, where, above=-1e4, most=1e4)
         else:
             _check_finite(key, value, where)
+
+
+def check_kinds(config: Mapping[str, Any], of: type, where: str) -> None:
+    """Check that the numbers of a configuration are numbers, wherever the class that reads it has a number by default.
+
+    Args:
+        config: contents of its config.json.
+        of: the class whose constructor reads it.
+        where: what to call it in messages.
+
+    Raises:
+        ModelError: one is not; the message names the key.
+    """
+    for key, parameter in inspect.signature(of).parameters.items():
+        default, value = parameter.default, config.get(key)
+        if key not in config or type(default) not in {int, float}:
+            continue
+        if (value is None and key in _MAY_BE_NULL) or (isinstance(value, list | tuple) and key in _LISTS):
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not _in_range(key, value):
+            raise ModelError(f"{where}: {key} is {_shown(value)}, where a number such as {default} is wanted")
+
+
+def _in_range(key: str, value: float) -> bool:
+    return 0 <= value <= _LARGEST[key] if key in _LARGEST else abs(value) <= 1e7
 
 
 def check_scheduler(config: Mapping[str, Any], where: str) -> None:

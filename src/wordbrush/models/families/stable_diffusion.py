@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -136,7 +137,7 @@ def _text(parts: Parts, device: torch.device) -> ClipText:
     """Return the text encoder, once it has read the empty text: what its files get wrong is found at load."""
     tokenizer, encoder = parts["tokenizer"], parts["text_encoder"]
     longest, rows = tokenizer.model_max_length, encoder.get_input_embeddings().num_embeddings
-    if isinstance(longest, bool) or not isinstance(longest, int | float) or longest < _SHORTEST:
+    if isinstance(longest, bool) or not isinstance(longest, int | float) or not _SHORTEST <= longest < math.inf:
         raise ModelError(f"the tokenizer's model_max_length is {longest!r}, where at least {_SHORTEST} is wanted")
     if (largest := max(tokenizer.get_vocab().values(), default=0)) >= rows:
         raise ModelError(
@@ -187,13 +188,13 @@ def _schedule(scheduler: Mapping[str, Any], kind: Parametrisation) -> tuple[Sche
     if kind == "epsilon" and scheduler.get("rescale_betas_zero_snr"):
         scheduler = {**scheduler, "rescale_betas_zero_snr": False}
         notes.append("the noise schedule is not rescaled to zero terminal SNR, where epsilon prediction is undefined")
+    name = str(scheduler.get("_class_name", "its scheduler"))
     schedule = schedule_from_config(scheduler)
     if not isinstance(schedule, DiscreteSchedule):
-        name = scheduler.get("_class_name", "its scheduler")
         raise ModelError(f"{name} is a schedule of rectified flow, and the network is a UNet of noise steps: {KNOWN}")
-    if scheduler.get("_class_name") in _DISTILLED:
+    if name in _DISTILLED:
         notes.append(
-            f"its scheduler is {scheduler['_class_name']}, for networks distilled to few steps, which want little "
+            f"its scheduler is {name}, for networks distilled to few steps, which want little "
             "guidance: try --guidance 1 (guidance=1)"
         )
     return schedule, tuple(notes)
