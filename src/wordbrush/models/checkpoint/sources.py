@@ -122,7 +122,9 @@ def _missing(text: str) -> ModelError:
     parent = path.parent
     if not parent.is_dir():
         return ModelError(f"no folder or file {text!r} here: there is no folder {str(parent)!r} either")
-    near = get_close_matches(path.name, sorted(other.name for other in parent.iterdir())[:_LISTED], n=3)
+    others = sorted(other.name for other in parent.iterdir())[:_LISTED]
+    by_stem = {Path(name).stem: name for name in others}
+    near = get_close_matches(path.name, others) or [by_stem[n] for n in get_close_matches(path.stem, by_stem)]
     hint = f"; there is {', '.join(near)}" if near else ""
     return ModelError(f"no folder or file {text!r} here{hint}")
 
