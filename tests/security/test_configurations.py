@@ -77,6 +77,7 @@ VALUES: list[tuple[str, str, Any]] = [
     (TEXT, "vocab_size", None),
     (TEXT, "max_position_embeddings", 10**9),
     (TEXT, "layer_norm_eps", "x"),
+    (TEXT, "eos_token_id", None),
     (SCHEDULER, "num_train_timesteps", 0),
     (SCHEDULER, "num_train_timesteps", 1e3),
     (SCHEDULER, "beta_end", 5),

@@ -36,7 +36,7 @@ _LISTS = {"block_out_channels", "layers_per_block", "cross_attention_dim", "atte
 _LISTS |= {"transformer_layers_per_block", "sample_size", "num_encoder_blocks", "num_decoder_blocks"}
 _LISTS |= {"encoder_block_out_channels", "decoder_block_out_channels"}
 _MAY_BE_NULL = {"num_attention_heads", "norm_num_groups", "attention_head_dim", "sample_size", "shift_factor"}
-_MAY_BE_NULL |= {"pad_token_id", "bos_token_id", "eos_token_id"}
+_MAY_BE_NULL |= {"pad_token_id", "bos_token_id"}
 
 _LARGEST = {"downsample_padding": 1, "freq_shift": 1, "mid_block_scale_factor": 1e4, "norm_eps": 1, "layer_norm_eps": 1}
 

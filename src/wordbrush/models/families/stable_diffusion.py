@@ -134,7 +134,7 @@ class StableDiffusion:
 
 
 def _text(parts: Parts, device: torch.device) -> ClipText:
-    """Return the text encoder, once it has read the empty text: what its files get wrong is found at load."""
+    """Return the text encoder, once its tokenizer has read a text: what its files get wrong is found at load."""
     tokenizer, encoder = parts["tokenizer"], parts["text_encoder"]
     longest, rows = tokenizer.model_max_length, encoder.get_input_embeddings().num_embeddings
     if isinstance(longest, bool) or not isinstance(longest, int | float) or not _SHORTEST <= longest < math.inf:
@@ -145,8 +145,8 @@ def _text(parts: Parts, device: torch.device) -> ClipText:
             "different models, or vocab.json is damaged"
         )
     text = ClipText(tokenizer, encoder, device, parts.words, _spelling(parts.pipeline))
-    with quiet(), translated("the text encoder and its tokenizer do not work together"):
-        text.encode([""])
+    with quiet(), translated("the tokenizer cannot be used"):
+        tokenizer([""], padding="max_length", max_length=text.limit, truncation=True, return_tensors="pt")
     return text
 
 
