@@ -15,6 +15,7 @@ __all__ = [
     "MODEL_PANEL",
     "OUTPUT_PANEL",
     "AllowDownload",
+    "Config",
     "Device",
     "Dtype",
     "Embedding",
@@ -24,12 +25,15 @@ __all__ = [
     "Json",
     "Lora",
     "ModelChoice",
+    "Parametrisation",
     "PictureFile",
     "Preset",
     "Quiet",
     "Reference",
     "Revision",
     "Sets",
+    "Tokenizer",
+    "Vae",
 ]
 
 MODEL_PANEL = "Model"
@@ -65,6 +69,42 @@ Device = Annotated[
 Dtype = Annotated[
     str | None,
     typer.Option("--dtype", help="float32, float16 or bfloat16. Default: by device.", rich_help_panel=MODEL_PANEL),
+]
+Parametrisation = Annotated[
+    str | None,
+    typer.Option(
+        "--parametrisation",
+        help="What the network predicts, over what the checkpoint says: epsilon, v_prediction or sample.",
+        metavar="KIND",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+Config = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        help="For a .safetensors file of unusual shape: a folder with configurations and tokenizer.",
+        metavar="FOLDER",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+Tokenizer = Annotated[
+    str | None,
+    typer.Option(
+        "--tokenizer",
+        help="For a .safetensors file: a folder with the tokenizer's files.",
+        metavar="FOLDER",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+Vae = Annotated[
+    str | None,
+    typer.Option(
+        "--vae",
+        help="An autoencoder in place of the checkpoint's own: a folder or a .safetensors file.",
+        metavar="PATH",
+        rich_help_panel=MODEL_PANEL,
+    ),
 ]
 Lora = Annotated[
     list[str] | None,
@@ -113,6 +153,10 @@ class ModelChoice:
     allow_download: AllowDownload = False
     device: Device = None
     dtype: Dtype = None
+    parametrisation: Parametrisation = None
+    config: Config = None
+    tokenizer: Tokenizer = None
+    vae: Vae = None
     loras: tuple[tuple[str, float], ...] = ()
     """Files and scales; read from `--lora` where a command has it."""
     embeddings: tuple[tuple[str, str] | str, ...] = ()
@@ -121,5 +165,5 @@ class ModelChoice:
     @property
     def load(self) -> dict[str, Any]:
         """Keywords of `Editor.from_pretrained`; a Hugging Face id comes from the cache unless it may be downloaded."""
-        names = ("revision", "device", "dtype", "loras", "embeddings")
+        names = ("revision", "device", "dtype", "loras", "embeddings", "parametrisation", "config", "tokenizer", "vae")
         return {"local_files_only": not self.allow_download, **{name: getattr(self, name) for name in names}}

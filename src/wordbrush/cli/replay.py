@@ -54,6 +54,7 @@ def _choice(recorded: Recorded, command: ReplayCommand, terminal: Terminal) -> M
     source = command.model or model["source"]
     if source is None:
         raise ModelError("the record does not say where its model came from; give it with --model")
+    given = {name: getattr(command, name) or value for name, value in _given(recorded, source).items()}
     return ModelChoice(
         name=source,
         revision=None if command.model else model["revision"] or None,
@@ -62,7 +63,16 @@ def _choice(recorded: Recorded, command: ReplayCommand, terminal: Terminal) -> M
         dtype=model["dtype"],
         loras=loras or recorded.loras,
         embeddings=embeddings or recorded.embeddings,
+        **given,
     )
+
+
+def _given(recorded: Recorded, source: str) -> dict[str, str | None]:
+    """Return what the recorded model was loaded with; a folder has configurations and tokenizer of its own."""
+    given = recorded.given
+    if Path(source).expanduser().is_dir():
+        given |= {"config": None, "tokenizer": None}
+    return given
 
 
 def _again(

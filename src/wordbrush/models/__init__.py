@@ -57,6 +57,7 @@ def load_model(
     name: str | None = None,
     config: str | Path | None = None,
     tokenizer: str | Path | None = None,
+    vae: str | Path | None = None,
     parametrisation: str | None = None,
 ) -> Model:
     """Load a checkpoint of any family known (see `wordbrush.models.registry`), or take over a loaded pipeline.
@@ -76,6 +77,8 @@ def load_model(
         name: what to call it in records.
         config: for a single file of unusual shape, a folder with configurations and tokenizer.
         tokenizer: for a single file, a folder with the tokenizer's files.
+        vae: an autoencoder in place of the checkpoint's own, or for a file without one: a folder in diffusers layout,
+            or a `.safetensors` file.
         parametrisation: one that the family's card lists, where the checkpoint does not say or says it wrong.
 
     Raises:
@@ -85,29 +88,43 @@ def load_model(
     """
     if not isinstance(source, str | Path):
         arguments = {"revision": revision, "device": device, "dtype": dtype, "config": config, "tokenizer": tokenizer}
-        add_ons = {"loras": tuple(loras) or None, "embeddings": tuple(embeddings) or None}
+        add_ons = {"vae": vae, "loras": tuple(loras) or None, "embeddings": tuple(embeddings) or None}
         return _adopt(source, name, parametrisation, {**arguments, **add_ons})
     half = str(dtype) in {"float16", "fp16", "half", "torch.float16"}
     located = locate(source, revision=revision, local_files_only=local_files_only, prefer_half=half)
     single = located.path.is_file()
     if not single and (config is not None or tokenizer is not None):
-        raise SettingsError("config and tokenizer are for single-file checkpoints: a folder has its own")
+        raise SettingsError(
+            "--config and --tokenizer (config=, tokenizer=) are for single-file checkpoints: a folder has its own"
+        )
+    given = {"config": config, "tokenizer": tokenizer, "vae": vae, "parametrisation": parametrisation}
+    paths: dict[str, Any] = {"config": _folder(config, "config"), "tokenizer": _folder(tokenizer, "tokenizer")}
+    if vae is not None:
+        paths["vae"] = _vae(vae)
     place = resolve_device(device)
     if single:
         family, file = family_of_file(read_header(located.path), located.path.name)
         kind = resolve_dtype(dtype, place, family.card.half)
-        folders = {"config": _folder(config, "config"), "tokenizer": _folder(tokenizer, "tokenizer")}
-        parts = file.load(located.path, kind, **folders, parametrisation=parametrisation)
+        parts = file.load(located.path, kind, **paths)
     else:
         family = family_in(located.path, located.name)
         kind = resolve_dtype(dtype, place, family.card.half)
-        parts = load_folder(located.path, family, located.name, kind)
-    taught, told = apply_embeddings(parts, family, embeddings)
-    applied, notes = apply_loras(parts, family, loras)
+        parts = load_folder(located.path, family, located.name, kind, paths.get("vae"))
+    taught, about_words = apply_embeddings(parts, family, embeddings)
+    applied, about_loras = apply_loras(parts, family, loras)
     move(parts, place, kind)
-    origin = Origin(name or located.name, located.source, located.revision, place, applied, parametrisation, taught)
+    origin = Origin(
+        name or located.name,
+        located.source,
+        located.revision,
+        place,
+        applied,
+        parametrisation,
+        taught,
+        tuple((argument, str(value)) for argument, value in given.items() if value is not None),
+    )
     model = family.build(parts, origin)
-    return replace(model, notes=(*model.notes, *parts.notes, *told, *notes))
+    return replace(model, notes=(*located.notes, *model.notes, *parts.notes, *about_words, *about_loras))
 
 
 def _adopt(pipeline: Any, name: str | None, parametrisation: str | None, arguments: dict[str, Any]) -> Model:
@@ -126,7 +143,8 @@ def _adopt(pipeline: Any, name: str | None, parametrisation: str | None, argumen
     source = str(getattr(pipeline.config, "_name_or_path", "") or where)
     called = name or source.rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1]
     loras, embeddings = present_loras(parts, family), present_embeddings(parts, family)
-    return family.build(parts, Origin(called, source, "", device, loras, parametrisation, embeddings))
+    given = () if parametrisation is None else (("parametrisation", parametrisation),)
+    return family.build(parts, Origin(called, source, "", device, loras, parametrisation, embeddings, given))
 
 
 def _folder(path: str | Path | None, argument: str) -> Path | None:
@@ -134,5 +152,12 @@ def _folder(path: str | Path | None, argument: str) -> Path | None:
         return None
     folder = Path(path).expanduser()
     if not folder.is_dir():
-        raise ModelError(f"{argument}={str(path)!r} is not a folder on this machine")
+        raise ModelError(f"--{argument} ({argument}=): {str(path)!r} is not a folder on this machine")
     return folder
+
+
+def _vae(path: str | Path) -> Path:
+    found = Path(path).expanduser()
+    if not found.exists():
+        raise ModelError(f"--vae (vae=): there is no folder or file {str(path)!r} on this machine")
+    return found

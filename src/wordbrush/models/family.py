@@ -118,6 +118,9 @@ class Parts:
         words: the words the model was taught, where it says so.
         pipeline: the loaded pipeline that they were taken from, else None.
         notes: what a user should know about how they were loaded; they become the model's.
+        claims: what comes with the checkpoint, beside its scheduler's configuration, says of its parametrisation, as
+            (parametrisation, who says it) pairs, the strongest first.
+        unsaid: the parametrisation to take where nothing says it and it cannot be found out.
     """
 
     networks: Mapping[str, Any]
@@ -128,6 +131,8 @@ class Parts:
     words: tuple[str, ...] = ()
     pipeline: Any = None
     notes: tuple[str, ...] = ()
+    claims: tuple[tuple[str, str], ...] = ()
+    unsaid: str = "epsilon"
 
     def __getitem__(self, name: str) -> Any:
         return self.networks[name] if name in self.networks else self.others[name]
@@ -145,6 +150,7 @@ class Origin:
         loras: those applied.
         parametrisation: in place of what the checkpoint says, or None.
         embeddings: those taught.
+        given: what the user gave beside the source, as (argument, text) pairs; for records.
     """
 
     name: str
@@ -154,6 +160,7 @@ class Origin:
     loras: tuple[LoraIdentity, ...] = ()
     parametrisation: str | None = None
     embeddings: tuple[EmbeddingIdentity, ...] = ()
+    given: tuple[tuple[str, str], ...] = ()
 
     def identity(self, family: str, parts: Parts, parametrisation: str, dtype: torch.dtype) -> ModelIdentity:
         """Return who the model is, once its family has read its parts."""
@@ -168,6 +175,7 @@ class Origin:
             dtype=str(dtype).removeprefix("torch."),
             loras=self.loras,
             embeddings=self.embeddings,
+            given=self.given,
         )
 
 
@@ -188,7 +196,7 @@ class SingleFile(Protocol):
         *,
         config: Path | None = None,
         tokenizer: Path | None = None,
-        parametrisation: str | None = None,
+        vae: Path | None = None,
     ) -> Parts:
         """Load the parts; nothing is downloaded.
 
@@ -197,7 +205,7 @@ class SingleFile(Protocol):
             dtype: of the networks.
             config: a folder in diffusers layout with configurations and tokenizers, where the user gave one.
             tokenizer: a folder with the tokenizer's files, where the user gave one.
-            parametrisation: as asked for.
+            vae: an autoencoder, a folder or a file, where the user gave one.
 
         Raises:
             UnsafeWeightsError: it is a pickle, whatever it is called.

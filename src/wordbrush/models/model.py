@@ -120,6 +120,7 @@ class ModelIdentity:
         dtype: of the network, as in `float32`.
         loras: the LoRAs applied, in order.
         embeddings: the learnt embeddings, in order.
+        given: what was given beside the source to load it, as (argument of `load_model`, text) pairs.
     """
 
     name: str
@@ -132,13 +133,13 @@ class ModelIdentity:
     dtype: str
     loras: tuple[LoraIdentity, ...] = ()
     embeddings: tuple[EmbeddingIdentity, ...] = ()
+    given: tuple[tuple[str, str], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values; without embeddings their field is left out, as in older records."""
-        fields = {**asdict(self), "loras": [asdict(lora) for lora in self.loras]}
-        del fields["embeddings"]
-        taught = [asdict(embedding) for embedding in self.embeddings]
-        return {**fields, "embeddings": taught} if taught else fields
+        """Return the fields as plain JSON values; `embeddings` and `given`, a table, only where there are any."""
+        listed = {name: [asdict(item) for item in getattr(self, name)] for name in ("loras", "embeddings")}
+        fields = {**asdict(self), **listed, "given": dict(self.given)}
+        return {name: value for name, value in fields.items() if value or name not in {"embeddings", "given"}}
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class Provenance:
         wordbrush: version of the program.
         input: name (or None), sha256, width, height of the input picture.
         model: name, family, source, revision, sha256, parametrisation, device, dtype (texts or None), loras (a list);
-            embeddings (a list) where there are any.
+            where there are any, embeddings (a list) and given (a table: what it was loaded with).
         query: the text the picture should match.
         reference: the text it matched before.
         negative: the negative prompt.
@@ -110,6 +110,8 @@ class Provenance:
                 model[kind] = [
                     {**item, "source": bare_name(item.get("source"))} for item in model[kind] if isinstance(item, dict)
                 ]
+        if isinstance(given := model.get("given"), dict):
+            model["given"] = {name: bare_name(value) for name, value in given.items()}
         return replace(self, model=model, query="", reference="", negative="", notes=(), withheld=True)
 
     def to_json(self) -> str:

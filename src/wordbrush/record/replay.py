@@ -31,10 +31,13 @@ from wordbrush.record.rules import bare_name
 from wordbrush.region.mask import Mask
 from wordbrush.settings import Settings
 
-__all__ = ["MASKS", "Recorded", "carried_mask", "settings_of"]
+__all__ = ["GIVEN", "MASKS", "Recorded", "carried_mask", "settings_of"]
 
 MASKS = ("mask", "include", "exclude")
 """The masks that an edit may be given."""
+
+GIVEN = ("config", "tokenizer", "vae", "parametrisation")
+"""What a model may be loaded with beside its source."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +121,18 @@ class Recorded:
                 if not same:
                     sentences.append(f"the {kind} {bare_name(here['source'])} is not as in the record")
         return tuple(sentences)
+
+    @property
+    def given(self) -> dict[str, str | None]:
+        """What was given beside the model's source to load it, by argument of `load_model`; None where nothing was.
+
+        Raises:
+            ProvenanceError: the record does not tell it as it should.
+        """
+        given = self.record.model.get("given", {})
+        if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
+            raise ProvenanceError("the field model.given of the record is not a table of texts")
+        return {name: given.get(name) for name in GIVEN}
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of `Session.edit` that make the edit again."""

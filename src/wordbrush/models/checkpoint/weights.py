@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -18,9 +18,9 @@ from wordbrush.errors import ModelError, UnsafeWeightsError
 from wordbrush.models.header import Header, TensorEntry
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
-__all__ = ["check_finite", "is_pickle_name", "read_header", "refuse_pickle_name"]
+__all__ = ["check_finite", "is_pickle_name", "read_header", "read_state", "refuse_pickle_name"]
 
 MAX_HEADER_BYTES = 100_000_000
 MAX_TENSORS = 20_000
@@ -162,6 +162,19 @@ def _check_ranges(tensors: dict[str, TensorEntry], size: int, path: Path) -> Non
         if entry.begin < place:
             raise ModelError(f"{path.name}: tensors {last[:200]!r} and {name[:200]!r} overlap: the file is forged")
         place, last = max(place, entry.end), name
+
+
+def read_state(path: Path, names: Mapping[str, str]) -> dict[str, Tensor]:
+    """Return tensors of a safetensors file whose header has been checked, as new name -> tensor.
+
+    Args:
+        path: the file.
+        names: new name -> name in the file; no other tensor is read.
+    """
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(there) for name, there in names.items()}
 
 
 def check_finite(module: nn.Module, component: str) -> None:
