@@ -10,16 +10,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from wordbrush.errors import InputError, OutputError
 
-__all__ = ["TEMPORARY_PREFIX", "bounded_read", "write_atomic"]
+__all__ = ["TEMPORARY_PREFIX", "bounded_read", "stream_number", "write_atomic"]
 
 TEMPORARY_PREFIX = ".wordbrush-"
+_STREAM = re.compile(r"/(?:dev|proc/self)/fd/(\d{1,4})")
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES}
 
 
@@ -35,7 +38,8 @@ def bounded_read(
     """Return the whole content of a file, or refuse it: never more than `max_bytes` + 1 bytes are read.
 
     A file whose size is above the bound is refused unread; one that grows while it is read, or a stream that does not
-    end, as soon as the bound is passed. Pipes and devices are not opened by name, as they could block or never end.
+    end, as soon as the bound is passed. A pipe that the process has open already is read (`/dev/stdin`, a shell's
+    process substitution); other pipes and devices are not opened by name, as they could block or never end.
 
     Args:
         source: a file's name, its bytes, or a binary stream such as standard input.
@@ -62,13 +66,7 @@ def bounded_read(
         if not isinstance(source, str | Path):
             data = _read_up_to(source, max_bytes + 1, 1 << 20)
         else:
-            status = Path(source).stat()
-            if not stat.S_ISREG(status.st_mode):
-                thing = "folder" if stat.S_ISDIR(status.st_mode) else "special file"
-                raise error(f"{called} is a {thing}, not a {kind} file")
-            check_count(status.st_size)
-            with Path(source).open("rb") as file:
-                data = _read_up_to(file, max_bytes + 1, status.st_size + 1)
+            data = _read_name(source, max_bytes, called, error, kind, check_count)
     except FileNotFoundError as problem:
         raise error(f"there is no file {called}; {kind}s are read from local files only") from problem
     except (OSError, ValueError) as problem:
@@ -78,6 +76,37 @@ def bounded_read(
         raise error(f"cannot read {(called or kind)[:200]!r} ({reason})") from problem
     check_count(len(data))
     return data
+
+
+def _read_name(
+    source: str | Path,
+    max_bytes: int,
+    called: str,
+    error: type[InputError],
+    kind: str,
+    check_count: Callable[[int], None],
+) -> bytes:
+    status, number = Path(source).stat(), stream_number(source)
+    if number is not None and (stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode)):
+        with os.fdopen(os.dup(number), "rb") as stream:
+            return _read_up_to(stream, max_bytes + 1, 1 << 20)
+    if stat.S_ISDIR(status.st_mode):
+        raise error(f"{called} is a folder, not a {kind} file")
+    if not stat.S_ISREG(status.st_mode):
+        advice = "; pipe it into standard input and name that: - for a picture, else /dev/stdin"
+        raise error(f"{called} is a special file, not a {kind} file{advice if stat.S_ISFIFO(status.st_mode) else ''}")
+    check_count(status.st_size)
+    with Path(source).open("rb") as file:
+        return _read_up_to(file, max_bytes + 1, status.st_size + 1)
+
+
+def stream_number(source: str | Path) -> int | None:
+    """Return the number of the open stream that a name such as `/dev/fd/63` or `/dev/stdin` stands for, or None."""
+    name = str(source)
+    if name == "/dev/stdin":
+        return 0
+    match = _STREAM.fullmatch(name)
+    return int(match[1]) if match else None
 
 
 def _read_up_to(file: BinaryIO, count: int, step: int) -> bytes:

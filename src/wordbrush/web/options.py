@@ -6,8 +6,6 @@ import contextlib
 import ipaddress
 from dataclasses import dataclass, field
 
-from wordbrush.picture.picture import MAX_BYTES, MAX_PIXELS
-
 __all__ = ["Limits", "Options", "is_loopback"]
 
 
@@ -32,8 +30,8 @@ class Limits:
         resolution: largest working size, the side of the square of equal area.
     """
 
-    file_bytes: int = MAX_BYTES
-    pixels: int = MAX_PIXELS
+    file_bytes: int = 25_000_000
+    pixels: int = 50_000_000
     queue: int = 20
     in_flight: int = 3
     visitors: int = 64

@@ -216,7 +216,7 @@ class Opened:
     def display(self) -> bytes:
         """Return a PNG to look at, longest side at most 1,600 pixels."""
         if self._display is None:
-            pixels = self.picture.srgb
+            pixels = self.picture.colours
             if self.picture.alpha is not None:
                 pixels = np.dstack((pixels, self.picture.alpha))
             image = Image.fromarray(pixels)
