@@ -13,7 +13,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from wordbrush.errors import InputError, PictureError
 from wordbrush.picture.declared import declared_profile
-from wordbrush.picture.density import file_density
+from wordbrush.picture.density import Density, file_density
 from wordbrush.picture.guard import check_bytes, check_size
 from wordbrush.picture.salvage import variants, without_late_chunks
 
@@ -115,8 +115,8 @@ def decode(data: bytes, max_pixels: int) -> tuple[Image.Image, str, tuple[str, .
     """
     name = check_bytes(data, max_pixels)
     with refusing(f"the {name} file", max_pixels) as texts:
-        image, deep, notes = _loaded(data, name, max_pixels)
-        turned, info, colours = settled(image, data)
+        image, density, deep, notes = _loaded(data, name, max_pixels)
+        turned, info, colours = settled(image, density, data)
         turned.info = info
     if deep:
         notes += ("16-bit colour read as its high 8 bits",)
@@ -126,11 +126,13 @@ def decode(data: bytes, max_pixels: int) -> tuple[Image.Image, str, tuple[str, .
     return turned, name, (*notes, *(f"file warning: {text}" for text in texts))
 
 
-def _loaded(data: bytes, name: str, max_pixels: int) -> tuple[ImageFile.ImageFile, bool, tuple[str, ...]]:
+def _loaded(
+    data: bytes, name: str, max_pixels: int
+) -> tuple[ImageFile.ImageFile, Density | None, bool, tuple[str, ...]]:
     """Decode a file, if need be with less and less beside its pixels.
 
     Returns:
-        The picture, whether its colours have 16 bits, notes.
+        The picture, its density, whether its colours have 16 bits, notes.
 
     Raises:
         Exception: whatever the decoder raised at the whole file.
@@ -138,6 +140,7 @@ def _loaded(data: bytes, name: str, max_pixels: int) -> tuple[ImageFile.ImageFil
     image, notes = _opened(data, name)
     check_size(*image.size, max_pixels)
     deep = ";16" in str(image.tile) and not image.mode.startswith("I")
+    density = file_density(image)
     notes += _frame_notes(image)
     if image.format == "TIFF":
         _check_tiles(image)
@@ -152,7 +155,7 @@ def _loaded(data: bytes, name: str, max_pixels: int) -> tuple[ImageFile.ImageFil
         image.load()
         notes += ("PNG chunks behind the pixels ignored: they are damaged",)
     check_size(*image.size, max_pixels)
-    return image, deep, notes
+    return image, density, deep, notes
 
 
 def _opened(data: bytes, name: str) -> tuple[ImageFile.ImageFile, tuple[str, ...]]:
@@ -179,18 +182,20 @@ def _first_frame_only(image: ImageFile.ImageFile) -> None:
     image._get_next = once  # type: ignore[attr-defined]
 
 
-def settled(image: Image.Image, data: bytes | None = None) -> tuple[Image.Image, dict[Any, Any], tuple[str, ...]]:
+def settled(
+    image: Image.Image, density: Density | None, data: bytes | None = None
+) -> tuple[Image.Image, dict[Any, Any], tuple[str, ...]]:
     """Turn a decoded picture upright; tell its profile and its density one way, whatever way the file tells them.
 
     Args:
         image: as opened and decoded; not changed.
+        density: what `file_density` found before it was decoded.
         data: the file, if it came from one.
 
     Returns:
         The picture; its `info`, with `icc_profile`, and `dpi` or `aspect`, only where it has them; notes.
     """
     profile, notes = declared_profile(image, data)
-    density = file_density(image)
     turned = upright(image)
     if density is not None and turned.size != image.size:
         density = density.turned

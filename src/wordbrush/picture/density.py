@@ -10,7 +10,7 @@ from PIL import Image
 
 __all__ = ["Density", "file_density", "info_density"]
 
-_X, _Y, _UNIT = 282, 283, 296
+_ORIENTATION, _X, _Y, _UNIT = 274, 282, 283, 296
 _INCH, _CENTIMETRE = 2, 3
 
 
@@ -54,7 +54,7 @@ def info_density(info: Mapping[Any, Any]) -> Density | None:
 
 
 def file_density(image: Image.Image) -> Density | None:
-    """Read the density of a picture as opened from a file; where its format says nothing, EXIF is asked."""
+    """Read the density of a picture as opened, not yet decoded; where its format says nothing, EXIF is asked."""
     info = image.info
     if image.format == "JPEG":  # Pillow makes up 72 where there is none
         unit, values = info.get("jfif_unit"), info.get("jfif_density")
@@ -63,7 +63,9 @@ def file_density(image: Image.Image) -> Density | None:
             if found is not None:
                 return found
     elif image.format == "TIFF":
-        return _tagged(getattr(image, "tag_v2", {}))
+        tags = getattr(image, "tag_v2", {})
+        found = _tagged(tags)
+        return found.turned if found and tags.get(_ORIENTATION) in (5, 6, 7, 8) else found  # Pillow turns it itself
     elif (found := info_density(info)) is not None or image.format in ("PNG", "BMP", None):
         return found
     try:

@@ -10,16 +10,11 @@ import struct
 from collections.abc import Callable
 
 from wordbrush.errors import PictureError
+from wordbrush.picture.limits import reading_limits
 
-__all__ = ["MAX_BYTES", "MAX_PIXELS", "MAX_PNG_CHUNKS", "MAX_SIDE", "SUPPORTED", "check_bytes", "check_size", "sniff"]
+__all__ = ["MAX_PNG_CHUNKS", "MAX_SIDE", "SUPPORTED", "check_bytes", "check_size", "sniff"]
 
 SUPPORTED = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF")
-
-MAX_PIXELS = 120_000_000
-"""Most pixels of a picture or a mask, unless the caller says otherwise: more than phones of 108 megapixels write."""
-
-MAX_BYTES = 200_000_000
-"""Most bytes of its file: a lossless result of that many pixels, with the noise of a camera, has about 1.5 a pixel."""
 
 MAX_SIDE = 65_535
 """Most pixels of one side, the most that JPEG and AVIF can say; rows of one pixel cost as much as rows of thousands."""
@@ -101,7 +96,7 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise PictureError(
             f"the picture has {width}x{height} pixels ({width * height / 1e6:,.2f} megapixels); the limit is "
-            f"{max_pixels / 1e6:,.2f} megapixels: make it smaller, or raise max_pixels"
+            f"{max_pixels / 1e6:,.2f} megapixels: {reading_limits().advice(0)}"
         )
     if max(width, height) > MAX_SIDE:
         raise PictureError(f"the picture has {width}x{height} pixels; no side may be longer than {MAX_SIDE:,}: cut it")

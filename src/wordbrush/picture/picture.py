@@ -24,9 +24,10 @@ from wordbrush.errors import MaskError, PictureError
 from wordbrush.files import bounded_read, stream_number
 from wordbrush.picture.colour import from_srgb, settle, to_srgb
 from wordbrush.picture.decode import decode, refusing, settled
-from wordbrush.picture.density import Density, info_density
+from wordbrush.picture.density import Density, file_density, info_density
 from wordbrush.picture.fit import FitPlan, Resample, plan_fit
-from wordbrush.picture.guard import MAX_BYTES, MAX_PIXELS, SUPPORTED, check_size
+from wordbrush.picture.guard import SUPPORTED, check_size
+from wordbrush.picture.limits import MAX_BYTES, MAX_PIXELS, reading_limits
 from wordbrush.picture.modes import flattener, strips
 
 __all__ = ["MAX_BYTES", "MAX_PIXELS", "SUPPORTED", "FitPlan", "Picture", "PictureSource", "Resample", "plan_fit"]
@@ -98,7 +99,9 @@ class Picture:
         return None if seen is None or seen.all() else seen
 
     @classmethod
-    def open(cls, source: "PictureSource", *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> "Picture":
+    def open(
+        cls, source: "PictureSource", *, max_pixels: int | None = None, max_bytes: int | None = None
+    ) -> "Picture":
         """Open a picture from a path, a file's bytes, a PIL image, an array, or a Picture (returned as it is).
 
         Files may be PNG, JPEG, WebP, TIFF, BMP or AVIF, whatever they are called. They are turned upright by EXIF;
@@ -108,14 +111,18 @@ class Picture:
 
         Args:
             source: what to open.
-            max_pixels: most pixels (width x height), checked before decoding.
-            max_bytes: most bytes of a file, checked before reading.
+            max_pixels: most pixels (width x height), checked before decoding; by default those of
+                `limits.reading_limits`, 120 million unless they were changed.
+            max_bytes: most bytes of a file, checked before reading; by default 200 million, in the same way.
 
         Raises:
             PictureError: for whatever is wrong with the source.
         """
         if isinstance(source, Picture):
             return source
+        limits = reading_limits()
+        max_pixels = limits.pixels if max_pixels is None else max_pixels
+        max_bytes = limits.size if max_bytes is None else max_bytes
         if isinstance(source, str | Path | bytes):
             return _from_file(source, max_pixels, max_bytes)
         if isinstance(source, Image.Image):
@@ -207,8 +214,7 @@ def _blend(
 
 
 def _from_file(source: str | Path | bytes, max_pixels: int, max_bytes: int) -> Picture:
-    advice = "save it smaller, or raise max_bytes"
-    data = bounded_read(source, max_bytes, error=PictureError, kind="picture", advice=advice)
+    data = bounded_read(source, max_bytes, error=PictureError, kind="picture", advice=reading_limits().advice(1))
     name = None if isinstance(source, bytes) or stream_number(source) is not None else Path(source).name
     try:
         image, kind, notes = decode(data, max_pixels)
@@ -225,8 +231,9 @@ def _from_image(image: Image.Image, max_pixels: int) -> Picture:
     filename = getattr(image, "filename", None)
     name = Path(filename).name if isinstance(filename, str) and filename else None
     with refusing("the PIL image", max_pixels):  # one opened lazily by the caller decodes only now
+        density = file_density(image)
         image.load()
-        turned, info, notes = settled(image)
+        turned, info, notes = settled(image, density)
         return _finish(turned, info, name, None, notes, None)
 
 

@@ -51,7 +51,7 @@ class Mask:
     def __post_init__(self) -> None:
         if not np.issubdtype(np.asarray(self.values).dtype, np.floating):
             raise MaskError("Mask(values) takes floats in 0 ... 1; use Mask.from_array for other kinds of numbers")
-        values = np.array(array_values(self.values), order="C")
+        values = np.ascontiguousarray(array_values(self.values))  # a copy
         values.setflags(write=False)
         object.__setattr__(self, "values", values)
 
@@ -92,8 +92,8 @@ class Mask:
         The picture is turned upright by EXIF; of an animation the first frame counts.
 
         Raises:
-            MaskError: no such file, not one of these formats, broken, above 25 MB or above 50 million pixels (both
-                looked at before anything is decoded).
+            MaskError: no such file, not one of these formats, broken, or beyond the limits of `reading_limits`, which
+                are looked at before anything is decoded.
         """
         return cls(open_values(source))
 
@@ -221,7 +221,9 @@ class Mask:
 
     def rounded(self) -> Mask:
         """Return the mask at 8 bits a cell: what a PNG keeps, and all that `digest` sees."""
-        return Mask(self._bytes8().astype(np.float32) / np.float32(255))
+        values = self._bytes8().astype(np.float32)
+        values /= np.float32(255)
+        return Mask(values)
 
     def resize(self, size: tuple[int, int], how: ResizeRule = "nearest") -> Mask:
         """Resample to `size` (width, height).
@@ -266,7 +268,8 @@ class Mask:
         return hashlib.sha256(f"{width}x{height}:".encode() + self._bytes8().tobytes()).hexdigest()
 
     def _bytes8(self) -> NDArray[np.uint8]:
-        return np.rint(self.values * 255).astype(np.uint8)
+        scaled = self.values * np.float32(255)
+        return np.rint(scaled, out=scaled).astype(np.uint8)
 
 
 def _png(image: Image.Image) -> bytes:

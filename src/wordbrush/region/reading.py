@@ -10,7 +10,7 @@ import numpy as np
 from wordbrush.errors import MaskError, PictureError
 from wordbrush.files import bounded_read
 from wordbrush.picture.decode import decode, refusing
-from wordbrush.picture.guard import MAX_BYTES, MAX_PIXELS
+from wordbrush.picture.limits import reading_limits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,7 +58,7 @@ def _integer_values(array: NDArray[Any]) -> NDArray[np.float32]:
 def image_values(image: Image.Image) -> NDArray[np.float32]:
     """Return the values of a Pillow image of any mode; the rule is in `Mask.from_image`. Raises MaskError."""
     try:
-        with refusing("the mask picture", MAX_PIXELS):  # one opened lazily by the caller decodes only now
+        with refusing("the mask picture", reading_limits().pixels):  # one opened lazily by the caller decodes only now
             image.load()
         if image.mode == "La":
             image = image.convert("LA")
@@ -108,9 +108,10 @@ def _with_alpha(image: Image.Image) -> NDArray[np.float32]:
 def open_values(source: str | Path | bytes) -> NDArray[np.float32]:
     """Read a mask file or its bytes, upright by EXIF; the limits are those of `Mask.open`. Raises MaskError."""
     name = "the mask" if isinstance(source, bytes) else str(source)
-    data = bounded_read(source, MAX_BYTES, error=MaskError, kind="mask", advice="make the mask smaller")
+    limits = reading_limits()
+    data = bounded_read(source, limits.size, error=MaskError, kind="mask", advice=limits.advice(1))
     try:
-        image, _, _ = decode(data, MAX_PIXELS)
+        image, _, _ = decode(data, limits.pixels)
         return image_values(image)
     except (MaskError, PictureError) as error:
         raise MaskError(f"{name}: {error}") from error

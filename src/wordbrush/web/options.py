@@ -6,6 +6,8 @@ import contextlib
 import ipaddress
 from dataclasses import dataclass, field
 
+from wordbrush.picture.limits import ReadingLimits, limited
+
 __all__ = ["Limits", "Options", "is_loopback"]
 
 
@@ -44,6 +46,10 @@ class Limits:
     seeds: int = 8
     steps: int = 200
     resolution: int = 1536
+
+    def reading(self) -> contextlib.AbstractContextManager[None]:
+        """Hold pictures and masks that are opened within the block to the limits of files."""
+        return limited(ReadingLimits(self.pixels, self.file_bytes, names=None))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -95,7 +95,8 @@ def _add_uploads(router: APIRouter, workbench: Workbench) -> None:
         opened = _opened(workbench, request, id_)
         data = await _body(request, limit)
         try:
-            opened.own_mask = (await asyncio.to_thread(Mask.open, data)).rounded()
+            with workbench.options.limits.reading():
+                opened.own_mask = (await asyncio.to_thread(Mask.open, data)).rounded()
         except InputError as error:
             return JSONResponse({"error": str(error)}, 422)
         return JSONResponse({"area": opened.own_mask.area})

@@ -121,7 +121,8 @@ class Opened:
         Raises:
             PictureError: too large, or not a picture this program reads.
         """
-        picture = Picture.open(data, max_pixels=limits.pixels, max_bytes=limits.file_bytes)
+        with limits.reading():
+            picture = Picture.open(data)
         return cls(dataclasses.replace(picture, name=clean_name(name)), data)
 
     @property
