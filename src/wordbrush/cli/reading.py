@@ -24,7 +24,7 @@ MaxPixels = Annotated[
     str | None,
     typer.Option(
         "--max-pixels",
-        help=f"Largest picture or mask that is opened: 200MP, 16320x12240 or a number (default {MAX_PIXELS // 10**6}MP).",
+        help=f"Largest picture or mask opened: 200MP, 16320x12240 or a number (default {MAX_PIXELS // 10**6}MP).",
         metavar="SIZE",
         rich_help_panel=READING_PANEL,
     ),

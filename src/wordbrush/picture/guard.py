@@ -12,7 +12,16 @@ from collections.abc import Callable
 from wordbrush.errors import PictureError
 from wordbrush.picture.limits import reading_limits
 
-__all__ = ["MAX_PNG_CHUNKS", "MAX_SIDE", "SUPPORTED", "check_bytes", "check_size", "sniff"]
+__all__ = [
+    "MAX_JPEG_FILL",
+    "MAX_JPEG_SEGMENTS",
+    "MAX_PNG_CHUNKS",
+    "MAX_SIDE",
+    "SUPPORTED",
+    "check_bytes",
+    "check_size",
+    "sniff",
+]
 
 SUPPORTED = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF")
 

@@ -36,7 +36,8 @@ class ReadingLimits:
         return smaller if self.names is None else f"{smaller}, or raise {self.names[index]}"
 
 
-_NOW: ContextVar[ReadingLimits] = ContextVar("reading_limits", default=ReadingLimits())
+_USUAL = ReadingLimits()
+_NOW: ContextVar[ReadingLimits] = ContextVar("reading_limits", default=_USUAL)
 
 
 def reading_limits() -> ReadingLimits:
