@@ -59,18 +59,24 @@ def declared_profile(image: Image.Image, data: bytes | None = None) -> Declared:
         return _coded(*chunks["cicp"])
     if own is not None:
         return own, notes
-    if "srgb" in chunks:
-        return None, notes
-    made = _gamma_and_primaries(chunks.get("gamma"), chunks.get("chromaticity"))
-    if image.format == "TIFF":
-        made = _tiff(image)
-    elif image.format == "AVIF" and data is not None:
-        made = next((_coded(*code) for code in _nclx(data)), _PLAIN)
-    elif image.format == "BMP" and data is not None:
-        made = _bmp(data)
+    code = next(_nclx(data), None) if image.format == "AVIF" and data is not None else None
+    made = _container(image, data, chunks) if code is None else _coded(*code)
     if made == _PLAIN:
         made = _exif(image)
+        if "srgb" in chunks or (code is not None and code[0] == 1):  # explicit, so that EXIF does not count
+            made = None, ("colours read as sRGB: the file itself says so, and EXIF another",) if made[0] else ()
     return made[0], notes + made[1]
+
+
+def _container(image: Image.Image, data: bytes | None, chunks: Mapping[str, Any]) -> Declared:
+    """Read what a PNG, TIFF or BMP file itself says of its colours."""
+    if image.format == "TIFF":
+        return _tiff(image)
+    if image.format == "BMP" and data is not None:
+        return _bmp(data)
+    if "srgb" in chunks:
+        return _PLAIN
+    return _gamma_and_primaries(chunks.get("gamma"), chunks.get("chromaticity"))
 
 
 def _own_profile(image: Image.Image, data: bytes | None) -> Declared:
@@ -85,7 +91,7 @@ def _own_profile(image: Image.Image, data: bytes | None) -> Declared:
 def _coded(primaries: int, transfer: int, full: bool = True) -> Declared:
     """Read code points of ITU-T H.273; 2 is "unspecified" and stands for sRGB."""
     primaries, transfer = (1 if primaries == 2 else primaries), (13 if transfer == 2 else transfer)
-    notes = () if full else ("colours of limited range are read as of full range",)
+    notes: tuple[str, ...] = () if full else ("colours of limited range are read as of full range",)
     if (primaries, transfer) == (1, 13):
         return None, notes
     name = f"H.273 primaries {primaries}, transfer {transfer}"
@@ -152,8 +158,9 @@ def _exif(image: Image.Image) -> Declared:
     """Read what EXIF says of the colours; a damaged one says nothing."""
     try:
         exif = image.getexif()
-        inner, interop = exif.get_ifd(_EXIF), exif.get_ifd(_INTEROP)
-        space, index = inner.get(_COLOUR_SPACE), str(interop.get(1) or "")
+        inner = exif.get_ifd(_EXIF)
+        index = str(exif.get_ifd(_INTEROP).get(1) or "") if _INTEROP in inner else ""
+        space = inner.get(_COLOUR_SPACE)
         gamma = float(inner.get(_GAMMA) or 0)
         points = _numbers(exif.get(_PRIMARIES), 6) + _numbers(exif.get(_WHITE), 2)
     except Exception:  # a broken side record must not lose the picture

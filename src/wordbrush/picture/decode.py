@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError, _imaging
 
 from wordbrush.errors import InputError, PictureError
 from wordbrush.picture.declared import declared_profile
 from wordbrush.picture.density import Density, file_density
 from wordbrush.picture.guard import check_bytes, check_size
-from wordbrush.picture.salvage import variants, without_late_chunks
+from wordbrush.picture.salvage import reduced, variants
 
 __all__ = ["decode", "quiet", "refusing", "settled", "upright"]
 
@@ -70,7 +70,7 @@ def _silent_libtiff() -> Iterator[None]:
     """
     setters = []
     with contextlib.suppress(OSError, AttributeError):
-        library = ctypes.CDLL(Image.core.__file__)
+        library = ctypes.CDLL(_imaging.__file__)
         for setter in (library.TIFFSetErrorHandler, library.TIFFSetWarningHandler):
             setter.restype, setter.argtypes = ctypes.c_void_p, (ctypes.c_void_p,)
             setters.append((setter, setter(None)))
@@ -115,8 +115,8 @@ def decode(data: bytes, max_pixels: int) -> tuple[Image.Image, str, tuple[str, .
     """
     name = check_bytes(data, max_pixels)
     with refusing(f"the {name} file", max_pixels) as texts:
-        image, density, deep, notes = _loaded(data, name, max_pixels)
-        turned, info, colours = settled(image, density, data)
+        image, read, density, deep, notes = _loaded(data, name, max_pixels)
+        turned, info, colours = settled(image, density, data if name == "JPEG" else read)
         turned.info = info
     if deep:
         notes += ("16-bit colour read as its high 8 bits",)
@@ -128,16 +128,16 @@ def decode(data: bytes, max_pixels: int) -> tuple[Image.Image, str, tuple[str, .
 
 def _loaded(
     data: bytes, name: str, max_pixels: int
-) -> tuple[ImageFile.ImageFile, Density | None, bool, tuple[str, ...]]:
+) -> tuple[ImageFile.ImageFile, bytes, Density | None, bool, tuple[str, ...]]:
     """Decode a file, if need be with less and less beside its pixels.
 
     Returns:
-        The picture, its density, whether its colours have 16 bits, notes.
+        The picture, what of the file it was read from, its density, whether its colours have 16 bits, notes.
 
     Raises:
         Exception: whatever the decoder raised at the whole file.
     """
-    image, notes = _opened(data, name)
+    image, read, notes = _opened(data, name)
     check_size(*image.size, max_pixels)
     deep = ";16" in str(image.tile) and not image.mode.startswith("I")
     density = file_density(image)
@@ -148,21 +148,26 @@ def _loaded(
         _first_frame_only(image)
         image.load()
     except Exception:
-        less = without_late_chunks(data) if name == "PNG" else None
+        less = reduced(read, name)
         if less is None:
             raise
-        image, notes = _opened(less, name)
-        image.load()
-        notes += ("PNG chunks behind the pixels ignored: they are damaged",)
+        try:
+            image, read, more = _opened(less[0], name)
+            image.load()
+        except Exception:  # it was not that: the first reason is the right one
+            less = None
+        if less is None:
+            raise
+        notes += more + less[1]
     check_size(*image.size, max_pixels)
-    return image, density, deep, notes
+    return image, read, density, deep, notes
 
 
-def _opened(data: bytes, name: str) -> tuple[ImageFile.ImageFile, tuple[str, ...]]:
+def _opened(data: bytes, name: str) -> tuple[ImageFile.ImageFile, bytes, tuple[str, ...]]:
     first: Exception | None = None
     for variant, notes in variants(data, name):
         try:
-            return Image.open(BytesIO(variant), formats=(name,)), notes
+            return Image.open(BytesIO(variant), formats=(name,)), variant, notes
         except Exception as error:  # decoders raise nearly every built-in exception on damaged files
             first = first or error
     raise first or UnidentifiedImageError
@@ -199,7 +204,7 @@ def settled(
     turned = upright(image)
     if density is not None and turned.size != image.size:
         density = density.turned
-    info = {key: value for key, value in image.info.items() if key not in ("icc_profile", "dpi", "aspect")}
+    info: dict[Any, Any] = {key: value for key, value in image.info.items() if key not in ("icc_profile", "dpi", "aspect")}
     info |= {} if profile is None else {"icc_profile": profile}
     info |= {} if density is None else density.as_info()
     return turned, info, notes

@@ -26,7 +26,7 @@ class Density(NamedTuple):
         """That of the picture turned by a quarter."""
         return self._replace(x=self.y, y=self.x)
 
-    def as_info(self) -> dict[str, tuple[float, float]]:
+    def as_info(self) -> dict[str | tuple[int, int], Any]:
         """Return it under the name that Pillow has for it: `dpi` or `aspect`."""
         return {"dpi" if self.unit == "inch" else "aspect": (self.x, self.y)}
 
@@ -41,7 +41,8 @@ def _density(x: Any, y: Any, unit: Literal["inch", "none"] = "inch", factor: flo
         return None
     if unit == "none" and values[0] == values[1]:
         return None
-    return Density(*(float(round(value)) if abs(value - round(value)) < 0.02 else value for value in values), unit)
+    x, y = (float(round(value)) if abs(value - round(value)) < 0.02 else value for value in values)
+    return Density(x, y, unit)
 
 
 def info_density(info: Mapping[Any, Any]) -> Density | None:

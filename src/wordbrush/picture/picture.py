@@ -280,6 +280,6 @@ def _finish(
 def _digest(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8] | None, profile: bytes | None) -> str:
     mode = "RGB" if alpha is None else "RGBA"
     digest = hashlib.sha256(f"{mode} {pixels.shape[1]}x{pixels.shape[0]} ".encode())
-    for part in (pixels, b"" if alpha is None else alpha, profile or b""):
+    for part in (pixels.data, b"" if alpha is None else alpha.data, profile or b""):
         digest.update(part)
     return digest.hexdigest()

@@ -60,7 +60,7 @@ def power(exponent: float) -> bytes:
 def sampled(values: NDArray[np.floating]) -> bytes:
     """Return the curve through evenly spaced values in [0, 1], as a tag of a profile."""
     table = np.rint(np.clip(values, 0, 1) * 65_535).astype(">u2")
-    return b"curv" + bytes(4) + struct.pack(">I", len(table)) + table.tobytes()
+    return b"".join((b"curv", bytes(4), struct.pack(">I", len(table)), table.tobytes()))
 
 
 def curve_of(transfer: int) -> bytes | None:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from wordbrush.errors import PictureError
 from wordbrush.picture.guard import MAX_PNG_CHUNKS
 
-__all__ = ["Variant", "jpeg_profile", "jpeg_segments", "png_chunks", "variants", "without_late_chunks"]
+__all__ = ["Variant", "jpeg_profile", "jpeg_segments", "png_chunks", "reduced", "variants"]
 
 Notes = tuple[str, ...]
 Variant = tuple[bytes, Notes]
@@ -50,6 +50,13 @@ def variants(data: bytes, kind: str) -> Iterator[Variant]:
         yield from make(data)
 
 
+def reduced(data: bytes, kind: str) -> Variant | None:
+    """Return a file without what decoders read after its pixels, for those that open it and fail later, or None."""
+    if kind == "PNG":
+        return _without_late_chunks(data)
+    return list(_tiff(data))[-1] if kind == "TIFF" else None
+
+
 class Chunk(NamedTuple):
     """One chunk of a file: its kind, and where it lies from its first byte to behind its last."""
 
@@ -63,7 +70,8 @@ class Chunk(NamedTuple):
 
 def png_chunks(data: bytes) -> list[Chunk]:
     """List the chunks of a PNG file, checksums included, up to its end; the last may be cut short."""
-    chunks, position = [], 8
+    chunks: list[Chunk] = []
+    position = 8
     while position + 8 <= len(data) and len(chunks) < MAX_PNG_CHUNKS:
         length, kind = struct.unpack_from(">I4s", data, position)
         chunks.append(Chunk(kind, position, min(position + 12 + length, len(data))))
@@ -77,7 +85,7 @@ def _png(data: bytes) -> Iterator[Variant]:
     chunks = png_chunks(data)
     faults = {index: fault for index, chunk in enumerate(chunks) if (fault := _png_fault(data, chunk))}
     kinds = {chunks[index].kind: fault for index, fault in faults.items()}
-    if b"acTL" in kinds:  # frames without their head
+    if kinds.keys() & set(_ANIMATION):  # the others make no sense without it
         faults |= {index: "" for index, chunk in enumerate(chunks) if chunk.kind in _ANIMATION}
     notes = tuple(_png_note(kind, fault) for kind, fault in kinds.items())
     sound = [chunk for index, chunk in enumerate(chunks) if index not in faults]
@@ -91,12 +99,12 @@ def _png(data: bytes) -> Iterator[Variant]:
     yield _joined(data, 8, left), (*notes, "PNG chunks beside the pixels ignored: they are damaged")
 
 
-def without_late_chunks(data: bytes) -> bytes | None:
+def _without_late_chunks(data: bytes) -> Variant | None:
     """Return a PNG file without what follows its pixels, or None where nothing does."""
     chunks = png_chunks(data)
     last = max((index for index, chunk in enumerate(chunks) if chunk.kind == b"IDAT"), default=len(chunks))
     late = [chunk for chunk in chunks[last + 1 :] if chunk.kind != b"IEND"]
-    return _cut(data, late) if late else None
+    return (_cut(data, late), ("PNG chunks behind the pixels ignored: they are damaged",)) if late else None
 
 
 def _png_fault(data: bytes, chunk: Chunk) -> str:
@@ -165,7 +173,7 @@ def _jpeg(data: bytes) -> Iterator[Variant]:
     side = (*range(0xE2, 0xEE), 0xEF)
     yield without(*side), ()
     yield without(*side, 0xE1), (_EXIF,)
-    yield without(*side, 0xE0, 0xE1), ("EXIF and JFIF data ignored: they are damaged",)
+    yield without(*side, 0xE0, 0xE1, 0xEE), ("JPEG segments beside the pixels ignored: they are damaged",)
 
 
 def jpeg_profile(data: bytes) -> tuple[bytes | None, Notes]:
@@ -188,7 +196,8 @@ def jpeg_profile(data: bytes) -> tuple[bytes | None, Notes]:
 
 def _webp(data: bytes) -> Iterator[Variant]:
     yield data, ()
-    known, chunks, position = (*_PIXELS_OF_WEBP, b"ICCP", b"EXIF", b"XMP "), [], 12
+    known, position = (*_PIXELS_OF_WEBP, b"ICCP", b"EXIF", b"XMP "), 12
+    chunks: list[Chunk] = []
     while position + 8 <= len(data) and len(chunks) < MAX_PNG_CHUNKS:
         kind, length = struct.unpack_from("<4sI", data, position)
         if kind not in known and data[position - 1 : position + 3] in known:  # an odd length without its padding

@@ -26,6 +26,7 @@ __all__ = ["KEY", "MAX_RECORD", "PNG_XMP", "find_record", "jpeg_segments", "reco
 KEY = "wordbrush"
 PNG_XMP = "XML:com.adobe.xmp"
 MAX_RECORD = 8 << 20
+MAX_PACKETS = 1_000
 MAX_PACKET = 6 * MAX_RECORD + (1 << 20)
 """Most bytes of an XMP packet: a record of which every character is written as an entity, and what stands around it."""
 
@@ -246,13 +247,14 @@ def _scanned_packets(file: BinaryIO) -> Iterator[bytes]:
     """Search for XMP packets anywhere in a file: they are made to be found without knowing its format."""
     left = file.seek(0, 2)  # not a byte more, should the file grow
     file.seek(0)
-    first, last, kept = b"<x:xmpmeta", b"</x:xmpmeta>", b""
+    first, last, kept, found = b"<x:xmpmeta", b"</x:xmpmeta>", b"", 0
     while left > 0 and (piece := file.read(min(left, 1 << 20))):
         left -= len(piece)
         window, end = kept + piece, 0
         while (start := window.find(first, end)) >= 0 and (end := window.find(last, start)) >= 0:
             yield window[start:end]
-        if start >= 0 and len(window) - start > MAX_PACKET:
+            found += 1
+        if found > MAX_PACKETS or (start >= 0 and len(window) - start > MAX_PACKET):
             return
         kept = window[start:] if start >= 0 else window[-len(first) :]
 

@@ -269,7 +269,8 @@ class Mask:
 
     def _bytes8(self) -> NDArray[np.uint8]:
         scaled = self.values * np.float32(255)
-        return np.rint(scaled, out=scaled).astype(np.uint8)
+        np.rint(scaled, out=scaled)
+        return scaled.astype(np.uint8)
 
 
 def _png(image: Image.Image) -> bytes:
