@@ -204,7 +204,8 @@ def settled(
     turned = upright(image)
     if density is not None and turned.size != image.size:
         density = density.turned
-    info: dict[Any, Any] = {key: value for key, value in image.info.items() if key not in ("icc_profile", "dpi", "aspect")}
+    told = ("icc_profile", "dpi", "aspect")
+    info: dict[Any, Any] = {key: value for key, value in image.info.items() if key not in told}
     info |= {} if profile is None else {"icc_profile": profile}
     info |= {} if density is None else density.as_info()
     return turned, info, notes
