@@ -75,6 +75,7 @@ def test_the_workbench_names_nothing_that_its_visitor_has_not() -> None:
         Picture.open(data)
 
 
+@pytest.mark.slow
 def test_refusals_name_the_file_and_a_flag_that_helps(
     wordbrush: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

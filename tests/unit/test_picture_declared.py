@@ -213,10 +213,14 @@ def test_profiles_made_here_are_the_same_bytes_and_programs_read_them() -> None:
     opened = ImageCms.ImageCmsProfile(BytesIO(made))
     assert ImageCms.getProfileDescription(opened).strip() == "Display P3"
     assert len(made) < 600
-    red = np.array(opened.profile.red_colorant[0])
+    colorant = opened.profile.red_colorant
+    assert colorant is not None
+    red = np.array(colorant[0])
     assert np.abs(red - P3[0]).max() < 2e-4
     plain = matrix_profile("sRGB", PRIMARIES[1], power(2.2)) or b""
-    green = np.array(ImageCms.ImageCmsProfile(BytesIO(plain)).profile.green_colorant[0])
+    colorant = ImageCms.ImageCmsProfile(BytesIO(plain)).profile.green_colorant
+    assert colorant is not None
+    green = np.array(colorant[0])
     assert np.abs(green - SRGB[1]).max() < 2e-4
 
 
