@@ -138,7 +138,7 @@ def stream_number(source: str | Path) -> int | None:
 def _read_up_to(file: BinaryIO, count: int) -> bytes:
     """Read to the end, or `count` bytes: a file in one piece, a stream a megabyte at a time."""
     step = 1 << 20
-    with contextlib.suppress(OSError):  # what is no file has no number
+    with contextlib.suppress(OSError, AttributeError):  # what is no file has no number
         step = max(step, os.fstat(file.fileno()).st_size + 1)
     pieces, left = [], count
     while left > 0 and (piece := file.read(min(step, left))):
