@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.command import Command
 from wordbrush import errors
+from wordbrush.picture.limits import MAX_BYTES
 
 TEXTS = ("--to", "a zebra")
 

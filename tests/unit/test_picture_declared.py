@@ -70,6 +70,14 @@ def rationals(values: tuple[float, ...]) -> bytes:
     return b"".join(struct.pack("<II", round(value * 10_000), 10_000) for value in values)
 
 
+def exif_primaries(xy: tuple[float, ...]) -> Image.Exif:
+    exif = Image.Exif()
+    exif[318], exif[319] = D65, xy
+    inner = exif.get_ifd(0x8769)
+    inner[0xA001], inner[0xA500] = 0xFFFF, 2.2
+    return exif
+
+
 def corners(xy: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(to_xyz(xy).T.ravel().tolist())
 
@@ -93,6 +101,9 @@ DECLARED: dict[str, tuple[bytes, tuple[float, ...], Curve]] = {
     "EXIF R03, WebP": (encode(SCENE, "WEBP", lossless=True, exif=exif(0xFFFF, "R03")), *ADOBE),
     "EXIF R03, PNG": (encode(SCENE, exif=exif(0xFFFF, "R03")), *ADOBE),
     "EXIF ColorSpace 2, TIFF": (encode(SCENE, "TIFF", exif=exif(2)), *ADOBE),
+    "EXIF with primaries and gamma": (
+        encode(SCENE, "JPEG", exif=exif_primaries(PAL_XY), **LOSSLESS["JPEG"]), PAL_XY, exponent(2.2)
+    ),
     "EXIF where nclx is unspecified": (avif_coded(2, 2, exif=exif(2)), *ADOBE),
     "nclx Display P3": (avif_coded(12, 13), P3_XY, srgb_curve),
     "nclx BT.2020": (avif_coded(9, 1), WIDE_XY, bt709_curve),
