@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-import numpy as np
 from PIL import Image
 
 from wordbrush.errors import WordbrushError
@@ -78,7 +77,7 @@ class EditResult:
     def panel(self, *, tile: int = 256, caption: str = "") -> Image.Image:
         """Return input | contrast | mask | result side by side; see `picture.panel.make_panel`."""
         soft = None if self.contrast is None else self.contrast.on_picture(self.fit)
-        edited = np.asarray(self.image.convert("RGB"))
+        edited = Picture.open(self.image).srgb
         return make_panel(self.picture.srgb, soft, self.mask.values, edited, tile=tile, caption=caption)
 
     def save(

@@ -65,7 +65,7 @@ class Session:
         self.driver, self.picture = driver, picture
         self.resolution = resolution or driver.model.resolution
         self.fit = plan_fit(picture.size, grid=driver.codec.factor, resolution=self.resolution)
-        self.frame = Frame(self.fit, driver.codec.factor, self.outlined)
+        self.frame = Frame(self.fit, driver.codec.factor, self.outlined, picture.visible)
         self.store = Store(memory_limit)
 
     @property

@@ -11,7 +11,8 @@ from wordbrush.cli.terminal import Terminal
 from wordbrush.editor import Editor
 from wordbrush.errors import PictureError
 from wordbrush.files import bounded_read
-from wordbrush.picture.picture import MAX_BYTES, Picture
+from wordbrush.picture.limits import reading_limits
+from wordbrush.picture.picture import Picture
 from wordbrush.region.mask import Mask
 from wordbrush.region.suited import suited
 
@@ -39,7 +40,10 @@ def open_picture(path: str, terminal: Terminal) -> Picture:
     """
     source: str | bytes = path
     if path == STDIO:
-        source = bounded_read(sys.stdin.buffer, MAX_BYTES, error=PictureError, kind="picture", advice="save it smaller")
+        limits = reading_limits()
+        source = bounded_read(
+            sys.stdin.buffer, limits.size, error=PictureError, kind="picture", advice=limits.advice(1)
+        )
         if not source:
             raise PictureError("standard input is empty; pipe a picture into it or give a file name")
     picture = Picture.open(source)

@@ -163,7 +163,7 @@ def _input(file: Path, record: Provenance, source: Path | None) -> Picture:
         raise ProvenanceError(f"{file}: the record does not name its input; give it with --input")
     # Only a name next to the file is looked up: a forged record must not point anywhere else.
     path = source or file.with_name(Path(name.replace("\\", "/")).name)
-    if not path.is_file():
+    if not path.exists():
         raise ProvenanceError(f"the recorded input {path} is not there; give it with --input")
     picture = Picture.open(path)
     if picture.sha256 != record.input["sha256"]:

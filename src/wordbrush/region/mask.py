@@ -52,7 +52,7 @@ class Mask:
     def __post_init__(self) -> None:
         if not np.issubdtype(np.asarray(self.values).dtype, np.floating):
             raise MaskError("Mask(values) takes floats in 0 ... 1; use Mask.from_array for other kinds of numbers")
-        values = np.array(values_of(self.values), order="C")
+        values = np.ascontiguousarray(values_of(self.values))  # a copy
         values.setflags(write=False)
         object.__setattr__(self, "values", values)
 
@@ -115,8 +115,8 @@ class Mask:
             label: edit where the file has this number (of a palette: this index), the class of a label map.
 
         Raises:
-            MaskError: no such file, not one of these formats, broken, above 25 MB or above 50 million pixels (both
-                looked at before anything is decoded), or what the table refuses.
+            MaskError: no such file, not one of these formats, broken, beyond the limits of `reading_limits`, which are
+                looked at before anything is decoded, or what the table refuses.
         """
         return cls(*open_reading(source, label))
 
@@ -253,7 +253,9 @@ class Mask:
 
     def rounded(self) -> Mask:
         """Return the mask at 8 bits a cell: what a PNG keeps, and all that `digest` sees."""
-        return Mask(self._bytes8().astype(np.float32) / np.float32(255), self.notes)
+        values = self._bytes8().astype(np.float32)
+        values /= np.float32(255)
+        return Mask(values, self.notes)
 
     def resize(self, size: tuple[int, int], how: ResizeRule = "nearest") -> Mask:
         """Resample to `size` (width, height).
@@ -306,7 +308,9 @@ class Mask:
         return hashlib.sha256(f"{width}x{height}:".encode() + self._bytes8().tobytes()).hexdigest()
 
     def _bytes8(self) -> NDArray[np.uint8]:
-        return np.rint(self.values * 255).astype(np.uint8)
+        scaled = self.values * np.float32(255)
+        np.rint(scaled, out=scaled)
+        return scaled.astype(np.uint8)
 
 
 def _png(image: Image.Image, info: PngImagePlugin.PngInfo | None = None) -> bytes:

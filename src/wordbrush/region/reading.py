@@ -13,8 +13,8 @@ import numpy as np
 
 from wordbrush.errors import MaskError, PictureError
 from wordbrush.files import bounded_read
-from wordbrush.picture.decode import decode, refusing, upright
-from wordbrush.picture.guard import MAX_BYTES, MAX_PIXELS
+from wordbrush.picture.decode import decode, quiet, refusing, upright
+from wordbrush.picture.limits import reading_limits
 from wordbrush.region.inks import of_alpha, of_colours, of_palette
 from wordbrush.region.numbers import Advice, Reading, of_class, of_numbers
 
@@ -76,7 +76,7 @@ def image_reading(image: Image.Image, label: int | None = None) -> Reading:
         MaskError: it cannot be decoded, or not be read as a mask.
     """
     try:
-        with refusing("the mask picture", MAX_PIXELS):  # one opened lazily by the caller decodes only now
+        with refusing("the mask picture", reading_limits().pixels):  # one opened lazily by the caller decodes only now
             image.load()
     except PictureError as error:
         raise MaskError(str(error)) from error
@@ -85,7 +85,8 @@ def image_reading(image: Image.Image, label: int | None = None) -> Reading:
 
 def _image_reading(image: Image.Image, label: int | None, advice: Advice) -> Reading:
     try:
-        return _meaning(image, label, advice)
+        with quiet(reading_limits().pixels):
+            return _meaning(image, label, advice)
     except MaskError:
         raise
     except Exception as error:  # Pillow raises whatever odd modes and palettes lead it to
@@ -140,9 +141,10 @@ def open_reading(source: str | Path | bytes, label: int | None = None, *, exact:
     if not isinstance(source, bytes) and label is None:
         source, label = _named(source)
     name, advice = ("the mask", Advice()) if isinstance(source, bytes) else (str(source), Advice(str(source)))
-    data = bounded_read(source, MAX_BYTES, error=MaskError, kind="mask", advice="make the mask smaller")
+    limits = reading_limits()
+    data = bounded_read(source, limits.size, error=MaskError, kind="mask", advice=limits.advice(1))
     try:
-        image, _, notes = decode(data, MAX_PIXELS)
+        image, _, notes = decode(data, limits.pixels)
         if (exact or EXACT in image.info) and image.mode == "L":
             return np.asarray(image, dtype=np.float32) / np.float32(255), ()
         values, more = _image_reading(image, label, advice)

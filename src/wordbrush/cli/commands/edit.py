@@ -12,9 +12,11 @@ import typer
 
 from wordbrush.cli import options as opt
 from wordbrush.cli.command import Command, Switches
+from wordbrush.cli.reading import Reading
 from wordbrush.cli.targets import CONTRAST_SUFFIXES, PICTURE_SUFFIXES, STDIO, check_free, check_suffix, marks, numbered
 from wordbrush.errors import SettingsError
 from wordbrush.notation import parse_embeddings, parse_loras, parse_one_seed, parse_seeds
+from wordbrush.picture.limits import ReadingLimits
 from wordbrush.settings import Settings
 
 __all__ = ["DemoCommand", "EditCommand", "MaskCommand"]
@@ -28,8 +30,18 @@ class _Contrasting(Command):
     preset: str
     switches: dict[str, Any]
     model: opt.ModelChoice
+    reading: Reading
     lora: list[str] | None
     embedding: list[str] | None
+
+    @property
+    def limits(self) -> ReadingLimits:
+        """How large pictures and masks may be.
+
+        Raises:
+            SettingsError: a size cannot be read.
+        """
+        return self.reading.limits
 
     @cached_property
     def settings(self) -> Settings:
@@ -112,6 +124,7 @@ class EditCommand(_Contrasting):
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print stages, network evaluations, memory and sizes; run nothing.")
     ] = False
+    reading: Reading
     switches: Switches
 
     @cached_property
@@ -181,6 +194,7 @@ class MaskCommand(_Contrasting):
     force: opt.Force = False
     json: opt.Json = False
     quiet: opt.Quiet = False
+    reading: Reading
     switches: Switches
 
     @cached_property

@@ -94,7 +94,8 @@ def _add_uploads(router: APIRouter, workbench: Workbench) -> None:
         opened = _opened(workbench, request, id_)
         data = await _body(request, limit)
         try:
-            mask = await asyncio.to_thread(workbench.own_mask, opened, data)
+            with workbench.options.limits.reading():
+                mask = await asyncio.to_thread(workbench.own_mask, opened, data)
         except InputError as error:
             return JSONResponse({"error": str(error)}, 422)
         return JSONResponse({"area": mask.area, "notes": list(mask.notes)})

@@ -131,7 +131,8 @@ class Opened:
         Raises:
             PictureError: too large, or not a picture this program reads.
         """
-        picture = Picture.open(data, max_pixels=limits.pixels, max_bytes=limits.file_bytes)
+        with limits.reading():
+            picture = Picture.open(data)
         return cls(dataclasses.replace(picture, name=clean_name(name)), data)
 
     @property
@@ -226,7 +227,7 @@ class Opened:
     def display(self) -> bytes:
         """Return a PNG to look at, longest side at most 1,600 pixels."""
         if self._display is None:
-            pixels = self.picture.srgb
+            pixels = self.picture.colours
             if self.picture.alpha is not None:
                 pixels = np.dstack((pixels, self.picture.alpha))
             image = Image.fromarray(pixels)
