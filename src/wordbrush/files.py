@@ -10,16 +10,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from wordbrush.errors import InputError, OutputError
 
-__all__ = ["TEMPORARY_PREFIX", "bounded_read", "write_atomic"]
+__all__ = ["TEMPORARY_PREFIX", "bounded_open", "bounded_read", "stream_number", "write_atomic"]
 
 TEMPORARY_PREFIX = ".wordbrush-"
+_STREAM = re.compile(r"/(?:dev|proc/self)/fd/(\d{1,4})")
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES}
 
 
@@ -35,7 +38,8 @@ def bounded_read(
     """Return the whole content of a file, or refuse it: never more than `max_bytes` + 1 bytes are read.
 
     A file whose size is above the bound is refused unread; one that grows while it is read, or a stream that does not
-    end, as soon as the bound is passed. Pipes and devices are not opened by name, as they could block or never end.
+    end, as soon as the bound is passed. A pipe that the process has open already is read (`/dev/stdin`, a shell's
+    process substitution); other pipes and devices are not opened by name, as they could block or never end.
 
     Args:
         source: a file's name, its bytes, or a binary stream such as standard input.
@@ -48,40 +52,94 @@ def bounded_read(
     Raises:
         InputError: of the class `error`: no such file, not a file, not readable, or too large.
     """
-    called = name or (str(source) if isinstance(source, str | Path) else "")
-
-    def check_count(count: int) -> None:
-        if count > max_bytes:
-            size = f"the file has {count / 1e6:.1f} MB; the limit is {max_bytes / 1e6:.1f} MB: {advice}"
-            raise error(f"{called}: {size}" if called else size)
-
     if isinstance(source, bytes):
-        check_count(len(source))
-        return source
-    try:
-        if not isinstance(source, str | Path):
-            data = _read_up_to(source, max_bytes + 1, 1 << 20)
-        else:
-            status = Path(source).stat()
-            if not stat.S_ISREG(status.st_mode):
-                thing = "folder" if stat.S_ISDIR(status.st_mode) else "special file"
-                raise error(f"{called} is a {thing}, not a {kind} file")
-            check_count(status.st_size)
-            with Path(source).open("rb") as file:
-                data = _read_up_to(file, max_bytes + 1, status.st_size + 1)
-    except FileNotFoundError as problem:
-        raise error(f"there is no file {called}; {kind}s are read from local files only") from problem
-    except (OSError, ValueError) as problem:
-        if isinstance(problem, error):
-            raise
-        reason = getattr(problem, "strerror", None) or problem
-        raise error(f"cannot read {(called or kind)[:200]!r} ({reason})") from problem
-    check_count(len(data))
+        data = source
+    else:
+        with bounded_open(source, max_bytes, error=error, kind=kind, advice=advice, name=name) as file:
+            data = _read_up_to(file, max_bytes + 1)
+    if len(data) > max_bytes:
+        raise error(_too_large(_called(source, name), len(data), max_bytes, advice))
     return data
 
 
-def _read_up_to(file: BinaryIO, count: int, step: int) -> bytes:
-    """Read to the end, or `count` bytes; `step` bytes at a time, so that a small file takes no large buffer."""
+@contextlib.contextmanager
+def bounded_open(
+    source: str | Path | BinaryIO,
+    max_bytes: int,
+    *,
+    error: type[InputError],
+    kind: str,
+    advice: str,
+    name: str | None = None,
+) -> Iterator[BinaryIO]:
+    """Open a file for reading, or refuse it, as `bounded_read` does; how much is read is up to the caller.
+
+    Args:
+        source: a file's name, or a binary stream, which is passed on.
+        max_bytes: most bytes of a file that is named.
+        error: what is raised, also for what the system refuses while the file is read.
+        kind: what the file should hold, for the message.
+        advice: what to do with a file that is too large, for the message.
+        name: what messages call the file.
+
+    Raises:
+        InputError: as for `bounded_read`.
+    """
+    called = _called(source, name)
+    try:
+        if isinstance(source, str | Path):
+            with _opened(source, called, max_bytes, error, kind, advice) as file:
+                yield file
+        else:
+            yield source
+    except FileNotFoundError as problem:
+        raise error(f"there is no file {called}; {kind}s are read from local files only") from problem
+    except (OSError, ValueError) as problem:
+        if isinstance(problem, InputError):
+            raise
+        reason = getattr(problem, "strerror", None) or problem
+        raise error(f"cannot read {(called or kind)[:200]!r} ({reason})") from problem
+
+
+def _opened(
+    source: str | Path, called: str, max_bytes: int, error: type[InputError], kind: str, advice: str
+) -> BinaryIO:
+    status, number = Path(source).stat(), stream_number(source)
+    if number is not None and (stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode)):
+        return os.fdopen(os.dup(number), "rb")
+    if stat.S_ISDIR(status.st_mode):
+        raise error(f"{called} is a folder, not a {kind} file")
+    if not stat.S_ISREG(status.st_mode):
+        way = "; pipe it into standard input and name that: - for a picture, else /dev/stdin"
+        raise error(f"{called} is a special file, not a {kind} file{way if stat.S_ISFIFO(status.st_mode) else ''}")
+    if status.st_size > max_bytes:
+        raise error(_too_large(called, status.st_size, max_bytes, advice))
+    return Path(source).open("rb")
+
+
+def _called(source: object, name: str | None) -> str:
+    return name or (str(source) if isinstance(source, str | Path) else "")
+
+
+def _too_large(called: str, count: int, max_bytes: int, advice: str) -> str:
+    size = f"the file has {count / 1e6:.1f} MB; the limit is {max_bytes / 1e6:.1f} MB: {advice}"
+    return f"{called}: {size}" if called else size
+
+
+def stream_number(source: str | Path) -> int | None:
+    """Return the number of the open stream that a name such as `/dev/fd/63` or `/dev/stdin` stands for, or None."""
+    name = str(source)
+    if name == "/dev/stdin":
+        return 0
+    match = _STREAM.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def _read_up_to(file: BinaryIO, count: int) -> bytes:
+    """Read to the end, or `count` bytes: a file in one piece, a stream a megabyte at a time."""
+    step = 1 << 20
+    with contextlib.suppress(OSError, AttributeError):  # what is no file has no number
+        step = max(step, os.fstat(file.fileno()).st_size + 1)
     pieces, left = [], count
     while left > 0 and (piece := file.read(min(step, left))):
         pieces.append(piece)

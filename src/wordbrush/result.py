@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-import numpy as np
 from PIL import Image
 
 from wordbrush.errors import WordbrushError
+from wordbrush.models.addons.embeddings import unused_embeddings
 from wordbrush.picture.fit import FitPlan
 from wordbrush.picture.panel import make_panel
 from wordbrush.picture.picture import Picture
@@ -77,7 +77,7 @@ class EditResult:
     def panel(self, *, tile: int = 256, caption: str = "") -> Image.Image:
         """Return input | contrast | mask | result side by side; see `picture.panel.make_panel`."""
         soft = None if self.contrast is None else self.contrast.on_picture(self.fit)
-        edited = np.asarray(self.image.convert("RGB"))
+        edited = Picture.open(self.image).srgb
         return make_panel(self.picture.srgb, soft, self.mask.values, edited, tile=tile, caption=caption)
 
     def save(
@@ -216,6 +216,8 @@ def _warnings(done: Finished, model: Model) -> tuple[str, ...]:
         for word in prompt.unknown:
             near = f"; near words: {', '.join(word.near)}" if word.near else ""
             warnings.append(f"{name}: the model does not know {word.word!r}{near}")
+    texts = [prompt.text for prompt in done.prompts.values()]
+    warnings += unused_embeddings(model.identity.embeddings, texts)
     usual, noise = model.card.get(USUAL_NOISE), done.painted.noise
     if usual is not None and noise is not None and noise > UNKNOWN_FROM * usual:
         warnings.append(

@@ -36,6 +36,7 @@ from wordbrush.region.mask import Mask
 from wordbrush.region.outline import OUTLINES
 from wordbrush.region.region import Region, cut_region, region_of, settled
 from wordbrush.region.seam import matched
+from wordbrush.region.suited import suited
 from wordbrush.region.threshold import Contrast, rescale
 from wordbrush.report import Memory
 from wordbrush.request import EditRequest, MaskLike, Queries, as_mask, requests_of
@@ -66,7 +67,7 @@ class Session:
         self.driver, self.picture = driver, picture
         self.resolution = resolution or driver.model.resolution
         self.fit = plan_fit(picture.size, grid=driver.model.grid, resolution=self.resolution)
-        self.frame = Frame(self.fit, driver.codec.factor, self.outlined)
+        self.frame = Frame(self.fit, driver.codec.factor, self.outlined, picture.visible)
         self.store = Store(memory_limit)
 
     @property
@@ -252,7 +253,8 @@ class Session:
         """Return the whole edit of one request on this picture, from bytes to bytes, as a program."""
         settings = self.check(request.settings or Settings())
         sources = {name: getattr(request, name) for name in ("mask", "include", "exclude")}
-        masks = {name: as_mask(value) for name, value in sources.items() if value is not None}
+        read = {name: as_mask(value) for name, value in sources.items() if value is not None}
+        masks = suited(read, self.picture, latent_size=self.latent_size)
         edit = yield from self._edit(
             request.query, request.reference, request.seed, settings, request.negative, masks, request.check_inversion
         )

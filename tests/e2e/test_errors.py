@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.command import Command
 from wordbrush import errors
+from wordbrush.picture.limits import MAX_BYTES
 
 TEXTS = ("--to", "a zebra")
 
@@ -162,7 +163,7 @@ def test_an_endless_standard_input_is_not_read_to_its_end(wordbrush: Command, mo
         read_bytes = 0
 
         def read(self, count: int) -> bytes:
-            assert 0 < count < 30_000_000
+            assert 0 < count <= 1 << 20
             self.read_bytes += count
             return bytes(count)
 
@@ -170,5 +171,7 @@ def test_an_endless_standard_input_is_not_read_to_its_end(wordbrush: Command, mo
         buffer = Endless()
 
     monkeypatch.setattr("sys.stdin", Stdin())
+    wordbrush("edit", "-", *TEXTS, "-o", "-", "--max-bytes", "25MB").failed(3, "MB", "or raise --max-bytes")
+    assert Stdin.buffer.read_bytes == 25_000_001
     wordbrush("edit", "-", *TEXTS, "-o", "-").failed(3, "MB")
-    assert Stdin.buffer.read_bytes < 30_000_000
+    assert Stdin.buffer.read_bytes == 25_000_001 + MAX_BYTES + 1

@@ -131,7 +131,9 @@ def test_smooth_pictures_survive_the_round_trip(width: int, height: int) -> None
 @given(sizes(600), st.integers(0, 2**32 - 1))
 def test_outside_the_mask_every_byte_is_the_inputs(size: tuple[int, int], seed: int) -> None:
     rng = np.random.default_rng(seed)
-    picture = Picture.open(rng.integers(0, 256, (size[1], size[0], 4), np.uint8))
+    pixels = rng.integers(0, 256, (size[1], size[0], 4), np.uint8)
+    pixels[..., 3] = rng.choice(np.array([0, 90, 255, 255], np.uint8), pixels.shape[:2])
+    picture = Picture.open(pixels)
     plan = plan_fit(size, grid=8, resolution=64)
     edited = plan.inverse(255 - plan.forward(picture.srgb))
     on_canvas = (rng.random(plan.canvas[::-1]) > 0.5).astype(np.float32)
@@ -140,8 +142,10 @@ def test_outside_the_mask_every_byte_is_the_inputs(size: tuple[int, int], seed: 
     out = np.asarray(picture.compose(edited, weight))
     kept = weight == 0
     assert picture.alpha is not None
+    kept |= picture.alpha == 0  # what cannot be seen is not changed either
     assert (out[kept][:, :3] == picture.pixels[kept]).all()
-    assert (out[~kept][:, :3] == edited[~kept]).all()
+    opaque = ~kept & (picture.alpha == 255)
+    assert (out[opaque][:, :3] == edited[opaque]).all()
     assert (out[..., 3] == picture.alpha).all()
 
 

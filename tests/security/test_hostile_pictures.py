@@ -20,8 +20,11 @@ from PIL import Image, ImageFile
 
 from tests.support.hostile import BOMBS, STRUCTURES, ZEROS, chunk, grey_tiff, png, rle_bmp, tiff
 from tests.support.pictures import LOSSLESS, encode, rgb_profile, scene
-from wordbrush.errors import PictureError
+from wordbrush.errors import MaskError, PictureError, ProvenanceError
+from wordbrush.picture.guard import MAX_SIDE
 from wordbrush.picture.picture import MAX_BYTES, SUPPORTED, Picture
+from wordbrush.record.provenance import read_provenance
+from wordbrush.region.mask import Mask
 
 SECONDS = 1.0
 MEGABYTES = 300
@@ -48,7 +51,7 @@ def refused(data: bytes, match: str | None = None, **limits: int) -> str:
 
 @pytest.mark.parametrize("name", [*BOMBS])
 def test_too_many_pixels_are_refused_before_decoding(name: str) -> None:
-    message = refused(BOMBS[name]())
+    message = refused(BOMBS[name](), max_pixels=50_000_000)
     if not name.startswith(("avif", "webp lossy", "png 2^31")):
         assert "megapixels" in message
 
@@ -63,7 +66,7 @@ files = [make() for make in (*BOMBS.values(), *STRUCTURES.values())]
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for data in files:
     try:
-        Picture.open(data)
+        Picture.open(data, max_pixels=50_000_000)
     except PictureError:
         pass
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
@@ -114,7 +117,7 @@ def test_big_files_are_refused_before_they_are_read(tmp_path: Path) -> None:
     path = tmp_path / "big.png"
     with path.open("wb") as file:
         file.truncate(50_000_000_000)  # sparse: reading it would take all memory
-    with soon(0.1), pytest.raises(PictureError, match=r"50000.0 MB; the limit is 25.0 MB"):
+    with soon(0.1), pytest.raises(PictureError, match=r"50000.0 MB; the limit is 200.0 MB"):
         Picture.open(path)
     refused(bytes(MAX_BYTES + 1), "MB")
 
@@ -215,7 +218,7 @@ def test_byte_flips_open_or_are_refused(capfd: pytest.CaptureFixture[str]) -> No
             assert picture.srgb.shape == picture.pixels.shape == (picture.size[1], picture.size[0], 3)
             assert picture.alpha is None or picture.alpha.shape == picture.pixels.shape[:2]
     assert 50 < opened < 300
-    capfd.readouterr()  # libtiff writes its complaints to the process's stderr
+    assert capfd.readouterr().err == ""
 
 
 def test_random_bytes_after_each_signature() -> None:
@@ -282,3 +285,125 @@ def test_lazily_opened_images_fail_with_the_same_error() -> None:
     data = encode(Image.fromarray(scene()), "JPEG")
     with Image.open(BytesIO(data[:-100])) as image, soon(), pytest.raises(PictureError, match="PIL image"):
         Picture.open(image)
+
+
+# --- small files that fit every limit and would cost much -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(1, 2_000_000), (2_000_000, 1), (3, MAX_SIDE + 1)])
+def test_thin_pictures_are_refused_before_decoding(size: tuple[int, int]) -> None:
+    width, height = size
+    rows = zlib.compress(bytes((1 + (width + 7) // 8) * height), 9)
+    data = png(width, height, bits=1, rows=rows)
+    assert "no side may be longer" in refused(data)
+    with soon(0.2), pytest.raises(MaskError, match="no side may be longer"):
+        Mask.open(data)
+    with pytest.raises(PictureError, match="no side"):
+        Picture.open(np.zeros((height, width), np.uint8))
+    assert Picture.open(png(1, MAX_SIDE, bits=1, rows=zlib.compress(bytes(2 * MAX_SIDE)))).size == (1, MAX_SIDE)
+
+
+@pytest.mark.parametrize("filling", [b"\xff", b"\0", b"\xff\x01", b"\xff\xd3", b"ab", b"\xff\xfe\0\2"])
+@pytest.mark.parametrize("place", [2, 20])
+def test_padding_between_the_segments_of_a_jpeg_is_bounded(filling: bytes, place: int) -> None:
+    plain = encode(Image.fromarray(scene()), "JPEG")
+    data = plain[:place] + filling * (12_000_000 // len(filling)) + plain[place:]
+    words = "JPEG file has more than|not a picture format"  # the latter where the signature itself is broken up
+    refused(data, words)
+    with soon(), pytest.raises(MaskError, match=words):
+        Mask.open(data)
+    with soon(), pytest.raises(ProvenanceError):
+        read_provenance(data)
+    few = plain[:2] + b"\xff" * 1000 + plain[2:]
+    assert Picture.open(few).notes == ()
+
+
+MEMORY = """
+import sys, zlib
+from PIL import Image
+from tests.support.hostile import png
+from tests.support.pictures import encode
+from wordbrush.picture.picture import Picture
+from wordbrush.region.mask import Mask
+side = 5000
+rows = lambda bits: zlib.compress(bytes((1 + (side * bits + 7) // 8) * side), 9)
+files = {
+    "grey": lambda: png(side, side, bits=1, rows=rows(1)),
+    "deep": lambda: png(side, side, bits=16, rows=rows(16)),
+    "colour": lambda: png(side, side, colour=2, rows=rows(24)),
+    "alpha": lambda: png(side, side, colour=6, rows=rows(32)),
+    "webp": lambda: encode(Image.new("RGB", (side, side)), "WEBP", lossless=True, quality=0, method=0),
+}
+data = files[sys.argv[1]]()
+Picture.open(png(9, 9, rows=zlib.compress(bytes(90)))).srgb
+def peak():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+open("/proc/self/clear_refs", "w").write("5")
+before = peak()
+(Mask.open(data).rounded().area if sys.argv[2] == "mask" else Picture.open(data).srgb)
+print((peak() - before) // 1000)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs the peak of memory")
+@pytest.mark.parametrize(("kind", "what", "bytes_a_pixel"), [
+    ("grey", "picture", 5), ("deep", "picture", 6), ("colour", "picture", 8), ("alpha", "picture", 9),
+    ("webp", "picture", 13), ("grey", "mask", 17),
+])  # fmt: skip
+def test_one_open_picture_takes_little_more_than_its_pixels(kind: str, what: str, bytes_a_pixel: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, kind, what],
+        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert int(done.stdout) < 25 * bytes_a_pixel + 10
+
+
+# --- what a picture can make a reader of records do -----------------------------------------------------------------
+
+
+SPARSE = {"png": b"\x89PNG\r\n\x1a\n", "webp": b"RIFF\0\0\0\0WEBP", "tif": b"II*\0", "jpg": b"\xff\xd8\xff"}
+
+
+@pytest.mark.parametrize("ending", [*SPARSE])
+@pytest.mark.parametrize("size", [MAX_BYTES // 2, 1 << 40])
+def test_records_are_looked_for_in_giants_without_reading_them(ending: str, size: int, tmp_path: Path) -> None:
+    path = tmp_path / f"s.{ending}"
+    path.write_bytes(SPARSE[ending])
+    with path.open("r+b") as file:
+        file.truncate(size)
+    words = "there is no wordbrush record" if size <= MAX_BYTES else r"the limit is 200\.0 MB"
+    with soon(0.5), pytest.raises(ProvenanceError, match=words):
+        read_provenance(path)
+
+
+def test_endless_chunks_and_packets_end_soon() -> None:
+    chunks = png(9, 9, extra=chunk(b"abCd", b"") * 300_000)
+    webp = b"RIFF\0\0\0\0WEBP" + b"abcd\0\0\0\0" * 500_000
+    packets = b"II*\0" + b"<x:xmpmeta</x:xmpmeta>" * 500_000
+    for data in (chunks, webp, packets, b"II*\0" + b"<x:xmpmeta" * 3_000_000):
+        with soon(2), pytest.raises(ProvenanceError):
+            read_provenance(data)
+
+
+# --- noise ----------------------------------------------------------------------------------------------------------
+
+
+def fax(compression: int) -> bytes:
+    """Return a TIFF of fax data that is none, over which libtiff complains line by line."""
+    draw = random.Random(7)  # noqa: S311
+    body, offset = draw.randbytes(4000), 8 + 2 + 12 * 9 + 4
+    tags = {**grey_tiff(256, 256, extra=1), 258: (3, 1, 1), 259: (3, 1, compression), 262: (3, 1, 0), 277: (3, 1, 1)}
+    return tiff({**tags, 273: (4, 1, offset), 279: (4, 1, len(body))}, body)
+
+
+@pytest.mark.parametrize("compression", [2, 3, 4, 5, 7, 8])
+def test_libraries_write_nothing_to_standard_error(compression: int, capfd: pytest.CaptureFixture[str]) -> None:
+    data = fax(compression)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for reader, error in ((Picture.open, PictureError), (Mask.open, MaskError)):
+            try:
+                reader(data)
+            except error:
+                continue
+    assert capfd.readouterr().err == ""

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image, ImageFile, ImageOps
 
 from wordbrush.errors import MaskError, OutputError
+from wordbrush.picture.limits import ReadingLimits, limited
 from wordbrush.region.mask import Mask
 
 GROWING = Path("/proc/self/maps")  # says 0 bytes, has thousands: as a file that grows while it is read
@@ -65,7 +66,7 @@ def test_from_array_of_every_dtype(array: np.ndarray[Any, Any], expected: list[f
         (np.array([[0.0, 200.0]]), "divide by 255"),
         (np.array([[-0.1, 0.5]]), "-0.1"),
         (np.array([[-1, 5]]), "-1"),
-        (np.array([[0, 255]], np.int64), "bool, uint8 or floats"),
+        (np.array([[0, 70_000]], np.int64), "bool, uint8 or floats"),
         (np.zeros((2, 2, 3)), "(2, 2, 3)"),
         (np.zeros((0, 5)), "(0, 5)"),
         (np.zeros(4), "(4,)"),
@@ -254,9 +255,8 @@ def test_half_a_mask_is_refused_whatever_the_process_allows(kind: str, monkeypat
 
 
 @pytest.mark.skipif(not GROWING.exists(), reason="needs a file that is longer than it says")
-def test_a_file_that_is_longer_than_it_says_is_read_to_the_bound_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wordbrush.region.reading.MAX_BYTES", 20)
-    with pytest.raises(MaskError, match="the limit is"):
+def test_a_file_that_is_longer_than_it_says_is_read_to_the_bound_only() -> None:
+    with limited(ReadingLimits(size=20)), pytest.raises(MaskError, match="the limit is"):
         Mask.open(GROWING)
 
 

@@ -193,8 +193,10 @@ def test_compose(icc: bytes | None, with_alpha: bool) -> None:
     if with_alpha:
         assert (out[..., 3] == np.asarray(source)[..., 3]).all()
     full = np.asarray(picture.compose(edited, np.ones(shape, np.float32)))[..., :3]
+    alpha = np.asarray(source)[..., 3] if with_alpha else np.full(shape, 255)
     if icc is None:
-        assert (full == edited).all()
+        assert (full == edited)[alpha == 255].all()
+    assert (full == picture.pixels)[alpha == 0].all(), "what cannot be seen is not changed"
     expected = np.floor(picture.pixels + weight[..., None] * (full.astype(float) - picture.pixels) + 0.5)
     assert (out[..., :3] == expected).all()
     assert (out[weight == 0][:, :3] == picture.pixels[weight == 0]).all()

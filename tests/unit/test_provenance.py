@@ -23,6 +23,7 @@ from PIL.PngImagePlugin import PngInfo
 
 import wordbrush.record.provenance as provenance_module
 from wordbrush.errors import OutputError, ProvenanceError
+from wordbrush.picture.limits import ReadingLimits, limited
 from wordbrush.record import containers
 from wordbrush.record.provenance import (
     Provenance,
@@ -521,10 +522,9 @@ def test_cut_and_mutated_files_end_in_a_record_or_an_error(suffix: str) -> None:
 
 
 @pytest.mark.skipif(not GROWING.exists(), reason="needs a file that is longer than it says")
-def test_a_file_that_is_longer_than_it_says_is_read_to_the_bound_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_longer_than_it_says_is_read_to_the_bound_only() -> None:
     assert GROWING.stat().st_size == 0
-    monkeypatch.setattr(provenance_module, "MAX_FILE", 20)
-    with pytest.raises(ProvenanceError, match="the limit is"):
+    with limited(ReadingLimits(size=20)), pytest.raises(ProvenanceError, match="the limit is"):
         read_provenance(GROWING)
 
 

@@ -20,6 +20,7 @@ from typer.models import ParameterInfo
 
 from wordbrush.cli.terminal import Terminal
 from wordbrush.notation import Switch, bound, switches
+from wordbrush.picture.limits import ReadingLimits, limited
 
 __all__ = ["Command", "Switches", "command_of"]
 
@@ -39,6 +40,15 @@ class Command:
     """
 
     quiet: bool = False
+
+    @property
+    def limits(self) -> ReadingLimits:
+        """How large pictures, masks and files may be that this command reads.
+
+        Raises:
+            SettingsError: a size cannot be read.
+        """
+        return ReadingLimits()
 
     def check(self) -> None:
         """Refuse flags that cannot work together, before anything heavy is imported.
@@ -60,7 +70,8 @@ def command_of(kind: type[Command], work: str) -> Callable[..., None]:
     def command(**values: Any) -> None:
         called = _filled(kind, values)
         called.check()
-        _load(work, called)(called)
+        with limited(called.limits):
+            _load(work, called)(called)
 
     command.__doc__ = kind.__doc__
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

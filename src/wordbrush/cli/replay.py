@@ -14,7 +14,7 @@ from wordbrush.cli.terminal import Terminal, print_json
 from wordbrush.errors import ModelError, SettingsError
 from wordbrush.files import write_atomic
 from wordbrush.models.model import resolve_device
-from wordbrush.notation import parse_loras
+from wordbrush.notation import parse_embeddings, parse_loras
 from wordbrush.record.provenance import encode_image
 from wordbrush.record.replay import MASKS, Recorded
 
@@ -46,13 +46,15 @@ def _choice(recorded: Recorded, command: ReplayCommand, terminal: Terminal) -> M
     """Return the recorded model, or the one of the command.
 
     Raises:
-        SettingsError: a LoRA item cannot be read.
+        SettingsError: a LoRA or an embedding cannot be read.
         ModelError: neither says where the model is.
     """
     model, loras = recorded.record.model, parse_loras(command.lora or ())
+    embeddings = parse_embeddings(command.embedding or ())
     source = command.model or model["source"]
     if source is None:
         raise ModelError("the record does not say where its model came from; give it with --model")
+    given = {name: getattr(command, name) or value for name, value in _given(recorded, source).items()}
     return ModelChoice(
         name=source,
         revision=None if command.model else model["revision"] or None,
@@ -60,7 +62,17 @@ def _choice(recorded: Recorded, command: ReplayCommand, terminal: Terminal) -> M
         device=command.device or _present(model["device"], terminal),
         dtype=model["dtype"],
         loras=loras or recorded.loras,
+        embeddings=embeddings or recorded.embeddings,
+        **given,
     )
+
+
+def _given(recorded: Recorded, source: str) -> dict[str, str | None]:
+    """Return what the recorded model was loaded with; a folder has configurations and tokenizer of its own."""
+    given = recorded.given
+    if Path(source).expanduser().is_dir():
+        given |= {"config": None, "tokenizer": None}
+    return given
 
 
 def _again(
@@ -73,6 +85,9 @@ def _again(
     """
     model, editor = recorded.record.model, load_editor(choice, terminal)
     same_weights = editor.model.identity.sha256 == model["sha256"]
+    others = recorded.other_add_ons(editor.model.identity.as_dict())
+    for other in others:
+        terminal.warn(f"{other}; the picture will differ")
     if not same_weights:
         terminal.warn(f"the weights of {model['name']} are not those of the record; the picture will differ")
     session = editor.open(recorded.picture, resolution=recorded.settings.resolution)
@@ -85,7 +100,7 @@ def _again(
         "command": "replay",
         "file": str(file),
         "output": str(output),
-        "same_weights": same_weights,
+        "same_weights": same_weights and not others,
         **recorded.compared(data, result.provenance),
     }
 

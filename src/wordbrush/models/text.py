@@ -11,6 +11,7 @@ from torch import Tensor
 from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.faults import check_items
 from wordbrush.errors import ModelError, SettingsError
+from wordbrush.models.addons.embeddings import learnt_words
 from wordbrush.models.codec import evaluating
 from wordbrush.models.model import Canvas, Prompt
 from wordbrush.models.words import MAX_CHARACTERS, check_text, dropped_words, unknown_words
@@ -71,7 +72,8 @@ class ClipText:
         converted = self._convert(check_text(text))
         embedding = check_items(self._embed(converted, clip_skip), "the text encoder")
         dropped = dropped_words(converted, self._tokens, self.limit)
-        return Prompt(text, Conditioning({EMBEDDING: embedding}), dropped, unknown_words(text, self.words))
+        unknown = unknown_words(text, self.words, learnt_words(self.tokenizer))
+        return Prompt(text, Conditioning({EMBEDDING: embedding}), dropped, unknown)
 
     def _embed(self, text: str, clip_skip: int) -> Tensor:
         tokens = self.tokenizer(

@@ -48,15 +48,18 @@ def dropped_words(text: str, tokens: Callable[[str], int], limit: int) -> tuple[
     return tuple(span.group() for span in spans[fitting:])
 
 
-def unknown_words(text: str, words: Collection[str]) -> tuple[UnknownWord, ...]:
+def unknown_words(text: str, words: Collection[str], learnt: Collection[str] = ()) -> tuple[UnknownWord, ...]:
     """Return the words of a prompt that are not among those known, with the known ones spelt most like them.
 
     Args:
         text: the prompt.
         words: in lower case; none are known to be unknown where it is empty.
+        learnt: words of learnt embeddings, which are known.
     """
     if not words:
         return ()
+    for word in sorted(learnt, key=len, reverse=True):
+        text = re.sub(re.escape(word), " ", text, flags=re.IGNORECASE)
     unknown = dict.fromkeys(word for word in _WORD.findall(text) if word.lower() not in words)
     pool = sorted(words)
     return tuple(UnknownWord(word, tuple(get_close_matches(word.lower(), pool, n=_NEAR))) for word in unknown)

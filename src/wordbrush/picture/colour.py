@@ -3,6 +3,7 @@
 All conversions are littleCMS, relative colorimetric, no black point compensation.
 """
 
+from collections.abc import Callable
 from io import BytesIO
 
 import numpy as np
@@ -12,10 +13,15 @@ from PIL.ImageCms import ImageCmsProfile
 
 from wordbrush.errors import PictureError
 
-__all__ = ["from_srgb", "profile_space", "settle", "to_srgb"]
+__all__ = ["STRIP", "Converter", "from_srgb", "profile_space", "settle", "to_srgb"]
 
 _SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK", "LAB": "Lab"}
 _MIN_PROFILE = 128  # bytes of an ICC header
+
+STRIP = 1 << 20
+"""Pixels that are converted at a time: more would take memory, and no less time."""
+
+Converter = Callable[[Image.Image], Image.Image]
 
 
 def profile_space(profile: bytes) -> str | None:
@@ -28,20 +34,23 @@ def profile_space(profile: bytes) -> str | None:
         return None
 
 
-def _convert(image: Image.Image, source: ImageCmsProfile, target: ImageCmsProfile) -> Image.Image:
-    """Convert `image` to mode RGB from profile `source` to `target`.
+def _converter(mode: str, source: ImageCmsProfile, target: ImageCmsProfile) -> Converter:
+    """Return what converts pictures of a mode to RGB, from profile `source` to `target`.
 
     Raises:
         PictureError: littleCMS cannot link the two profiles.
     """
     try:
-        converted = ImageCms.profileToProfile(
-            image, source, target, renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC, outputMode="RGB"
-        )
+        transform = ImageCms.buildTransform(source, target, mode, "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC)
     except (ImageCms.PyCMSError, OSError, TypeError, ValueError) as error:
         raise PictureError("the picture's ICC profile cannot be used; remove it or convert to sRGB first") from error
-    assert converted is not None  # noqa: S101 - None only for in-place conversion
-    return converted
+
+    def convert(image: Image.Image) -> Image.Image:
+        converted = ImageCms.applyTransform(image, transform)
+        assert converted is not None  # noqa: S101 - None only for in-place conversion
+        return converted
+
+    return convert
 
 
 def _srgb() -> ImageCmsProfile:
@@ -61,9 +70,7 @@ def to_srgb(pixels: NDArray[np.uint8], profile: bytes | None) -> NDArray[np.uint
     Raises:
         PictureError: the profile is damaged.
     """
-    if profile is None:
-        return pixels
-    return np.asarray(_convert(Image.fromarray(pixels), _open(profile), _srgb()))
+    return pixels if profile is None else _by_strips(pixels, _converter("RGB", _open(profile), _srgb()))
 
 
 def from_srgb(pixels: NDArray[np.uint8], profile: bytes | None) -> NDArray[np.uint8]:
@@ -72,56 +79,62 @@ def from_srgb(pixels: NDArray[np.uint8], profile: bytes | None) -> NDArray[np.ui
     Raises:
         PictureError: the profile is damaged, or works in one direction only.
     """
-    if profile is None:
-        return pixels
-    return np.asarray(_convert(Image.fromarray(pixels), _srgb(), _open(profile)))
+    return pixels if profile is None else _by_strips(pixels, _converter("RGB", _srgb(), _open(profile)))
 
 
-def settle(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None, tuple[str, ...]]:
-    """Bring a flattened picture to 8-bit RGB and decide which profile its pixels keep.
+def _by_strips(pixels: NDArray[np.uint8], convert: Converter) -> NDArray[np.uint8]:
+    out = np.empty_like(pixels)
+    rows = max(1, STRIP // pixels.shape[1])
+    for top in range(0, len(pixels), rows):
+        part = slice(top, top + rows)
+        out[part] = np.asarray(convert(Image.fromarray(pixels[part])))
+    return out
+
+
+def settle(mode: str, profile: bytes | None) -> tuple[Converter, bytes | None, tuple[str, ...]]:
+    """Say how a flattened picture is brought to 8-bit RGB, and which profile its pixels keep.
 
     An RGB profile that converts both ways stays with the pixels. Grey, CMYK and Lab are converted to sRGB here. A
     profile that is damaged or belongs to another colour space is dropped with a note.
 
     Args:
-        image: mode L, RGB, CMYK or LAB.
+        mode: L, RGB, CMYK or LAB.
         profile: the ICC profile of the file, if any.
 
     Returns:
-        The picture in mode RGB, the RGB profile of its pixels (None = sRGB), notes.
+        What brings the picture, or a strip of it, to mode RGB; the RGB profile of its pixels (None = sRGB); notes.
     """
-    if image.mode == "LAB":
-        return _lab(image), None, ()
+    if mode == "LAB":
+        return _converter(mode, ImageCmsProfile(ImageCms.createProfile("LAB")), _srgb()), None, ()
     space = profile_space(profile) if profile else None
-    if profile and space == "RGB" and image.mode in ("L", "RGB"):
-        return _settle_rgb(image.convert("RGB"), profile)
-    if profile and space == _SPACES[image.mode]:
+    if profile and space == "RGB" and mode in ("L", "RGB"):
+        return _settle_rgb(profile)
+    if profile and space == _SPACES[mode]:
         try:
-            return _convert(image, _open(profile), _srgb()), None, (f"{space} profile converted to sRGB",)
+            return _converter(mode, _open(profile), _srgb()), None, (f"{space} profile converted to sRGB",)
         except PictureError:
             space = None
     notes: tuple[str, ...] = ()
     if profile:
-        reason = "is damaged" if space is None else f"is for {space}, the pixels are {image.mode}"
+        reason = "is damaged" if space is None else f"is for {space}, the pixels are {mode}"
         notes = (f"ICC profile ignored: it {reason}",)
-    if image.mode == "CMYK":
+    if mode == "CMYK":
         notes += ("CMYK without a usable profile: colours are approximate",)
-    return image.convert("RGB"), None, notes
+    return _plain, None, notes
 
 
-def _settle_rgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, bytes | None, tuple[str, ...]]:
-    probe = np.zeros((1, 1, 3), np.uint8)
+def _plain(image: Image.Image) -> Image.Image:
+    return image.convert("RGB")
+
+
+def _settle_rgb(profile: bytes) -> tuple[Converter, bytes | None, tuple[str, ...]]:
     try:
-        to_srgb(probe, profile)
+        convert = _converter("RGB", _open(profile), _srgb())
     except PictureError:
-        return image, None, ("ICC profile ignored: it is damaged",)
+        return _plain, None, ("ICC profile ignored: it is damaged",)
     try:
-        from_srgb(probe, profile)
+        _converter("RGB", _srgb(), _open(profile))
     except PictureError:
-        converted = _convert(image, _open(profile), _srgb())
-        return converted, None, ("ICC profile works one way only: picture converted to sRGB",)
-    return image, profile, ()
-
-
-def _lab(image: Image.Image) -> Image.Image:
-    return _convert(image, ImageCmsProfile(ImageCms.createProfile("LAB")), _srgb())
+        notes = ("ICC profile works one way only: picture converted to sRGB",)
+        return (lambda image: convert(_plain(image))), None, notes
+    return _plain, profile, ()

@@ -1,19 +1,7 @@
-"""Decode hostile bytes with Pillow, and flatten any Pillow mode to 8 bits.
+"""Decode hostile bytes with Pillow: one opening at a time, quietly, with its colours and its density told one way."""
 
-What becomes of each mode (documented, tested):
-
-| mode | becomes |
-|---|---|
-| 1, L, LA, RGB, RGBA, P, PA | as they are; palettes and transparent colours are resolved |
-| I;16 in any byte order | round(v / 257), never clipped |
-| 16-bit RGB(A), LA | Pillow itself keeps the high byte, v // 256, at most one level below round(v / 257) |
-| I | 0..255 as 8 bit, 0..65535 as 16 bit, else refused |
-| F | 0..1 times 255, else 0..255 as they are, else refused; NaN and infinity refused |
-| YCbCr, HSV, RGBX | converted to RGB |
-| CMYK, LAB | kept here, converted to sRGB with or without profile in `wordbrush.picture.colour` |
-"""
-
-import re
+import contextlib
+import ctypes
 import threading
 import warnings
 from collections.abc import Iterator
@@ -21,19 +9,19 @@ from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError, _imaging
 
-from wordbrush.errors import PictureError
+from wordbrush.errors import InputError, PictureError
+from wordbrush.picture.declared import declared_profile
+from wordbrush.picture.density import Density, file_density
 from wordbrush.picture.guard import check_bytes, check_size
+from wordbrush.picture.salvage import reduced, variants
 
-__all__ = ["decode", "flatten", "quiet", "refusing", "upright"]
+__all__ = ["decode", "quiet", "refusing", "settled", "upright"]
 
 MAX_NOTES = 5
 
 _ORIENTATION = 0x0112
-_PHOTOMETRIC = 262
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -59,7 +47,7 @@ def quiet(max_pixels: int) -> Iterator[list[str]]:
         A list that holds the distinct warnings after the block, at most five, without those about size.
     """
     texts: list[str] = []
-    with _LOCK:
+    with _LOCK, _silent_libtiff():
         limit, truncated = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -75,6 +63,25 @@ def quiet(max_pixels: int) -> Iterator[list[str]]:
 
 
 @contextmanager
+def _silent_libtiff() -> Iterator[None]:
+    """Take libtiff's own handlers away, which write straight to the process's standard error.
+
+    Where Pillow carries libtiff inside itself, without names to be found (Windows), they stay.
+    """
+    setters = []
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(_imaging.__file__)
+        for setter in (library.TIFFSetErrorHandler, library.TIFFSetWarningHandler):
+            setter.restype, setter.argtypes = ctypes.c_void_p, (ctypes.c_void_p,)
+            setters.append((setter, setter(None)))
+    try:
+        yield
+    finally:
+        for setter, handler in setters:
+            setter(handler)
+
+
+@contextmanager
 def refusing(what: str, max_pixels: int) -> Iterator[list[str]]:
     """`quiet`, and turn every exception into a PictureError that begins with `what`.
 
@@ -84,7 +91,7 @@ def refusing(what: str, max_pixels: int) -> Iterator[list[str]]:
     try:
         with quiet(max_pixels) as texts:
             yield texts
-    except PictureError:
+    except InputError:
         raise
     except UnidentifiedImageError as error:  # its own text is the address of a buffer
         raise PictureError(f"{what} is damaged in its header, or of a variant that cannot be read") from error
@@ -108,31 +115,100 @@ def decode(data: bytes, max_pixels: int) -> tuple[Image.Image, str, tuple[str, .
     """
     name = check_bytes(data, max_pixels)
     with refusing(f"the {name} file", max_pixels) as texts:
-        image = _open(data, name)
-        check_size(*image.size, max_pixels)
-        deep = ";16" in str(image.tile) and not image.mode.startswith("I")
-        notes = _frame_notes(image)
-        if image.format == "TIFF":
-            _check_tiles(image)
-        image.load()
-        check_size(*image.size, max_pixels)
-        turned = upright(image)
+        image, read, density, deep, notes = _loaded(data, name, max_pixels)
+        turned, info, colours = settled(image, density, data if name == "JPEG" else read)
+        turned.info = info
     if deep:
         notes += ("16-bit colour read as its high 8 bits",)
         if turned.mode == "RGB" and turned.info.pop("transparency", None) is not None:
             notes += ("transparent 16-bit colour ignored",)
+    notes += colours
     return turned, name, (*notes, *(f"file warning: {text}" for text in texts))
 
 
-def _open(data: bytes, name: str) -> ImageFile.ImageFile:
+def _loaded(
+    data: bytes, name: str, max_pixels: int
+) -> tuple[ImageFile.ImageFile, bytes, Density | None, bool, tuple[str, ...]]:
+    """Decode a file, if need be with less and less beside its pixels.
+
+    Returns:
+        The picture, what of the file it was read from, its density, whether its colours have 16 bits, notes.
+
+    Raises:
+        Exception: whatever the decoder raised at the whole file.
+    """
+    image, read, notes = _opened(data, name)
+    check_size(*image.size, max_pixels)
+    deep = ";16" in str(image.tile) and not image.mode.startswith("I")
+    density = file_density(image)
+    notes += _frame_notes(image)
+    if image.format == "TIFF":
+        _check_tiles(image)
     try:
-        return Image.open(BytesIO(data), formats=(name,))
+        _first_frame_only(image)
+        image.load()
     except Exception:
-        # Pillow reads EXIF while opening an AVIF and fails on a damaged one; hidden from it, the picture is fine.
-        hidden = re.sub(rb"(infe[\x02\x03].{7})Exif", rb"\1skip", data[:65_536], count=1, flags=re.DOTALL)
-        if name != "AVIF" or hidden == data[:65_536]:
+        less = reduced(read, name)
+        if less is None:
             raise
-        return Image.open(BytesIO(hidden + data[65_536:]), formats=(name,))
+        try:
+            image, read, more = _opened(less[0], name)
+            image.load()
+        except Exception:  # it was not that: the first reason is the right one
+            less = None
+        if less is None:
+            raise
+        notes += more + less[1]
+    check_size(*image.size, max_pixels)
+    return image, read, density, deep, notes
+
+
+def _opened(data: bytes, name: str) -> tuple[ImageFile.ImageFile, bytes, tuple[str, ...]]:
+    first: Exception | None = None
+    for variant, notes in variants(data, name):
+        try:
+            return Image.open(BytesIO(variant), formats=(name,)), variant, notes
+        except Exception as error:  # decoders raise nearly every built-in exception on damaged files
+            first = first or error
+    raise first or UnidentifiedImageError
+
+
+def _first_frame_only(image: ImageFile.ImageFile) -> None:
+    """Let Pillow's WebP decoder go, which holds two canvases, once it has given the first frame."""
+    take = getattr(image, "_get_next", None)
+    if image.format != "WEBP" or take is None:
+        return
+
+    def once() -> Any:
+        frame = take()
+        image._decoder = None  # type: ignore[attr-defined]
+        return frame
+
+    image._get_next = once  # type: ignore[attr-defined]
+
+
+def settled(
+    image: Image.Image, density: Density | None, data: bytes | None = None
+) -> tuple[Image.Image, dict[Any, Any], tuple[str, ...]]:
+    """Turn a decoded picture upright; tell its profile and its density one way, whatever way the file tells them.
+
+    Args:
+        image: as opened and decoded; not changed.
+        density: what `file_density` found before it was decoded.
+        data: the file, if it came from one.
+
+    Returns:
+        The picture; its `info`, with `icc_profile`, and `dpi` or `aspect`, only where it has them; notes.
+    """
+    profile, notes = declared_profile(image, data)
+    turned = upright(image)
+    if density is not None and turned.size != image.size:
+        density = density.turned
+    told = ("icc_profile", "dpi", "aspect")
+    info: dict[Any, Any] = {key: value for key, value in image.info.items() if key not in told}
+    info |= {} if profile is None else {"icc_profile": profile}
+    info |= {} if density is None else density.as_info()
+    return turned, info, notes
 
 
 def _check_tiles(image: ImageFile.ImageFile) -> None:
@@ -162,71 +238,3 @@ def upright(image: Image.Image) -> Image.Image:
     turned = image.transpose(turn)
     turned.info = dict(image.info)
     return turned
-
-
-def flatten(image: Image.Image) -> tuple[Image.Image, NDArray[np.uint8] | None, tuple[str, ...]]:
-    """Bring any mode to 8-bit L, RGB, CMYK or LAB plus alpha.
-
-    Returns:
-        The picture, alpha (height, width) or None, notes.
-
-    Raises:
-        PictureError: the mode has no documented meaning, or its values lie outside every documented range.
-    """
-    if image.mode.startswith("I;16"):
-        return _sixteen(image)
-    if image.mode in ("I", "F"):
-        return _wide(image)
-    if image.mode in ("1", "L", "P", "RGB") and "transparency" in image.info:
-        image = _resolve(image)
-    if image.mode in ("PA", "RGBa"):
-        image = image.convert("RGBA")
-    elif image.mode == "La":
-        image = image.convert("LA")
-    if image.mode in ("LA", "RGBA"):
-        *colours, alpha = image.split()
-        return colours[0] if len(colours) == 1 else Image.merge("RGB", colours), np.array(alpha), ()
-    if image.mode in ("L", "RGB", "CMYK", "LAB"):
-        return image, None, ()
-    if image.mode == "1":
-        return image.convert("L"), None, ()
-    if image.mode in ("P", "RGBX", "YCbCr", "HSV"):
-        return image.convert("RGB"), None, ()
-    raise PictureError(f"pictures of mode {image.mode!r} are not supported; convert to RGB first")
-
-
-def _resolve(image: Image.Image) -> Image.Image:
-    """Turn a transparent colour or palette entry into an alpha channel; one that makes no sense is dropped."""
-    try:
-        return image.convert("RGBA" if image.mode in ("P", "RGB") else "LA")
-    except (ValueError, TypeError, OverflowError, IndexError):
-        plain = image.copy()
-        plain.info.pop("transparency", None)
-        return plain
-
-
-def _sixteen(image: Image.Image) -> tuple[Image.Image, NDArray[np.uint8] | None, tuple[str, ...]]:
-    values = np.asarray(image).astype(np.uint32)
-    clear = image.info.get("transparency")
-    alpha = np.where(values == clear, 0, 255).astype(np.uint8) if isinstance(clear, int) else None
-    tags = getattr(image, "tag_v2", None)
-    if tags is not None and tags.get(_PHOTOMETRIC) == 0:  # white is zero; Pillow inverts 8 bits only
-        values = 65_535 - values
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8)), alpha, ("16-bit grey scaled to 8 bits",)
-
-
-def _wide(image: Image.Image) -> tuple[Image.Image, None, tuple[str, ...]]:
-    """Scale mode I (int32) or F (float32) by the smallest documented range that holds all values."""
-    values: NDArray[Any] = np.asarray(image)
-    if not np.isfinite(values).all():
-        raise PictureError("the picture has NaN or infinite values; replace them first")
-    low, high = float(values.min()), float(values.max())
-    ranges = (255.0, 65_535.0) if image.mode == "I" else (1.0, 255.0)
-    top = next((top for top in ranges if high <= top), None)
-    if top is None or low < 0:
-        raise PictureError(
-            f"the picture's values run from {low:g} to {high:g}; mode {image.mode} is read in 0..{ranges[0]:g} or "
-            f"0..{ranges[1]:g}: rescale it first"
-        )
-    scaled = (values * (255.0 / top) + 0.5).astype(np.uint8)  # never negative: rounds half up
-    return Image.fromarray(scaled), None, (f"mode {image.mode} values taken as 0..{top:g}",)

@@ -10,22 +10,33 @@ import struct
 from collections.abc import Callable
 
 from wordbrush.errors import PictureError
+from wordbrush.picture.limits import reading_limits
 
-__all__ = ["MAX_BYTES", "MAX_PIXELS", "SUPPORTED", "check_bytes", "check_size", "sniff"]
+__all__ = [
+    "MAX_JPEG_FILL",
+    "MAX_JPEG_SEGMENTS",
+    "MAX_PNG_CHUNKS",
+    "MAX_SIDE",
+    "SUPPORTED",
+    "check_bytes",
+    "check_size",
+    "sniff",
+]
 
 SUPPORTED = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF")
 
-MAX_PIXELS = 50_000_000
-"""Most pixels of a picture or a mask, unless the caller says otherwise."""
-
-MAX_BYTES = 25_000_000
-"""Most bytes of its file."""
+MAX_SIDE = 65_535
+"""Most pixels of one side, the most that JPEG and AVIF can say; rows of one pixel cost as much as rows of thousands."""
 
 MAX_PNG_CHUNKS = 50_000  # Pillow walks chunks in Python at some microseconds each
+MAX_JPEG_FILL = 65_536  # bytes between segments; Pillow walks them one at a time in Python
+MAX_JPEG_SEGMENTS = 10_000
 MAX_JPEG_SCANS = 100  # encoders write about ten; libtiff refuses more than this too
 MAX_JPEG_WORK = 1_200_000_000  # scans x pixels: every scan visits every block again
 MAX_TIFF_TAGS = 1_000
 MAX_TIFF_VALUES = 65_536  # strips, tiles: one Python object and one decoder each
+MAX_TIFF_TRANSFER = 3 * 65_536  # the transfer function of 16-bit colour
+TIFF_TRANSFER = 301
 MAX_RLE_PIXELS = 8_000_000  # Pillow decodes run-length BMP in Python
 MAX_RLE_BYTES = 1_000_000
 
@@ -84,7 +95,7 @@ def sniff(data: bytes) -> str:
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:
-    """Refuse a picture without pixels or with more than `max_pixels`.
+    """Refuse a picture without pixels, with more than `max_pixels`, or with a side longer than `MAX_SIDE`.
 
     Raises:
         PictureError: naming the size, the limit and the way out.
@@ -94,8 +105,10 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise PictureError(
             f"the picture has {width}x{height} pixels ({width * height / 1e6:,.2f} megapixels); the limit is "
-            f"{max_pixels / 1e6:,.2f} megapixels: make it smaller, or raise max_pixels"
+            f"{max_pixels / 1e6:,.2f} megapixels: {reading_limits().advice(0)}"
         )
+    if max(width, height) > MAX_SIDE:
+        raise PictureError(f"the picture has {width}x{height} pixels; no side may be longer than {MAX_SIDE:,}: cut it")
 
 
 def check_bytes(data: bytes, max_pixels: int) -> str:
@@ -137,9 +150,15 @@ def _guard_png(data: bytes, max_pixels: int) -> None:
 
 def _guard_jpeg(data: bytes, max_pixels: int) -> None:
     marker = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # those left out carry no segment, or are escaped data
-    pixels, scans, position = 0, 0, 2
-    while (match := marker.search(data, position)) is not None:
+    pixels, scans, position, fill = 0, 0, 2, 0
+    for _ in range(MAX_JPEG_SEGMENTS):
+        match = marker.search(data, position)
+        if match is None:
+            return
         code, start = data[match.start() + 1], match.end()
+        fill += 0 if scans else match.start() - position
+        if fill > MAX_JPEG_FILL:
+            raise PictureError(f"the JPEG file has more than {MAX_JPEG_FILL:,} bytes of padding; save it again as PNG")
         if code == 0xD9:
             return
         if 0xC0 <= code <= 0xCF and code not in (0xC4, 0xC8, 0xCC):
@@ -152,6 +171,7 @@ def _guard_jpeg(data: bytes, max_pixels: int) -> None:
         if start + 2 > len(data):
             return
         position = start + max(struct.unpack_from(">H", data, start)[0], 2)
+    raise PictureError(f"the JPEG file has more than {MAX_JPEG_SEGMENTS} segments; save it again as PNG")
 
 
 def _guard_webp(data: bytes, max_pixels: int) -> None:
@@ -196,8 +216,9 @@ def _guard_tiff(data: bytes, max_pixels: int) -> None:
     for index in range(count):
         position = first + index * step
         tag, kind, values = struct.unpack_from(entry, data, position)
-        if values > MAX_TIFF_VALUES and kind not in (1, 2, 6, 7):  # bytes and text are read in one piece
-            raise PictureError(f"TIFF tag {tag} has {values} values, more than {MAX_TIFF_VALUES}; save it again as PNG")
+        most = MAX_TIFF_TRANSFER if tag == TIFF_TRANSFER else MAX_TIFF_VALUES
+        if values > most and kind not in (1, 2, 6, 7):  # bytes and text are read in one piece
+            raise PictureError(f"TIFF tag {tag} has {values} values, more than {most}; save it again as PNG")
         if tag in (256, 257):
             form = {3: "H", 4: "I", 16: "Q"}.get(kind, "I")
             sides[tag] = struct.unpack_from(order + form, data, position + (12 if big else 8))[0]

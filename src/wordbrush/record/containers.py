@@ -15,15 +15,21 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from typing import BinaryIO
 from xml.sax.saxutils import escape
 
 from wordbrush.errors import ProvenanceError
+from wordbrush.picture.guard import MAX_JPEG_FILL, MAX_JPEG_SEGMENTS, MAX_PNG_CHUNKS
 
 __all__ = ["KEY", "MAX_RECORD", "PNG_XMP", "find_record", "jpeg_segments", "record_parts", "user_comment", "xmp_text"]
 
 KEY = "wordbrush"
 PNG_XMP = "XML:com.adobe.xmp"
 MAX_RECORD = 8 << 20
+MAX_PACKETS = 1_000
+MAX_PACKET = 6 * MAX_RECORD + (1 << 20)
+"""Most bytes of an XMP packet: a record of which every character is written as an entity, and what stands around it."""
+
 _PART = 60 << 10
 _NAMESPACE = "https://wordbrush.invalid/ns/1.0/"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
@@ -94,39 +100,64 @@ def _segment(body: bytes) -> bytes:
     return b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body
 
 
-def find_record(data: bytes) -> str | None:
-    """Return the record kept in the bytes of a picture file, or None.
+def find_record(file: BinaryIO) -> str | None:
+    """Return the record kept in a picture file, or None. Only heads of chunks and what may be a record are read.
+
+    Args:
+        file: open for reading and seeking, at its start.
 
     Raises:
         ProvenanceError: not a file of a kind that can carry one, or the record in it is damaged.
     """
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return _from_png(data)
-    if data.startswith(b"\xff\xd8\xff"):
-        return _from_xmp(_jpeg_packets(data))
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return _from_xmp(_webp_packets(data))
-    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") or data[4:12] in (b"ftypavif", b"ftypavis"):
-        return _from_xmp(_scanned_packets(data))
+    head = file.read(12)
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return _from_png(file)
+    if head.startswith(b"\xff\xd8\xff"):
+        return _from_xmp(_jpeg_packets(file))
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return _from_xmp(_webp_packets(file))
+    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") or head[4:12] in (b"ftypavif", b"ftypavis"):
+        return _from_xmp(_scanned_packets(file))
     raise ProvenanceError("this is not a PNG, JPEG, WebP, TIFF or AVIF file, so it carries no wordbrush record")
 
 
-def _from_png(data: bytes) -> str | None:
+def _chunks(file: BinaryIO, start: int, head: str, tail: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, length and place of the body of each chunk; `head` is how kind and length stand in front of it.
+
+    Raises:
+        ProvenanceError: there are more chunks than pictures have.
+    """
+    size = struct.calcsize(head)
+    for _ in range(MAX_PNG_CHUNKS):
+        file.seek(start)
+        front = file.read(size)
+        fields = struct.unpack(head, front) if len(front) == size else (b"", 0)
+        kind, length = fields if isinstance(fields[0], bytes) else fields[::-1]
+        if not kind.strip().isalnum():  # the end, or no chunk any more
+            return
+        yield kind, length, start + size
+        start += size + length + (length % 2 if tail == 0 else tail)
+    raise ProvenanceError(f"the file has more than {MAX_PNG_CHUNKS} chunks, so no wordbrush record is looked for in it")
+
+
+def _from_png(file: BinaryIO) -> str | None:
     parts: dict[int, bytes] = {}
-    position, total = 8, 0
-    while position + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, position)
-        end = position + 8 + length
-        if kind == b"IEND" or end + 4 > len(data):
+    total = 0
+    for kind, length, start in _chunks(file, 8, ">I4s", 4):
+        if kind == b"IEND":
             break
-        if kind in (b"tEXt", b"zTXt", b"iTXt") and data.startswith(KEY.encode(), position + 8, end):
-            number, text = _png_text(kind, data[position + 8 : end], MAX_RECORD - total)
+        if kind in (b"tEXt", b"zTXt", b"iTXt"):
+            file.seek(start)
+            if file.read(len(KEY)) != KEY.encode():
+                continue
+            file.seek(start)
+            chunk = file.read(min(length + 4, MAX_RECORD + 100))
+            number, text = _png_text(kind, chunk[:length], MAX_RECORD - total)
             if number:
-                if zlib.crc32(data[position + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
+                if chunk[length:] != struct.pack(">I", zlib.crc32(kind + chunk[:length])):
                     raise ProvenanceError("the wordbrush record of this PNG is damaged (checksum)")
                 parts.setdefault(number, text)
                 total += len(text)
-        position = end + 4
     if not parts:
         return None
     if sorted(parts) != list(range(1, len(parts) + 1)):
@@ -160,23 +191,20 @@ def _unpacked(data: bytes, room: int) -> bytes:
         raise ProvenanceError("the wordbrush record of this PNG is damaged (compression)") from error
 
 
-def _jpeg_packets(data: bytes) -> Iterator[bytes]:
+def _jpeg_packets(file: BinaryIO) -> Iterator[bytes]:
     extended: dict[bytes, dict[int, bytes]] = {}
-    position, main_guid = 2, b""
-    while position + 4 <= len(data) and data[position] == 0xFF and data[position + 1] not in (0xDA, 0xD9):
-        if data[position + 1] == 0xFF:  # padding in front of a marker
-            position += 1
-            continue
-        length = struct.unpack_from(">H", data, position + 2)[0]
-        body = data[position + 4 : position + 2 + length]
-        if data[position + 1] == 0xE1 and body.startswith(_XMP):
+    main_guid, total = b"", 0
+    for body in _application_segments(file):
+        if body.startswith(_XMP):
             yield body[len(_XMP) :]
             match = _GUID.search(body)
             main_guid = match[1] if match else main_guid
-        elif data[position + 1] == 0xE1 and body.startswith(_EXTENDED) and len(body) >= len(_EXTENDED) + 40:
+        elif body.startswith(_EXTENDED) and len(body) >= len(_EXTENDED) + 40:
             guid, offset = body[len(_EXTENDED) : len(_EXTENDED) + 32], struct.unpack_from(">I", body, 71)[0]
             extended.setdefault(guid, {})[offset] = body[len(_EXTENDED) + 40 :]
-        position += 2 + max(length, 2)
+            total += len(body)
+            if total > MAX_PACKET:
+                raise ProvenanceError(f"the XMP of this JPEG is larger than {MAX_PACKET:,} bytes")
     pieces = extended.get(main_guid, {})
     packet = b"".join(pieces[offset] for offset in sorted(pieces))
     if main_guid and hashlib.md5(packet, usedforsecurity=False).hexdigest().upper().encode() != main_guid:
@@ -184,24 +212,51 @@ def _jpeg_packets(data: bytes) -> Iterator[bytes]:
     yield packet
 
 
-def _webp_packets(data: bytes) -> Iterator[bytes]:
-    position = 12
-    while position + 8 <= len(data):
-        kind, length = struct.unpack_from("<4sI", data, position)
-        if kind == b"XMP ":
-            yield data[position + 8 : position + 8 + length]
-        position += 8 + length + length % 2
+def _application_segments(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the bodies of the APP1 segments in front of the pixels.
 
-
-def _scanned_packets(data: bytes) -> Iterator[bytes]:
-    """Search for XMP packets anywhere in a file: they are made to be found without knowing its format."""
-    start = data.find(b"<x:xmpmeta")
-    while start >= 0:
-        end = data.find(b"</x:xmpmeta>", start)
-        if end < 0:
+    Raises:
+        ProvenanceError: there is more padding between segments than pictures have.
+    """
+    position, fill = 2, 0
+    for _ in range(MAX_JPEG_SEGMENTS + MAX_JPEG_FILL):
+        file.seek(position)
+        head = file.read(4)
+        if len(head) < 4 or head[0] != 0xFF or head[1] in (0xDA, 0xD9):
             return
-        yield data[start:end]
-        start = data.find(b"<x:xmpmeta", end)
+        if head[1] == 0xFF:  # padding in front of a marker
+            position, fill = position + 1, fill + 1
+            if fill > MAX_JPEG_FILL:
+                break
+            continue
+        length = max(struct.unpack_from(">H", head, 2)[0], 2)
+        if head[1] == 0xE1:
+            yield file.read(length - 2)
+        position += 2 + length
+    raise ProvenanceError("this JPEG has more segments or padding than pictures have")
+
+
+def _webp_packets(file: BinaryIO) -> Iterator[bytes]:
+    for kind, length, start in _chunks(file, 12, "<4sI", 0):
+        if kind == b"XMP ":
+            file.seek(start)
+            yield file.read(min(length, MAX_PACKET))
+
+
+def _scanned_packets(file: BinaryIO) -> Iterator[bytes]:
+    """Search for XMP packets anywhere in a file: they are made to be found without knowing its format."""
+    left = file.seek(0, 2)  # not a byte more, should the file grow
+    file.seek(0)
+    first, last, kept, found = b"<x:xmpmeta", b"</x:xmpmeta>", b"", 0
+    while left > 0 and (piece := file.read(min(left, 1 << 20))):
+        left -= len(piece)
+        window, end = kept + piece, 0
+        while (start := window.find(first, end)) >= 0 and (end := window.find(last, start)) >= 0:
+            yield window[start:end]
+            found += 1
+        if found > MAX_PACKETS or (start >= 0 and len(window) - start > MAX_PACKET):
+            return
+        kept = window[start:] if start >= 0 else window[-len(first) :]
 
 
 def _from_xmp(packets: Iterator[bytes]) -> str | None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from typing import Any
 
 from PIL import Image, features
 from PIL.PngImagePlugin import PngInfo
 
 from wordbrush.errors import OutputError
+from wordbrush.picture.density import Density, info_density
 from wordbrush.record.containers import PNG_XMP
 
 __all__ = ["FORMATS", "encode_pixels"]
@@ -28,10 +31,11 @@ _XMP_TAG = 700
 
 
 def encode_pixels(image: Image.Image, kind: str, quality: int, carried: dict[str, Any]) -> bytes:
-    """Return a file of Pillow format `kind` with the pixels, the profile in `image.info` and what is carried.
+    """Return a file of Pillow format `kind` with the pixels, what `image.info` tells of them, and what is carried.
 
     Args:
-        image: mode 1, L, LA, P, RGB or RGBA.
+        image: mode 1, L, LA, P, RGB or RGBA; of its `info` the `icc_profile` is written, and `dpi` or `aspect` where
+            the format has a place for it (`dpi`: PNG, JPEG, TIFF, BMP; `aspect`: PNG, JPEG).
         kind: a value of `FORMATS`.
         quality: 1 ... 100, for JPEG and AVIF.
         carried: texts and xmp (PNG), xmp (TIFF, WebP, AVIF), exif (JPEG, WebP, AVIF), extra (JPEG).
@@ -41,18 +45,32 @@ def encode_pixels(image: Image.Image, kind: str, quality: int, carried: dict[str
     """
     if not 1 <= quality <= 100:
         raise OutputError(f"quality {quality} is outside 1 ... 100")
-    profile = image.info.get("icc_profile")
+    profile, density = image.info.get("icc_profile"), info_density(image.info)
     clean = _clean(image)
     _check(clean, kind, profile)
     options = _options(kind, quality, carried)
     if profile:
         options["icc_profile"] = profile
+    if density is not None and density.unit == "inch" and kind in ("PNG", "JPEG", "TIFF", "BMP"):
+        options["dpi"] = (density.x, density.y)
     buffer = io.BytesIO()
     try:
         clean.save(buffer, kind, **options)
     except (OSError, ValueError, OverflowError, SystemError) as error:
         raise OutputError(f"the picture cannot be written as {kind}: {error}; save as .png instead") from error
-    return buffer.getvalue()
+    data = buffer.getvalue()
+    return data if density is None or density.unit == "inch" else _with_aspect(data, kind, density)
+
+
+def _with_aspect(data: bytes, kind: str, density: Density) -> bytes:
+    """Write the shape of a pixel into the head of a file, for which Pillow has no option; to PNG and JPEG only."""
+    x, y = round(density.x), round(density.y)
+    if kind == "PNG":
+        chunk = b"pHYs" + struct.pack(">IIB", x, y, 0)
+        return data[:33] + struct.pack(">I", 9) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[33:]
+    if kind == "JPEG" and data[6:11] == b"JFIF\0":
+        return data[:13] + struct.pack(">BHH", 0, x, y) + data[18:]
+    return data
 
 
 def _clean(image: Image.Image) -> Image.Image:

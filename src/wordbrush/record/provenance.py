@@ -14,13 +14,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from wordbrush.errors import OutputError, ProvenanceError
-from wordbrush.files import bounded_read, write_atomic
+from wordbrush.files import bounded_open, bounded_read, write_atomic
+from wordbrush.picture.limits import reading_limits
 from wordbrush.record import containers
 from wordbrush.record.encode import FORMATS, encode_pixels
 from wordbrush.record.rules import SCHEMA_VERSION, bare_name, checked, dumped, loaded, plain_line, quoted
@@ -39,9 +42,6 @@ __all__ = [
     "save_image",
 ]
 
-MAX_FILE = 1 << 30
-"""Most bytes of a file in which a record is looked for."""
-
 _IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 _PACKAGES = ("wordbrush", "torch", "diffusers", "transformers", "numpy", "scipy", "pillow", "safetensors", "peft")
 _TEXTS = ("query", "reference", "negative")
@@ -58,7 +58,8 @@ class Provenance:
         schema: version of this layout, `SCHEMA_VERSION`.
         wordbrush: version of the program.
         input: name (or None), sha256, width, height of the input picture.
-        model: name, family, source, revision, sha256, parametrisation, device, dtype (texts or None), loras (a list).
+        model: name, family, source, revision, sha256, parametrisation, device, dtype (texts or None), loras (a list);
+            where there are any, embeddings (a list) and given (a table: what it was loaded with).
         query: the text the picture should match.
         reference: the text it matched before.
         negative: the negative prompt.
@@ -104,9 +105,13 @@ class Provenance:
     def without_texts(self) -> Provenance:
         """Return the record without the texts and notes (which may quote them), and with bare names for paths."""
         model = {**self.model, "source": bare_name(self.model["source"])}
-        model["loras"] = [
-            {**lora, "source": bare_name(lora.get("source"))} for lora in model["loras"] if isinstance(lora, dict)
-        ]
+        for kind in ("loras", "embeddings"):
+            if kind in model:
+                model[kind] = [
+                    {**item, "source": bare_name(item.get("source"))} for item in model[kind] if isinstance(item, dict)
+                ]
+        if isinstance(given := model.get("given"), dict):
+            model["given"] = {name: bare_name(value) for name, value in given.items()}
         return replace(self, model=model, query="", reference="", negative="", notes=(), withheld=True)
 
     def to_json(self) -> str:
@@ -261,9 +266,10 @@ def file_bytes(source: str | Path | bytes) -> bytes:
     """Return the bytes of a file that may carry a record.
 
     Raises:
-        ProvenanceError: no such file, or one of more than `MAX_FILE` bytes.
+        ProvenanceError: no such file, or one of more bytes than `reading_limits` has.
     """
-    return bounded_read(source, MAX_FILE, error=ProvenanceError, kind="picture", advice="no record is looked for in it")
+    limits = reading_limits()
+    return bounded_read(source, limits.size, error=ProvenanceError, kind="picture", advice=limits.advice(1))
 
 
 def read_provenance(source: str | Path | bytes, *, name: str | None = None) -> Provenance:
@@ -276,15 +282,27 @@ def read_provenance(source: str | Path | bytes, *, name: str | None = None) -> P
     Raises:
         ProvenanceError: no such file, not a picture format that can carry a record, no record in it, or a broken one.
     """
-    data = file_bytes(source)
     name = name or ("these bytes" if isinstance(source, bytes) else str(source))
-    try:
-        record = containers.find_record(data)
-        if record is not None:
-            return Provenance.from_json(record)
-    except ProvenanceError as error:
-        raise ProvenanceError(f"{name}: {error}") from error
+    with _seekable(source) as file:
+        try:
+            record = containers.find_record(file)
+            if record is not None:
+                return Provenance.from_json(record)
+        except ProvenanceError as error:
+            raise ProvenanceError(f"{name}: {error}") from error
     raise ProvenanceError(f"{name}: there is no wordbrush record in it; metadata may have been stripped on the way")
+
+
+def _seekable(source: str | Path | bytes) -> AbstractContextManager[BinaryIO]:
+    """Open a file to be read in places; what has no size, such as a pipe, is read to the limit first."""
+    limits = reading_limits()
+    try:
+        sized = not isinstance(source, bytes) and Path(source).is_file() and Path(source).stat().st_size > 0
+    except (OSError, ValueError):  # of which the reading tells
+        sized = False
+    if isinstance(source, bytes) or not sized:
+        return BytesIO(file_bytes(source))
+    return bounded_open(source, limits.size, error=ProvenanceError, kind="picture", advice=limits.advice(1))
 
 
 @functools.cache

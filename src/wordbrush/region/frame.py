@@ -23,11 +23,13 @@ class Frame:
         fit: how the picture lies on the model's canvas.
         cell: side of a latent cell in pixels of the canvas.
         outlined: lays a map of latent cells (height, width) on the canvas, in one of the ways of `outline.OUTLINES`.
+        visible: where the picture can be seen, (height, width) of the picture; None where it can be seen everywhere.
     """
 
     fit: FitPlan
     cell: int
     outlined: Callable[[Float, str], Float] = field(repr=False)
+    visible: NDArray[np.bool_] | None = field(default=None, repr=False)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -147,7 +147,7 @@ def region_of(
         include: always edited.
         exclude: never edited; wins over everything.
     """
-    region = automatic or _placed(frame, Mask.empty(frame.size), settings.edges)
+    region = _seen(frame, automatic) if automatic else _placed(frame, Mask.empty(frame.size), settings.edges)
     if mask is not None:
         region = _placed(frame, mask, settings.edges)
     if include is not None:
@@ -164,6 +164,14 @@ def region_of(
         ring = None if ring is None else ring - ~free
         region = replace(region, cells=region.cells - ~free, pixels=region.pixels - pixels)
     return replace(region, ring=ring)
+
+
+def _seen(frame: Frame, region: Region) -> Region:
+    """Cut a region that was found to what can be seen of the picture."""
+    if frame.visible is None:
+        return region
+    seen = _placed(frame, Mask.from_array(frame.visible), "cells", "any")
+    return replace(region, cells=region.cells & seen.cells, pixels=region.pixels & seen.pixels)
 
 
 def _placed(frame: Frame, mask: Mask, edges: str, how: Literal["linear", "any"] = "linear") -> Region:

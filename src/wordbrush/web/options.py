@@ -6,7 +6,7 @@ import contextlib
 import ipaddress
 from dataclasses import dataclass, field
 
-from wordbrush.picture.picture import MAX_BYTES, MAX_PIXELS
+from wordbrush.picture.limits import ReadingLimits, limited
 
 __all__ = ["Limits", "Options", "is_loopback"]
 
@@ -32,8 +32,8 @@ class Limits:
         resolution: largest working size, the side of the square of equal area.
     """
 
-    file_bytes: int = MAX_BYTES
-    pixels: int = MAX_PIXELS
+    file_bytes: int = 25_000_000
+    pixels: int = 50_000_000
     queue: int = 20
     in_flight: int = 3
     visitors: int = 64
@@ -46,6 +46,10 @@ class Limits:
     seeds: int = 8
     steps: int = 200
     resolution: int = 1536
+
+    def reading(self) -> contextlib.AbstractContextManager[None]:
+        """Hold pictures and masks that are opened within the block to the limits of files."""
+        return limited(ReadingLimits(self.pixels, self.file_bytes, names=None))
 
 
 @dataclass(frozen=True, kw_only=True)

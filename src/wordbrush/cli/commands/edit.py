@@ -12,9 +12,11 @@ import typer
 
 from wordbrush.cli import options as opt
 from wordbrush.cli.command import Command, Switches
+from wordbrush.cli.reading import Reading
 from wordbrush.cli.targets import CONTRAST_SUFFIXES, PICTURE_SUFFIXES, STDIO, check_free, check_suffix, marks, numbered
 from wordbrush.errors import SettingsError
-from wordbrush.notation import parse_loras, parse_one_seed, parse_seeds
+from wordbrush.notation import parse_embeddings, parse_loras, parse_one_seed, parse_seeds
+from wordbrush.picture.limits import ReadingLimits
 from wordbrush.settings import Settings
 
 __all__ = ["DemoCommand", "EditCommand", "MaskCommand"]
@@ -28,7 +30,18 @@ class _Contrasting(Command):
     preset: str
     switches: dict[str, Any]
     model: opt.ModelChoice
+    reading: Reading
     lora: list[str] | None
+    embedding: list[str] | None
+
+    @property
+    def limits(self) -> ReadingLimits:
+        """How large pictures and masks may be.
+
+        Raises:
+            SettingsError: a size cannot be read.
+        """
+        return self.reading.limits
 
     @cached_property
     def settings(self) -> Settings:
@@ -41,12 +54,13 @@ class _Contrasting(Command):
 
     @cached_property
     def model_choice(self) -> opt.ModelChoice:
-        """The model with its LoRA weights.
+        """The model with its LoRAs and embeddings.
 
         Raises:
-            SettingsError: a LoRA item cannot be read.
+            SettingsError: an item of them cannot be read.
         """
-        return dataclasses.replace(self.model, loras=parse_loras(self.lora or ()))
+        loras, embeddings = parse_loras(self.lora or ()), parse_embeddings(self.embedding or ())
+        return dataclasses.replace(self.model, loras=loras, embeddings=embeddings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +83,14 @@ class EditCommand(_Contrasting):
     preset: opt.Preset = opt.DEFAULT_PRESET
     model: opt.ModelChoice
     lora: opt.Lora = None
+    embedding: opt.Embedding = None
     mask: Annotated[
         str | None,
         typer.Option(
-            "--mask", help="Use this mask instead of finding one; white = edit.", rich_help_panel=opt.MASK_PANEL
+            "--mask",
+            help="Use this mask instead of finding one; white = edit. FILE#N takes class N of a label map.",
+            metavar="FILE",
+            rich_help_panel=opt.MASK_PANEL,
         ),
     ] = None
     include: opt.Include = None
@@ -106,6 +124,7 @@ class EditCommand(_Contrasting):
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print stages, network evaluations, memory and sizes; run nothing.")
     ] = False
+    reading: Reading
     switches: Switches
 
     @cached_property
@@ -169,11 +188,13 @@ class MaskCommand(_Contrasting):
     preset: opt.Preset = opt.DEFAULT_PRESET
     model: opt.ModelChoice
     lora: opt.Lora = None
+    embedding: opt.Embedding = None
     include: opt.Include = None
     exclude: opt.Exclude = None
     force: opt.Force = False
     json: opt.Json = False
     quiet: opt.Quiet = False
+    reading: Reading
     switches: Switches
 
     @cached_property

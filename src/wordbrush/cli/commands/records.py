@@ -10,6 +10,8 @@ import typer
 
 from wordbrush.cli import options as opt
 from wordbrush.cli.command import Command
+from wordbrush.cli.reading import MaxBytes, Reading, limits_of
+from wordbrush.picture.limits import ReadingLimits
 
 __all__ = ["InspectCommand", "ReplayCommand"]
 
@@ -22,6 +24,16 @@ class InspectCommand(Command):
 
     file: Recorded
     json: opt.Json = False
+    max_bytes: MaxBytes = None
+
+    @property
+    def limits(self) -> ReadingLimits:
+        """How large the file may be.
+
+        Raises:
+            SettingsError: the size cannot be read.
+        """
+        return limits_of(None, self.max_bytes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +55,23 @@ class ReplayCommand(Command):
     ] = None
     model: Annotated[str | None, typer.Option("--model", help="The model, if it is not where the record says.")] = None
     lora: opt.Lora = None
+    embedding: opt.Embedding = None
+    parametrisation: opt.Parametrisation = None
+    config: opt.Config = None
+    tokenizer: opt.Tokenizer = None
+    vae: opt.Vae = None
     allow_download: opt.AllowDownload = False
     device: opt.Device = None
     force: opt.Force = False
     json: opt.Json = False
     quiet: opt.Quiet = False
+    reading: Reading
+
+    @property
+    def limits(self) -> ReadingLimits:
+        """How large the file, its input and masks may be.
+
+        Raises:
+            SettingsError: a size cannot be read.
+        """
+        return self.reading.limits

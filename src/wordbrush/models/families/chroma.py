@@ -14,15 +14,14 @@ from wordbrush.models.codec import AutoencoderCodec
 from wordbrush.models.families.flux_1 import T5, T5_TOKENIZER, FluxNetwork
 from wordbrush.models.family import (
     SCHEDULER,
+    TRANSFORMER_LAYERS,
     Card,
     Family,
-    LoraParts,
     Origin,
     Parts,
     PartSpec,
     classes_of,
     network,
-    pipeline_of,
 )
 from wordbrush.models.language import LanguageText, Reading
 from wordbrush.models.model import Model
@@ -71,7 +70,7 @@ class Chroma(Family):
     name = "chroma"
     card = CARD
     parts = PARTS
-    lora = LoraParts(("transformer",), pipeline_of("ChromaPipeline"))
+    lora: Mapping[str, tuple[str, ...]] = {"transformer": TRANSFORMER_LAYERS}
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether the transformer is Chroma's."""

@@ -16,15 +16,14 @@ from wordbrush.models.assembly import assembled, policy_of
 from wordbrush.models.codec import AutoencoderCodec
 from wordbrush.models.family import (
     SCHEDULER,
+    TRANSFORMER_LAYERS,
     Card,
     Family,
-    LoraParts,
     Origin,
     Parts,
     PartSpec,
     classes_of,
     network,
-    pipeline_of,
     tokenizer,
 )
 from wordbrush.models.language import LanguageText, Reading
@@ -107,7 +106,7 @@ class CogView4(Family):
     name = "cogview-4"
     card = CARD
     parts = PARTS
-    lora = LoraParts(("transformer",), pipeline_of("CogView4Pipeline"))
+    lora: Mapping[str, tuple[str, ...]] = {"transformer": TRANSFORMER_LAYERS}
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether the transformer is that of CogView 4."""

@@ -16,15 +16,14 @@ from wordbrush.models.codec import AutoencoderCodec, evaluating
 from wordbrush.models.families.stable_diffusion_configs import TOKENIZER
 from wordbrush.models.family import (
     SCHEDULER,
+    TRANSFORMER_LAYERS,
     Card,
     Family,
-    LoraParts,
     Origin,
     Parts,
     PartSpec,
     classes_of,
     network,
-    pipeline_of,
     tokenizer,
 )
 from wordbrush.models.language import LanguageText, Reading
@@ -117,7 +116,10 @@ class Flux1(Family):
     name = "flux-1"
     card = CARD
     parts = PARTS
-    lora = LoraParts(("transformer", "text_encoder"), pipeline_of("FluxPipeline"))
+    lora: Mapping[str, tuple[str, ...]] = {
+        "transformer": TRANSFORMER_LAYERS,
+        "text_encoder": ("text_encoder.", "lora_te1_", "lora_te_"),
+    }
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether the transformer is FLUX.1's."""

@@ -19,15 +19,14 @@ from wordbrush.models.assembly import assembled, check_packed, flow_schedules, p
 from wordbrush.models.codec import AutoencoderCodec
 from wordbrush.models.family import (
     SCHEDULER,
+    TRANSFORMER_LAYERS,
     Card,
     Family,
-    LoraParts,
     Origin,
     Parts,
     PartSpec,
     classes_of,
     network,
-    pipeline_of,
     tokenizer,
 )
 from wordbrush.models.language import LanguageText, Reading
@@ -155,7 +154,7 @@ class Flux2(Family):
             "PreTrainedTokenizerFast", "TokenizersBackend", "PixtralProcessor", alone=("tokenizer.json",)
         ),
     }
-    lora = LoraParts(("transformer",), pipeline_of("Flux2Pipeline"))
+    lora: Mapping[str, tuple[str, ...]] = {"transformer": TRANSFORMER_LAYERS}
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether the transformer is FLUX.2's, and the text encoder no Qwen3."""

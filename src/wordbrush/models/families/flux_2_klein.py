@@ -10,14 +10,13 @@ from typing import Any
 from wordbrush.models.assembly import check_packed
 from wordbrush.models.families.flux_2 import CARD, NETWORKS, built
 from wordbrush.models.family import (
+    TRANSFORMER_LAYERS,
     Family,
-    LoraParts,
     Origin,
     Parts,
     PartSpec,
     classes_of,
     network,
-    pipeline_of,
     tokenizer,
 )
 from wordbrush.models.model import Model
@@ -43,7 +42,7 @@ class Flux2Klein(Family):
         "text_encoder": network("Qwen3ForCausalLM", "Qwen3Model", library="transformers"),
         "tokenizer": tokenizer("Qwen2Tokenizer", "Qwen2TokenizerFast"),
     }
-    lora = LoraParts(("transformer",), pipeline_of("Flux2KleinPipeline"))
+    lora: Mapping[str, tuple[str, ...]] = {"transformer": TRANSFORMER_LAYERS}
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether the transformer is FLUX.2's and the text encoder a Qwen3."""

@@ -15,15 +15,14 @@ from wordbrush.models.codec import AutoencoderCodec
 from wordbrush.models.families.qwen_image import LATENT, LIMIT, PREFIX, PREFIX_TOKENS, SUFFIX, TOKENIZER, meant
 from wordbrush.models.family import (
     SCHEDULER,
+    TRANSFORMER_LAYERS,
     Card,
     Family,
-    LoraParts,
     Origin,
     Parts,
     PartSpec,
     classes_of,
     network,
-    pipeline_of,
 )
 from wordbrush.models.language import LanguageText, Reading
 from wordbrush.models.model import Model
@@ -82,7 +81,7 @@ class Krea2(Family):
     name = "krea-2"
     card = CARD
     parts = PARTS
-    lora = LoraParts(("transformer",), pipeline_of("Krea2Pipeline"))
+    lora: Mapping[str, tuple[str, ...]] = {"transformer": TRANSFORMER_LAYERS}
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether the transformer is Krea 2's."""

@@ -95,7 +95,7 @@ class LatentConsistency(Family):
     name = "latent-consistency"
     card = CARD
     parts = PARTS
-    lora = StableDiffusion().lora
+    lora = StableDiffusion.lora
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether its pipeline is one of latent consistency; nothing else in an index tells."""

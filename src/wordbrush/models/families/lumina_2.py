@@ -15,15 +15,14 @@ from wordbrush.models.assembly import assembled, policy_of
 from wordbrush.models.codec import AutoencoderCodec
 from wordbrush.models.family import (
     SCHEDULER,
+    TRANSFORMER_LAYERS,
     Card,
     Family,
-    LoraParts,
     Origin,
     Parts,
     PartSpec,
     classes_of,
     network,
-    pipeline_of,
     tokenizer,
 )
 from wordbrush.models.language import LanguageText, Reading
@@ -90,7 +89,7 @@ class Lumina2(Family):
     name = "lumina-2"
     card = CARD
     parts = PARTS
-    lora = LoraParts(("transformer",), pipeline_of("Lumina2Pipeline"))
+    lora: Mapping[str, tuple[str, ...]] = {"transformer": TRANSFORMER_LAYERS}
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether the transformer is that of Lumina-Image 2."""

@@ -14,15 +14,14 @@ from wordbrush.models.assembly import assembled, check_packed, flow_schedules, p
 from wordbrush.models.codec import AutoencoderCodec
 from wordbrush.models.family import (
     SCHEDULER,
+    TRANSFORMER_LAYERS,
     Card,
     Family,
-    LoraParts,
     Origin,
     Parts,
     PartSpec,
     classes_of,
     network,
-    pipeline_of,
     tokenizer,
 )
 from wordbrush.models.language import LanguageText, Reading
@@ -94,7 +93,7 @@ class QwenImage(Family):
     name = "qwen-image"
     card = CARD
     parts = PARTS
-    lora = LoraParts(("transformer",), pipeline_of("QwenImagePipeline"))
+    lora: Mapping[str, tuple[str, ...]] = {"transformer": TRANSFORMER_LAYERS}
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether the transformer is Qwen-Image's, the first kind."""

@@ -17,15 +17,14 @@ from wordbrush.models.assembly import assembled, policy_of
 from wordbrush.models.codec import AutoencoderCodec
 from wordbrush.models.family import (
     SCHEDULER,
+    TRANSFORMER_LAYERS,
     Card,
     Family,
-    LoraParts,
     Origin,
     Parts,
     PartSpec,
     classes_of,
     network,
-    pipeline_of,
     tokenizer,
 )
 from wordbrush.models.language import LanguageText, Reading
@@ -137,7 +136,7 @@ class Sana(Family):
     name = "sana"
     card = CARD
     parts = PARTS
-    lora = LoraParts(("transformer",), pipeline_of("SanaPipeline"))
+    lora: Mapping[str, tuple[str, ...]] = {"transformer": TRANSFORMER_LAYERS}
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether the transformer is Sana's for pictures."""

@@ -19,15 +19,14 @@ from wordbrush.models.families.stable_diffusion_configs import TOKENIZER
 from wordbrush.models.families.stable_diffusion_xl import ClipPair
 from wordbrush.models.family import (
     SCHEDULER,
+    TRANSFORMER_LAYERS,
     Card,
     Family,
-    LoraParts,
     Origin,
     Parts,
     PartSpec,
     classes_of,
     network,
-    pipeline_of,
     tokenizer,
 )
 from wordbrush.models.model import Canvas, Model, Prompt
@@ -127,9 +126,11 @@ class StableDiffusion3(Family):
     name = "stable-diffusion-3"
     card = CARD
     parts = PARTS
-
-    def __init__(self) -> None:
-        self.lora = LoraParts(("transformer", "text_encoder", "text_encoder_2"), _lora_pipeline)
+    lora: Mapping[str, tuple[str, ...]] = {
+        "transformer": TRANSFORMER_LAYERS,
+        "text_encoder": ("text_encoder.", "lora_te1_", "lora_te_"),
+        "text_encoder_2": ("text_encoder_2.", "lora_te2_"),
+    }
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether the transformer is that of Stable Diffusion 3."""
@@ -160,12 +161,6 @@ class StableDiffusion3(Family):
             sibling="stabilityai/stable-diffusion-3.5-large" if few else "",
             notes=notes,
         )
-
-
-def _lora_pipeline(parts: Parts) -> Any:
-    """Return the pipeline, which wants to be told of an absent T5."""
-    networks, others = {"text_encoder_3": None, **parts.networks}, {"tokenizer_3": None, **parts.others}
-    return pipeline_of("StableDiffusion3Pipeline")(replace(parts, networks=networks, others=others))
 
 
 FAMILY = StableDiffusion3()

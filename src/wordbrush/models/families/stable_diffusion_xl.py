@@ -19,13 +19,11 @@ from wordbrush.models.family import (
     SCHEDULER,
     Card,
     Family,
-    LoraParts,
     Origin,
     Parts,
     PartSpec,
     classes_of,
     network,
-    pipeline_of,
 )
 from wordbrush.models.model import Canvas, Model, Prompt
 from wordbrush.models.network import ModuleNetwork
@@ -142,7 +140,11 @@ class StableDiffusionXL(Family):
     name = "stable-diffusion-xl"
     card = CARD
     parts = PARTS
-    lora = LoraParts(("unet", "text_encoder", "text_encoder_2"), pipeline_of("StableDiffusionXLPipeline"))
+    lora: Mapping[str, tuple[str, ...]] = {
+        "unet": ("unet.", "lora_unet_", "diffusion_model."),
+        "text_encoder": ("text_encoder.", "lora_te1_", "lora_te_"),
+        "text_encoder_2": ("text_encoder_2.", "lora_te2_"),
+    }
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether there are a UNet and a second text encoder."""

@@ -15,15 +15,14 @@ from wordbrush.models.assembly import assembled, flow_schedules, policy_of
 from wordbrush.models.codec import AutoencoderCodec
 from wordbrush.models.family import (
     SCHEDULER,
+    TRANSFORMER_LAYERS,
     Card,
     Family,
-    LoraParts,
     Origin,
     Parts,
     PartSpec,
     classes_of,
     network,
-    pipeline_of,
     tokenizer,
 )
 from wordbrush.models.language import LanguageText, Reading
@@ -74,7 +73,7 @@ class ZImage(Family):
     name = "z-image"
     card = CARD
     parts = PARTS
-    lora = LoraParts(("transformer",), pipeline_of("ZImagePipeline"))
+    lora: Mapping[str, tuple[str, ...]] = {"transformer": TRANSFORMER_LAYERS}
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether the transformer is Z-Image's."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from wordbrush.picture.picture import MAX_BYTES
+from wordbrush.web.options import Limits
 
 __all__ = ["EMPTY_STAGE", "compare", "progress", "stage", "theme_css", "versions", "words"]
 
@@ -43,7 +43,7 @@ def _component(name: str, value: dict[str, Any], scripts: tuple[str, ...] = (), 
     )
 
 
-def stage(*, value: dict[str, Any] | None = None, limit: int = MAX_BYTES, **kw: Any) -> gr.HTML:
+def stage(*, value: dict[str, Any] | None = None, limit: int = Limits.file_bytes, **kw: Any) -> gr.HTML:
     """Return the stage: picture, heat map, outlines of the region and of what the decode frees, and strokes by hand.
 
     Its root (`#stage .stage`) tells what is drawn: `data-picture` (id or ""), `data-outline` (changes with the mask
