@@ -25,6 +25,10 @@ MAX_STEPS = 100_000
 """Most training steps of a schedule."""
 
 _WIDEST = 65_536
+_BUILT = 2**31
+"""No bound: what is loaded already was built."""
+
+_LONGEST_TEXT = 2**24
 _LONGEST_LIST = 64
 
 _LAYERS = {"layers_per_block", "num_hidden_layers", "num_layers", "transformer_layers_per_block"}
@@ -35,8 +39,10 @@ _WIDTHS |= {"num_attention_heads", "norm_num_groups", "encoder_block_out_channel
 _LISTS = {"block_out_channels", "layers_per_block", "cross_attention_dim", "attention_head_dim", "num_attention_heads"}
 _LISTS |= {"transformer_layers_per_block", "sample_size", "num_encoder_blocks", "num_decoder_blocks"}
 _LISTS |= {"encoder_block_out_channels", "decoder_block_out_channels"}
-_MAY_BE_NULL = {"num_attention_heads", "norm_num_groups", "attention_head_dim", "sample_size", "shift_factor"}
-_MAY_BE_NULL |= {"pad_token_id", "bos_token_id"}
+_NEVER_NULL = {"in_channels", "latent_channels", "block_out_channels", "cross_attention_dim", "layers_per_block"}
+_NEVER_NULL |= {"hidden_size", "intermediate_size", "vocab_size", "num_hidden_layers", "scaling_factor"}
+_NEVER_NULL |= {"max_position_embeddings", "eos_token_id", "downsample_padding", "freq_shift"}
+_NEVER_NULL |= {"mid_block_scale_factor", "norm_eps", "layer_norm_eps"}
 
 _LARGEST = {"downsample_padding": 1, "freq_shift": 1, "mid_block_scale_factor": 1e4, "norm_eps": 1, "layer_norm_eps": 1}
 
@@ -62,15 +68,18 @@ def check_network(
             quantised; the message names the key.
     """
     _refuse_borrowed(config, where)
-    most_layers = _WIDEST if tensors is None else max(len(tensors), 1)
-    widest = _WIDEST if tensors is None else max([_WIDEST, *(side for t in tensors.values() for side in t.shape)])
+    most_layers = _BUILT if tensors is None else max(len(tensors), 1)
+    widest = _BUILT if tensors is None else max([_WIDEST, *(side for t in tensors.values() for side in t.shape)])
+    rotary = any(key.startswith("rope_") for key in config)
     for key, value in config.items():
-        if value is None and key in _MAY_BE_NULL:
-            continue
+        if value is None and key not in _NEVER_NULL:
+            continue  # "by default", of the class that reads it
         if key in _LAYERS:
             _check_whole(key, value, most_layers, where)
         elif key in _WIDTHS:
-            _check_whole(key, value, widest, where)
+            # Rotary positions are computed, not stored.
+            most = max(widest, _LONGEST_TEXT) if rotary and key == "max_position_embeddings" else widest
+            _check_whole(key, value, most, where)
         elif key == "sample_size":
             _check_whole(key, value, MAX_SIDE, where)
         elif key == "scaling_factor":
@@ -96,7 +105,7 @@ def check_kinds(config: Mapping[str, Any], of: type, where: str) -> None:
         default, value = parameter.default, config.get(key)
         if key not in config or type(default) not in {int, float}:
             continue
-        if (value is None and key in _MAY_BE_NULL) or (isinstance(value, list | tuple) and key in _LISTS):
+        if (value is None and key not in _NEVER_NULL) or (isinstance(value, list | tuple) and key in _LISTS):
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not _in_range(key, value):
             raise ModelError(f"{where}: {key} is {_shown(value)}, where a number such as {default} is wanted")

@@ -170,7 +170,7 @@ def check_networks(unet: Mapping[str, Any], vae: Mapping[str, Any], where: str) 
             f"{where}: the UNet takes {channels} channels and the latent has {latent}; it is {kind}. DiffEdit finds "
             "its own mask: use the text-to-image checkpoint of the same family"
         )
-    if int(unet.get("out_channels", latent)) != latent:
+    if unet.get("out_channels", latent) != latent:
         raise ModelError(f"{where}: the UNet gives {unet['out_channels']} channels for a latent of {latent}: {KNOWN}")
     for key in _INPUTS:
         if unet.get(key) is not None:
