@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable
-from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import InputError, WordbrushError
 from wordbrush.models.checkpoint.sources import locate
 from wordbrush.models.listing import card_text
 from wordbrush.picture.samples import Sample, load_samples
+from wordbrush.region.mask import Mask
 from wordbrush.web.state.models import Models
 from wordbrush.web.state.pictures import Cut, Opened, Strokes
+from wordbrush.web.state.share import Share
+from wordbrush.web.state.turns import Turns
 from wordbrush.web.state.versions import Version
 from wordbrush.web.state.visitors import Visitor, Visitors
 
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
     from wordbrush.models.model import UnknownWord
     from wordbrush.record.provenance import Provenance
-    from wordbrush.region.mask import Mask
     from wordbrush.request import EditRequest
     from wordbrush.result import EditResult
     from wordbrush.session import Session
@@ -46,7 +47,8 @@ class Workbench:
         self.models = Models(options)
         self.visitors = Visitors(options.limits)
         self.samples: list[Sample] = load_samples()
-        self._decoding = BoundedSemaphore(2)  # a large picture takes far more memory than its file
+        self.turns = Turns()  # a large picture takes far more memory than its file
+        self.share = Share(lambda: self.options.limits)
 
     # ---- pictures
 
@@ -55,12 +57,23 @@ class Workbench:
 
         Raises:
             PictureError: too large, or not a picture this program reads.
+            ResourceError: too many pictures are being opened.
         """
-        with self._decoding:
+        with self.turns.turn(visitor.key):
             opened = Opened.read(data, name, self.options.limits)
         visitor.open(opened)
         self.visitors.trim()
         return opened
+
+    def mask(self, opened: Opened, data: bytes) -> Mask:
+        """Read an uploaded mask for a picture.
+
+        Raises:
+            MaskError: too large, or not a mask this program reads.
+            ResourceError: too many pictures are being opened.
+        """
+        with self.turns.turn(opened.id):
+            return Mask.open(data).rounded()
 
     def origin(self, visitor: Visitor, record: Provenance) -> Opened | None:
         """Return the picture that a record tells of, if the visitor has it open or painted from it."""
@@ -95,7 +108,8 @@ class Workbench:
         """Return the picture a version was made from, opened again where it was closed."""
         opened = visitor.picture(version.picture)
         if opened is None:
-            opened = Opened.read(version.source, version.source_name, self.options.limits)
+            with self.turns.turn(visitor.key):
+                opened = Opened.read(version.source, version.source_name, self.options.limits)
             opened.id = version.picture
             visitor.open(opened)
         return opened
@@ -125,8 +139,11 @@ class Workbench:
 
         Raises:
             SettingsError: a switch out of range.
+            ResourceError: too many pictures are being worked on.
         """
-        return opened.cut(self.models.editor(request.model), request, strokes, self.options.limits, exact=exact)
+        editor = self.models.editor(request.model)
+        with self.turns.turn(opened.id):
+            return opened.cut(editor, request, strokes, self.options.limits, exact=exact)
 
     def region(self, opened: Opened) -> Mask | None:
         """Return the region as last cut, at the picture's own size, or None where there is none."""

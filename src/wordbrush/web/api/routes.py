@@ -5,17 +5,16 @@ Every route asks for the visitor's cookie. What belongs to somebody else answers
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 from fastapi import APIRouter, HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 from PIL import Image
 
-from wordbrush.errors import InputError
-from wordbrush.region.mask import Mask
+from wordbrush.errors import InputError, ResourceError, WordbrushError
 from wordbrush.web.state.keys import COOKIE
 from wordbrush.web.state.png import png_of
 from wordbrush.web.state.versions import zip_of
@@ -75,6 +74,11 @@ def _file(data: bytes, name: str, *, download: bool, kind: str = "image/png") ->
     return Response(data, media_type=kind, headers=headers)
 
 
+def _refused(error: WordbrushError) -> JSONResponse:
+    busy = isinstance(error, ResourceError)
+    return JSONResponse({"error": str(error)}, 503 if busy else 422, {"Retry-After": "5"} if busy else None)
+
+
 def _add_uploads(router: APIRouter, workbench: Workbench) -> None:
     limit = workbench.options.limits.file_bytes
 
@@ -84,9 +88,9 @@ def _add_uploads(router: APIRouter, workbench: Workbench) -> None:
         data = await _body(request, limit)
         name = unquote(request.headers.get("x-wordbrush-name", ""))
         try:
-            opened = await asyncio.to_thread(workbench.open, visitor, data, name)
-        except InputError as error:
-            return JSONResponse({"error": str(error)}, 422)
+            opened = await run_in_threadpool(workbench.open, visitor, data, name)
+        except (InputError, ResourceError) as error:
+            return _refused(error)
         notes = list(opened.picture.notes)
         return JSONResponse({**opened.facts(), "restored": opened.record() is not None, "notes": notes})
 
@@ -95,9 +99,9 @@ def _add_uploads(router: APIRouter, workbench: Workbench) -> None:
         opened = _opened(workbench, request, id_)
         data = await _body(request, limit)
         try:
-            opened.own_mask = (await asyncio.to_thread(Mask.open, data)).rounded()
-        except InputError as error:
-            return JSONResponse({"error": str(error)}, 422)
+            opened.own_mask = await run_in_threadpool(workbench.mask, opened, data)
+        except (InputError, ResourceError) as error:
+            return _refused(error)
         return JSONResponse({"area": opened.own_mask.area})
 
 
@@ -105,7 +109,9 @@ def _add_pictures(router: APIRouter, workbench: Workbench) -> None:
     @router.get("/picture/{id_}")
     def picture(request: Request, id_: str) -> Response:
         opened = _opened(workbench, request, id_)
-        return _file(opened.display(), opened.name, download=False)
+        with workbench.turns.turn(opened.id):
+            shown = opened.display()
+        return _file(shown, opened.name, download=False)
 
     @router.get("/mask/{id_}/{kind}.png")
     def mask_file(request: Request, id_: str, kind: str, download: int = 0) -> Response:
@@ -118,7 +124,9 @@ def _add_pictures(router: APIRouter, workbench: Workbench) -> None:
         }.get(kind)
         if mask is None:
             raise _GONE
-        return _file(png_of(mask.to_image()), f"{PurePosixPath(opened.name).stem}-{kind}.png", download=bool(download))
+        with workbench.turns.turn(opened.id):
+            shown = png_of(mask.to_image())
+        return _file(shown, f"{PurePosixPath(opened.name).stem}-{kind}.png", download=bool(download))
 
     @router.get("/sample/{index}")
     def sample(index: int) -> Response:
