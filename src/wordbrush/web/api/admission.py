@@ -122,7 +122,7 @@ class Admission:
                     _check_file(field.name, value)
                 elif isinstance(value, (dict, list)):
                     field.read(value)
-        elif any("path" in value for value in _objects([data, body.get("event_data")])):
+        elif any({"path", "meta"} <= value.keys() for value in _objects([data, body.get("event_data")])):
             raise SettingsError("the page takes no files here")
         return None
 

@@ -139,7 +139,7 @@ class Guard:
         if isinstance(body, Refusal):
             await self._refuse(head, body, receive, send)
             return None
-        refusal = self.examine(head.path, caller, body) if self.examine else None
+        refusal = self.examine(head.path, caller, body) if self.examine and head.method == "POST" else None
         if refusal is not None:
             await self._refuse(head, refusal, receive, send, whole=True)
             return None
