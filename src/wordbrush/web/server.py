@@ -188,10 +188,10 @@ def _mount_page(app: FastAPI, workbench: Workbench) -> None:
         app, page, "/", server_name=options.host, server_port=options.port, footer_links=[], run_history=False,
         allowed_paths=[], show_error=False, max_file_size=options.limits.file_bytes, ssr_mode=False,
         enable_monitoring=False, pwa=False, mcp_server=False, css=theme_css(),
+        app_kwargs={"exception_handlers": {Exception: _sorry}},
     )  # fmt: skip
     _close_gaps(page)
-    for part in (app, page.app):
-        part.add_exception_handler(Exception, _sorry)
+    app.add_exception_handler(Exception, _sorry)
     app.state.page = page
 
 

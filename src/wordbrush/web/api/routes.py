@@ -15,6 +15,8 @@ from fastapi.responses import JSONResponse, Response
 from PIL import Image
 
 from wordbrush.errors import InputError, ResourceError, WordbrushError
+from wordbrush.web.gate.uploads import Uploads
+from wordbrush.web.state.folder import shrink
 from wordbrush.web.state.keys import COOKIE
 from wordbrush.web.state.png import png_of
 from wordbrush.web.state.versions import zip_of
@@ -31,12 +33,34 @@ _GONE = HTTPException(404, "there is no such thing, or it is not yours, or it wa
 
 
 def routes(workbench: Workbench) -> APIRouter:
-    """Return the routes under `/wordbrush`."""
-    router = APIRouter(prefix="/wordbrush")
+    """Return the routes under `/wordbrush`, and the one that takes files for the calls of the API."""
+    whole, router = APIRouter(), APIRouter(prefix="/wordbrush")
     _add_uploads(router, workbench)
     _add_pictures(router, workbench)
     _add_versions(router, workbench)
-    return router
+    whole.include_router(router)
+    _add_form(whole, workbench)
+    return whole
+
+
+def _add_form(router: APIRouter, workbench: Workbench) -> None:
+    limits = workbench.options.limits
+    uploads = Uploads(workbench.files, limits.file_bytes)
+
+    def take(kind: str, body: bytes) -> list[str]:
+        with workbench.turns.turn():
+            if not shrink(workbench.files, limits.folder_bytes, len(body)):
+                raise ResourceError("the server is busy with other uploads; try again in a minute")
+            return uploads.take(kind, body)
+
+    @router.post("/gradio_api/upload")
+    async def upload(request: Request) -> JSONResponse:
+        """Take files in the place of Gradio's own route, which holds everybody up while it reads them."""
+        body = await request.body()
+        try:
+            return JSONResponse(await run_in_threadpool(take, request.headers.get("content-type", ""), body))
+        except (InputError, ResourceError) as error:
+            return _refused(error)
 
 
 def _visitor(workbench: Workbench, request: Request) -> Visitor:

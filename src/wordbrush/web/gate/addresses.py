@@ -37,7 +37,7 @@ def is_unsafe(path: str, raw: bytes) -> bool:
     """Tell whether two programs could read this address as two different paths.
 
     Answers path traversal: parent folders, backslashes, NUL and other control characters, and dots and slashes that
-    are encoded, once or twice.
+    are encoded, once or twice; and names that no file can have, at which the system would stumble.
 
     Args:
         path: decoded, as the server routes it.
@@ -45,9 +45,10 @@ def is_unsafe(path: str, raw: bytes) -> bool:
     """
     if os.sep == "\\" and path.startswith(FILE):
         return False  # on Windows such an address does hold backslashes; its exact shape is what protects there
+    long = any(len(part.encode("utf-8", "surrogatepass")) > 255 for part in path.split("/"))  # of no file's name
     control = any(ord(c) < 32 or ord(c) == 127 for c in path)
     folders = "\\" in path or ".." in path.split("/") or not path.startswith("/")
-    return control or folders or _ENCODED.search(raw) is not None
+    return long or control or folders or _ENCODED.search(raw) is not None
 
 
 class Addresses:

@@ -31,13 +31,13 @@ class Turns:
         """Wait for a turn; the block within runs in it. It is for threads, and may not be nested.
 
         Args:
-            who: whose it is.
+            who: whose it is, where that is known.
 
         Raises:
             ResourceError: too many wait already.
         """
         with self._lock:
-            if self._present.total() >= self._most or self._present[who] >= self._each:
+            if self._present.total() >= self._most or (who and self._present[who] >= self._each):
                 raise ResourceError("the server is busy with other pictures; try again soon")
             self._present[who] += 1
         try:
