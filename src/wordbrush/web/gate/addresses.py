@@ -21,7 +21,7 @@ UPLOADS = re.compile(r"/gradio_api/upload|/wordbrush/picture|/wordbrush/mask/[^/
 _NAME = r"[A-Za-z0-9_-]{1,200}"
 _READ = (
     r"/|/config|/theme\.css|/favicon\.ico|/manifest\.json|/robots\.txt|/(?:assets|static)/.+"
-    r"|/gradio_api/(?:info|openapi\.json|app_id|startup-events|upload_progress|queue/data)"
+    r"|/gradio_api/(?:info|openapi\.json|app_id|startup-events|queue/data)"
     rf"|/gradio_api/heartbeat/{_NAME}|/gradio_api/call/(?:v2/)?{_NAME}/{_NAME}|/wordbrush/.+"
 )
 _WRITE = (
