@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.calls import FOX, TEXTS, upload
 from tests.support.workbench import Running, running
+from wordbrush.web.gate import queue as gate_queue
 from wordbrush.web.gate.hosts import bucket_of
 from wordbrush.web.options import Limits
 from wordbrush.web.state.keys import COOKIE, new_key
@@ -23,7 +24,8 @@ API = "/gradio_api"
 
 
 @pytest.fixture
-def served() -> Iterator[Running]:
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+    monkeypatch.setattr(gate_queue, "ALONE_SECONDS", 600.0)  # nobody listens to these jobs
     with running(proxies=("127.0.0.1",)) as workbench:
         yield workbench
         workbench.page._queue.event_queue_per_concurrency_id["device"].queue.clear()
