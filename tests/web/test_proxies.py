@@ -18,6 +18,7 @@ from wordbrush.web.gate.hosts import name_of
 from wordbrush.web.gate.proxies import Proxies
 from wordbrush.web.gate.rules import names_of
 from wordbrush.web.options import Options
+from wordbrush.web.server import build_app
 
 SAID = [
     {"X-Forwarded-Host": "evil.example"}, {"x-forwarded-HOST": "a.example, evil.example"},
@@ -126,6 +127,9 @@ def test_switches_that_are_none_are_one_sentence() -> None:
         Proxies(["proxy.example"])
     with pytest.raises(SettingsError, match="--allow-host 'https://x' is no name"):
         names_of(Options(hosts=("https://x",)))
+    for options in (Options(proxies=("10.0.0.0/40",)), Options(hosts=("a b",))):
+        with pytest.raises(SettingsError):
+            build_app(options)  # before anything is loaded
     assert names_of(Options(hosts=("::1", "Edit.Example:80"))) == frozenset({"[::1]", "edit.example"})
 
 

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from wordbrush.errors import InputError
 from wordbrush.web.gate.log import short_log
+from wordbrush.web.gate.proxies import Proxies
+from wordbrush.web.gate.rules import names_of
 from wordbrush.web.state.folder import shrink, sweep
 
 if TYPE_CHECKING:
-    import gradio as gr
-    from fastapi import FastAPI, Request, Response
+    from fastapi import FastAPI
 
     from wordbrush.web.options import Options
     from wordbrush.web.workbench import Workbench
@@ -59,8 +60,11 @@ def build_app(options: Options) -> FastAPI:
         options: what the operator decided.
 
     Raises:
+        SettingsError: a name of the server or a proxy's address is none.
         ModelError: the first model is not there or cannot be used.
     """
+    names_of(options)
+    Proxies(options.proxies)
     files = Path(tempfile.mkdtemp(prefix="wordbrush-")).resolve()
     discard = weakref.finalize(options, shutil.rmtree, files, ignore_errors=True)  # if it is never started, at exit
     before = _settle(files)
@@ -139,6 +143,7 @@ def _assemble(options: Options, files: Path) -> tuple[FastAPI, Workbench]:
     from wordbrush.web.api.routes import routes
     from wordbrush.web.gate.guard import HEALTH, Guard
     from wordbrush.web.gate.queue import Attendance
+    from wordbrush.web.mount import mount_page
     from wordbrush.web.workbench import Workbench
 
     workbench = Workbench(options, files)
@@ -165,69 +170,9 @@ def _assemble(options: Options, files: Path) -> tuple[FastAPI, Workbench]:
         from wordbrush.web.api.mcp import add_tools  # its library is an extra of its own
 
         add_tools(app, workbench)
-    _mount_page(app, workbench)
+    mount_page(app, workbench)
     app.state.attendance = Attendance(app.state.page)
     return app, workbench
-
-
-def _mount_page(app: FastAPI, workbench: Workbench) -> None:
-    """Put the page and the HTTP API, which are one application of Gradio, under every address that is left."""
-    import gradio as gr
-
-    from wordbrush.web.api.endpoints import add_endpoints
-    from wordbrush.web.gate.queue import limit_queue
-    from wordbrush.web.page.components import theme_css
-    from wordbrush.web.page.page import add_page
-
-    options, page = workbench.options, gr.Blocks(title="wordbrush", analytics_enabled=False)
-    with page:
-        add_page(page, workbench)
-        add_endpoints(workbench)
-    limit_queue(page, options.limits, workbench.share)
-    gr.mount_gradio_app(
-        app, page, "/", server_name=options.host, server_port=options.port, footer_links=[], run_history=False,
-        allowed_paths=[], show_error=False, max_file_size=options.limits.file_bytes, ssr_mode=False,
-        enable_monitoring=False, pwa=False, mcp_server=False, css=theme_css(),
-        app_kwargs={"exception_handlers": {Exception: _sorry}},
-    )  # fmt: skip
-    _close_gaps(page)
-    app.add_exception_handler(Exception, _sorry)
-    app.state.page = page
-
-
-def _sorry(request: Request, error: Exception) -> Response:
-    """Answer what nobody expected; it is raised again then, and the guard logs it."""
-    from fastapi.responses import JSONResponse
-
-    from wordbrush.web.gate.bodies import Refusal
-    from wordbrush.web.gate.log import SORRY
-
-    return JSONResponse(Refusal(500, SORRY).contents(), 500)
-
-
-def _close_gaps(page: gr.Blocks) -> None:
-    """Close what Gradio leaves open in a page that is mounted instead of launched, and what it would fetch.
-
-    A mounted page counts as not running: then an input may name any file of the server, which is copied into the cache,
-    and a waiting connection gets no sign of life. An input that is a web address is fetched by the server either way.
-    Errors are printed with their traceback, which holds what a visitor sent. And the first job of all imports a library
-    for drawings, while nobody is answered.
-    """
-    from gradio import Error, processing_utils, queueing, route_utils, utils
-    from gradio import routes as gradio_routes
-
-    from wordbrush.web.gate.log import Quiet
-
-    for module in (queueing, route_utils, gradio_routes):
-        vars(module)["traceback"] = Quiet
-    vars(utils)["MatplotlibBackendMananger"] = contextlib.nullcontext
-
-    async def refuse(url: str, *_: Any, **__: Any) -> Any:
-        raise Error("no URL inputs; upload the file", print_exception=False)
-
-    processing_utils.async_ssrf_protected_download = refuse
-    processing_utils.async_ssrf_protected_get = refuse
-    page.has_launched = page.is_running = True
 
 
 async def _keep_sweeping(workbench: Workbench, files: Path) -> None:

@@ -6,7 +6,7 @@ Every route asks for the visitor's cookie. What belongs to somebody else answers
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from fastapi import APIRouter, HTTPException, Request
@@ -106,17 +106,20 @@ def _refused(error: WordbrushError) -> JSONResponse:
 def _add_uploads(router: APIRouter, workbench: Workbench) -> None:
     limit = workbench.options.limits.file_bytes
 
+    def facts(visitor: Visitor, data: bytes, name: str) -> dict[str, Any]:
+        opened = workbench.open(visitor, data, name)
+        notes = list(opened.picture.notes)
+        return {**opened.facts(), "restored": opened.record() is not None, "notes": notes}
+
     @router.post("/picture")
     async def upload_picture(request: Request) -> JSONResponse:
         visitor = _visitor(workbench, request)
         data = await _body(request, limit)
         name = unquote(request.headers.get("x-wordbrush-name", ""))
         try:
-            opened = await run_in_threadpool(workbench.open, visitor, data, name)
+            return JSONResponse(await run_in_threadpool(facts, visitor, data, name))
         except (InputError, ResourceError) as error:
             return _refused(error)
-        notes = list(opened.picture.notes)
-        return JSONResponse({**opened.facts(), "restored": opened.record() is not None, "notes": notes})
 
     @router.post("/mask/{id_}")
     async def upload_mask(request: Request, id_: str) -> JSONResponse:
