@@ -80,8 +80,13 @@ def test_a_minute_of_the_log_is_short_whatever_is_logged() -> None:
 def test_each_source_is_told_of() -> None:
     stream = io.StringIO()
     before = sys.stdout, sys.stderr, logging.getLogger().handlers[:]
+    past = logging.getLogger("a.library")
+    own = logging.StreamHandler(io.StringIO())
+    past.addHandler(own)
+    past.propagate = False
     with short_log(stream):
         logging.getLogger("uvicorn.error").error(SECRET, exc_info=raised(RuntimeError(SECRET)))
+        past.error(SECRET)
         logging.getLogger("wordbrush.web").warning("a word\nof its own")
         thread = threading.Thread(target=lambda: 1 // 0)
         thread.start()
@@ -89,12 +94,13 @@ def test_each_source_is_told_of() -> None:
         warnings.warn(SECRET, UserWarning, stacklevel=1)
         print("x")
     assert (sys.stdout, sys.stderr, logging.getLogger().handlers[:]) == before
+    assert (past.handlers, past.propagate, own.stream.getvalue()) == ([own], False, "")
     lines = stream.getvalue().splitlines()
     assert all(line.startswith("wordbrush: ") for line in lines)
     for part in (
         "error of uvicorn.error: RuntimeError at web/test_log.py:", "a word of its own",
         "UserWarning at web/test_log.py", "a thread failed: ZeroDivisionError at web/test_log.py:",
-        "something was printed",
+        "something was printed", "error of a.library: at test_log.py:",
     ):  # fmt: skip
         assert any(part in line for line in lines), part
 

@@ -48,6 +48,7 @@ def mount_page(app: FastAPI, workbench: Workbench) -> None:
 
 def _handlers() -> dict[Any, Any]:
     """Return what answers for errors: a sentence each, and never once more what was sent."""
+
     def answer(status: int, message: str) -> Response:
         return JSONResponse(Refusal(status, message).contents(), status)
 

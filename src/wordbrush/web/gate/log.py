@@ -161,6 +161,10 @@ def short_log(stream: TextIO) -> Iterator[None]:
     lines, root = Lines(stream), logging.getLogger()
     before = sys.stdout, sys.stderr, threading.excepthook, sys.unraisablehook
     others = root.handlers[:]
+    loggers = [one for one in root.manager.loggerDict.values() if isinstance(one, logging.Logger)]
+    own = [(one, one.handlers[:], one.propagate) for one in loggers if one.handlers or not one.propagate]
+    for logger, _, _ in own:  # libraries that write past the root
+        logger.handlers[:], logger.propagate = [], True
     root.handlers[:] = [lines]
     fence: Any = _Fence(lines)
     sys.stdout = sys.stderr = fence
@@ -180,3 +184,5 @@ def short_log(stream: TextIO) -> Iterator[None]:
     finally:
         sys.stdout, sys.stderr, threading.excepthook, sys.unraisablehook = before
         root.handlers[:] = others
+        for logger, handlers, propagate in own:
+            logger.handlers[:], logger.propagate = handlers, propagate
