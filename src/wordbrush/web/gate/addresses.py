@@ -30,6 +30,7 @@ _WRITE = (
 )
 _MCP = r"|/gradio_api/mcp/?"
 _ENCODED = re.compile(rb"%(?:2e|2f|5c|00)|%25(?:25|2e|2f|5c|00)", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SEPARATOR = "/" if os.sep == "/" else r"[/\\]"
 
 
@@ -46,7 +47,7 @@ def is_unsafe(path: str, raw: bytes) -> bool:
     if os.sep == "\\" and path.startswith(FILE):
         return False  # on Windows such an address does hold backslashes; its exact shape is what protects there
     long = any(len(part.encode("utf-8", "surrogatepass")) > 255 for part in path.split("/"))  # of no file's name
-    control = any(ord(c) < 32 or ord(c) == 127 for c in path)
+    control = _CONTROL.search(path) is not None
     folders = "\\" in path or ".." in path.split("/") or not path.startswith("/")
     return long or control or folders or _ENCODED.search(raw) is not None
 

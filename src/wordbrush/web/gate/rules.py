@@ -34,11 +34,14 @@ class Head:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.raw: bytes = scope.get("raw_path") or self.path.encode("utf-8", "surrogateescape")
+        self._headers: dict[str, str] = {}
+        for key, value in scope["headers"]:
+            name, text = key.decode("latin-1").lower(), value.decode("latin-1")
+            self._headers[name] = f"{self._headers[name]}, {text}" if name in self._headers else text
 
     def header(self, name: str) -> str | None:
         """Return a header, or None where it is missing; given twice, it is joined and will match nothing."""
-        values = [value for key, value in self.scope["headers"] if key.lower() == name.encode()]
-        return ", ".join(value.decode("latin-1") for value in values) if values else None
+        return self._headers.get(name)
 
     @property
     def visitor_key(self) -> str | None:
