@@ -18,6 +18,8 @@ MARK = "Zq7secretZq7"
 LONG = MARK * 200_000
 API = "/gradio_api"
 
+pytestmark = pytest.mark.slow  # a process of its own
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:

@@ -142,6 +142,7 @@ class Workbench:
             ResourceError: too many pictures are being worked on.
         """
         editor = self.models.editor(request.model)
+        opened.last, opened.strokes = request, strokes  # before the turn, so that what was asked last counts
         with self.turns.turn(opened.id):
             return opened.cut(editor, request, strokes, self.options.limits, exact=exact)
 

@@ -190,7 +190,6 @@ class Opened:
             exact: at the picture's own size; else on a copy of at most 1,024 pixels a side, for the eye.
         """
         settings = request.settings
-        self.last, self.strokes = request, strokes
         session = self.session(editor, request.model, settings.resolution, limits)
         contrast = None
         if request.query and self.own_mask is None:
