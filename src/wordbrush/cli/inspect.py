@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from wordbrush.cli.commands.records import InspectCommand
-from wordbrush.cli.terminal import one_line, print_json
+from wordbrush.cli.terminal import one_line, print_json, print_text
 from wordbrush.record.provenance import Provenance, read_provenance
 
 __all__ = ["inspect"]
@@ -22,7 +22,7 @@ def inspect(command: InspectCommand) -> None:
         print_json(json.loads(record.to_json()))
         return
     for name, value in _lines(record):
-        print(f"{name:<12}{one_line(value)}")
+        print_text(f"{name:<12}{one_line(value)}")
 
 
 def _lines(record: Provenance) -> list[tuple[str, str]]:
