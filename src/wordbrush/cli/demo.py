@@ -52,7 +52,7 @@ def _edit(
     title = f"{sample.reference} > {sample.query}"
     with stage_bars(terminal, title) as callback:
         result = editor.open(sample.path).edit(
-            sample.query, sample.reference, seed=command.seed, preset=command.preset, callback=callback
+            sample.query, sample.reference, seed=command.one_seed, preset=command.preset, callback=callback
         )
     for warning in result.report.warnings:
         terminal.warn(f"{sample.path.name}: {warning}")

@@ -28,6 +28,10 @@ def edit(command: EditCommand) -> None:
         WordbrushError: whatever went wrong, in one sentence.
     """
     terminal = Terminal(quiet=command.quiet)
+    if command.output == STDIO:
+        write_stdout(b"")  # closed, it is refused before the work
+    for query in command.to:
+        terminal.tell_texts(query, command.reference, command.negative)
     source = open_picture(command.picture, terminal)
     _check_alpha(source, command)
     masks = {name: open_mask(getattr(command, name), name, terminal) for name in ("mask", "include", "exclude")}
@@ -76,13 +80,17 @@ def _save(result: EditResult, command: EditCommand, files: dict[str, str], termi
         result.save(
             target, force=force, strip_metadata=command.strip_metadata, include_prompt=not command.no_prompt
         )
-        terminal.note(f"{target}: {result.report.mask_area:.1%} of the picture edited")
+        terminal.note(f"{target}: {result.report.mask_area:.1%} of the picture edited{_seed_of(result, command)}")
     if "mask" in files:
         result.mask.save(files["mask"], force=force)
     if "contrast" in files and result.contrast is not None:
         save_contrast(result.contrast.on_picture(result.fit), files["contrast"], force=force)
     if "panel" in files:
         save_image(result.panel(), files["panel"], None, force=force)
+
+
+def _seed_of(result: EditResult, command: EditCommand) -> str:
+    return f", seed {result.report.seed}" if "random" in command.seed else ""
 
 
 def _document(editor: Editor, source: Picture, command: EditCommand, results: list[dict[str, Any]]) -> dict[str, Any]:

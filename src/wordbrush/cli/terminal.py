@@ -16,6 +16,7 @@ from rich.text import Text
 
 from wordbrush.cli.streams import unwritable
 from wordbrush.errors import OutputError
+from wordbrush.texts import text_notes
 
 __all__ = ["Terminal", "one_line", "print_json", "print_text", "shown", "write_stdout"]
 
@@ -101,6 +102,11 @@ class Terminal:
             return
         self._warned.add(text)
         self.console.print(f"warning: {one_line(text)}", style="yellow", soft_wrap=True)
+
+    def tell_texts(self, query: str, reference: str, negative: str = "") -> None:
+        """Warn of what is to be known about texts, in the words of the report, before any work."""
+        for note in text_notes({"query": query, "reference": reference, "negative": negative}):
+            self.warn(note)
 
     @contextmanager
     def waiting(self, text: str) -> Iterator[None]:
