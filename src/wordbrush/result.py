@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
+import torch
 from PIL import Image
 
 from wordbrush.errors import WordbrushError
@@ -264,4 +265,5 @@ def _provenance(done: Finished, driver: Driver, preset: str | None) -> Provenanc
         packages=package_versions(),
         notes=picture.notes,
         real_ratio=done.real_ratio,
+        threads=torch.get_num_threads(),
     )

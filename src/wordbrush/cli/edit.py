@@ -10,10 +10,9 @@ from wordbrush.cli.loading import load_editor, open_mask, open_picture
 from wordbrush.cli.outputs import save_contrast
 from wordbrush.cli.plans import show_plan
 from wordbrush.cli.progress import stage_bars
-from wordbrush.cli.targets import STDIO
+from wordbrush.cli.targets import STDIO, check_alpha
 from wordbrush.cli.terminal import Terminal, print_json, write_stdout
 from wordbrush.editor import Editor
-from wordbrush.errors import OutputError
 from wordbrush.picture.picture import Picture
 from wordbrush.record.provenance import encode_image, save_image
 from wordbrush.result import EditResult
@@ -33,7 +32,7 @@ def edit(command: EditCommand) -> None:
     for query in command.to:
         terminal.tell_texts(query, command.reference, command.negative)
     source = open_picture(command.picture, terminal)
-    _check_alpha(source, command)
+    check_alpha(command.output, alpha=source.alpha is not None)
     masks = {name: open_mask(getattr(command, name), name, terminal) for name in ("mask", "include", "exclude")}
     editor = load_editor(command.model_choice, terminal)
     if command.dry_run:
@@ -59,13 +58,6 @@ def edit(command: EditCommand) -> None:
         results.append({"query": query, **result.report.as_dict(), "files": files})
     if command.json:
         print_json(_document(editor, source, command, results))
-
-
-def _check_alpha(source: Picture, command: EditCommand) -> None:
-    """Refuse before the work, not after it, to put transparency into a format without it."""
-    output = command.output
-    if source.alpha is not None and output is not None and output.lower().endswith((".jpg", ".jpeg")):
-        raise OutputError(f"-o {output}: JPEG cannot hold the transparency of this picture; use .png or .webp")
 
 
 def _save(result: EditResult, command: EditCommand, files: dict[str, str], terminal: Terminal) -> None:

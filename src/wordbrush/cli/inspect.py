@@ -10,6 +10,9 @@ from wordbrush.record.provenance import Provenance, read_provenance
 
 __all__ = ["inspect"]
 
+MOST_NOTES = 20
+"""Notes shown; what writes records writes a handful, and `--json` gives all."""
+
 
 def inspect(command: InspectCommand) -> None:
     """Print the record of a file.
@@ -43,7 +46,8 @@ def _lines(record: Provenance) -> list[tuple[str, str]]:
         ("preset", record.preset or "(none)"),
         ("settings", changed),
         ("made with", ", ".join([f"wordbrush {record.wordbrush}", *packages])),
-        *(("note", note) for note in record.notes),
+        *([] if record.threads is None else [("threads", str(record.threads))]),
+        *(("note", note) for note in record.notes[:MOST_NOTES]),
     ]
 
 

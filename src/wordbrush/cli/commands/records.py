@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,17 +11,23 @@ import typer
 
 from wordbrush.cli import options as opt
 from wordbrush.cli.command import Command
+from wordbrush.cli.targets import PICTURE_SUFFIXES, STDIO, check_free, check_suffix
+from wordbrush.errors import SettingsError
 
-__all__ = ["InspectCommand", "ReplayCommand"]
+__all__ = ["MOST_THREADS", "RECORDED", "InspectCommand", "ReplayCommand"]
 
-Recorded = Annotated[Path, typer.Argument(metavar="FILE", help="A picture made by wordbrush.")]
+MOST_THREADS = 1024
+RECORDED = "recorded"
+"""What `--threads` takes beside a number."""
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A picture made by wordbrush.")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class InspectCommand(Command):
     """Print what a file says of its making."""
 
-    file: Recorded
+    file: File
     json: opt.Json = False
 
 
@@ -31,7 +38,7 @@ class ReplayCommand(Command):
     The input picture must be the recorded one: its SHA-256 is compared.
     """
 
-    file: Recorded
+    file: File
     source: Annotated[
         Path | None, typer.Option("--input", help="The input picture; by default the recorded name, next to FILE.")
     ] = None
@@ -39,12 +46,37 @@ class ReplayCommand(Command):
     include: Annotated[Path | None, typer.Option("--include", help="The same for --include.")] = None
     exclude: Annotated[Path | None, typer.Option("--exclude", help="The same for --exclude.")] = None
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where the reproduction goes; by default FILE-replay.")
+        str | None,
+        typer.Option("--output", "-o", help="Result file; by default FILE-replay; - writes a PNG to standard output."),
     ] = None
     model: Annotated[str | None, typer.Option("--model", help="The model, if it is not where the record says.")] = None
     lora: opt.Lora = None
     allow_download: opt.AllowDownload = False
     device: opt.Device = None
+    threads: Annotated[
+        str | None,
+        typer.Option(
+            "--threads", help="Threads on the CPU; recorded takes as many as then. Default: as ever.", metavar="N"
+        ),
+    ] = None
+    any_cost: Annotated[
+        bool, typer.Option("--any-cost", help="Replay also what takes as long as dozens of usual edits.")
+    ] = False
     force: opt.Force = False
     json: opt.Json = False
     quiet: opt.Quiet = False
+
+    def check(self) -> None:
+        """Refuse flags that cannot work together and a file that cannot be written, before anything is loaded.
+
+        Raises:
+            SettingsError: a flag cannot be read, or flags contradict one another.
+            OutputError: a file would be overwritten, or its folder is missing.
+        """
+        if self.output == STDIO and self.json:
+            raise SettingsError("-o - and --json both want standard output; give the picture a file name")
+        whole = re.fullmatch(r"[0-9]{1,4}", self.threads or "1") and 1 <= int(self.threads or 1) <= MOST_THREADS
+        if self.threads != RECORDED and not whole:
+            raise SettingsError(f"--threads {self.threads}: write a number from 1 to {MOST_THREADS}, or {RECORDED}")
+        check_suffix(self.output, PICTURE_SUFFIXES, "-o")
+        check_free([self.output] if self.output else [], force=self.force)
