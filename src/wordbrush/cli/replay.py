@@ -105,9 +105,9 @@ def _choice(recorded: Recorded, command: ReplayCommand, terminal: Terminal) -> M
         raise ModelError("the record does not say where its model came from; give it with --model")
     if command.device is not None:
         resolve_device(command.device)
-    named = [source] if command.model is None and _is_local(source) else []
+    named = [] if command.model else [source]
     named += [] if loras else [path for path, _ in recorded.loras]
-    for path in named:
+    for path in filter(_is_local, named):
         terminal.note(f"the record names {path}")
     return ModelChoice(
         name=source,
@@ -173,18 +173,18 @@ def _check_weights(editor: Editor, recorded: Recorded, command: ReplayCommand, t
     """
     record, here = recorded.record.model, editor.model.identity
     then = [lora.get("sha256") for lora in record["loras"] if isinstance(lora, dict)]
-    for same, flag, given, local, what in (
-        (here.sha256 == record["sha256"], "--model", command.model, _is_local(here.source), record["name"]),
-        ([lora.sha256 for lora in here.loras] == then, "--lora", command.lora, True, "its LoRA"),
-    ):
-        if not same and not given and local:
+    same = {"--model": here.sha256 == record["sha256"], "--lora": [lora.sha256 for lora in here.loras] == then}
+    places = {"--model": [here.source] if _is_local(here.source) else [], "--lora": [one.source for one in here.loras]}
+    for flag, given in (("--model", command.model), ("--lora", command.lora)):
+        if not same[flag] and places[flag] and not given:
             raise ProvenanceError(
-                f"{command.file}: what lies where the record says is not the weights of {what} that it was made with; "
-                f"name those you mean with {flag}"
+                f"{command.file}: {', '.join(places[flag])} is not what the record was made with (the SHA-256 "
+                f"differs); if you mean it, say so with {flag}"
             )
-        if not same:
-            terminal.warn(f"the weights of {what} are not those of the record; the picture will differ")
-    return here.sha256 == record["sha256"] and [lora.sha256 for lora in here.loras] == then
+        if not same[flag]:
+            name = record["name"] if flag == "--model" else "the LoRA"
+            terminal.warn(f"the weights of {name} are not those of the record; the picture will differ")
+    return all(same.values())
 
 
 def _check_cost(editor: Editor, recorded: Recorded, command: ReplayCommand) -> None:

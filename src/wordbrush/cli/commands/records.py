@@ -75,8 +75,8 @@ class ReplayCommand(Command):
         """
         if self.output == STDIO and self.json:
             raise SettingsError("-o - and --json both want standard output; give the picture a file name")
-        whole = re.fullmatch(r"[0-9]{1,4}", self.threads or "1") and 1 <= int(self.threads or 1) <= MOST_THREADS
-        if self.threads != RECORDED and not whole:
+        threads = "1" if self.threads in (None, RECORDED) else str(self.threads)
+        if not re.fullmatch(r"[0-9]{1,4}", threads) or not 1 <= int(threads) <= MOST_THREADS:
             raise SettingsError(f"--threads {self.threads}: write a number from 1 to {MOST_THREADS}, or {RECORDED}")
         check_suffix(self.output, PICTURE_SUFFIXES, "-o")
         check_free([self.output] if self.output else [], force=self.force)
