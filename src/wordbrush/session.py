@@ -152,7 +152,7 @@ class Session:
         self, query: str, reference: str = "", *, seed: int = 0, settings: Settings | None = None
     ) -> Contrast | None:
         """Return what `contrast` would, if the session still holds it; else None. Runs no network."""
-        chosen = self.check(settings or Settings())
+        chosen, seed = self.check(settings or Settings()), check_seed(seed)
         self._check(query, reference)
         raw = self.store.get(self._contrast_key(query, reference, seed, chosen))
         return None if raw is None else Contrast(raw, rescale(raw, chosen.rescale, clip=chosen.clip))

@@ -32,10 +32,9 @@ def made(wordbrush: Command, picture: Path, quick: list[str], tmp_path: Path) ->
 def forge(made: Path, **changes: Any) -> Path:
     """Write the file again with another record; changes of a mapping are laid over it."""
     record = read_provenance(made)
-    for name, value in changes.items():
-        before = getattr(record, name)
-        new = {**before, **value} if isinstance(before, dict) and name != "packages" else value
-        record = dataclasses.replace(record, **{name: new})
+    for name in {"model", "settings", "input"} & changes.keys():
+        changes[name] = {**getattr(record, name), **changes[name]}
+    record = dataclasses.replace(record, **changes)
     path = made.with_name("forged.png")
     with Image.open(made) as image:
         path.write_bytes(encode_image(image, ".png", record))
