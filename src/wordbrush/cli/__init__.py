@@ -69,7 +69,8 @@ def _run(words: list[str]) -> int:
     except WordbrushError as error:
         return _fail(error, error.exit_code, str(error))
     except MemoryError as error:
-        return _fail(error, 5, "out of memory; a smaller --resolution needs less")
+        advice = "; a smaller --resolution needs less" if words[0] in ("edit", "mask") else ""
+        return _fail(error, 5, f"out of memory{advice}")
     except OSError as error:
         return _fail(error, 3, str(error))
     except Exception as error:

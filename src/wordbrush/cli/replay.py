@@ -23,7 +23,7 @@ from wordbrush.cli.terminal import Terminal, print_json, print_text, write_stdou
 from wordbrush.editor import Editor
 from wordbrush.errors import ModelError, ProvenanceError, SettingsError
 from wordbrush.files import write_atomic
-from wordbrush.models.model import resolve_device
+from wordbrush.models.model import resolve_device, resolve_dtype
 from wordbrush.notation import parse_loras
 from wordbrush.record.encode import FORMATS
 from wordbrush.record.provenance import encode_image
@@ -95,7 +95,7 @@ def _choice(recorded: Recorded, command: ReplayCommand, terminal: Terminal) -> M
     """Return the recorded model, or the one of the command; what of this machine the record names is announced.
 
     Raises:
-        SettingsError: a LoRA item cannot be read, or `--device` is not here.
+        SettingsError: a LoRA item cannot be read, `--device` is not here, or `--dtype` is unknown.
         ModelError: neither says where the model is.
         ProvenanceError: the record names a device that there is on no machine.
     """
@@ -103,8 +103,9 @@ def _choice(recorded: Recorded, command: ReplayCommand, terminal: Terminal) -> M
     source = command.model or model["source"]
     if source is None:
         raise ModelError("the record does not say where its model came from; give it with --model")
-    if command.device is not None:
-        resolve_device(command.device)
+    place = resolve_device(command.device) if command.device is not None else torch.device("cpu")
+    if command.dtype is not None:
+        resolve_dtype(command.dtype, place)
     named = [] if command.model else [source]
     named += [] if loras else [path for path, _ in recorded.loras]
     for path in filter(_is_local, named):
@@ -114,7 +115,7 @@ def _choice(recorded: Recorded, command: ReplayCommand, terminal: Terminal) -> M
         revision=None if command.model else model["revision"] or None,
         allow_download=command.allow_download,
         device=command.device or _present(model["device"], terminal),
-        dtype=model["dtype"],
+        dtype=command.dtype or model["dtype"],
         loras=loras or recorded.loras,
     )
 

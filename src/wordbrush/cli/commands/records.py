@@ -53,6 +53,9 @@ class ReplayCommand(Command):
     lora: opt.Lora = None
     allow_download: opt.AllowDownload = False
     device: opt.Device = None
+    dtype: Annotated[
+        str | None, typer.Option("--dtype", help="float32, float16 or bfloat16. Default: the recorded one.")
+    ] = None
     threads: Annotated[
         str | None,
         typer.Option(
