@@ -150,7 +150,8 @@ def flags_in_messages(path: Path) -> set[str]:
     tree = ast.parse(path.read_text("utf-8"))
     texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     docs = {ast.get_docstring(node, clean=False) for node in ast.walk(tree) if isinstance(node, DOCUMENTED)}
-    return {flag for text in texts if text not in docs for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z](?![\w-])", text)}
+    flag = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z](?![\w-])")
+    return {word for text in texts if text not in docs for word in flag.findall(text)}
 
 
 def test_every_flag_that_a_message_names_exists_where_it_is_read() -> None:
