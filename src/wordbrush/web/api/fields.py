@@ -100,7 +100,8 @@ class Field:
                 raise self._wrong("a whole number")
             number = int(number)
         if not (self.low is None or number >= self.low) or not (self.high is None or number <= self.high):
-            raise SettingsError(f"{self.name} {number} is outside {self.low} ... {self.high}: {self.help}")
+            more = f": {self.help}" if self.name == "seed" else ""
+            raise SettingsError(f"{self.name} {number} is outside {self.low} ... {self.high}{more}")
         return number
 
     def _wrong(self, expected: str) -> SettingsError:
