@@ -22,6 +22,7 @@ __all__ = [
     "drawn",
     "edit_command",
     "flag_words",
+    "parse_embeddings",
     "parse_loras",
     "parse_one_seed",
     "parse_seeds",
@@ -113,6 +114,27 @@ def parse_loras(items: Iterable[str]) -> tuple[tuple[str, float], ...]:
             raise SettingsError(f"--lora {item}: write a file and perhaps a scale, like style.safetensors:0.8")
         loras.append((name, scale))
     return tuple(loras)
+
+
+def parse_embeddings(items: Iterable[str]) -> tuple[tuple[str, str] | str, ...]:
+    """Read `FILE[:WORD]` items.
+
+    Returns:
+        Files, with their words where one is written.
+
+    Raises:
+        SettingsError: the file name or the word is empty.
+    """
+    embeddings: list[tuple[str, str] | str] = []
+    for item in items:
+        path, colon, word = item.rpartition(":")
+        # A colon may belong to the path, as in C:\styles or in a name.
+        if not colon or re.search(r"[/\\]|\.safetensors$", word):
+            path, word = item, ""
+        if not path or (colon and path != item and not word.strip()):
+            raise SettingsError(f"--embedding {item}: write a file and perhaps a word, like style.safetensors:my-style")
+        embeddings.append((path, word) if word else path)
+    return tuple(embeddings)
 
 
 @dataclass(frozen=True)

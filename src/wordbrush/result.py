@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from wordbrush.errors import WordbrushError
+from wordbrush.models.addons.embeddings import unused_embeddings
 from wordbrush.picture.fit import FitPlan
 from wordbrush.picture.panel import make_panel
 from wordbrush.picture.picture import Picture
@@ -219,6 +220,8 @@ def _warnings(done: Finished, model: Model) -> tuple[str, ...]:
         for word in prompt.unknown:
             near = f"; near words: {', '.join(word.near)}" if word.near else ""
             warnings.append(f"{name}: the model does not know {word.word!r}{near}")
+    texts = [prompt.text for prompt in done.prompts.values()]
+    warnings += unused_embeddings(model.identity.embeddings, texts)
     usual, noise = model.card.get(USUAL_NOISE), done.painted.noise
     if usual is not None and noise is not None and noise > UNKNOWN_FROM * usual:
         warnings.append(

@@ -34,6 +34,7 @@ from wordbrush.region.mask import Mask
 from wordbrush.region.outline import OUTLINES
 from wordbrush.region.region import Region, cut_region, region_of, settled
 from wordbrush.region.seam import matched
+from wordbrush.region.suited import suited
 from wordbrush.region.threshold import Contrast, rescale
 from wordbrush.report import Memory
 from wordbrush.request import (
@@ -259,7 +260,8 @@ class Session:
         """Return the whole edit of one request on this picture, from bytes to bytes, as a program."""
         settings = self.check(request.settings or Settings())
         sources = {name: getattr(request, name) for name in ("mask", "include", "exclude")}
-        masks = {name: as_mask(value) for name, value in sources.items() if value is not None}
+        read = {name: as_mask(value) for name, value in sources.items() if value is not None}
+        masks = suited(read, self.picture, latent_size=self.latent_size)
         edit = yield from self._edit(
             request.query, request.reference, request.seed, settings, request.negative, masks, request.check_inversion
         )

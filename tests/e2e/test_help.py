@@ -156,7 +156,7 @@ def flags_in_messages(path: Path) -> set[str]:
 
 def test_every_flag_that_a_message_names_exists_where_it_is_read() -> None:
     flags, source = flags_of_commands(), REPOSITORY / "src" / "wordbrush"
-    every = set.union(*flags.values(), {"--help", "--version", "--embedding"})
+    every = set.union(*flags.values(), {"--help", "--version"})
     seen = 0
     for path in source.rglob("*.py"):
         name = path.relative_to(source).as_posix()

@@ -197,13 +197,13 @@ def test_a_folder_that_only_the_record_names_is_announced_and_must_be_the_record
     wordbrush: Command, made: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:
     done = wordbrush("replay", made)
-    assert f"the record names {tiny_folder}" in done.err
+    assert f"from {tiny_folder}, as the record says" in done.err
     other = tmp_path / "other"
     tiny.write_folder(other, "sd2")
     wordbrush("replay", forge(made, model={"source": str(other)}), "-q", "--force").failed(3, str(other), "--model")
     assert not made.with_name("forged-replay.png").exists()
     done = wordbrush("replay", forge(made, model={"source": str(other)}), "--model", tiny_folder, "--force")
-    assert "the record names" not in done.err
+    assert "as the record says" not in done.err
     assert done.text == "identical\n" or "same pixels" in done.text
 
 
@@ -216,12 +216,12 @@ def test_a_lora_that_only_the_record_names_must_be_the_recorded_one(
     assert done.code == 0, done.err
     done = wordbrush("replay", out)
     assert done.text == "identical\n"
-    assert f"the record names {path}" in done.err
+    assert f"from {path}, as the record says" in done.err
     save_file(tiny.lora_state("sd1", seed=9), path)
     wordbrush("replay", out, "-q", "--force").failed(3, str(path), "--lora")
     done = wordbrush("replay", out, "--force", "--lora", path)
     assert done.code == 0
-    assert "the LoRA are not those of the record" in done.err
+    assert "the LoRA style.safetensors is not as in the record" in done.err
 
 
 def test_pixels_and_record_are_as_edit_wrote_them(wordbrush: Command, made: Path) -> None:

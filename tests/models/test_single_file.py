@@ -14,6 +14,7 @@ from tests.support import tiny
 from wordbrush.errors import ModelError, SettingsError
 from wordbrush.models import load_model
 from wordbrush.models.checkpoint.weights import read_header
+from wordbrush.models.families.stable_diffusion_claims import claims_of_file
 from wordbrush.models.families.stable_diffusion_configs import built_in
 
 pytestmark = pytest.mark.usefixtures("closed_network")
@@ -100,13 +101,10 @@ def test_parametrisation_can_be_given(checkpoints: Path) -> None:
 
 
 def test_parametrisation_told_by_the_file_is_believed(tmp_path: Path) -> None:
-    from wordbrush.models.families.stable_diffusion_file import _parametrisation
-
     path = tmp_path / "told.safetensors"
-    for told, expected in (("epsilon", "epsilon"), ("v", "v_prediction"), ("", "v_prediction")):
+    for told, expected in (("epsilon", ["epsilon"]), ("v", ["v_prediction"]), ("", [])):
         save_file({"x": torch.zeros(1)}, path, metadata={"modelspec.prediction_type": told})
-        assert _parametrisation(read_header(path), "sd2") == expected
-    assert _parametrisation(read_header(path), "sd1") == "epsilon"
+        assert [kind for kind, _ in claims_of_file(path, read_header(path))] == expected
 
 
 def test_config_must_be_a_folder_and_only_for_files(checkpoints: Path) -> None:

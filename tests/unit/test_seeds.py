@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wordbrush.errors import SettingsError
-from wordbrush.notation import drawn, parse_loras, parse_one_seed, parse_seeds
+from wordbrush.notation import drawn, parse_embeddings, parse_loras, parse_one_seed, parse_seeds
 from wordbrush.settings import MAX_SEED
 
 
@@ -75,3 +75,16 @@ def test_files_of_loras_have_scales() -> None:
 def test_other_loras_are_refused(item: str) -> None:
     with pytest.raises(SettingsError, match="--lora"):
         parse_loras([item])
+
+
+def test_files_of_embeddings_have_words() -> None:
+    whole = ("b.safetensors", r"C:\styles\c.safetensors", "x:y/d.safetensors", "odd:e.safetensors")
+    assert parse_embeddings(["a.safetensors:moss", *whole]) == (("a.safetensors", "moss"), *whole)
+    assert parse_embeddings(["a.safetensors:<cat toy>"]) == (("a.safetensors", "<cat toy>"),)
+    assert parse_embeddings([]) == ()
+
+
+@pytest.mark.parametrize("item", ["", ":moss", "a.safetensors:", "a.safetensors:  "])
+def test_other_embeddings_are_refused(item: str) -> None:
+    with pytest.raises(SettingsError, match="--embedding"):
+        parse_embeddings([item])

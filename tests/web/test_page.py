@@ -146,7 +146,7 @@ def test_a_mask_from_a_file_is_used_and_served_back(me: Visit, tmp_path: Path, s
     file = mask_file(tmp_path / "m.png", (128, 128), (0, 0, 64, 128))
     id_ = me.stage["picture"]["id"]
     answer = me.client.post(f"/wordbrush/mask/{id_}", content=file.read_bytes())
-    assert answer.json() == {"area": 0.5}
+    assert answer.json() == {"area": 0.5, "notes": []}
     rows = server.rows
     cut, told = me.call("stage", "masked", [me.stage, *me.controls(**TEXTS)])
     assert cut["mask"] is not None

@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 from wordbrush.cli.commands.edit import EditCommand
-from wordbrush.cli.loading import load_editor, open_mask, open_picture
+from wordbrush.cli.loading import load_editor, open_masks, open_picture
 from wordbrush.cli.outputs import save_contrast
 from wordbrush.cli.plans import show_plan
 from wordbrush.cli.progress import stage_bars
@@ -15,6 +15,7 @@ from wordbrush.cli.terminal import Terminal, print_json, write_stdout
 from wordbrush.editor import Editor
 from wordbrush.picture.picture import Picture
 from wordbrush.record.provenance import encode_image, save_image
+from wordbrush.record.replay import MASKS
 from wordbrush.result import EditResult
 
 __all__ = ["edit"]
@@ -33,7 +34,7 @@ def edit(command: EditCommand) -> None:
         terminal.tell_texts(query, command.reference, command.negative)
     source = open_picture(command.picture, terminal)
     check_alpha(command.output, alpha=source.alpha is not None)
-    masks = {name: open_mask(getattr(command, name), name, terminal) for name in ("mask", "include", "exclude")}
+    masks = open_masks({name: getattr(command, name) for name in MASKS}, source, terminal)
     editor = load_editor(command.model_choice, terminal)
     if command.dry_run:
         show_plan(editor, source, command, terminal)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from wordbrush.cli.commands.records import InspectCommand
 from wordbrush.cli.terminal import one_line, print_json, print_text
 from wordbrush.record.provenance import Provenance, read_provenance
+from wordbrush.record.rules import bare_name
 
 __all__ = ["inspect"]
 
@@ -42,6 +45,8 @@ def _lines(record: Provenance) -> list[tuple[str, str]]:
         ),
         ("model", f"{model['name']}{revision} ({model['family']}, {model['parametrisation']}, {model['dtype']})"),
         ("weights", f"sha256 {model['sha256']}"),
+        *(("LoRA", f"{_add_on(one)}, scale {one.get('scale')}") for one in _tables(model, "loras")),
+        *(("embedding", f"{_add_on(one)}, word {one.get('token')}") for one in _tables(model, "embeddings")),
         ("mask", f"{mask['source']}, {float(mask['area']):.1%} of the picture, sha256 {mask['sha256']}"),
         ("preset", record.preset or "(none)"),
         ("settings", changed),
@@ -49,6 +54,14 @@ def _lines(record: Provenance) -> list[tuple[str, str]]:
         *([] if record.threads is None else [("threads", str(record.threads))]),
         *(("note", note) for note in record.notes[:MOST_NOTES]),
     ]
+
+
+def _tables(model: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
+    return [item for item in model.get(kind, ()) if isinstance(item, dict)]
+
+
+def _add_on(item: Mapping[str, Any]) -> str:
+    return f"{bare_name(item.get('source'))}, sha256 {item.get('sha256')}"
 
 
 def _texts(record: Provenance) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from collections.abc import Mapping
 
 from wordbrush.cli.options import ModelChoice
 from wordbrush.cli.targets import STDIO
@@ -13,8 +13,9 @@ from wordbrush.errors import PictureError
 from wordbrush.files import bounded_read
 from wordbrush.picture.picture import MAX_BYTES, Picture
 from wordbrush.region.mask import Mask
+from wordbrush.region.suited import suited
 
-__all__ = ["load_editor", "open_mask", "open_picture"]
+__all__ = ["load_editor", "open_masks", "open_picture"]
 
 
 def load_editor(choice: ModelChoice, terminal: Terminal) -> Editor:
@@ -47,15 +48,19 @@ def open_picture(path: str, terminal: Terminal) -> Picture:
     return picture
 
 
-def open_mask(path: str | None, name: str, terminal: Terminal) -> Mask | None:
-    """Open a mask file, if one was given, and say what is to be known about it; `name` is what it is for.
+def open_masks(paths: Mapping[str, str | None], picture: Picture, terminal: Terminal) -> dict[str, Mask | None]:
+    """Open the mask files that were given for a picture, and say what is to be known about them.
+
+    Args:
+        paths: by what they are for: `mask`, `include`, `exclude`.
+        picture: what is edited.
+        terminal: where it is told.
 
     Raises:
-        MaskError: it is not there, or is refused.
+        MaskError: a mask is not there, or is refused.
     """
-    if path is None:
-        return None
-    mask = Mask.open(Path(path))
-    for note in mask.notes:
-        terminal.warn(f"{name}: {note}")
-    return mask
+    masks = suited({name: Mask.open(path) for name, path in paths.items() if path is not None}, picture)
+    for name, mask in masks.items():
+        for note in mask.notes:
+            terminal.warn(f"{name}: {note}")
+    return {name: masks.get(name) for name in paths}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from wordbrush.cli.commands.edit import MaskCommand
-from wordbrush.cli.loading import load_editor, open_mask, open_picture
+from wordbrush.cli.loading import load_editor, open_masks, open_picture
 from wordbrush.cli.outputs import save_contrast
 from wordbrush.cli.progress import stage_bars
 from wordbrush.cli.terminal import Terminal, print_json
+from wordbrush.models.addons.embeddings import unused_embeddings
 from wordbrush.region.region import cut_region, region_of
 
 __all__ = ["mask"]
@@ -21,8 +22,11 @@ def mask(command: MaskCommand) -> None:
     terminal, settings = Terminal(quiet=command.quiet), command.settings
     terminal.tell_texts(command.to, command.reference)
     source = open_picture(command.picture, terminal)
-    user = {name: open_mask(getattr(command, name), name, terminal) for name in ("include", "exclude")}
-    session = load_editor(command.model_choice, terminal).open(source, resolution=settings.resolution)
+    user = open_masks({"include": command.include, "exclude": command.exclude}, source, terminal)
+    editor = load_editor(command.model_choice, terminal)
+    for sentence in unused_embeddings(editor.model.identity.embeddings, (command.to, command.reference)):
+        terminal.warn(sentence)
+    session = editor.open(source, resolution=settings.resolution)
     with stage_bars(terminal) as callback:
         contrast = session.contrast(
             command.to, command.reference, seed=command.one_seed, settings=settings, callback=callback

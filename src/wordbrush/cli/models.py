@@ -10,7 +10,7 @@ from wordbrush.cli.commands.models import FetchCommand, ListCommand, ShowCommand
 from wordbrush.cli.loading import load_editor
 from wordbrush.cli.options import ModelChoice
 from wordbrush.cli.terminal import Terminal, one_line, print_json, print_text
-from wordbrush.models.checkpoint.sources import locate
+from wordbrush.models.checkpoint.sources import fetch_vocabulary, locate
 from wordbrush.models.family import Family
 from wordbrush.models.listing import at_hand, card_text
 from wordbrush.models.model import Model
@@ -66,7 +66,8 @@ def show(command: ShowCommand) -> None:
     Raises:
         ModelError: it is not at hand, or cannot be used.
     """
-    model = load_editor(ModelChoice(name=command.name, revision=command.revision), Terminal()).model
+    names = ("name", "revision", "parametrisation", "config", "tokenizer", "vae")
+    model = load_editor(ModelChoice(**{name: getattr(command, name) for name in names}), Terminal()).model
     card = card_text(locate(command.name, revision=command.revision, local_files_only=True).path)
     if command.json:
         print_json({"schema": 1, "command": "models show", **_facts(model), "card_text": card})
@@ -102,9 +103,14 @@ def fetch(command: FetchCommand) -> None:
     """
     if command.quiet:
         disable_progress_bars()
-    model = locate(command.name, revision=command.revision, prefer_half=command.half)
-    if command.json:
+    if command.vocabulary:
+        revision = command.revision or "main"
+        facts = {"name": command.name, "revision": revision, "folder": str(fetch_vocabulary(command.name, revision))}
+    else:
+        model = locate(command.name, revision=command.revision, prefer_half=command.half)
         facts = {"name": model.name, "revision": model.revision, "folder": str(model.path)}
+    if command.json:
         print_json({"schema": 1, "command": "models fetch", **facts})
     else:
-        Terminal(quiet=command.quiet).note(f"{model.name} at {model.revision} is in {model.path}")
+        what = "the vocabulary of " * command.vocabulary + facts["name"]
+        Terminal(quiet=command.quiet).note(f"{what} at {facts['revision']} is in {facts['folder']}")

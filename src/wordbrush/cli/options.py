@@ -15,20 +15,25 @@ __all__ = [
     "MODEL_PANEL",
     "OUTPUT_PANEL",
     "AllowDownload",
+    "Config",
     "Device",
     "Dtype",
+    "Embedding",
     "Exclude",
     "Force",
     "Include",
     "Json",
     "Lora",
     "ModelChoice",
+    "Parametrisation",
     "PictureFile",
     "Preset",
     "Quiet",
     "Reference",
     "Revision",
     "Sets",
+    "Tokenizer",
+    "Vae",
 ]
 
 MODEL_PANEL = "Model"
@@ -65,12 +70,57 @@ Dtype = Annotated[
     str | None,
     typer.Option("--dtype", help="float32, float16 or bfloat16. Default: by device.", rich_help_panel=MODEL_PANEL),
 ]
+Parametrisation = Annotated[
+    str | None,
+    typer.Option(
+        "--parametrisation",
+        help="What the network predicts, over what the checkpoint says: epsilon, v_prediction or sample.",
+        metavar="KIND",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+Config = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        help="For a .safetensors file of unusual shape: a folder with configurations and tokenizer.",
+        metavar="FOLDER",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+Tokenizer = Annotated[
+    str | None,
+    typer.Option(
+        "--tokenizer",
+        help="For a .safetensors file: a folder with the tokenizer's files.",
+        metavar="FOLDER",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+Vae = Annotated[
+    str | None,
+    typer.Option(
+        "--vae",
+        help="An autoencoder in place of the checkpoint's own: a folder or a .safetensors file.",
+        metavar="PATH",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
 Lora = Annotated[
     list[str] | None,
     typer.Option(
         "--lora",
         help="LoRA weights, with a scale if not 1: style.safetensors:0.8. Repeatable.",
         metavar="FILE[:SCALE]",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+Embedding = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--embedding",
+        help="A learnt embedding, with its word if not the one in the file: style.safetensors:my-style. Repeatable.",
+        metavar="FILE[:WORD]",
         rich_help_panel=MODEL_PANEL,
     ),
 ]
@@ -103,11 +153,17 @@ class ModelChoice:
     allow_download: AllowDownload = False
     device: Device = None
     dtype: Dtype = None
+    parametrisation: Parametrisation = None
+    config: Config = None
+    tokenizer: Tokenizer = None
+    vae: Vae = None
     loras: tuple[tuple[str, float], ...] = ()
     """Files and scales; read from `--lora` where a command has it."""
+    embeddings: tuple[tuple[str, str] | str, ...] = ()
+    """Files, with words; read from `--embedding` where a command has it."""
 
     @property
     def load(self) -> dict[str, Any]:
         """Keywords of `Editor.from_pretrained`; a Hugging Face id comes from the cache unless it may be downloaded."""
-        names = ("revision", "device", "dtype", "loras")
+        names = ("revision", "device", "dtype", "loras", "embeddings", "parametrisation", "config", "tokenizer", "vae")
         return {"local_files_only": not self.allow_download, **{name: getattr(self, name) for name in names}}

@@ -7,7 +7,7 @@ be named by the user; it asks for work, but a very costly one must be allowed; w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -24,10 +24,10 @@ from wordbrush.editor import Editor
 from wordbrush.errors import ModelError, ProvenanceError, SettingsError
 from wordbrush.files import write_atomic
 from wordbrush.models.model import resolve_device, resolve_dtype
-from wordbrush.notation import parse_loras
+from wordbrush.notation import parse_embeddings, parse_loras
 from wordbrush.record.encode import FORMATS
 from wordbrush.record.provenance import encode_image
-from wordbrush.record.replay import MASKS, Recorded
+from wordbrush.record.replay import GIVEN, MASKS, Recorded
 from wordbrush.result import EditResult
 
 __all__ = ["replay"]
@@ -57,8 +57,10 @@ def replay(command: ReplayCommand) -> None:
     check_free([output], force=command.force)
     check_alpha(output, alpha=recorded.picture.alpha is not None)
     choice = _choice(recorded, command, terminal)
-    with _threads(command, recorded), _blamed_on(file):
+    with _threads(command, recorded), _blamed_on(command):
         editor = load_editor(choice, terminal)
+        for place in _named_by_record(choice, command):
+            terminal.note(f"from {place}, as the record says")
         same_weights = _check_weights(editor, recorded, command, terminal)
         _check_cost(editor, recorded, command)
         result = _again(editor, recorded, terminal)
@@ -92,24 +94,22 @@ def _beside(file: Path, recorded: Recorded) -> str:
 
 
 def _choice(recorded: Recorded, command: ReplayCommand, terminal: Terminal) -> ModelChoice:
-    """Return the recorded model, or the one of the command; what of this machine the record names is announced.
+    """Return the recorded model, or the one of the command.
 
     Raises:
-        SettingsError: a LoRA item cannot be read, `--device` is not here, or `--dtype` is unknown.
+        SettingsError: a LoRA or an embedding cannot be read, `--device` is not here, or `--dtype` is unknown.
         ModelError: neither says where the model is.
         ProvenanceError: the record names a device that there is on no machine.
     """
     model, loras = recorded.record.model, parse_loras(command.lora or ())
+    embeddings = parse_embeddings(command.embedding or ())
     source = command.model or model["source"]
     if source is None:
         raise ModelError("the record does not say where its model came from; give it with --model")
     place = resolve_device(command.device) if command.device is not None else torch.device("cpu")
     if command.dtype is not None:
         resolve_dtype(command.dtype, place)
-    named = [] if command.model else [source]
-    named += [] if loras else [path for path, _ in recorded.loras]
-    for path in filter(_is_local, named):
-        terminal.note(f"the record names {path}")
+    given = {name: getattr(command, name) or value for name, value in _given(recorded, source).items()}
     return ModelChoice(
         name=source,
         revision=None if command.model else model["revision"] or None,
@@ -117,7 +117,18 @@ def _choice(recorded: Recorded, command: ReplayCommand, terminal: Terminal) -> M
         device=command.device or _present(model["device"], terminal),
         dtype=command.dtype or model["dtype"],
         loras=loras or recorded.loras,
+        embeddings=embeddings or recorded.embeddings,
+        **given,
     )
+
+
+def _named_by_record(choice: ModelChoice, command: ReplayCommand) -> list[str]:
+    """Return what of this machine is loaded because the record says so."""
+    named = [] if command.model else [choice.name]
+    named += [getattr(choice, name) for name in GIVEN if getattr(choice, name) and not getattr(command, name)]
+    named += [] if command.lora else [path for path, _ in choice.loras]
+    named += [] if command.embedding else [one if isinstance(one, str) else one[0] for one in choice.embeddings]
+    return [place for place in named if _is_local(place)]
 
 
 def _is_local(source: str) -> bool:
@@ -125,6 +136,14 @@ def _is_local(source: str) -> bool:
         return source != "pocket" and Path(source).expanduser().exists()
     except (OSError, ValueError, RuntimeError):
         return False
+
+
+def _given(recorded: Recorded, source: str) -> dict[str, str | None]:
+    """Return what the recorded model was loaded with; a folder has configurations and tokenizer of its own."""
+    given = recorded.given
+    if _is_local(source) and Path(source).expanduser().is_dir():
+        given |= {"config": None, "tokenizer": None}
+    return given
 
 
 def _present(device: str | None, terminal: Terminal) -> str | None:
@@ -158,34 +177,46 @@ def _threads(command: ReplayCommand, recorded: Recorded) -> Iterator[None]:
 
 
 @contextmanager
-def _blamed_on(file: Path) -> Iterator[None]:
-    """Turn a refusal of settings into one of the record: the flags were checked before."""
+def _blamed_on(command: ReplayCommand) -> Iterator[None]:
+    """Turn a refusal of settings into one of the record, where no flag says how the model is loaded."""
     try:
         yield
     except SettingsError as error:
-        raise ProvenanceError(f"{file}: the record cannot be replayed: {error}") from error
+        if any(getattr(command, name) for name in (*GIVEN, "lora", "embedding")):
+            raise
+        raise ProvenanceError(f"{command.file}: the record cannot be replayed: {error}") from error
 
 
 def _check_weights(editor: Editor, recorded: Recorded, command: ReplayCommand, terminal: Terminal) -> bool:
-    """Say whether model and LoRAs are the recorded ones.
+    """Say whether the model, its LoRAs and its embeddings are the recorded ones.
 
     Raises:
-        ProvenanceError: they are not, and lie where only the record says.
+        ProvenanceError: one is not, and lies where only the record says.
     """
-    record, here = recorded.record.model, editor.model.identity
-    then = [lora.get("sha256") for lora in record["loras"] if isinstance(lora, dict)]
-    same = {"--model": here.sha256 == record["sha256"], "--lora": [lora.sha256 for lora in here.loras] == then}
-    places = {"--model": [here.source] if _is_local(here.source) else [], "--lora": [one.source for one in here.loras]}
-    for flag, given in (("--model", command.model), ("--lora", command.lora)):
-        if not same[flag] and places[flag] and not given:
-            raise ProvenanceError(
-                f"{command.file}: {', '.join(places[flag])} is not what the record was made with (the SHA-256 "
-                f"differs); if you mean it, say so with {flag}"
-            )
-        if not same[flag]:
-            name = record["name"] if flag == "--model" else "the LoRA"
-            terminal.warn(f"the weights of {name} are not those of the record; the picture will differ")
-    return all(same.values())
+    then, here = recorded.record.model, editor.model.identity.as_dict()
+    same = then["sha256"] == here["sha256"]
+    if not same and command.model is None and _is_local(here["source"]):
+        raise _not_recorded(command.file, [here["source"]], "--model")
+    for flag, field, given in (("--lora", "loras", command.lora), ("--embedding", "embeddings", command.embedding)):
+        if not given and _digests(then, field) != _digests(here, field):
+            raise _not_recorded(command.file, [item["source"] for item in here[field]], flag)
+    if not same:
+        terminal.warn(f"the weights of {then['name']} are not those of the record; the picture will differ")
+    others = recorded.other_add_ons(here)
+    for other in others:
+        terminal.warn(f"{other}; the picture will differ")
+    return same and not others
+
+
+def _digests(model: Mapping[str, Any], field: str) -> list[Any]:
+    return [item.get("sha256") for item in model.get(field, ()) if isinstance(item, dict)]
+
+
+def _not_recorded(file: Path, places: list[str], flag: str) -> ProvenanceError:
+    return ProvenanceError(
+        f"{file}: {', '.join(places)} is not what the record was made with (the SHA-256 differs); if you mean it, say "
+        f"so with {flag}"
+    )
 
 
 def _check_cost(editor: Editor, recorded: Recorded, command: ReplayCommand) -> None:

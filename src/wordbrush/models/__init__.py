@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import ModelError, SettingsError
+from wordbrush.models.addons.embeddings import EmbeddingSource, apply_embeddings, present_embeddings
+from wordbrush.models.addons.loras import LoraSource, apply_loras, present_loras
 from wordbrush.models.checkpoint.layout import family_in
 from wordbrush.models.checkpoint.parts import from_pipeline, load_folder, move
 from wordbrush.models.checkpoint.sources import locate
 from wordbrush.models.checkpoint.weights import read_header
 from wordbrush.models.family import Origin
-from wordbrush.models.lora import LoraSource, apply_loras, present_loras
 from wordbrush.models.model import (
+    EmbeddingIdentity,
     Guidance,
     LoraIdentity,
     Model,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
+    "EmbeddingIdentity",
     "Guidance",
     "LoraIdentity",
     "Model",
@@ -50,9 +53,11 @@ def load_model(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     loras: Sequence[LoraSource] = (),
+    embeddings: Sequence[EmbeddingSource] = (),
     name: str | None = None,
     config: str | Path | None = None,
     tokenizer: str | Path | None = None,
+    vae: str | Path | None = None,
     parametrisation: str | None = None,
 ) -> Model:
     """Load a checkpoint of any family known (see `wordbrush.models.registry`), or take over a loaded pipeline.
@@ -68,9 +73,12 @@ def load_model(
         dtype: of the networks; by default float32, and on CUDA the half precision on the family's card. Latents are
             always float32.
         loras: safetensors files, or (file, scale) pairs.
+        embeddings: safetensors files of learnt embeddings, or (file, word) pairs.
         name: what to call it in records.
         config: for a single file of unusual shape, a folder with configurations and tokenizer.
         tokenizer: for a single file, a folder with the tokenizer's files.
+        vae: an autoencoder in place of the checkpoint's own, or for a file without one: a folder in diffusers layout,
+            or a `.safetensors` file.
         parametrisation: one that the family's card lists, where the checkpoint does not say or says it wrong.
 
     Raises:
@@ -80,27 +88,43 @@ def load_model(
     """
     if not isinstance(source, str | Path):
         arguments = {"revision": revision, "device": device, "dtype": dtype, "config": config, "tokenizer": tokenizer}
-        return _adopt(source, name, parametrisation, {**arguments, "loras": tuple(loras) or None})
+        add_ons = {"vae": vae, "loras": tuple(loras) or None, "embeddings": tuple(embeddings) or None}
+        return _adopt(source, name, parametrisation, {**arguments, **add_ons})
     half = str(dtype) in {"float16", "fp16", "half", "torch.float16"}
     located = locate(source, revision=revision, local_files_only=local_files_only, prefer_half=half)
     single = located.path.is_file()
     if not single and (config is not None or tokenizer is not None):
-        raise SettingsError("config and tokenizer are for single-file checkpoints: a folder has its own")
+        raise SettingsError(
+            "--config and --tokenizer (config=, tokenizer=) are for single-file checkpoints: a folder has its own"
+        )
+    given = {"config": config, "tokenizer": tokenizer, "vae": vae, "parametrisation": parametrisation}
+    paths: dict[str, Any] = {"config": _folder(config, "config"), "tokenizer": _folder(tokenizer, "tokenizer")}
+    if vae is not None:
+        paths["vae"] = _vae(vae)
     place = resolve_device(device)
     if single:
         family, file = family_of_file(read_header(located.path), located.path.name)
         kind = resolve_dtype(dtype, place, family.card.half)
-        folders = {"config": _folder(config, "config"), "tokenizer": _folder(tokenizer, "tokenizer")}
-        parts = file.load(located.path, kind, **folders, parametrisation=parametrisation)
+        parts = file.load(located.path, kind, **paths)
     else:
         family = family_in(located.path, located.name)
         kind = resolve_dtype(dtype, place, family.card.half)
-        parts = load_folder(located.path, family, located.name, kind)
-    applied, notes = apply_loras(parts, family, loras)
+        parts = load_folder(located.path, family, located.name, kind, paths.get("vae"))
+    taught, about_words = apply_embeddings(parts, family, embeddings)
+    applied, about_loras = apply_loras(parts, family, loras)
     move(parts, place, kind)
-    origin = Origin(name or located.name, located.source, located.revision, place, applied, parametrisation)
+    origin = Origin(
+        name or located.name,
+        located.source,
+        located.revision,
+        place,
+        applied,
+        parametrisation,
+        taught,
+        tuple((argument, str(value)) for argument, value in given.items() if value is not None),
+    )
     model = family.build(parts, origin)
-    return replace(model, notes=(*model.notes, *parts.notes, *notes))
+    return replace(model, notes=(*located.notes, *model.notes, *parts.notes, *about_words, *about_loras))
 
 
 def _adopt(pipeline: Any, name: str | None, parametrisation: str | None, arguments: dict[str, Any]) -> Model:
@@ -112,13 +136,15 @@ def _adopt(pipeline: Any, name: str | None, parametrisation: str | None, argumen
         if value is not None:
             raise SettingsError(
                 f"{argument} means nothing for a loaded pipeline, which is used as it is: change the pipeline first "
-                "(pipeline.to(...), pipeline.load_lora_weights(...))"
+                "(pipeline.to(...), pipeline.load_lora_weights(...), pipeline.load_textual_inversion(...))"
             )
     family = family_of_pipeline(pipeline, where)
     parts, device = from_pipeline(pipeline, family, where)
     source = str(getattr(pipeline.config, "_name_or_path", "") or where)
     called = name or source.rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1]
-    return family.build(parts, Origin(called, source, "", device, present_loras(parts, family), parametrisation))
+    loras, embeddings = present_loras(parts, family), present_embeddings(parts, family)
+    given = () if parametrisation is None else (("parametrisation", parametrisation),)
+    return family.build(parts, Origin(called, source, "", device, loras, parametrisation, embeddings, given))
 
 
 def _folder(path: str | Path | None, argument: str) -> Path | None:
@@ -126,5 +152,12 @@ def _folder(path: str | Path | None, argument: str) -> Path | None:
         return None
     folder = Path(path).expanduser()
     if not folder.is_dir():
-        raise ModelError(f"{argument}={str(path)!r} is not a folder on this machine")
+        raise ModelError(f"--{argument} ({argument}=): {str(path)!r} is not a folder on this machine")
     return folder
+
+
+def _vae(path: str | Path) -> Path:
+    found = Path(path).expanduser()
+    if not found.exists():
+        raise ModelError(f"--vae (vae=): there is no folder or file {str(path)!r} on this machine")
+    return found

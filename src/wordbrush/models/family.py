@@ -8,13 +8,13 @@ third party ships no data file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from wordbrush.models.header import Header
-from wordbrush.models.model import GuidanceKind, HalfName, LoraIdentity, Model, ModelIdentity
+from wordbrush.models.model import EmbeddingIdentity, GuidanceKind, HalfName, LoraIdentity, Model, ModelIdentity
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,6 @@ __all__ = [
     "SCHEDULER",
     "Card",
     "Family",
-    "LoraParts",
     "Origin",
     "PartSpec",
     "Parts",
@@ -119,6 +118,9 @@ class Parts:
         words: the words the model was taught, where it says so.
         pipeline: the loaded pipeline that they were taken from, else None.
         notes: what a user should know about how they were loaded; they become the model's.
+        claims: what comes with the checkpoint, beside its scheduler's configuration, says of its parametrisation, as
+            (parametrisation, who says it) pairs, the strongest first.
+        unsaid: the parametrisation to take where nothing says it and it cannot be found out.
     """
 
     networks: Mapping[str, Any]
@@ -129,6 +131,8 @@ class Parts:
     words: tuple[str, ...] = ()
     pipeline: Any = None
     notes: tuple[str, ...] = ()
+    claims: tuple[tuple[str, str], ...] = ()
+    unsaid: str = "epsilon"
 
     def __getitem__(self, name: str) -> Any:
         return self.networks[name] if name in self.networks else self.others[name]
@@ -145,6 +149,8 @@ class Origin:
         device: where its parts are already.
         loras: those applied.
         parametrisation: in place of what the checkpoint says, or None.
+        embeddings: those taught.
+        given: what the user gave beside the source, as (argument, text) pairs; for records.
     """
 
     name: str
@@ -153,6 +159,8 @@ class Origin:
     device: torch.device
     loras: tuple[LoraIdentity, ...] = ()
     parametrisation: str | None = None
+    embeddings: tuple[EmbeddingIdentity, ...] = ()
+    given: tuple[tuple[str, str], ...] = ()
 
     def identity(self, family: str, parts: Parts, parametrisation: str, dtype: torch.dtype) -> ModelIdentity:
         """Return who the model is, once its family has read its parts."""
@@ -166,6 +174,8 @@ class Origin:
             device=str(self.device),
             dtype=str(dtype).removeprefix("torch."),
             loras=self.loras,
+            embeddings=self.embeddings,
+            given=self.given,
         )
 
 
@@ -186,7 +196,7 @@ class SingleFile(Protocol):
         *,
         config: Path | None = None,
         tokenizer: Path | None = None,
-        parametrisation: str | None = None,
+        vae: Path | None = None,
     ) -> Parts:
         """Load the parts; nothing is downloaded.
 
@@ -195,26 +205,13 @@ class SingleFile(Protocol):
             dtype: of the networks.
             config: a folder in diffusers layout with configurations and tokenizers, where the user gave one.
             tokenizer: a folder with the tokenizer's files, where the user gave one.
-            parametrisation: as asked for.
+            vae: an autoencoder, a folder or a file, where the user gave one.
 
         Raises:
             UnsafeWeightsError: it is a pickle, whatever it is called.
             ModelError: parts are missing; the message says which and what to give.
         """
         ...
-
-
-@dataclass(frozen=True)
-class LoraParts:
-    """The parts of a family that LoRAs may change, and how they are attached.
-
-    Attributes:
-        names: the parts that may be touched.
-        pipeline: makes the diffusers pipeline that reads the family's LoRA files into those parts.
-    """
-
-    names: tuple[str, ...]
-    pipeline: Callable[[Parts], Any]
 
 
 @runtime_checkable
@@ -226,14 +223,16 @@ class Family(Protocol):
         card: what is told of it.
         parts: what its checkpoints are made of, by name.
         file: how it is read from one file, or None.
-        lora: what LoRAs may do to it, or None.
+        lora: the parts that LoRAs may change and how the names of their layers begin in files; None = it takes none.
+        embeddings: the tokenizer and the text encoder, a CLIP, that take learnt embeddings; None = it takes none.
     """
 
     name: str
     card: Card
     parts: Mapping[str, PartSpec]
     file: SingleFile | None = None
-    lora: LoraParts | None = None
+    lora: Mapping[str, tuple[str, ...]] | None = None
+    embeddings: tuple[str, str] | None = None
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether a checkpoint looks like one of this family, even one that lacks a part.

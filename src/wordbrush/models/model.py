@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Canvas",
+    "EmbeddingIdentity",
     "Guidance",
     "GuidanceKind",
     "LoraIdentity",
@@ -90,6 +91,21 @@ class LoraIdentity:
 
 
 @dataclass(frozen=True)
+class EmbeddingIdentity:
+    """A learnt embedding that a model was taught.
+
+    Attributes:
+        source: the path as it was given.
+        sha256: of the file.
+        token: the word that stands for it in texts.
+    """
+
+    source: str
+    sha256: str
+    token: str
+
+
+@dataclass(frozen=True)
 class ModelIdentity:
     """Who a model is: enough to find it again, and to tell whether it is the same.
 
@@ -103,6 +119,8 @@ class ModelIdentity:
         device: as torch writes it.
         dtype: of the network, as in `float32`.
         loras: the LoRAs applied, in order.
+        embeddings: the learnt embeddings, in order.
+        given: what was given beside the source to load it, as (argument of `load_model`, text) pairs.
     """
 
     name: str
@@ -114,10 +132,14 @@ class ModelIdentity:
     device: str
     dtype: str
     loras: tuple[LoraIdentity, ...] = ()
+    embeddings: tuple[EmbeddingIdentity, ...] = ()
+    given: tuple[tuple[str, str], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values."""
-        return {**asdict(self), "loras": [asdict(lora) for lora in self.loras]}
+        """Return the fields as plain JSON values; `embeddings` and `given`, a table, only where there are any."""
+        listed = {name: [asdict(item) for item in getattr(self, name)] for name in ("loras", "embeddings")}
+        fields = {**asdict(self), **listed, "given": dict(self.given)}
+        return {name: value for name, value in fields.items() if value or name not in {"embeddings", "given"}}
 
 
 @dataclass(frozen=True)

@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["kind_of_index", "kind_of_tensors"]
+from wordbrush.models.header import TensorEntry
+
+__all__ = ["groups", "kind_of_index", "kind_of_tensors"]
 
 _PARTS = {
     "transformer": "a model with a transformer instead of a UNet (Stable Diffusion 3, Flux, ...)",
     "text_encoder_2": "a Stable Diffusion XL checkpoint, with two text encoders",
 }
 
+_BESIDE = "to be given with --lora (loras=) beside a model"
 _TENSORS = {
-    "conditioner.embedders.": "a Stable Diffusion XL checkpoint",
-    "model.diffusion_model.joint_blocks.": "a Stable Diffusion 3 checkpoint",
-    "model.diffusion_model.double_blocks.": "a Flux checkpoint",
-    "double_blocks.": "a Flux transformer",
-    "lora_unet_": "a LoRA, to be given as loras= beside a model",
-    "lora_te_": "a LoRA, to be given as loras= beside a model",
-    "unet.": "a LoRA or a part of a checkpoint",
-    "control_model.": "a ControlNet",
-    "down_blocks.": "a UNet alone, without autoencoder and text encoder",
+    r"(^|\.)conditioner\.embedders\.": "a Stable Diffusion XL checkpoint",
+    r"(^|\.)joint_blocks\.": "a Stable Diffusion 3 checkpoint",
+    r"(^|\.)diffusion_model\.double_blocks\.": "a Flux checkpoint",
+    r"(^|\.)double_blocks\.": "a Flux transformer",
+    r"(^|\.)motion_modules\.": "an AnimateDiff motion module",
+    r"^(ip_adapter|image_proj|image_proj_model)\.": "an IP-Adapter",
+    r"hada_w1": f"a LoHa, {_BESIDE} if it is of a supported kind",
+    r"lokr_w": f"a LoKr, {_BESIDE} if it is of a supported kind",
+    r"^lora_(unet|te\d?)_": f"a LoRA, {_BESIDE}",
+    r"\.lora_(A|B|up|down)\.|\.lora\.(up|down)\.|_lora\.(up|down)\.": f"a LoRA, {_BESIDE}",
+    r"(^|\.)(control_model|controlnet_cond_embedding|input_hint_block|zero_convs|controlnet_down_blocks)\.": (
+        "a ControlNet"
+    ),
+    r"^(string_to_param|string_to_token)\b|^emb_params$|^clip_[lg]$": "a textual-inversion embedding, not a model",
+    r"^(module\.|params_ema\.|params\.)?(conv_first|RRDB_trunk|body\.\d+\.rdb\d|layers\.\d+\.residual_group)\b": (
+        "an upscaler"
+    ),
+    r"^model\.1\.sub\.": "an upscaler",
 }
+_UNET = re.compile(r"(^|\.)(input_blocks\.\d|time_embed(ding)?\.|middle_block\.)|diffusion_model")
+_VAE = re.compile(r"(^|\.)(encoder|decoder)\.(conv_in|conv_out|mid|up|down|mid_block|up_blocks|down_blocks)\.")
+_TEXT = re.compile(r"(^|\.)(token_embedding\.|text_model\.encoder\.|transformer\.resblocks\.)")
+_VISION = re.compile(r"(^|\.)vision_model\.|^visual\.")
 
 
 def kind_of_index(index: Mapping[str, Any]) -> str:
@@ -30,7 +48,29 @@ def kind_of_index(index: Mapping[str, Any]) -> str:
     return next((kind for part, kind in _PARTS.items() if part in index), "")
 
 
-def kind_of_tensors(names: Iterable[str]) -> str:
-    """Return what a single file is, from the names of its tensors, or "" if it is nothing known."""
-    every = tuple(names)
-    return next((kind for prefix, kind in _TENSORS.items() if any(n.startswith(prefix) for n in every)), "")
+def kind_of_tensors(tensors: Mapping[str, TensorEntry]) -> str:
+    """Return what a single file is, from its tensors, or "" if it is nothing known, or a whole checkpoint."""
+    every = tuple(tensors)
+    for pattern, kind in _TENSORS.items():
+        if any(map(re.compile(pattern).search, every)):
+            return kind
+    if 1 <= len(every) <= 2 and all(len(entry.shape) <= 2 for entry in tensors.values()):
+        width = max(entry.shape[-1] if entry.shape else 0 for entry in tensors.values())
+        if width in {768, 1024, 1280}:
+            return "a textual-inversion embedding, not a model"
+    unet, vae, text = (any(map(pattern.search, every)) for pattern in (_UNET, _VAE, _TEXT))
+    if vae and not (unet or text):
+        return "an autoencoder alone, to be given with --vae (vae=) beside a model"
+    if not (unet or vae) and (text or any(map(_VISION.search, every))):
+        return "a CLIP encoder alone, without UNet and autoencoder"
+    return ""
+
+
+def groups(names: Iterable[str]) -> str:
+    """Return in words which tensors a file holds: the first parts of their names, the most frequent first."""
+    counted = Counter(re.split(r"[.]|(?<=lora)_", name, maxsplit=1)[0][:60] for name in names)
+    if not counted:
+        return "it holds no tensor at all"
+    shown = [f"{name} ({count})" for name, count in counted.most_common(4)]
+    more = f" and {len(counted) - 4} more" if len(counted) > 4 else ""
+    return f"it holds tensors named {', '.join(shown)}{more}"

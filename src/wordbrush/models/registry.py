@@ -15,7 +15,7 @@ from typing import Any
 from wordbrush.errors import ModelError
 from wordbrush.models.family import Family, SingleFile, mismatch
 from wordbrush.models.header import Header
-from wordbrush.models.refused import kind_of_index, kind_of_tensors
+from wordbrush.models.refused import groups, kind_of_index, kind_of_tensors
 
 __all__ = ["GROUP", "broken", "families", "family_of", "family_of_file", "family_of_pipeline", "index_of"]
 
@@ -84,7 +84,7 @@ def family_of_file(header: Header, where: str) -> tuple[Family, SingleFile]:
     if kind := kind_of_tensors(header.tensors):
         raise _unknown(where, kind)
     networks = " and no ".join(family.file.network for family in families() if family.file is not None)
-    raise _refusal(f"{where} holds no {networks}", *families())
+    raise _refusal(f"{where} holds no {networks}; {groups(header.tensors)}", *families())
 
 
 def index_of(pipeline: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.faults import check_items
 from wordbrush.errors import InputError, ModelError, SettingsError
+from wordbrush.models.addons.embeddings import learnt_words
 from wordbrush.models.codec import evaluating
 from wordbrush.models.model import Canvas, Prompt, UnknownWord
 from wordbrush.texts import check_text
@@ -117,6 +118,8 @@ class ClipText:
     def _unknown(self, text: str) -> tuple[UnknownWord, ...]:
         if not self.words:
             return ()
+        for word in sorted(learnt_words(self.tokenizer), key=len, reverse=True):
+            text = re.sub(re.escape(word), " ", text, flags=re.IGNORECASE)
         unknown = dict.fromkeys(word for word in _WORD.findall(text) if word.lower() not in self.words)
         pool = sorted(self.words)
         return tuple(UnknownWord(word, tuple(get_close_matches(word.lower(), pool, n=_NEAR))) for word in unknown)

@@ -60,7 +60,8 @@ class Provenance:
         schema: version of this layout, `SCHEMA_VERSION`.
         wordbrush: version of the program.
         input: name (or None), sha256, width, height of the input picture.
-        model: name, family, source, revision, sha256, parametrisation, device, dtype (texts or None), loras (a list).
+        model: name, family, source, revision, sha256, parametrisation, device, dtype (texts or None), loras (a list);
+            where there are any, embeddings (a list) and given (a table: what it was loaded with).
         query: the text the picture should match.
         reference: the text it matched before.
         negative: the negative prompt.
@@ -108,9 +109,13 @@ class Provenance:
     def without_texts(self) -> Provenance:
         """Return the record without the texts and notes (which may quote them), and with bare names for paths."""
         model = {**self.model, "source": bare_name(self.model["source"])}
-        model["loras"] = [
-            {**lora, "source": bare_name(lora.get("source"))} for lora in model["loras"] if isinstance(lora, dict)
-        ]
+        for kind in ("loras", "embeddings"):
+            if kind in model:
+                model[kind] = [
+                    {**item, "source": bare_name(item.get("source"))} for item in model[kind] if isinstance(item, dict)
+                ]
+        if isinstance(given := model.get("given"), dict):
+            model["given"] = {name: bare_name(value) for name, value in given.items()}
         return replace(self, model=model, query="", reference="", negative="", notes=(), withheld=True)
 
     def to_json(self) -> str:

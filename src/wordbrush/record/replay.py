@@ -29,14 +29,18 @@ from wordbrush.picture.guard import sniff
 from wordbrush.picture.picture import Picture
 from wordbrush.record.encode import FORMATS
 from wordbrush.record.provenance import Provenance, file_bytes, read_provenance
+from wordbrush.record.rules import bare_name
 from wordbrush.region.mask import Mask
 from wordbrush.settings import Settings
 from wordbrush.texts import check_text
 
-__all__ = ["MASKS", "Recorded", "carried_mask", "settings_of"]
+__all__ = ["GIVEN", "MASKS", "Recorded", "carried_mask", "settings_of"]
 
 MASKS = ("mask", "include", "exclude")
 """The masks that an edit may be given."""
+
+GIVEN = ("config", "tokenizer", "vae", "parametrisation")
+"""What a model may be loaded with beside its source."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +104,45 @@ class Recorded:
             ProvenanceError: the record does not tell them as it should.
         """
         return tuple(_lora(item) for item in self.record.model["loras"])
+
+    @property
+    def embeddings(self) -> tuple[tuple[str, str], ...]:
+        """Sources and words of the embeddings that the model was taught.
+
+        Raises:
+            ProvenanceError: the record does not tell them as it should.
+        """
+        return tuple(_embedding(item) for item in self.record.model.get("embeddings", ()))
+
+    def other_add_ons(self, model: Mapping[str, Any]) -> tuple[str, ...]:
+        """Say in sentences which LoRAs and embeddings of a model are not those of the record.
+
+        Args:
+            model: its identity as a record has it.
+        """
+        sentences = []
+        for kind, field, own in (("LoRA", "loras", "scale"), ("embedding", "embeddings", "token")):
+            then, now = self.record.model.get(field, ()), model.get(field, ())
+            if len(then) != len(now):
+                sentences.append(f"the record was made with {len(then)} {kind}s, and this is with {len(now)}")
+                continue
+            for before, here in zip(then, now, strict=True):
+                same = isinstance(before, dict) and all(before.get(name) == here[name] for name in ("sha256", own))
+                if not same:
+                    sentences.append(f"the {kind} {bare_name(here['source'])} is not as in the record")
+        return tuple(sentences)
+
+    @property
+    def given(self) -> dict[str, str | None]:
+        """What was given beside the model's source to load it, by argument of `load_model`; None where nothing was.
+
+        Raises:
+            ProvenanceError: the record does not tell it as it should.
+        """
+        given = self.record.model.get("given", {})
+        if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
+            raise ProvenanceError("the field model.given of the record is not a table of texts")
+        return {name: given.get(name) for name in GIVEN}
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of `Session.edit` that make the edit again."""
@@ -209,7 +252,7 @@ def carried_mask(record: Provenance, kind: str) -> Mask | None:
         data = base64.b64decode(entry["png"], validate=True)
     except (binascii.Error, ValueError) as error:
         raise ProvenanceError(f"the field mask.given_{kind}.png of the record is not base64") from error
-    return _checked(Mask.open(data), entry, "the mask in the record", kind)
+    return _checked(Mask.recorded(data), entry, "the mask in the record", kind)
 
 
 def _mask(record: Provenance, kind: str, path: Path | None) -> Mask | None:
@@ -243,6 +286,13 @@ def _lora(item: Any) -> tuple[str, float]:
         return str(item["source"]), float(item["scale"])
     except (TypeError, KeyError, ValueError) as error:
         raise ProvenanceError("the field model.loras of the record is not a list of source and scale") from error
+
+
+def _embedding(item: Any) -> tuple[str, str]:
+    try:
+        return str(item["source"]), str(item["token"])
+    except (TypeError, KeyError) as error:
+        raise ProvenanceError("the field model.embeddings of the record is not a list of source and token") from error
 
 
 def _same_pixels(one: bytes, other: bytes) -> bool:

@@ -96,6 +96,7 @@ def checked(fields: Mapping[str, Any]) -> dict[str, Any]:
             if key not in copy[name]:
                 raise ProvenanceError(f"the field {name}.{key} of the record is missing")
             _check(f"{name}.{key}", copy[name][key], rule)
+    _check("model.embeddings", copy["model"].get("embeddings", []), _LIST)
     for key, value in copy["packages"].items():
         _check(f"packages.{key}", value, _TEXT)
     return copy

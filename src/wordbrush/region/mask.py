@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from wordbrush.errors import MaskError, OutputError
 from wordbrush.files import write_atomic
 from wordbrush.picture.resize import resize
 from wordbrush.region import cells
-from wordbrush.region.reading import array_values, image_values, open_values
+from wordbrush.region.reading import EXACT, array_reading, image_reading, is_plain, open_reading, values_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -39,7 +39,8 @@ class Mask:
 
     Attributes:
         values: float32 (height, width) in [0, 1], 1 = edit; read-only.
-        notes: what a user should know about how it was read; what is made of a mask has none.
+        notes: what a user should know about how it was read; kept when it is rounded, else what is made of a mask
+            has none.
 
     Raises:
         MaskError: `values` is not such an array; `from_array` takes other kinds.
@@ -51,51 +52,82 @@ class Mask:
     def __post_init__(self) -> None:
         if not np.issubdtype(np.asarray(self.values).dtype, np.floating):
             raise MaskError("Mask(values) takes floats in 0 ... 1; use Mask.from_array for other kinds of numbers")
-        values = np.array(array_values(self.values), order="C")
+        values = np.array(values_of(self.values), order="C")
         values.setflags(write=False)
         object.__setattr__(self, "values", values)
 
     # ---- from what people have
 
     @classmethod
-    def from_array(cls, array: ArrayLike) -> Mask:
+    def from_array(cls, array: ArrayLike, *, label: int | None = None) -> Mask:
         """Make a mask from an array (height, width) or (height, width, 1) of any plain dtype.
 
-        - bool: True = edit.
-        - integers: 0 ... the largest number of the dtype (255 for uint8, 65535 for uint16) becomes 0 ... 1. Two
-          exceptions: an array that holds nothing above 1 holds labels, 1 = edit; and one whose largest number would
-          vanish at 8 bits (0 ... 255 stored as int64, say) is refused, because it is surely not meant as empty.
-        - floats: in [0, 1], up to 1e-6 of rounding.
+        bool: True = edit. Floats: strengths in [0, 1] as they are, up to 1e-6 of rounding. Whole numbers mean what
+        they mean in a file, see `open`: labels 0 and 1, or strengths of 8 or 16 bits; beyond 16 bits the largest number
+        of the dtype is white.
+
+        Args:
+            array: the numbers.
+            label: edit where the array has this number, the class of a label map.
 
         Raises:
-            MaskError: another shape or dtype, no cells, NaN, or numbers out of range.
+            MaskError: another shape or dtype, no cells, NaN, numbers out of range, or labels of several classes.
         """
-        return cls(array_values(array))
+        return cls(*array_reading(array, label))
 
     @classmethod
-    def from_image(cls, image: Image.Image) -> Mask:
-        """Make a mask from a Pillow image of any mode.
-
-        The luminance (ITU-R 601) counts, 16-bit grey (`I`, `I;16`) as 0 ... 65535, `F` as 0 ... 1. With an alpha
-        channel or a transparent palette entry it is luminance × alpha, except that a picture whose visible pixels
-        all have one colour and whose alpha varies is a drawing of the mask in that colour: there alpha alone counts.
+    def from_image(cls, image: Image.Image, *, label: int | None = None) -> Mask:
+        """Make a mask from a Pillow image of any mode, turned upright by its EXIF; the rule is that of `open`.
 
         Raises:
-            MaskError: the image cannot be decoded, or holds numbers out of range.
+            MaskError: the image cannot be decoded, holds numbers out of range, or could mean two things.
         """
-        return cls(image_values(image))
+        return cls(*image_reading(image, label))
 
     @classmethod
-    def open(cls, source: str | Path | bytes) -> Mask:
-        """Read a mask from a PNG, JPEG, WebP, TIFF, BMP or AVIF file, or from its bytes, by the rule of `from_image`.
+    def open(cls, source: str | Path | bytes, *, label: int | None = None) -> Mask:
+        """Read a mask from a PNG, JPEG, WebP, TIFF, BMP or AVIF file, or from its bytes.
 
-        The picture is turned upright by EXIF; of an animation the first frame counts.
+        The picture is turned upright by EXIF; of an animation the first frame counts. What is in it means, whatever
+        the depth and the mode:
+
+        | it holds | it means |
+        |---|---|
+        | 0 and 1; 0 and 255; 0 and 256; 0 and 65535; mode `1` | 0 = keep, the other = edit |
+        | greys up to 255, also in 16 bits; multiples of 256 or of 257 | strengths, 255 (times that) = 1 |
+        | other greys of 16 bits; `F` | strengths, 65535 = 1; as they are, in 0 ... 1 |
+        | black and white slightly off, by at most 8 of 255, or with the noise of JPEG | black and white |
+        | nothing above 40 of 255, or areas of such numbers beside 255 | refused: labels of classes, or too dark |
+        | a colour palette with the indices 0 and N | class N is edited (a note, but for 1) |
+        | a colour palette with more indices, up to 64 | refused: labels of classes |
+        | one hue on black | its brightest channel, so that pure blue is white, too |
+        | one hue on a light ground; a colour photograph | refused |
+        | several colours | luminance (ITU-R 601), with a note |
+        | one colour, not black, and transparency | a drawing: opacity is strength |
+        | black and transparency | opaque along the sides: the hole is edited; transparent there: a drawing; a note |
+        | black, white and transparency | luminance times opacity, with a note |
+        | a picture with transparency | the transparent part is edited, with a note |
+        | a few flat colours and transparency | refused: a drawing or a picture |
+        | transparent to the same degree everywhere | luminance times opacity, with a note |
+
+        Args:
+            source: the file or its bytes. A name may end in `#` and a class: `labels.png#15`.
+            label: edit where the file has this number (of a palette: this index), the class of a label map.
 
         Raises:
             MaskError: no such file, not one of these formats, broken, above 25 MB or above 50 million pixels (both
-                looked at before anything is decoded).
+                looked at before anything is decoded), or what the table refuses.
         """
-        return cls(open_values(source))
+        return cls(*open_reading(source, label))
+
+    @classmethod
+    def recorded(cls, data: bytes) -> Mask:
+        """Read the bytes of `png_bytes` as they were written, whatever a file of such greys may mean otherwise.
+
+        Raises:
+            MaskError: as for `open`.
+        """
+        return cls(*open_reading(data, exact=True))
 
     @classmethod
     def empty(cls, size: tuple[int, int]) -> Mask:
@@ -221,7 +253,7 @@ class Mask:
 
     def rounded(self) -> Mask:
         """Return the mask at 8 bits a cell: what a PNG keeps, and all that `digest` sees."""
-        return Mask(self._bytes8().astype(np.float32) / np.float32(255))
+        return Mask(self._bytes8().astype(np.float32) / np.float32(255), self.notes)
 
     def resize(self, size: tuple[int, int], how: ResizeRule = "nearest") -> Mask:
         """Resample to `size` (width, height).
@@ -248,7 +280,15 @@ class Mask:
 
     def png_bytes(self) -> bytes:
         """Return the smallest PNG: 1 bit a cell for a binary mask, else 8-bit grey. `Mask.open` gives it back."""
-        return _png(Image.fromarray(self.values > 0) if self.is_binary else self.to_image())
+        return _png(Image.fromarray(self.values > 0)) if self.is_binary else self.grey_png()
+
+    def grey_png(self) -> bytes:
+        """Return an 8-bit grey PNG, white = edit, as `save` writes it. `Mask.open` gives it back at 8 bits."""
+        levels = self._bytes8()
+        info = PngImagePlugin.PngInfo()
+        if not is_plain(levels):  # such as one so dark that its greys would be taken for labels
+            info.add_text(EXACT, "1")
+        return _png(self.to_image(), info)
 
     def save(self, path: str | Path, force: bool = False) -> None:
         """Write an 8-bit grey PNG, white = edit.
@@ -258,7 +298,7 @@ class Mask:
         """
         if Path(path).suffix.lower() != ".png":
             raise OutputError(f"{path}: a mask is saved as PNG; choose a name that ends in .png")
-        write_atomic(path, _png(self.to_image()), force=force)
+        write_atomic(path, self.grey_png(), force=force)
 
     def digest(self) -> str:
         """Return the SHA-256 (hex) of the size and the 8-bit values."""
@@ -269,9 +309,9 @@ class Mask:
         return np.rint(self.values * 255).astype(np.uint8)
 
 
-def _png(image: Image.Image) -> bytes:
+def _png(image: Image.Image, info: PngImagePlugin.PngInfo | None = None) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=6)
+    image.save(buffer, "PNG", compress_level=6, pnginfo=info)
     return buffer.getvalue()
 
 

@@ -12,6 +12,8 @@ from wordbrush.errors import InputError, WordbrushError
 from wordbrush.models.checkpoint.sources import locate
 from wordbrush.models.listing import card_text
 from wordbrush.picture.samples import Sample, load_samples
+from wordbrush.region.mask import Mask
+from wordbrush.region.suited import suited
 from wordbrush.web.state.models import Models
 from wordbrush.web.state.pictures import Cut, Opened, Strokes
 from wordbrush.web.state.versions import Version
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
     from wordbrush.models.model import UnknownWord
     from wordbrush.record.provenance import Provenance
-    from wordbrush.region.mask import Mask
     from wordbrush.request import EditRequest
     from wordbrush.result import EditResult
     from wordbrush.session import Session
@@ -101,6 +102,17 @@ class Workbench:
         return opened
 
     # ---- the region
+
+    def own_mask(self, opened: Opened, data: bytes) -> Mask:
+        """Take a mask file in place of a mask found.
+
+        Raises:
+            MaskError: it cannot be read as a mask, or does not belong to the picture.
+        """
+        with self._decoding:
+            mask = Mask.open(data).rounded()
+            opened.own_mask = suited({"mask": mask}, opened.picture)["mask"]
+        return opened.own_mask
 
     def find(self, opened: Opened, request: PageRequest, work: Work) -> None:
         """Contrast the texts, so that `cut` knows where they disagree. Runs in the device's thread.

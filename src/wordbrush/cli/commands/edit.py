@@ -15,7 +15,7 @@ from wordbrush.cli import options as opt
 from wordbrush.cli.command import Command, Switches
 from wordbrush.cli.targets import CONTRAST_SUFFIXES, PICTURE_SUFFIXES, STDIO, check_free, check_suffix, marks, numbered
 from wordbrush.errors import SettingsError
-from wordbrush.notation import drawn, parse_loras, parse_one_seed, parse_seeds
+from wordbrush.notation import drawn, parse_embeddings, parse_loras, parse_one_seed, parse_seeds
 from wordbrush.settings import Settings
 from wordbrush.texts import check_text
 
@@ -38,6 +38,7 @@ class _Contrasting(Command):
     switches: dict[str, Any]
     model: opt.ModelChoice
     lora: list[str] | None
+    embedding: list[str] | None
 
     @cached_property
     def settings(self) -> Settings:
@@ -50,12 +51,13 @@ class _Contrasting(Command):
 
     @cached_property
     def model_choice(self) -> opt.ModelChoice:
-        """The model with its LoRA weights.
+        """The model with its LoRAs and embeddings.
 
         Raises:
-            SettingsError: a LoRA item cannot be read.
+            SettingsError: an item of them cannot be read.
         """
-        return dataclasses.replace(self.model, loras=parse_loras(self.lora or ()))
+        loras, embeddings = parse_loras(self.lora or ()), parse_embeddings(self.embedding or ())
+        return dataclasses.replace(self.model, loras=loras, embeddings=embeddings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +80,14 @@ class EditCommand(_Contrasting):
     preset: opt.Preset = opt.DEFAULT_PRESET
     model: opt.ModelChoice
     lora: opt.Lora = None
+    embedding: opt.Embedding = None
     mask: Annotated[
         str | None,
         typer.Option(
-            "--mask", help="Use this mask instead of finding one; white = edit.", rich_help_panel=opt.MASK_PANEL
+            "--mask",
+            help="Use this mask instead of finding one; white = edit. FILE#N takes class N of a label map.",
+            metavar="FILE",
+            rich_help_panel=opt.MASK_PANEL,
         ),
     ] = None
     include: opt.Include = None
@@ -180,6 +186,7 @@ class MaskCommand(_Contrasting):
     preset: opt.Preset = opt.DEFAULT_PRESET
     model: opt.ModelChoice
     lora: opt.Lora = None
+    embedding: opt.Embedding = None
     include: opt.Include = None
     exclude: opt.Exclude = None
     force: opt.Force = False

@@ -33,6 +33,10 @@ class ShowCommand(Command):
 
     name: Annotated[str, typer.Argument(metavar="NAME", help="pocket, a folder, a file, or a cached model.")]
     revision: opt.Revision = None
+    parametrisation: opt.Parametrisation = None
+    config: opt.Config = None
+    tokenizer: opt.Tokenizer = None
+    vae: opt.Vae = None
     json: opt.Json = False
 
 
@@ -45,6 +49,10 @@ class FetchCommand(Command):
     half: Annotated[
         bool, typer.Option("--half", help="Take the half-precision files where there are both; for GPUs.")
     ] = False
+    vocabulary: Annotated[
+        bool,
+        typer.Option("--vocabulary", help="Take the tokenizer alone, as a single .safetensors file needs it."),
+    ] = False
     json: opt.Json = False
     quiet: opt.Quiet = False
 
@@ -52,7 +60,9 @@ class FetchCommand(Command):
         """Refuse a name that is no id.
 
         Raises:
-            SettingsError: it does not look like owner/model.
+            SettingsError: it does not look like owner/model, or --half is given with --vocabulary.
         """
+        if self.half and self.vocabulary:
+            raise SettingsError("--half means nothing with --vocabulary, which takes no weights: leave one out")
         if not HUB_ID.fullmatch(self.name):
             raise SettingsError(f"{self.name!r} is not a Hugging Face id; it looks like owner/model")

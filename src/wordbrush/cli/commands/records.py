@@ -51,6 +51,11 @@ class ReplayCommand(Command):
     ] = None
     model: Annotated[str | None, typer.Option("--model", help="The model, if it is not where the record says.")] = None
     lora: opt.Lora = None
+    embedding: opt.Embedding = None
+    parametrisation: opt.Parametrisation = None
+    config: opt.Config = None
+    tokenizer: opt.Tokenizer = None
+    vae: opt.Vae = None
     allow_download: opt.AllowDownload = False
     device: opt.Device = None
     dtype: Annotated[

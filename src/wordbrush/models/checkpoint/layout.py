@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +21,27 @@ from wordbrush.models.registry import families, family_of
 
 __all__ = [
     "INDEX",
+    "MAX_JSON",
+    "MAX_TOKENIZER",
     "Weights",
+    "check_size",
     "choose_weights",
     "family_in",
     "list_files",
     "needed_files",
     "read_json",
+    "read_text",
     "refuse_by_names",
+    "whole_files",
 ]
 
 INDEX = "model_index.json"
+
+MAX_JSON = 4 << 20
+"""Most bytes of a configuration or index."""
+
+MAX_TOKENIZER = 64 << 20
+"""Most bytes of one file of a tokenizer; the largest vocabularies have about half of it."""
 
 EXTRAS = ("wordbrush.json", "words.json", "words.txt")
 
@@ -54,18 +66,51 @@ def list_files(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for g in ("*", "*/*") for p in folder.glob(g) if p.is_file())
 
 
-def read_json(path: Path, where: str) -> dict[str, Any]:
-    """Read a JSON table.
+def read_text(path: Path, where: str, limit: int = MAX_JSON) -> str:
+    """Read a text file of a checkpoint, up to a limit in bytes.
 
     Raises:
-        ModelError: it is missing or not one; the message names the file within `where`.
+        ModelError: it is missing, too large, special or not UTF-8; the message names the file within `where`.
     """
     name = f"{path.parent.name}/{path.name}"
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        check_size(path, where, limit)
+        with path.open("rb") as file:
+            raw = file.read(limit + 1)  # a file may grow after its size was asked for
+        if len(raw) > limit:
+            raise ModelError(f"{where}: {name} has more than {limit / 1e6:.0f} MB")
+        return raw.decode("utf-8")
     except FileNotFoundError as error:
         raise ModelError(f"{where}: {name} is missing") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{where}: {name} is not readable: {error}") from error
+
+
+def check_size(path: Path, where: str, limit: int) -> None:
+    """Raise where a file is no plain file, or larger than a limit in bytes.
+
+    Raises:
+        ModelError: as said; the message names the file within `where`.
+        OSError: it is not there.
+    """
+    status, name = path.stat(), f"{path.parent.name}/{path.name}"
+    if not stat.S_ISREG(status.st_mode):
+        raise ModelError(f"{where}: {name} is no plain file")
+    if status.st_size > limit:
+        size = f"{status.st_size / 1e6:.0f} MB, and at most {limit / 1e6:.0f} MB are read"
+        raise ModelError(f"{where}: {name} has {size}: it is not what its name says")
+
+
+def read_json(path: Path, where: str, limit: int = MAX_JSON) -> dict[str, Any]:
+    """Read a JSON table, of at most `limit` bytes.
+
+    Raises:
+        ModelError: it is missing, too large or not a table; the message names the file within `where`.
+    """
+    name = f"{path.parent.name}/{path.name}"
+    try:
+        table = json.loads(read_text(path, where, limit))
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{where}: {name} is not readable JSON: {error}") from error
     if not isinstance(table, dict):
         raise ModelError(f"{where}: {name} is not a table")
@@ -143,6 +188,28 @@ def choose_weights(
                 "code when opened; ask for the checkpoint as .safetensors"
             )
     raise ModelError(f"{where}: {component}/{stem}.safetensors is missing")
+
+
+def whole_files(folder: Path, weights: Weights, where: str) -> list[str]:
+    """Return the safetensors files of a component; the shards that its index names must all be there.
+
+    Raises:
+        ModelError: one is missing, or the index names something else.
+    """
+    if not weights.files[0].endswith(".json"):
+        return list(weights.files)
+    index = weights.files[0]
+    component = index.split("/", 1)[0]
+    table = read_json(folder / index, where).get("weight_map")
+    named = sorted({str(name) for name in table.values()}) if isinstance(table, dict) else []
+    for name in named:
+        if not re.fullmatch(r"[\w.-]+\.safetensors", name):
+            raise ModelError(f"{where}: {index} names {name!r}, which is not a safetensors file beside it")
+        if f"{component}/{name}" not in weights.files:
+            raise ModelError(f"{where}: {component}/{name} is missing")
+    if not named:
+        raise ModelError(f"{where}: {index} names no weights")
+    return [f"{component}/{name}" for name in named]
 
 
 def needed_files(

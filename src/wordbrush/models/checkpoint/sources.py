@@ -6,20 +6,24 @@ import os
 import re
 from contextlib import nullcontext
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
-from wordbrush.errors import ModelError, SettingsError, WordbrushError
-from wordbrush.models.checkpoint.layout import INDEX, family_in, list_files, needed_files, refuse_by_names
+from wordbrush.errors import ModelError, SettingsError
+from wordbrush.models.checkpoint.cache import Snapshot, broken_links, find_snapshot, state_in_words
+from wordbrush.models.checkpoint.download import download, download_vocabulary
+from wordbrush.models.checkpoint.layout import INDEX, family_in, list_files, needed_files
 from wordbrush.models.checkpoint.quiet import quiet_hub
 from wordbrush.models.checkpoint.weights import refuse_pickle_name
 
-__all__ = ["BUILT_IN", "Located", "locate", "offline"]
+__all__ = ["BUILT_IN", "Located", "fetch_vocabulary", "locate", "offline"]
 
 BUILT_IN = ("pocket",)
 """Models that are shipped inside the package."""
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_PATIENCE = 20.0
+_SUFFIXES = {".safetensors", ".ckpt", ".bin"}
+_LISTED = 10_000
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -32,12 +36,14 @@ class Located:
         source: what was asked for.
         revision: the hub commit, or "".
         path: a folder in diffusers layout, or one file.
+        notes: what a user should know of how it was found.
     """
 
     name: str
     source: str
     revision: str
     path: Path
+    notes: tuple[str, ...] = ()
 
 
 def locate(
@@ -76,12 +82,25 @@ def locate(
     if path.exists():
         refuse_pickle_name(path.name)
         return Located(path.stem, text, "", path)
-    if isinstance(source, Path) or path.suffix in {".safetensors", ".ckpt", ".bin"} or not _REPOSITORY.fullmatch(text):
+    if isinstance(source, Path) or _looks_like_path(text):
+        raise _missing(text)
+    if not _REPOSITORY.fullmatch(text):
         raise ModelError(
             f"no model {text!r}: give {', '.join(map(repr, BUILT_IN))}, a folder in diffusers layout, a .safetensors "
             "file, or a hub id such as 'owner/name'"
         )
-    return _from_hub(text, revision or "main", local_files_only or offline(), prefer_half, progress)
+    return _from_hub(text, revision, local_files_only or offline(), prefer_half, progress)
+
+
+def fetch_vocabulary(repository: str, revision: str) -> Path:
+    """Fetch the files of a repository's tokenizer alone into the hub cache; returns their folder.
+
+    Raises:
+        ModelError: the network is not allowed or fails, or there is no vocabulary there.
+    """
+    if offline():
+        raise ModelError(f"the vocabulary of {repository} wants the network, which is not allowed (HF_HUB_OFFLINE)")
+    return download_vocabulary(repository, revision)
 
 
 def offline() -> bool:
@@ -95,58 +114,62 @@ def offline() -> bool:
 _OFFLINE_NAMES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
-def _cached(repository: str, revision: str) -> Path | None:
-    """Return the folder of a revision in the local cache, complete or not."""
-    from huggingface_hub import try_to_load_from_cache
+def _missing(text: str) -> ModelError:
+    """Return what to say of a path that is not there, with names like it in the same folder."""
+    path = Path(text).expanduser()
+    if "\\" in text and os.sep != "\\":
+        return ModelError(f"no folder or file {text!r} here: on this machine paths are written with /")
+    parent = path.parent
+    if not parent.is_dir():
+        return ModelError(f"no folder or file {text!r} here: there is no folder {str(parent)!r} either")
+    others = sorted(other.name for other in parent.iterdir())[:_LISTED]
+    by_stem = {Path(name).stem: name for name in others}
+    near = get_close_matches(path.name, others) or [by_stem[n] for n in get_close_matches(path.stem, by_stem)]
+    hint = f"; there is {', '.join(near)}" if near else ""
+    return ModelError(f"no folder or file {text!r} here{hint}")
 
-    index = try_to_load_from_cache(repository, INDEX, revision=revision)
-    return Path(index).parent if isinstance(index, str) else None
+
+def _looks_like_path(text: str) -> bool:
+    """Say whether a name that is not there was surely meant as a path and not as a hub id."""
+    return (
+        text.startswith((".", "~", "/"))
+        or "\\" in text
+        or text.rstrip("/").count("/") > 1
+        or text.endswith("/")
+        or Path(text).suffix in _SUFFIXES
+    )
 
 
-def _from_hub(repository: str, revision: str, offline: bool, prefer_half: bool, progress: bool) -> Located:
-    where = f"{repository} at revision {revision}"
-    folder = _cached(repository, revision)
+def _from_hub(repository: str, revision: str | None, offline: bool, prefer_half: bool, progress: bool) -> Located:
+    where = f"{repository} at revision {revision or 'main'}"
+    found = find_snapshot(repository, revision)
     lacking: ModelError | None = None
-    if folder is not None:
-        family = family_in(folder, where)
+    if found is not None:
+        family = family_in(found.folder, where)
         try:
-            needed_files(list_files(folder), family.parts, where, prefer_half=prefer_half)
+            needed_files(list_files(found.folder), family.parts, where, prefer_half=prefer_half)
         except ModelError as error:
-            folder, lacking = None, error
-    if folder is None:
+            lacking = error
+    if found is None or lacking is not None:
         if offline:
-            problem = f"only in part ({lacking})" if lacking else "not"
-            raise ModelError(
-                f"{where} is {problem} in the local hub cache, and the network is not allowed "
-                f"(local_files_only or HF_HUB_OFFLINE): run `wordbrush models fetch {repository}` with a network first"
-            ) from lacking
+            raise _not_cached(repository, where, found, lacking) from lacking
         with nullcontext() if progress else quiet_hub():
-            folder = _download(repository, revision, where, prefer_half)
-    commit = folder.name if _COMMIT.fullmatch(folder.name) else revision
-    return Located(repository, repository, commit, folder)
+            found = Snapshot(download(repository, revision or "main", where, prefer_half))
+    commit = found.folder.name if _COMMIT.fullmatch(found.folder.name) else revision or "main"
+    return Located(repository, repository, commit, found.folder, (found.note,) if found.note else ())
 
 
-def _download(repository: str, revision: str, where: str, prefer_half: bool) -> Path:
-    """Fetch the files that are needed into the hub's own cache, after a look at the list of all and at the index."""
-    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-
-    try:
-        # Asked first because it fails at once without a network, where the download would try again and again.
-        about = HfApi().model_info(repository, revision=revision, timeout=_PATIENCE)
-        names = [file.rfilename for file in about.siblings or ()]
-        refuse_by_names(names, where, prefer_half=prefer_half)
-        index = Path(hf_hub_download(repository, INDEX, revision=revision))
-        family = family_in(index.parent, where)
-        files = needed_files(names, family.parts, where, prefer_half=prefer_half)
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=files))
-    except GatedRepoError as error:
-        raise ModelError(f"{repository} wants its terms accepted: do so on its page, then `hf auth login`") from error
-    except RevisionNotFoundError as error:
-        raise ModelError(f"{repository} has no revision {revision!r}") from error
-    except RepositoryNotFoundError as error:
-        raise ModelError(f"there is no repository {repository!r} on the hub, or it is private") from error
-    except WordbrushError:
-        raise
-    except Exception as error:  # whichever HTTP client the hub library uses, with errors of its own
-        raise ModelError(f"{where} could not be fetched: {error}; check the network, or use a local folder") from error
+def _not_cached(repository: str, where: str, found: Snapshot | None, lacking: ModelError | None) -> ModelError:
+    """Return what to say offline of a repository that the cache does not hold, or not whole."""
+    owner = repository.split("/", 1)[0]
+    state = state_in_words(repository) if found is None else ""
+    if not state and found is None and Path(owner).is_dir():
+        return ModelError(f"{_missing(repository)}, nor is there a cached model of that name")
+    broken = broken_links(found.folder) if found is not None else []
+    damage = f"; {broken[0]} is a link to a file that is gone" if broken else ""
+    problem = f"only in part ({lacking}{damage})" if lacking else "not"
+    here = "" if state or lacking else f", nor is there a folder {repository} here"
+    return ModelError(
+        f"{where} is {problem} in the local hub cache{here}{'; ' * bool(state)}{state}; the network is not allowed "
+        f"(local_files_only or HF_HUB_OFFLINE): `wordbrush models fetch {repository}` fetches it where there is one"
+    )

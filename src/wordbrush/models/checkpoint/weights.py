@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -18,9 +18,9 @@ from wordbrush.errors import ModelError, UnsafeWeightsError
 from wordbrush.models.header import Header, TensorEntry
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
-__all__ = ["check_finite", "is_pickle_name", "read_header", "refuse_pickle_name"]
+__all__ = ["check_finite", "is_pickle_name", "read_header", "read_state", "refuse_pickle_name"]
 
 MAX_HEADER_BYTES = 100_000_000
 MAX_TENSORS = 20_000
@@ -164,12 +164,26 @@ def _check_ranges(tensors: dict[str, TensorEntry], size: int, path: Path) -> Non
         place, last = max(place, entry.end), name
 
 
+def read_state(path: Path, names: Mapping[str, str]) -> dict[str, Tensor]:
+    """Return tensors of a safetensors file whose header has been checked, as new name -> tensor.
+
+    Args:
+        path: the file.
+        names: new name -> name in the file; no other tensor is read.
+    """
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(there) for name, there in names.items()}
+
+
 def check_finite(module: nn.Module, component: str) -> None:
     """Check that no weight is NaN or infinite.
 
     Raises:
-        ModelError: one is; the message names the component and the tensor.
+        ModelError: one is; the message names the component and the tensor, and says so where it is a LoRA's.
     """
     for name, value in module.state_dict().items():
         if not value.is_meta and value.is_floating_point() and not bool(value.isfinite().all()):
-            raise ModelError(f"{component}: weight {name!r} holds NaN or infinity: the checkpoint is damaged")
+            damaged = "a LoRA that was loaded into it" if ".lora_" in name else "the checkpoint"
+            raise ModelError(f"{component}: weight {name!r} holds NaN or infinity: {damaged} is damaged")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,13 +11,17 @@ from torch import Tensor
 
 from wordbrush.diffusion.denoiser import Conditioning, NetworkDenoiser, Parametrisation
 from wordbrush.diffusion.faults import check_items
-from wordbrush.diffusion.schedule import schedule_from_config
+from wordbrush.diffusion.schedule import DiscreteSchedule, Schedule, schedule_from_config
 from wordbrush.errors import ModelError
+from wordbrush.models.addons.embeddings import learnt_words
+from wordbrush.models.checkpoint.networks import translated
 from wordbrush.models.checkpoint.quiet import quiet
 from wordbrush.models.codec import AutoencoderCodec, evaluating
-from wordbrush.models.families.stable_diffusion_configs import PARTS, TITLE, check_networks
+from wordbrush.models.families.stable_diffusion_claims import ASKED, known_kind, scheduler_claims, settled
+from wordbrush.models.families.stable_diffusion_configs import KNOWN, PARTS, TITLE, check_networks
 from wordbrush.models.families.stable_diffusion_file import StableDiffusionFile
-from wordbrush.models.family import Card, LoraParts, Origin, Parts, classes_of
+from wordbrush.models.families.stable_diffusion_probe import probe
+from wordbrush.models.family import Card, Origin, Parts, classes_of
 from wordbrush.models.model import Guidance, Model
 from wordbrush.models.text import EMBEDDING, ClipText
 
@@ -31,7 +36,13 @@ CARD = Card(
     licence="CreativeML Open RAIL-M (1.x), Open RAIL++-M (2.x)",
     evidence="measured: on scenes of known truth with pocket, a model of this build",
 )
-_NAMES = {768: "stable-diffusion-1", 1024: "stable-diffusion-2"}
+_SD2_WIDTH = 1024
+_PROBED = 32
+"""Side in latent cells of the noise that a network is tried on."""
+_SHORTEST = 3
+"""Tokens of the shortest text: begin, one word, end."""
+_DISTILLED = {"LCMScheduler", "TCDScheduler"}
+_NAMES = {768: "stable-diffusion-1", _SD2_WIDTH: "stable-diffusion-2"}
 """Width of the text a UNet takes, to what its model is called in records."""
 
 
@@ -77,10 +88,14 @@ class StableDiffusion:
     name = "stable-diffusion"
     card = CARD
     parts = PARTS
+    lora: Mapping[str, tuple[str, ...]] = {
+        "unet": ("unet.", "lora_unet_", "diffusion_model."),
+        "text_encoder": ("text_encoder.", "lora_te_", "lora_te1_"),
+    }
+    embeddings = ("tokenizer", "text_encoder")
 
     def __init__(self) -> None:
         self.file = StableDiffusionFile()
-        self.lora = LoraParts(("unet", "text_encoder"), _lora_pipeline)
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether there is a UNet, and neither a second text encoder nor a transformer."""
@@ -94,29 +109,105 @@ class StableDiffusion:
 
     def build(self, parts: Parts, origin: Origin) -> Model:
         """Put a model together; see `Family.build`."""
-        unet, vae, encoder = parts["unet"], parts["vae"], parts["text_encoder"]
-        codec = AutoencoderCodec(vae, device=origin.device)
-        text = ClipText(parts["tokenizer"], encoder, origin.device, parts.words, _spelling(parts.pipeline))
+        unet, encoder = parts["unet"], parts["text_encoder"]
+        codec = AutoencoderCodec(parts["vae"], device=origin.device)
+        text = _text(parts, origin.device)
         text_width, unet_width = int(encoder.config.hidden_size), _single(unet.config.cross_attention_dim)
         if text_width != unet_width:
             raise ModelError(
                 f"the text encoder gives {text_width} numbers a token and the UNet wants {unet_width}: they do not fit"
             )
-        kind = _parametrisation(origin.parametrisation or parts.scheduler.get("prediction_type", "epsilon"))
+        network = UNetNetwork(unet, origin.device)
+        kind, notes = _kind(parts, origin, network, text)
+        schedule, told = _schedule(parts.scheduler, kind)
+        side = 768 if _second_generation(unet) and kind == "v_prediction" else CARD.native
         return Model(
             identity=origin.identity(_NAMES.get(unet_width, self.name), parts, kind, unet.dtype),
-            schedule=schedule_from_config(parts.scheduler),
-            denoiser=NetworkDenoiser(UNetNetwork(unet, origin.device), kind),
+            schedule=schedule,
+            denoiser=NetworkDenoiser(network, kind),
             codec=codec,
             text=text,
-            resolution=_single(unet.config.sample_size or CARD.native // codec.factor) * codec.factor,
+            resolution=_single(unet.config.sample_size or side // codec.factor) * codec.factor,
             policy=Guidance(CARD.guidance, float(parts.card.get("guidance", CARD.scale))),
             device=origin.device,
             dtype=unet.dtype,
             words=parts.words,
             card=parts.card,
             scheduler=parts.scheduler,
+            notes=(*notes, *told),
         )
+
+
+def _text(parts: Parts, device: torch.device) -> ClipText:
+    """Return the text encoder, once its tokenizer has read a text: what its files get wrong is found at load."""
+    tokenizer, encoder = parts["tokenizer"], parts["text_encoder"]
+    longest, rows = tokenizer.model_max_length, encoder.get_input_embeddings().num_embeddings
+    if isinstance(longest, bool) or not isinstance(longest, int | float) or not _SHORTEST <= longest < math.inf:
+        raise ModelError(f"the tokenizer's model_max_length is {longest!r}, where at least {_SHORTEST} is wanted")
+    if (largest := max(tokenizer.get_vocab().values(), default=0)) >= rows:
+        raise ModelError(
+            f"the tokenizer has a token numbered {largest} and the text encoder embeds {rows}: they belong to "
+            "different models, or vocab.json is damaged"
+        )
+    text = ClipText(tokenizer, encoder, device, parts.words, _spelling(parts))
+    with quiet(), translated("the tokenizer cannot be used"):
+        tokenizer([""], padding="max_length", max_length=text.limit, truncation=True, return_tensors="pt")
+    return text
+
+
+def _kind(
+    parts: Parts, origin: Origin, network: UNetNetwork, text: ClipText
+) -> tuple[Parametrisation, tuple[str, ...]]:
+    """Return what the network predicts: as asked, as the checkpoint says, as it turns out, or a guess that is told."""
+    asked = [] if origin.parametrisation is None else [(origin.parametrisation, ASKED)]
+    for kind, _ in asked:
+        _parametrisation(kind)
+    said, notes = settled([*asked, *parts.claims, *scheduler_claims(parts.scheduler)])
+    if said is not None:
+        return _parametrisation(said), notes
+    unet = network.unet
+    if not _second_generation(unet):  # where silence has always meant epsilon
+        return "epsilon", ()
+    schedule = schedule_from_config({**parts.scheduler, "rescale_betas_zero_snr": False})
+    if isinstance(schedule, DiscreteSchedule):
+        multiple = 2 ** (len(unet.config.block_out_channels) - 1)
+        side = max(multiple, min(_single(unet.config.sample_size or _PROBED), _PROBED) // multiple * multiple)
+        shape = (int(unet.config.in_channels), side, side)
+        found = probe(network, schedule, text.encode([""])[0].conditioning, shape)
+        if found is not None:
+            return found, ()
+    guess = _parametrisation(parts.unsaid)
+    return guess, (
+        f"nothing says what the network predicts, and a try on known noise did not tell: guessed {guess}; if the "
+        "results are noise, say --parametrisation (parametrisation=) epsilon or v_prediction",
+    )
+
+
+def _schedule(scheduler: Mapping[str, Any], kind: Parametrisation) -> tuple[Schedule, tuple[str, ...]]:
+    """Return the noise schedule, and what is to be known of it.
+
+    Raises:
+        ModelError: it is one of rectified flow, which no network of this family was trained on.
+    """
+    notes = []
+    if kind == "epsilon" and scheduler.get("rescale_betas_zero_snr"):
+        scheduler = {**scheduler, "rescale_betas_zero_snr": False}
+        notes.append("the noise schedule is not rescaled to zero terminal SNR, where epsilon prediction is undefined")
+    name = str(scheduler.get("_class_name", "its scheduler"))
+    schedule = schedule_from_config(scheduler)
+    if not isinstance(schedule, DiscreteSchedule):
+        raise ModelError(f"{name} is a schedule of rectified flow, and the network is a UNet of noise steps: {KNOWN}")
+    if name in _DISTILLED:
+        notes.append(
+            f"its scheduler is {name}, for networks distilled to few steps, which want little "
+            "guidance: try --guidance 1 (guidance=1)"
+        )
+    return schedule, tuple(notes)
+
+
+def _second_generation(unet: Any) -> bool:
+    """Say whether a UNet is built as those of Stable Diffusion 2.x, of which some predict epsilon and some v."""
+    return bool(unet.config.use_linear_projection) or _single(unet.config.cross_attention_dim) == _SD2_WIDTH
 
 
 def _single(value: Any) -> int:
@@ -124,38 +215,29 @@ def _single(value: Any) -> int:
 
 
 def _parametrisation(kind: str) -> Parametrisation:
-    for name in CARD.parametrisations:
-        if name == kind:
-            return name
-    raise ModelError(f"prediction type {kind!r} is not supported: epsilon, v_prediction and sample are")
+    name = known_kind(kind)
+    if name is None:
+        raise ModelError(f"prediction type {kind!r} is not supported: epsilon, v_prediction and sample are")
+    return name
 
 
-def _spelling(pipeline: Any) -> Callable[[str], str] | None:
-    """Return what spells out learnt embeddings of several vectors, as the pipeline does; None where there are none."""
-    if not hasattr(pipeline, "maybe_convert_prompt"):
+def _spelling(parts: Parts) -> Callable[[str], str] | None:
+    """Return what spells out learnt embeddings of several vectors as the pipeline does; None where it has no such."""
+    from diffusers.loaders import TextualInversionLoaderMixin
+
+    tokenizer, own = parts["tokenizer"], parts.pipeline is None
+    speller = TextualInversionLoaderMixin() if own else parts.pipeline
+    if not hasattr(speller, "maybe_convert_prompt"):
         return None
 
     def convert(text: str) -> str:
-        learnt = set(pipeline.tokenizer.get_added_vocab()) - set(pipeline.tokenizer.all_special_tokens)
-        if not any(token in text for token in learnt):
+        written = text.lower() if own else text  # words taught by this package are in small letters
+        if not any(token in written for token in learnt_words(tokenizer)):
             return text
         with quiet():
-            return str(pipeline.maybe_convert_prompt(text, pipeline.tokenizer))
+            return str(speller.maybe_convert_prompt(written, tokenizer))
 
     return convert
-
-
-def _lora_pipeline(parts: Parts) -> Any:
-    from diffusers import DDIMScheduler, StableDiffusionPipeline
-
-    return StableDiffusionPipeline(
-        **parts.networks,
-        **parts.others,
-        scheduler=DDIMScheduler(steps_offset=1, clip_sample=False),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
 
 
 FAMILY = StableDiffusion()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wordbrush.errors import ModelError
+from wordbrush.models.checkpoint.values import stripped
 from wordbrush.models.family import SCHEDULER, PartSpec, network, tokenizer
 
 __all__ = ["KNOWN", "NETWORKS", "PARTS", "TITLE", "TOKENIZER", "Version", "built_in", "check_networks", "write"]
@@ -48,7 +49,7 @@ _UNET_OF: dict[Version, dict[str, Any]] = {
     "sd2": {
         "attention_head_dim": [5, 10, 20, 20],
         "cross_attention_dim": 1024,
-        "sample_size": 96,
+        "sample_size": None,
         "upcast_attention": True,
         "use_linear_projection": True,
     },
@@ -109,21 +110,22 @@ _SCHEDULER = {
 }
 
 
-def built_in(family: Version, parametrisation: str) -> dict[str, dict[str, Any]]:
+def built_in(family: Version, parametrisation: str | None = None) -> dict[str, dict[str, Any]]:
     """Return the configurations as file within the checkpoint -> contents.
 
     Args:
         family: `sd1`, or `sd2`, whose native side is 768 pixels for v prediction and 512 for epsilon.
-        parametrisation: `epsilon` or `v_prediction`.
+        parametrisation: `epsilon` or `v_prediction`; None leaves it out, and the native side of `sd2`.
     """
-    unet = _UNET | _UNET_OF[family]
-    if parametrisation == "epsilon":
-        unet["sample_size"] = 64
+    unet, scheduler = _UNET | _UNET_OF[family], dict(_SCHEDULER)
+    if parametrisation is not None:
+        unet["sample_size"] = 96 if family == "sd2" and parametrisation == "v_prediction" else 64
+        scheduler["prediction_type"] = parametrisation
     return {
         "unet/config.json": unet,
         "vae/config.json": dict(_VAE),
         "text_encoder/config.json": _TEXT | _TEXT_OF[family],
-        "scheduler/scheduler_config.json": _SCHEDULER | {"prediction_type": parametrisation},
+        "scheduler/scheduler_config.json": scheduler,
     }
 
 
@@ -140,7 +142,7 @@ def write(folder: Path, configs: dict[str, dict[str, Any]]) -> None:
     for name, content in {**configs, "model_index.json": index}.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content), encoding="utf-8")
+        path.write_text(json.dumps(stripped(content)), encoding="utf-8")
 
 
 def check_networks(unet: Mapping[str, Any], vae: Mapping[str, Any], where: str) -> None:
@@ -152,10 +154,17 @@ def check_networks(unet: Mapping[str, Any], vae: Mapping[str, Any], where: str) 
     latent, channels = int(vae.get("latent_channels", 4)), int(unet.get("in_channels", 4))
     if unet.get("addition_embed_type") == "text_time":
         raise ModelError(f"{where} has a Stable Diffusion XL UNet, which wants size and pooled text: {KNOWN}")
+    if unet.get("time_cond_proj_dim") is not None:
+        raise ModelError(
+            f"{where}: the UNet wants its guidance as an input (time_cond_proj_dim is "
+            f"{unet['time_cond_proj_dim']!r}), as one distilled to few steps (LCM) does, which is not supported: use "
+            "the checkpoint that it was distilled from"
+        )
     if channels != latent:
         kinds = {2 * latent + 1: "an inpainting UNet, which wants mask and masked picture beside the latent"}
         kinds[2 * latent] = "an instruction or image-conditioned UNet, which wants a second latent"
         kinds[latent + 1] = "a depth UNet, which wants a depth map beside the latent"
+        kinds[latent + 3] = "a super-resolution UNet, which wants the small picture beside the latent"
         kind = kinds.get(channels, "made for another autoencoder")
         raise ModelError(
             f"{where}: the UNet takes {channels} channels and the latent has {latent}; it is {kind}. DiffEdit finds "
@@ -163,6 +172,9 @@ def check_networks(unet: Mapping[str, Any], vae: Mapping[str, Any], where: str) 
         )
     if int(unet.get("out_channels", latent)) != latent:
         raise ModelError(f"{where}: the UNet gives {unet['out_channels']} channels for a latent of {latent}: {KNOWN}")
-    for key in ("class_embed_type", "num_class_embeds", "encoder_hid_dim_type", "addition_embed_type"):
+    for key in _INPUTS:
         if unet.get(key) is not None:
             raise ModelError(f"{where}: the UNet wants more than a text ({key} is {unet[key]!r}): {KNOWN}")
+
+
+_INPUTS = ("class_embed_type", "num_class_embeds", "encoder_hid_dim_type", "encoder_hid_dim", "addition_embed_type")

@@ -1,4 +1,4 @@
-"""A checkpoint in one safetensors file, under the tensor names of the original Stable Diffusion.
+"""A checkpoint in one safetensors file, under the tensor names of the original Stable Diffusion or near ones.
 
 Such a file has no configurations and no tokenizer. The configurations of Stable Diffusion 1.x and 2.x are known here;
 the tokenizer's vocabulary is too large to ship and is taken from this machine.
@@ -12,21 +12,27 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import ModelError
-from wordbrush.models.checkpoint.digests import file_digest
-from wordbrush.models.checkpoint.layout import read_json
-from wordbrush.models.checkpoint.parts import check_loaded, load_tokenizer, translated
+from wordbrush.models.checkpoint.autoencoder import load_vae, vae_of_file
+from wordbrush.models.checkpoint.digests import digest_files
+from wordbrush.models.checkpoint.layout import MAX_TOKENIZER, read_json
+from wordbrush.models.checkpoint.networks import check_loaded, surplus_note, translated
+from wordbrush.models.checkpoint.parts import load_tokenizer
 from wordbrush.models.checkpoint.quiet import quiet
-from wordbrush.models.checkpoint.weights import read_header
+from wordbrush.models.checkpoint.values import check_network, check_scheduler, check_stored
+from wordbrush.models.checkpoint.weights import read_header, read_state
+from wordbrush.models.families.stable_diffusion_claims import claims_of_file, resolution_of, zero_snr_of
 from wordbrush.models.families.stable_diffusion_configs import (
     NETWORKS,
+    PARTS,
     TOKENIZER,
     Version,
     built_in,
     check_networks,
     write,
 )
+from wordbrush.models.families.stable_diffusion_layout import UNET, Layout, find_unet, layout_of
 from wordbrush.models.family import Parts
-from wordbrush.models.header import Header
+from wordbrush.models.header import Header, TensorEntry
 from wordbrush.models.refused import kind_of_tensors
 
 if TYPE_CHECKING:
@@ -34,21 +40,22 @@ if TYPE_CHECKING:
 
 __all__ = ["StableDiffusionFile"]
 
-_FIRST = "model.diffusion_model.input_blocks.0.0.weight"
-_CLIP = "cond_stage_model.transformer.text_model."
-_OPEN_CLIP = "cond_stage_model.model."
 _VOCABULARY = 49_408
+_SCHEDULER = "scheduler/scheduler_config.json"
+_ADVICE = (
+    "; for a checkpoint of another shape give --config FOLDER (config=FOLDER), a folder in diffusers layout with its "
+    "configurations and tokenizer"
+)
 
 
 class StableDiffusionFile:
     """How such a file becomes the parts of a model."""
 
-    network = f"Stable Diffusion UNet ({_FIRST})"
+    network = f"Stable Diffusion UNet ({UNET}input_blocks.0.0.weight)"
 
     def recognises(self, header: Header) -> bool:
         """Say whether a file holds a UNet of this family, and is nothing else that holds one too."""
-        entry = header.tensors.get(_FIRST)
-        return entry is not None and len(entry.shape) == 4 and not kind_of_tensors(header.tensors)
+        return bool(find_unet(header.tensors)) and not kind_of_tensors(header.tensors)
 
     def load(
         self,
@@ -57,7 +64,7 @@ class StableDiffusionFile:
         *,
         config: Path | None = None,
         tokenizer: Path | None = None,
-        parametrisation: str | None = None,
+        vae: Path | None = None,
     ) -> Parts:
         """Load a checkpoint; nothing is downloaded.
 
@@ -67,7 +74,7 @@ class StableDiffusionFile:
             config: a folder in diffusers layout to take configurations and tokenizer from (its weights are not read),
                 for checkpoints of another shape than Stable Diffusion 1.x and 2.x.
             tokenizer: a folder with vocab.json and merges.txt.
-            parametrisation: for Stable Diffusion 2.x, whose files do not tell epsilon from v prediction; v by default.
+            vae: an autoencoder, a folder or a file, in place of the file's own.
 
         Raises:
             UnsafeWeightsError: it is a pickle, whatever it is called.
@@ -75,68 +82,98 @@ class StableDiffusionFile:
         """
         where = path.name
         header = read_header(path)
-        family = _version(header, where)
-        if config is None:
-            configs = built_in(family, parametrisation or _parametrisation(header, family))
+        layout = layout_of(header.tensors, where, without_vae=vae is not None)
+        version = _version(header, layout)
+        configs = built_in(version) if config is None else _read_configs(config)
+        notes = [*layout.notes, *_told(configs, header, where)]
+        unet, own_vae = configs["unet/config.json"], configs["vae/config.json"]
+        unet["in_channels"] = _channels(header, layout)
+        _check(configs, header, layout, where)
+        check_networks(unet, own_vae, where)
+        with quiet():
+            reader = _tokenizer(version, config, tokenizer, where)
+        files = {"checkpoint": path}
+        if vae is not None:
+            other = load_vae(vae, PARTS["vae"], own_vae, dtype)
+            autoencoder, told, files = other.module, other.notes, {**files, **other.files}
         else:
-            configs = _read_configs(config)
-        unet, vae = dict(configs["unet/config.json"]), configs["vae/config.json"]
-        unet["in_channels"] = header.tensors[_FIRST].shape[1]
-        check_networks(unet, vae, where)
-        with quiet(), TemporaryDirectory(prefix="wordbrush-") as scratch:
-            folder = Path(scratch)
-            write(folder, configs)
-            reader = _tokenizer(family, config, tokenizer, where)
-            modules = _load(path, folder, reader, dtype, where)
-        scheduler = configs["scheduler/scheduler_config.json"]
-        return Parts(modules, {"tokenizer": reader}, scheduler, file_digest(path))
+            autoencoder, told = vae_of_file(path, str(layout.vae), header.tensors, own_vae, dtype, where, _ADVICE)
+        modules, surplus = _load(path, layout, configs, dtype, where)
+        modules = {"unet": modules["unet"], "vae": autoencoder, "text_encoder": modules["text_encoder"]}
+        return Parts(
+            modules,
+            {"tokenizer": reader},
+            configs[_SCHEDULER],
+            digest_files(files),
+            notes=(*notes, *told, *surplus),
+            claims=claims_of_file(path, header),
+            unsaid="v_prediction" if version == "sd2" else "epsilon",
+        )
 
 
-def _version(header: Header, where: str) -> Version:
-    names = header.tensors
-    if not any(name.startswith("first_stage_model.decoder.") for name in names):
-        raise ModelError(f"{where} holds no autoencoder (first_stage_model. is missing): use the full checkpoint")
-    if any(name.startswith(_CLIP) for name in names):
-        return "sd1"
-    if any(name.startswith(_OPEN_CLIP) for name in names):
-        return "sd2"
-    raise ModelError(f"{where} holds no text encoder (cond_stage_model. is missing): use the full checkpoint")
+def _version(header: Header, layout: Layout) -> Version:
+    """Tell the generation from the text encoder: OpenCLIP under its own names, or as wide under those of CLIP."""
+    first = next(there for name, there in layout.text.items() if name.endswith("token_embedding.weight"))
+    return "sd2" if layout.style == "open_clip" or header.tensors[first].shape[-1] == _SD2_WIDTH else "sd1"
 
 
-def _parametrisation(header: Header, family: Version) -> str:
-    """Return the parametrisation that the file declares, else the usual one of its family."""
-    declared = header.metadata.get("modelspec.prediction_type", "").lower()
-    if declared in {"v", "v_prediction"} or "v_pred" in header.tensors:
-        return "v_prediction"
-    if declared in {"epsilon", "eps"} or family == "sd1":
-        return "epsilon"
-    return "v_prediction"
+_SD2_WIDTH = 1024
+
+
+def _channels(header: Header, layout: Layout) -> int:
+    first = layout.unet.get(f"{UNET}input_blocks.0.0.weight") or layout.unet["conv_in.weight"]
+    return header.tensors[first].shape[1]
+
+
+def _told(configs: dict[str, dict[str, Any]], header: Header, where: str) -> tuple[str, ...]:
+    """Let the file's own words on schedule and size replace those of the configurations; a conflict is a note."""
+    scheduler, notes = configs[_SCHEDULER], []
+    if (source := zero_snr_of(header)) and not scheduler.get("rescale_betas_zero_snr"):
+        if scheduler.get("rescale_betas_zero_snr") is False and "trained_betas" not in scheduler:
+            notes = [f"the noise schedule ends at zero terminal SNR, as {source} in {where} says; --config says no"]
+        scheduler |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    if side := resolution_of(header):
+        factor = 2 ** (len(configs["vae/config.json"].get("block_out_channels", ())) - 1)
+        configs["unet/config.json"]["sample_size"] = max(1, side // max(factor, 1))
+    return tuple(notes)
+
+
+def _check(configs: Mapping[str, Mapping[str, Any]], header: Header, layout: Layout, where: str) -> None:
+    """Check configurations and stored numbers of UNet and text encoder; those of the autoencoder are its loader's."""
+    for name, names in (("unet", layout.unet), ("text_encoder", layout.text)):
+        tensors: dict[str, TensorEntry] = {there: header.tensors[there] for there in names.values()}
+        check_network(configs[f"{name}/config.json"], f"{where}: the configuration of the {name}", tensors)
+        check_stored(tensors, f"{where}: {name}")
+    check_scheduler(configs[_SCHEDULER], f"{where}: the configuration of its scheduler")
+    for name in layout.unet:
+        if ".label_emb." in name or "cond_proj" in name:
+            raise ModelError(f"{where}: the UNet wants more than a text ({layout.unet[name]}): it is of another kind")
 
 
 def _read_configs(config: Path) -> dict[str, dict[str, Any]]:
-    names = [*(f"{name}/config.json" for name in NETWORKS), "scheduler/scheduler_config.json"]
+    names = [*(f"{name}/config.json" for name in NETWORKS), _SCHEDULER]
     return {name: read_json(config / name, f"config folder {config.name}") for name in names}
 
 
-def _load(path: Path, folder: Path, tokenizer: Any, dtype: torch.dtype, where: str) -> Mapping[str, Any]:
-    from diffusers import StableDiffusionPipeline
+def _load(
+    path: Path, layout: Layout, configs: dict[str, dict[str, Any]], dtype: torch.dtype, where: str
+) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """Load UNet and text encoder; the second result tells of weights that they have no place for."""
+    with quiet(), TemporaryDirectory(prefix="wordbrush-") as scratch:
+        from diffusers import UNet2DConditionModel
+        from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm
+        from transformers import CLIPTextModel
 
-    advice = (
-        "; for a checkpoint of another shape give config=FOLDER, a folder in diffusers layout with its configurations "
-        "and tokenizer"
-    )
-    with translated(f"{where} does not fit the configurations of its family", advice):
-        pipeline = StableDiffusionPipeline.from_single_file(
-            str(path),
-            config=str(folder),
-            local_files_only=True,
-            torch_dtype=dtype,
-            tokenizer=tokenizer,
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        )
-    return {name: check_loaded(getattr(pipeline, name), f"{where}: {name}") for name in NETWORKS}
+        write(Path(scratch), configs)
+        options = {"config": scratch, "local_files_only": True, "torch_dtype": dtype}
+        with translated(f"{where} does not fit the configurations of its family", _ADVICE):
+            unet = UNet2DConditionModel.from_single_file(read_state(path, layout.unet), subfolder="unet", **options)
+            text = create_diffusers_clip_model_from_ldm(
+                CLIPTextModel, read_state(path, layout.text), subfolder="text_encoder", **options
+            )
+    modules = {"unet": unet, "text_encoder": text}
+    checked = {name: check_loaded(module, f"{where}: {name}") for name, module in modules.items()}
+    return checked, surplus_note(len(layout.unet) - len(unet.state_dict()), f"{where}: unet")
 
 
 def _tokenizer(family: Version, config: Path | None, tokenizer: Path | None, where: str) -> Any:
@@ -149,10 +186,10 @@ def _tokenizer(family: Version, config: Path | None, tokenizer: Path | None, whe
     cached = _cached_tokenizer()
     if cached is None:
         raise ModelError(
-            f"{where} carries no tokenizer, and the local hub cache has none: give tokenizer=FOLDER with CLIP's "
-            "vocab.json and merges.txt, or config=FOLDER, any Stable Diffusion folder in diffusers layout (its weights "
-            "are not needed); with a network, `hf download openai/clip-vit-large-patch14 vocab.json merges.txt` "
-            "puts it into the cache"
+            f"{where} carries no tokenizer, and the local hub cache has none: give --tokenizer FOLDER "
+            "(tokenizer=FOLDER) with CLIP's vocab.json and merges.txt, or --config FOLDER (config=FOLDER), any Stable "
+            "Diffusion folder in diffusers layout (its weights are not needed); with a network, `wordbrush models "
+            "fetch --vocabulary openai/clip-vit-large-patch14` puts it into the cache"
         )
     return load_tokenizer(cached, TOKENIZER, "cached tokenizer", **_padding(family, None))
 
@@ -171,9 +208,12 @@ def _cached_tokenizer() -> Path | None:
     cache = Path(constants.HF_HUB_CACHE)
     for pattern in ("models--*/snapshots/*/tokenizer/vocab.json", "models--*/snapshots/*/vocab.json"):
         for path in sorted(cache.glob(pattern)):
-            if not (path.parent / "merges.txt").is_file():
+            if not (path.is_file() and (path.parent / "merges.txt").is_file()):
                 continue
-            table = read_json(path, "cached tokenizer")
+            try:
+                table = read_json(path, "cached tokenizer", MAX_TOKENIZER)
+            except ModelError:  # whatever lies there, it is not what is looked for
+                continue
             ends = (table.get("<|startoftext|>"), table.get("<|endoftext|>"))
             if len(table) == _VOCABULARY and ends == (_VOCABULARY - 2, _VOCABULARY - 1):
                 return path.parent

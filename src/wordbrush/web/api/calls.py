@@ -138,13 +138,13 @@ def _edit(workbench: Workbench, request: CallRequest, work: Work) -> Answer:
         ),
         "provenance": json.loads(result.provenance.to_json()),
     }
-    return Answer({"edit.png": data, "mask.png": _grey(result.mask)}, {"report": report})
+    return Answer({"edit.png": data, "mask.png": result.mask.grey_png()}, {"report": report})
 
 
 def _find(workbench: Workbench, request: CallRequest, work: Work) -> Answer:
     result = _unpainted(workbench, request, work)
     report = {**result.report.as_dict(), "mask_sha256": result.mask.digest()}
-    return Answer({"mask.png": _grey(result.mask)}, {"report": report})
+    return Answer({"mask.png": result.mask.grey_png()}, {"report": report})
 
 
 def _contrast(workbench: Workbench, request: CallRequest, work: Work) -> Answer:
@@ -153,19 +153,14 @@ def _contrast(workbench: Workbench, request: CallRequest, work: Work) -> Answer:
     if contrast is None:
         raise RuntimeError("there is no contrast, although no mask was given")
     soft = [[round(float(cell), 6) for cell in row] for row in contrast.soft]
-    spread = Mask(contrast.on_picture(result.fit))
-    return Answer({"contrast.png": _grey(spread)}, {"cells": soft, "report": result.report.as_dict()})
+    spread = encode_image(Mask(contrast.on_picture(result.fit)).to_image(), ".png", None)
+    return Answer({"contrast.png": spread}, {"cells": soft, "report": result.report.as_dict()})
 
 
 def _unpainted(workbench: Workbench, request: CallRequest, work: Work) -> EditResult:
     """Find the region alone: at ratio 0 nothing is repainted."""
     settings = request.edit.settings and request.edit.settings.changed(ratio=0.0)
     return workbench.edit(dataclasses.replace(request.edit, settings=settings), request.model, request.preset, work)
-
-
-def _grey(mask: Mask) -> bytes:
-    """Return the file that `Mask.save` writes."""
-    return encode_image(mask.to_image(), ".png", None)
 
 
 # ---- what they are, for whoever calls them

@@ -11,6 +11,7 @@ from wordbrush.errors import InputError, MaskError, PictureError, SettingsError
 from wordbrush.picture.picture import Picture
 from wordbrush.record.replay import MASKS
 from wordbrush.region.mask import Mask
+from wordbrush.region.suited import suited
 from wordbrush.request import EditRequest
 from wordbrush.settings import Settings
 from wordbrush.web.api.fields import Field, fields_of
@@ -74,7 +75,7 @@ class CallRequest:
         files = {name: read(inputs[name]) for name in ("picture", *MASKS) if inputs[name] is not None}
         picture = _picture(files.pop("picture"), limits)
         parts: dict[str, Any] = {name: inputs[name] for name in PLAIN}
-        parts |= {name: _mask(name, file) for name, file in files.items()}
+        parts |= suited({name: _mask(name, file) for name, file in files.items()}, picture)
         edit = EditRequest(picture=picture, settings=settings, **parts)
         mask_names = {name: file.name for name, file in files.items()}
         return cls(edit=edit, model=inputs["model"], preset=inputs["preset"], mask_names=mask_names)

@@ -15,7 +15,6 @@ from fastapi.responses import JSONResponse, Response
 from PIL import Image
 
 from wordbrush.errors import InputError
-from wordbrush.region.mask import Mask
 from wordbrush.web.state.keys import COOKIE
 from wordbrush.web.state.png import png_of
 from wordbrush.web.state.versions import zip_of
@@ -95,10 +94,10 @@ def _add_uploads(router: APIRouter, workbench: Workbench) -> None:
         opened = _opened(workbench, request, id_)
         data = await _body(request, limit)
         try:
-            opened.own_mask = (await asyncio.to_thread(Mask.open, data)).rounded()
+            mask = await asyncio.to_thread(workbench.own_mask, opened, data)
         except InputError as error:
             return JSONResponse({"error": str(error)}, 422)
-        return JSONResponse({"area": opened.own_mask.area})
+        return JSONResponse({"area": mask.area, "notes": list(mask.notes)})
 
 
 def _add_pictures(router: APIRouter, workbench: Workbench) -> None:
@@ -118,7 +117,7 @@ def _add_pictures(router: APIRouter, workbench: Workbench) -> None:
         }.get(kind)
         if mask is None:
             raise _GONE
-        return _file(png_of(mask.to_image()), f"{PurePosixPath(opened.name).stem}-{kind}.png", download=bool(download))
+        return _file(mask.grey_png(), f"{PurePosixPath(opened.name).stem}-{kind}.png", download=bool(download))
 
     @router.get("/sample/{index}")
     def sample(index: int) -> Response:

@@ -25,7 +25,7 @@ class RegionHandlers(Handlers):
         cut = self.workbench.cut(scene.opened, scene.request, scene.strokes)
         update: Update = {self.parts.stage: views.stage_view(stage, scene.opened, cut)}
         if cut.region is not None and not scene.visitor.busy:  # what runs keeps the box to itself
-            update[self.parts.progress] = views.idle(f"{cut.area:.1%} of the picture.", "done", "Region")
+            update[self.parts.progress] = views.idle(cut.told, "done", "Region")
         return update
 
     def settle(self, http: gr.Request, stage: Value, *controls: Any) -> Update:

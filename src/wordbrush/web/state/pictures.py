@@ -20,6 +20,7 @@ from wordbrush.record.provenance import Provenance, read_provenance
 from wordbrush.record.replay import MASKS, carried_mask
 from wordbrush.region.mask import Mask
 from wordbrush.region.region import Region, cut_region, region_of
+from wordbrush.region.suited import extent_note
 from wordbrush.web.state.keys import new_key
 from wordbrush.web.state.png import DATA_ADDRESS, png_of, size_within
 
@@ -78,17 +79,26 @@ class Cut:
         contrast: what was cut, or None while nothing was found under these texts.
         region: what is edited, or None while there is neither a contrast nor a mask nor a stroke.
         fit: how the picture, or the copy that was cut, lies on the model's canvas.
+        mask: the mask from a file that took its place, as it was used; or None.
         area: share of the picture that is edited, in [0, 1].
     """
 
     contrast: Contrast | None
     region: Region | None
     fit: FitPlan
+    mask: Mask | None = None
 
     @property
     def area(self) -> float:
         """Share of the picture inside the region."""
         return 0.0 if self.region is None else self.region.pixels.area
+
+    @property
+    def told(self) -> str:
+        """What a visitor should know of the region: its area, and what is odd about it or about the mask."""
+        notes = (self.mask is not None and self.mask.notes) or (extent_note(self.area),)
+        sentences = [f"{self.area:.1%} of the picture.", *(f"{note[0].upper()}{note[1:]}." for note in notes if note)]
+        return " ".join(sentences)
 
 
 @dataclass(eq=False)
@@ -196,7 +206,7 @@ class Opened:
         automatic = None if contrast is None else cut_region(shown.frame, contrast, settings)
         masks = {"mask": mask, "include": strokes.include, "exclude": strokes.exclude}
         region = region_of(shown.frame, automatic, settings, **masks)
-        return Cut(contrast, region, shown.fit)
+        return Cut(contrast, region, shown.fit, mask)
 
     def _proxy(self, session: Session, editor: Editor, model: str, settings: Settings) -> Session:
         """Return a session of a small copy of the picture; of a small picture, the session itself."""
@@ -239,4 +249,4 @@ def _mask_at(address: Any) -> Mask:
         data = base64.b64decode(address.removeprefix(DATA_ADDRESS), validate=True)
     except ValueError as error:
         raise MaskError("the mask is not base64") from error
-    return Mask.open(data).rounded()
+    return dataclasses.replace(Mask.open(data).rounded(), notes=())  # the page knows what it drew

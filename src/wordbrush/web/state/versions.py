@@ -105,7 +105,7 @@ class Version:
             picture=opened.id,
             strokes=strokes,
             own_mask=cast("Mask | None", edit.mask),
-            mask=png_of(result.mask.to_image()),
+            mask=result.mask.grey_png(),
             report=result.report,
             command=command_of(edit, preset=request.preset, model=model, output=name, masks=mask_names),
         )
@@ -128,7 +128,7 @@ class Version:
     def masks(self) -> dict[str, bytes]:
         """Return the files that the command names besides the picture: name to PNG bytes."""
         files = {"mask.png": self.own_mask, "include.png": self.strokes.include, "exclude.png": self.strokes.exclude}
-        return {name: png_of(mask.to_image()) for name, mask in files.items() if mask is not None}
+        return {name: mask.grey_png() for name, mask in files.items() if mask is not None}
 
 
 def zip_of(versions: Iterable[Version]) -> bytes:

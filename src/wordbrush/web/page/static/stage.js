@@ -179,8 +179,9 @@ function opened({ id, url, name, width, height }) {
   if (here) part('view').focus({ preventScroll: true });
 }
 
-function masked({ area }) {
-  if (typeof area === 'number') say(`Mask taken: ${(100 * area).toFixed(1)} % of the picture.`);
+function masked({ area, notes = [] }) {
+  const told = notes.map((note) => ` Note: ${note}.`).join('');
+  if (typeof area === 'number') say(`Mask taken: ${(100 * area).toFixed(1)} % of the picture.${told}`);
   trigger('masked', { id: props.value.picture.id });
 }
 
