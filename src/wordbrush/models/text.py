@@ -17,6 +17,7 @@ from wordbrush.errors import InputError, ModelError, SettingsError
 from wordbrush.models.addons.embeddings import learnt_words
 from wordbrush.models.codec import evaluating
 from wordbrush.models.model import Canvas, Prompt, UnknownWord
+from wordbrush.texts import check_text
 
 __all__ = ["EMBEDDING", "MAX_CHARACTERS", "ClipText"]
 
@@ -77,8 +78,7 @@ class ClipText:
         return [self._prompt(text, clip_skip) for text in texts]
 
     def _prompt(self, text: str, clip_skip: int) -> Prompt:
-        if not isinstance(text, str):
-            raise InputError(f"a prompt must be text, not {type(text).__name__}")
+        check_text(text, "prompt")
         if len(text) > MAX_CHARACTERS:
             raise InputError(f"the prompt is {len(text)} characters long; at most {MAX_CHARACTERS} are accepted")
         converted = self._convert(text)
