@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from wordbrush.diffusion.position import between, cut_grid
 from wordbrush.engine.driver import Driver
 from wordbrush.engine.events import Callback
-from wordbrush.errors import WordbrushError
+from wordbrush.errors import SettingsError, WordbrushError
 from wordbrush.models import load_model
 from wordbrush.picture.fit import plan_fit
 from wordbrush.picture.picture import Picture
 from wordbrush.report import Plan
-from wordbrush.request import EditRequest, MaskLike, Queries
+from wordbrush.request import EditRequest, MaskLike, Queries, check_callback
 from wordbrush.result import EditResult, results_of
 from wordbrush.session import Session
 from wordbrush.settings import Settings, resolve
+from wordbrush.values import is_whole, worded
 
 if TYPE_CHECKING:
     from wordbrush.models.model import Model
@@ -34,6 +35,8 @@ class Editor:
     """
 
     def __init__(self, model: Model, *, batch_limit: int | None = None) -> None:
+        if batch_limit is not None and not (is_whole(batch_limit) and batch_limit > 0):
+            raise SettingsError(f"batch_limit {worded(batch_limit)} is not a whole number from 1 on")
         self.driver = Driver(model, batch_limit=batch_limit)
 
     @property
@@ -171,14 +174,23 @@ class Editor:
 
         Returns:
             One result a request, in order.
+
+        Raises:
+            WordbrushError: with `raise`, the first error; an argument that is none is refused with either.
         """
         common, name = resolve(preset, settings, switches)
+        check_callback(callback)
+        if on_error not in ("raise", "return"):
+            raise SettingsError(f"on_error {worded(on_error)} is unknown: known are raise, return")
+        requests = list(requests) if isinstance(requests, Iterable) else [requests]
+        if not all(isinstance(one, EditRequest) for one in requests):
+            raise SettingsError("edit_batch takes a list of EditRequest")
         sessions: dict[tuple[int, int | None], Session] = {}
         items, errors = [], dict[int, WordbrushError]()
         for number, request in enumerate(requests):
-            own = replace(request, settings=request.settings or common)
-            key = (id(request.picture), own.settings.resolution if own.settings else None)
             try:
+                own = replace(request, settings=request.settings or common).checked()
+                key = (id(request.picture), own.settings.resolution if own.settings else None)
                 if key not in sessions:
                     sessions[key] = self.open(request.picture, resolution=key[1])
                 items.append(sessions[key].item(own))
@@ -203,8 +215,14 @@ class Editor:
         check_inversion: bool = False,
         settings: Settings | None = None,
     ) -> Plan:
-        """Say what an edit of a picture of `size` (width, height) would cost, without running the network."""
-        chosen, model = settings or Settings(), self.model
+        """Say what an edit of a picture of `size` (width, height) would cost, without running the network.
+
+        Raises:
+            SettingsError: `size` is not two whole numbers, or the settings are none.
+        """
+        chosen, model = resolve(None, settings, {})[0], self.model
+        if not isinstance(size, list | tuple) or len(size) != 2 or not all(map(is_whole, size)):
+            raise SettingsError(f"size {worded(size)} is not a width and a height")
         fit = plan_fit(size, grid=model.grid, resolution=chosen.resolution or model.resolution)
         latent = (fit.canvas[0] // model.codec.factor, fit.canvas[1] // model.codec.factor)
         schedule, many = model.schedule_for(latent, chosen.steps), queries * seeds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
+import secrets
 import shlex
 import types
 from collections.abc import Iterable, Mapping
@@ -18,6 +19,7 @@ __all__ = [
     "MAX_SEEDS",
     "Switch",
     "bound",
+    "drawn",
     "edit_command",
     "flag_words",
     "parse_embeddings",
@@ -41,6 +43,12 @@ _EXPECTED = {bool: "on or off", int: "a whole number", tuple: "a number, or seve
 _BOOLS = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
 
 
+def drawn(text: str) -> str:
+    """Return a list of seeds with a number of 32 bits in place of each `random`."""
+    items = (str(secrets.randbelow(2**32)) if item.strip() == "random" else item for item in text.split(","))
+    return ",".join(items)
+
+
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Read a list of seeds; ranges include both ends, the order is kept, a repeated seed counts once.
 
@@ -56,6 +64,11 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     seeds: dict[int, None] = {}
     for item in map(str.strip, text.split(",")):
         match = _ITEM.fullmatch(item)
+        if match is None and re.fullmatch(r"-\d+(?:-\d+)?|random", item):
+            raise SettingsError(
+                f"--seed: {item[:40]!r} is not a seed; for a random one, --seed random draws it on the command line; "
+                "elsewhere draw a whole number from 0 on"
+            )
         if match is None:
             raise SettingsError(f"--seed: {item[:40]!r} is not a seed; write whole numbers like 1,2,5-8")
         first, last = int(match[1]), int(match[2] or match[1])

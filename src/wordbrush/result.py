@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+import torch
 from PIL import Image
 
 from wordbrush.errors import WordbrushError
@@ -20,6 +21,7 @@ from wordbrush.record.provenance import SCHEMA_VERSION, Provenance, package_vers
 from wordbrush.region.mask import Mask
 from wordbrush.report import Report
 from wordbrush.settings import Settings
+from wordbrush.texts import text_notes
 
 if TYPE_CHECKING:
     from wordbrush.diffedit import Painted
@@ -210,6 +212,7 @@ def _result_of(outcome: Outcome[Finished], driver: Driver, run: Run[Finished], p
 def _warnings(done: Finished, model: Model) -> tuple[str, ...]:
     warnings: list[str] = [*model.notes, *done.picture.notes]
     warnings += [f"{name}: {note}" for name, mask in done.masks.items() for note in mask.notes]
+    warnings += text_notes({name: prompt.text for name, prompt in done.prompts.items()})
     for name, prompt in done.prompts.items():
         if prompt.dropped:
             warnings.append(f"{name}: cut by the text encoder's limit: {' '.join(prompt.dropped)}")
@@ -270,4 +273,5 @@ def _provenance(done: Finished, driver: Driver, preset: str | None) -> Provenanc
         packages=package_versions(),
         notes=picture.notes,
         real_ratio=done.real_ratio,
+        threads=torch.get_num_threads(),
     )

@@ -39,13 +39,27 @@ from wordbrush.region.seam import matched
 from wordbrush.region.suited import suited
 from wordbrush.region.threshold import Contrast, rescale
 from wordbrush.report import Memory
-from wordbrush.request import EditRequest, MaskLike, Queries, as_mask, requests_of
+from wordbrush.request import (
+    EditRequest,
+    MaskLike,
+    Queries,
+    as_mask,
+    check_callback,
+    check_seed,
+    is_single,
+    requests_of,
+)
 from wordbrush.result import EditResult, Finished, results_of
 from wordbrush.settings import Settings, resolve
+from wordbrush.texts import check_text
+from wordbrush.values import is_whole, worded
 
 __all__ = ["Session"]
 
 T = TypeVar("T")
+
+_TEXTS = ("query", "reference", "empty")
+
 
 class Session:
     """One picture with one model; opened by `Editor.open`.
@@ -64,8 +78,10 @@ class Session:
     def __init__(
         self, driver: Driver, picture: Picture, *, resolution: int | None = None, memory_limit: int = 2 << 30
     ) -> None:
+        if not is_whole(memory_limit):
+            raise SettingsError(f"memory_limit {worded(memory_limit)} is not a whole number of bytes")
         self.driver, self.picture = driver, picture
-        self.resolution = resolution or driver.model.resolution
+        self.resolution = Settings(resolution=resolution).resolution or driver.model.resolution
         self.fit = plan_fit(picture.size, grid=driver.model.grid, resolution=self.resolution)
         self.frame = Frame(self.fit, driver.codec.factor, self.outlined, picture.visible)
         self.store = Store(memory_limit)
@@ -81,7 +97,9 @@ class Session:
         return self.store.memory()
 
     def check(self, settings: Settings) -> Settings:
-        """Raise SettingsError where the settings ask for another working size than the session was opened with."""
+        """Raise SettingsError where these are no settings, or ask for another working size than the session has."""
+        if not isinstance(settings, Settings):
+            raise SettingsError(f"settings are a Settings object, not {type(settings).__name__}")
         if settings.resolution not in {None, self.resolution}:
             raise SettingsError(
                 f"resolution {settings.resolution} differs from the session's {self.resolution}: open another session"
@@ -104,7 +122,8 @@ class Session:
 
     def prompt(self, text: str, settings: Settings, *, negative: bool = False) -> Prompt:
         """Encode a text for this canvas, or take it from the driver; a negative one is guided away from."""
-        return self.driver.prompt(text, settings.clip_skip, self.latent_size, negative=negative)
+        checked = check_text(text, "text")
+        return self.driver.prompt(checked, settings.clip_skip, self.latent_size, negative=negative)
 
     def conditioning(
         self, text: str, settings: Settings, scale: float = 1.0, *, negative: bool = False
@@ -138,7 +157,8 @@ class Session:
             callback: called with an `Event` after every call of the network.
             switches: single switches, see `Settings`.
         """
-        chosen = self.check(resolve(preset, settings, switches)[0])
+        chosen, seed = self.check(resolve(preset, settings, switches)[0]), check_seed(seed)
+        self._check(query, reference, callback)
 
         def program() -> Program[NDArray[np.float32]]:
             edit = yield from self._edit(query, reference, seed, chosen)
@@ -154,7 +174,8 @@ class Session:
         self, query: str, reference: str = "", *, seed: int = 0, settings: Settings | None = None
     ) -> Contrast | None:
         """Return what `contrast` would, if the session still holds it; else None. Runs no network."""
-        chosen = self.check(settings or Settings())
+        chosen, seed = self.check(settings or Settings()), check_seed(seed)
+        self._check(query, reference)
         raw = self.store.get(self._contrast_key(query, reference, seed, chosen))
         return None if raw is None else Contrast(raw, rescale(raw, chosen.rescale, clip=chosen.clip))
 
@@ -172,6 +193,7 @@ class Session:
     ) -> list[Tensor]:
         """Return the latents z0 ... x_r, each (1, channel, height, width), one a level of the cut grid."""
         chosen = self.check(settings or Settings())
+        self._check("", reference, callback)
 
         def program() -> Program[list[Tensor]]:
             edit = yield from self._edit("", reference, 0, chosen)
@@ -188,6 +210,7 @@ class Session:
             Root mean square between z0 and what comes back, in latent units (the latents' own spread is about 1).
         """
         chosen = self.check(settings or Settings())
+        self._check("", reference, callback)
 
         def program() -> Program[float]:
             edit = yield from self._edit("", reference, 0, chosen)
@@ -239,15 +262,20 @@ class Session:
         """Edit the picture; arguments as for `Editor.edit`. Stored values are not computed again."""
         chosen, name = resolve(preset, settings, switches)
         self.check(chosen)
+        check_callback(callback)
         requests = requests_of(
             self.picture, query, reference, negative, seed, mask, include, exclude, chosen, check_inversion
         )
         results = results_of(self.driver, map(self.item, requests), preset=name, callback=callback)
-        return results[0] if isinstance(query, str) and isinstance(seed, int) else results
+        return results[0] if isinstance(query, str) and is_single(seed) else results
 
     def item(self, request: EditRequest) -> Item[Finished]:
-        """Return a request on this picture as an item for the driver."""
-        return Item(self.program(request), self.store, self.preview)
+        """Return a request on this picture as an item for the driver.
+
+        Raises:
+            WordbrushError: as `EditRequest.checked`.
+        """
+        return Item(self.program(request.checked()), self.store, self.preview)
 
     def program(self, request: EditRequest) -> Program[Finished]:
         """Return the whole edit of one request on this picture, from bytes to bytes, as a program."""
@@ -325,17 +353,19 @@ class Session:
         if check_inversion and not inverted:
             raise SettingsError("there is no inversion to check: the background is noised, see encoding")
         inversion = reference if settings.inversion_text == "reference" else ""
+        encoded = {
+            **{name: self.conditioning(t, settings) for name, t in zip(_TEXTS, (query, reference, ""), strict=True)},
+            "negative": self.conditioning(negative, settings, negative=True),
+            "inversion": self.conditioning(inversion, settings, upward),
+            "drawn": self.conditioning(query, settings, scale),
+        }
         z0 = yield from self._latent()
-        texts = {"query": query, "reference": reference, "empty": ""}
         return Edit(
             z0=z0,
             frame=self.frame,
             settings=settings,
             seed=seed,
-            **{name: self.conditioning(text, settings) for name, text in texts.items()},
-            negative=self.conditioning(negative, settings, negative=True),
-            inversion=self.conditioning(inversion, settings, upward),
-            drawn=self.conditioning(query, settings, scale),
+            **encoded,
             levels=self.levels(settings),
             contrast_levels=contrast_levels(schedule, settings.strength, settings.strength_axis, settings.steps),
             guidance=model.policy.weight_of(scale),
@@ -347,6 +377,12 @@ class Session:
             masks=masks or {},
             check_inversion=check_inversion,
         )
+
+    @staticmethod
+    def _check(query: str, reference: str, callback: Callback | None = None) -> None:
+        check_text(query, "query")
+        check_text(reference, "reference")
+        check_callback(callback)
 
     @staticmethod
     def _contrast_key(query: str, reference: str, seed: int, settings: Settings) -> Key:

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from wordbrush.errors import SettingsError
 from wordbrush.presets import DEFAULT_PRESET, GONE, PRESETS
+from wordbrush.values import plain, worded
 
 __all__ = [
     "DEFAULT_PRESET",
@@ -204,7 +205,8 @@ class Settings:
     def __post_init__(self) -> None:
         hints = _hints()
         for item in fields(self):
-            value, (low, high) = getattr(self, item.name), item.metadata["range"]
+            value, (low, high) = plain(getattr(self, item.name)), item.metadata["range"]
+            object.__setattr__(self, item.name, value)
             if get_origin(hints[item.name]) is tuple:
                 object.__setattr__(self, item.name, _numbers(item.name, value, low, high))
                 continue
@@ -212,7 +214,7 @@ class Settings:
             if value is None or isinstance(value, str):
                 continue
             if (low is not None and value < low) or (high is not None and value > high):
-                raise SettingsError(f"{item.name} {value} is outside {low} ... {high}")
+                raise SettingsError(f"{item.name} {worded(value)} is outside {low} ... {high}")
             if float in (get_args(hints[item.name]) or (hints[item.name],)):
                 object.__setattr__(self, item.name, _as_float(item.name, value))
         if self.threshold is not None:
@@ -227,13 +229,11 @@ class Settings:
         Raises:
             SettingsError: unknown preset or switch, or a value out of range.
         """
+        if not isinstance(preset, str) or preset not in {**PRESETS, **GONE}:
+            raise SettingsError(f"unknown preset {worded(preset)}: known are {', '.join(PRESETS)}")
         if preset in GONE:
             raise SettingsError(f"the preset {preset!r} is no more: {GONE[preset]}")
-        if preset not in PRESETS:
-            raise SettingsError(f"unknown preset {preset!r}: known are {', '.join(PRESETS)}")
-        unknown = switches.keys() - _hints().keys()
-        if unknown:
-            raise SettingsError(f"unknown switch {sorted(unknown)[0]!r}: known are {', '.join(_hints())}")
+        _check_known(switches)
         chosen = dict(PRESETS[preset])
         if "rule" in switches:
             chosen.pop("threshold", None)  # a number means something else under another rule
@@ -250,7 +250,12 @@ class Settings:
         return cls(**{**came, **switches})
 
     def changed(self, **switches: Any) -> Settings:
-        """Return a copy with some switches set otherwise."""
+        """Return a copy with some switches set otherwise.
+
+        Raises:
+            SettingsError: an unknown switch, or a value out of range.
+        """
+        _check_known(switches)
         return replace(self, **switches)
 
     def key(self, kept: Kept) -> tuple[Any, ...]:
@@ -284,6 +289,12 @@ def check_threshold(rule: Rule, value: float) -> None:
         raise SettingsError(f"{rule} threshold {value} is above {high:g}")
 
 
+def _check_known(switches: Mapping[str, Any]) -> None:
+    unknown = switches.keys() - _hints().keys()
+    if unknown:
+        raise SettingsError(f"unknown switch {sorted(unknown)[0]!r}: known are {', '.join(_hints())}")
+
+
 _HINTS: dict[str, Any] = {}
 
 
@@ -295,8 +306,8 @@ def _hints() -> dict[str, Any]:
 
 def _check_kind(name: str, value: Any, hint: Any) -> None:
     if get_origin(hint) is Literal:
-        if value not in get_args(hint):
-            raise SettingsError(f"{name} {value!r} is unknown: known are {', '.join(get_args(hint))}")
+        if not isinstance(value, str) or value not in get_args(hint):
+            raise SettingsError(f"{name} {worded(value)} is unknown: known are {', '.join(get_args(hint))}")
         return
     kinds = get_args(hint) or (hint,)
     if value is None and type(None) in kinds:
@@ -306,18 +317,18 @@ def _check_kind(name: str, value: Any, hint: Any) -> None:
     good = good or (int in kinds and isinstance(value, int) and not isinstance(value, bool))
     if not good:
         expected = " or ".join(k.__name__ for k in kinds if k is not type(None))
-        raise SettingsError(f"{name} {value!r} is not a {expected}")
+        raise SettingsError(f"{name} {worded(value)} is not a {expected}")
 
 
 def _numbers(name: str, value: Any, low: float, high: float) -> tuple[float, ...]:
     """Return one number, or a list of them, as a tuple of floats."""
-    many = value if isinstance(value, list | tuple) else (value,)
+    many = [plain(one) for one in (value if isinstance(value, list | tuple) else (value,))]
     if not 1 <= len(many) <= MOST_NUMBERS:
         raise SettingsError(f"{name} has {len(many)} numbers: give 1 to {MOST_NUMBERS}")
     for one in many:
         _check_kind(name, one, float)
         if not low <= one <= high:
-            raise SettingsError(f"{name} {one} is outside {low} ... {high}")
+            raise SettingsError(f"{name} {worded(one)} is outside {low} ... {high}")
     return tuple(_as_float(name, one) for one in many)
 
 
@@ -333,8 +344,15 @@ def resolve(preset: str | None, settings: Settings | None, switches: Mapping[str
 
     Without `settings` they are the preset's (the default one where none is named). With `settings` these hold, and a
     preset only names where they came from. Single switches are set last.
+
+    Raises:
+        SettingsError: an unknown preset or switch, a value out of range, or `settings` of another kind.
     """
     if settings is not None:
+        if not isinstance(settings, Settings):
+            raise SettingsError(f"settings are a Settings object, not {type(settings).__name__}")
+        if preset is not None and not isinstance(preset, str):
+            raise SettingsError(f"unknown preset {worded(preset)}: known are {', '.join(PRESETS)}")
         return settings.changed(**switches), preset
     name = preset or DEFAULT_PRESET
     return Settings.from_preset(name, **switches), name

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import dataclasses
 import os
 import re
@@ -7,12 +8,14 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import pytest
+from typer.main import get_command
 
 from tests.support.command import Command
 from wordbrush.cli.app import COMMANDS as COMMAND_TABLE
+from wordbrush.cli.app import app
 from wordbrush.notation import switches
 from wordbrush.settings import Settings
 
@@ -31,6 +34,7 @@ HEAVY = (
     "gradio",
     "fastapi",
 )
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 COMMANDS = (
     ["edit"],
     ["mask"],
@@ -117,6 +121,50 @@ def test_the_documents_list_the_switches_as_they_are() -> None:
     from docs import make_pictures
 
     assert make_pictures.flag_table() in (REPOSITORY / "docs" / "cli.md").read_text("utf-8")
+
+
+ONE_COMMAND = {
+    "cli/edit.py": "edit", "cli/mask.py": "mask", "cli/demo.py": "demo", "cli/replay.py": "replay", "cli/ui.py": "ui",
+    "cli/evaluate.py": "eval truth", "cli/evaluate_bounds.py": "eval bounds", "record/replay.py": "replay",
+}  # fmt: skip
+"""Modules whose messages one command prints."""
+
+OTHER_PROGRAMS = {"evaluation/networks/convert.py", "evaluation/plots.py", "evaluation/page.py"}
+"""A program with flags of its own; pages, whose style sheets have names like flags."""
+
+
+def flags_of_commands() -> dict[str, set[str]]:
+    """Return the flags of each command."""
+    top = get_command(app)
+    found = {}
+    for words in COMMAND_TABLE:
+        command: Any = top
+        for word in words.split():
+            command = command.commands[word]
+        found[words] = {flag for one in command.params for flag in (*one.opts, *one.secondary_opts)}
+    return found
+
+
+def flags_in_messages(path: Path) -> set[str]:
+    """Return what looks like a flag in the texts of a module that are no docstrings."""
+    tree = ast.parse(path.read_text("utf-8"))
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    docs = {ast.get_docstring(node, clean=False) for node in ast.walk(tree) if isinstance(node, DOCUMENTED)}
+    flag = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z](?![\w-])")
+    return {word for text in texts if text not in docs for word in flag.findall(text)}
+
+
+def test_every_flag_that_a_message_names_exists_where_it_is_read() -> None:
+    flags, source = flags_of_commands(), REPOSITORY / "src" / "wordbrush"
+    every = set.union(*flags.values(), {"--help", "--version"})
+    seen = 0
+    for path in source.rglob("*.py"):
+        name = path.relative_to(source).as_posix()
+        named = flags_in_messages(path)
+        seen += len(named)
+        if name not in OTHER_PROGRAMS:
+            assert named <= (flags[ONE_COMMAND[name]] if name in ONE_COMMAND else every), name
+    assert seen > 50
 
 
 def test_no_color_is_honoured() -> None:

@@ -134,7 +134,9 @@ def test_other_weights_are_told(wordbrush: Command, picture: Path, tmp_path: Pat
     assert wordbrush("edit", picture, *TEXTS, "--model", folder, "--steps", "5", "--maps", "2", "-o", out).code == 0
     shutil.rmtree(folder)
     tiny.write_folder(folder, "sd2")
-    done = wordbrush("replay", out, "--json")
+    refused = wordbrush("replay", out, "-q")
+    refused.failed(3, str(folder), "--model")
+    done = wordbrush("replay", out, "--json", "--model", folder)
     assert done.code == 0, done.err
     assert (done.json["identical"], done.json["same_weights"]) == (False, False)
     assert "not those of the record" in done.err

@@ -32,7 +32,8 @@ def test_it_explains_itself(wordbrush: Command) -> None:
     assert done.code == 0
     assert "Usage: wordbrush ui" in done.text
     for flag in ("--host", "--port", "--allow-model", "--no-pocket", "--auth", "--no-auth", "--device", "--dtype",
-                 "--allow-download", "--mcp", "--embedded", "--allow-host", "--queue", "--open"):  # fmt: skip
+                 "--allow-download", "--mcp", "--embedded", "--allow-host", "--trust-proxy", "--queue",
+                 "--open"):  # fmt: skip
         assert flag in done.text
 
 

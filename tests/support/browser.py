@@ -115,6 +115,7 @@ def served(app: Any, **options: Any) -> Iterator[str]:
 
     listening = socket.create_server(("127.0.0.1", 0))
     usual: dict[str, Any] = {"log_level": "error", "lifespan": "on", "ws": "none", "timeout_graceful_shutdown": 1}
+    usual["proxy_headers"] = False  # as `serve` has it: the guard decides which proxy is believed
     config = uvicorn.Config(app, **{**usual, **options})
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

@@ -24,7 +24,10 @@ def ask(served: Running, name: str, **values: Any) -> tuple[bool, Any]:
     """Call by plain HTTP; return whether it went well, and the outputs or what was answered instead."""
     with httpx.Client(base_url=served.address, timeout=120, trust_env=False) as http:
         body, kind = json.dumps(values), {"content-type": "application/json"}
-        answer = http.post(f"/gradio_api/call/v2/{name}", content=body, headers=kind).raise_for_status()
+        answer = http.post(f"/gradio_api/call/v2/{name}", content=body, headers=kind)
+        if answer.status_code == 422:  # refused before it is queued
+            return False, answer.json()
+        answer.raise_for_status()
         lines = http.get(f"/gradio_api/call/{name}/{answer.json()['event_id']}").raise_for_status().text
     events = re.findall(r"event: (\w+)\ndata: (.*)\n", lines)
     event, data = next((e, json.loads(d)) for e, d in events if e in {"complete", "error"})

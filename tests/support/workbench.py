@@ -72,9 +72,10 @@ class Visit:
 
     @classmethod
     @contextmanager
-    def to(cls, address: str, tab: str = "tab") -> Iterator[Visit]:
-        """Open the page."""
-        with httpx.Client(base_url=address, timeout=120, trust_env=False) as client:
+    def to(cls, address: str, tab: str = "tab", client_address: str | None = None) -> Iterator[Visit]:
+        """Open the page, from another address where the server believes this machine to be a proxy."""
+        headers = {"X-Forwarded-For": client_address} if client_address else {}
+        with httpx.Client(base_url=address, timeout=120, trust_env=False, headers=headers) as client:
             client.get("/").raise_for_status()
             config = client.get("/config").raise_for_status().json()
             yield cls(address, client, config, tab)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wordbrush.errors import SettingsError
-from wordbrush.notation import parse_embeddings, parse_loras, parse_one_seed, parse_seeds
+from wordbrush.notation import drawn, parse_embeddings, parse_loras, parse_one_seed, parse_seeds
 from wordbrush.settings import MAX_SEED
 
 
@@ -35,6 +35,22 @@ def test_anything_else_is_refused(text: str) -> None:
 @given(st.lists(st.integers(0, MAX_SEED), min_size=1, max_size=30, unique=True))
 def test_what_is_written_is_read(seeds: list[int]) -> None:
     assert parse_seeds(",".join(map(str, seeds))) == tuple(seeds)
+
+
+@pytest.mark.parametrize("text", ["-1", "-5", "3,-1", "-1-4", "random"])
+def test_a_random_seed_is_told_how(text: str) -> None:
+    """Minus one means "random" elsewhere; a list of seeds says what it means."""
+    with pytest.raises(SettingsError, match="--seed random"):
+        parse_seeds(text)
+
+
+def test_random_seeds_are_drawn_once_each_and_in_their_place() -> None:
+    first, two, fixed, last = parse_seeds(drawn("random, 2,5-5,random"))
+    assert (two, fixed) == (2, 5)
+    assert first != last
+    assert all(0 <= seed < 2**32 for seed in (first, last))
+    assert drawn("1,2,5-8") == "1,2,5-8"
+    assert len({drawn("random") for _ in range(20)}) == 20
 
 
 def test_one_seed_is_one() -> None:

@@ -188,4 +188,6 @@ def test_nothing_is_told_of_other_errors(
     good, answer = ask(served, "mask", picture=upload(served, FOX.read_bytes()), **TEXTS, switches="--maps 1")
     assert not good
     assert answer["error"] == SORRY
-    assert "/secret/place" in caplog.text
+    (line,) = [record.getMessage() for record in caplog.records if record.name.startswith("wordbrush")]
+    assert "the call mask failed: OSError at web/test_api_refusals.py:" in line  # its kind and place, and no more
+    assert "/secret/place" not in caplog.text

@@ -178,7 +178,10 @@ def test_a_link_on_another_site_costs_no_visitor(http: httpx.Client) -> None:
 def test_a_flood_does_not_push_out_who_is_active(tmp_path: Path) -> None:
     guard = guarded(tmp_path, limits=Limits())
     active = guard.visitors.welcome(None)
-    made = sum(guard.newcomers.admit() and bool(guard.visitors.welcome(None)) for _ in range(10_000))
+    made = 0
+    for number in range(10_000):
+        address = f"192.0.2.{number % 200}"
+        made += guard.newcomers.admit(address) and bool(guard.visitors.welcome(None, address))
     assert made == 60
     assert guard.visitors.of(active.key) is active
 
@@ -186,21 +189,40 @@ def test_a_flood_does_not_push_out_who_is_active(tmp_path: Path) -> None:
 def test_newcomers_are_let_in_again_after_a_minute() -> None:
     now = [0.0]
     newcomers = Newcomers(most=2, seconds=60, clock=lambda: now[0])
-    assert [newcomers.admit() for _ in range(3)] == [True, True, False]
+    assert [newcomers.admit(address) for address in "abc"] == [True, True, False]
     now[0] = 59.0
-    assert not newcomers.admit()
+    assert not newcomers.admit("d")
     now[0] = 60.0
-    assert newcomers.admit()
+    assert newcomers.admit("d")
+
+
+def test_one_address_is_half_of_the_newcomers_at_most() -> None:
+    newcomers = Newcomers(most=60, clock=lambda: 0.0)
+    assert sum(newcomers.admit("192.0.2.1") for _ in range(100)) == 30
+    assert sum(newcomers.admit("192.0.2.2") for _ in range(100)) == 30
+    assert not newcomers.admit("192.0.2.3")
 
 
 def test_the_newcomer_too_many_is_told_when_to_come_again(tmp_path: Path) -> None:
-    with client(tmp_path) as http:
+    with client(tmp_path, proxies=("127.0.0.1",)) as http:
         answers = []
-        for _ in range(61):
+        for number in range(61):
             http.cookies.clear()
-            answers.append(http.get("/"))
+            answers.append(http.get("/", headers={"X-Forwarded-For": f"192.0.2.{number}"}))
         assert [answer.status_code for answer in answers] == [200] * 60 + [503]
         assert answers[-1].headers["retry-after"] == "60"
+
+
+def test_a_flood_from_one_address_lets_others_in(tmp_path: Path) -> None:
+    with client(tmp_path, proxies=("127.0.0.1",)) as http:
+        flood = []
+        for _ in range(40):
+            http.cookies.clear()
+            flood.append(http.get("/", headers={"X-Forwarded-For": "2001:db8::1"}).status_code)
+        assert flood == [200] * 30 + [503] * 10
+        http.cookies.clear()
+        assert http.get("/", headers={"X-Forwarded-For": "2001:db8::2"}).status_code == 503  # the same network
+        assert http.get("/", headers={"X-Forwarded-For": "2001:db8:1::1"}).status_code == 200
 
 
 # ---- headers

@@ -118,8 +118,11 @@ def test_a_prompt_of_a_hundred_thousand_characters_is_refused_in_a_sentence(serv
 
 
 def test_the_twenty_first_job_is_told_at_once_that_the_server_is_busy() -> None:
-    with running(Limits(in_flight=3)) as server, concurrent.futures.ThreadPoolExecutor(24) as pool:
-        visits = [Visit.to(server.address, f"v{n}-") for n in range(7)]
+    with (
+        running(Limits(in_flight=3), proxies=("127.0.0.1",)) as server,
+        concurrent.futures.ThreadPoolExecutor(24) as pool,
+    ):
+        visits = [Visit.to(server.address, f"v{n}-", f"192.0.2.{n}") for n in range(7)]
         guests = [visit.__enter__() for visit in visits]
         try:
             for guest in guests:

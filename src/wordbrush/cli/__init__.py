@@ -2,7 +2,8 @@
 
 Standard output carries data only, standard error speaks to people. Exit codes: 0 done, 1 a fault of this program,
 2 usage, 3 bad input or output, 4 model, 5 out of memory, 6 some items of a run failed, 130 interrupted. An error is one
-line, never a traceback, unless `WORDBRUSH_DEBUG=1` is set.
+line, never a traceback, unless `WORDBRUSH_DEBUG=1` is set. What becomes of streams that are closed, full or of another
+encoding is in `streams`.
 
 What is imported when: help, usage errors and the checks of flags need `app`, `command`, `commands` and what these
 import, and nothing of it is heavy (`make lint` checks that). The other modules do the work; each imports torch,
@@ -26,7 +27,8 @@ from collections.abc import Sequence
 from typer import Abort, TyperException
 
 from wordbrush.cli.app import app
-from wordbrush.cli.terminal import one_line
+from wordbrush.cli.streams import ReaderGoneError, delivered, give_up, standard_streams
+from wordbrush.cli.terminal import one_line, shown
 from wordbrush.errors import Cancelled, WordbrushError
 
 __all__ = ["main"]
@@ -43,13 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if not sys.warnoptions and os.environ.get("WORDBRUSH_DEBUG") != "1":
         warnings.simplefilter("ignore")  # what libraries tell their developers
-    try:
-        code = _run(list(sys.argv[1:] if argv is None else argv) or ["--help"])
-    except KeyboardInterrupt:
-        code = 130
-    if code == 130:
-        print("wordbrush: stopped", file=sys.stderr)
-    return code
+    with standard_streams():
+        try:
+            code = _run(list(sys.argv[1:] if argv is None else argv) or ["--help"])
+        except KeyboardInterrupt:
+            code = 130
+        if code == 130:
+            print("wordbrush: stopped", file=sys.stderr)
+        return _after_flush(code)
 
 
 def _run(words: list[str]) -> int:
@@ -60,14 +63,14 @@ def _run(words: list[str]) -> int:
         return 130
     except TyperException as error:
         return _fail(error, error.exit_code, error.format_message().rstrip(".") + _hint(error))
+    except (ReaderGoneError, SystemExit):  # typer leaves the program where help meets a broken pipe
+        give_up(sys.stdout)
+        return ReaderGoneError.exit_code
     except WordbrushError as error:
         return _fail(error, error.exit_code, str(error))
-    except BrokenPipeError:
-        # The reader of our output went away. Point stdout at nothing, so that the flush at exit does not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except MemoryError as error:
-        return _fail(error, 5, "out of memory; a smaller --resolution needs less")
+        advice = "; a smaller --resolution needs less" if words[0] in ("edit", "mask") else ""
+        return _fail(error, 5, f"out of memory{advice}")
     except OSError as error:
         return _fail(error, 3, str(error))
     except Exception as error:
@@ -76,9 +79,18 @@ def _run(words: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
+def _after_flush(code: int) -> int:
+    """Return the exit code of a command, once all it printed was taken by standard output, or was not."""
+    lost = delivered()
+    if lost is None or code != 0:
+        return code
+    return lost.exit_code if isinstance(lost, ReaderGoneError) else _fail(lost, lost.exit_code, str(lost))
+
+
 def _fail(error: BaseException, code: int, message: str) -> int:
     if os.environ.get("WORDBRUSH_DEBUG") == "1":
-        traceback.print_exception(error)
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            print(shown(line), file=sys.stderr)
     print(f"wordbrush: {one_line(message)}", file=sys.stderr)
     return code
 

@@ -82,8 +82,8 @@ def command_of(kind: type[Command], work: str) -> Callable[..., None]:
 def _load(work: str, called: Command) -> Callable[[Command], None]:
     """Import the module that does the work; torch and diffusers come with most of them."""
     # Both are read once, when the libraries are imported; what they would say is not for users of this program.
-    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "critical")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "critical")
     module, _, name = work.partition(":")
     with Terminal(quiet=called.quiet).waiting("starting"):
         function: Callable[[Command], None] = getattr(import_module(f"wordbrush.cli.{module}"), name)

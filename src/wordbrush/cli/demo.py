@@ -12,7 +12,7 @@ from wordbrush.cli.loading import load_editor
 from wordbrush.cli.options import ModelChoice
 from wordbrush.cli.progress import stage_bars
 from wordbrush.cli.targets import check_free
-from wordbrush.cli.terminal import Terminal, print_json
+from wordbrush.cli.terminal import Terminal, print_json, print_text
 from wordbrush.editor import Editor
 from wordbrush.errors import OutputError
 from wordbrush.picture.panel import make_sheet
@@ -42,7 +42,7 @@ def demo(command: DemoCommand) -> None:
         results = [facts for _, facts in edits]
         print_json({"schema": 1, "command": "demo", "panel": str(target), "results": results})
     else:
-        print(target)
+        print_text(str(target))
 
 
 def _edit(
@@ -52,7 +52,7 @@ def _edit(
     title = f"{sample.reference} > {sample.query}"
     with stage_bars(terminal, title) as callback:
         result = editor.open(sample.path).edit(
-            sample.query, sample.reference, seed=command.seed, preset=command.preset, callback=callback
+            sample.query, sample.reference, seed=command.one_seed, preset=command.preset, callback=callback
         )
     for warning in result.report.warnings:
         terminal.warn(f"{sample.path.name}: {warning}")

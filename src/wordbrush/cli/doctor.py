@@ -17,7 +17,7 @@ from typing import Any
 import typer
 
 from wordbrush.cli.commands.doctor import DoctorCommand
-from wordbrush.cli.terminal import one_line, print_json
+from wordbrush.cli.terminal import one_line, print_json, print_text
 from wordbrush.errors import WordbrushError
 
 __all__ = ["check_versions", "doctor", "examine"]
@@ -38,7 +38,7 @@ def doctor(command: DoctorCommand) -> None:
         print_json({"schema": 1, "command": "doctor", "healthy": not failed, "checks": checks})
     else:
         for check in checks:
-            print(f"{check['status']:<8} {check['name']:<12} {one_line(check['detail'])}")
+            print_text(f"{check['status']:<8} {check['name']:<12} {one_line(check['detail'])}")
     if failed:
         raise typer.Exit(4 if failed[0]["name"] == "pocket" else 1)
 

@@ -10,10 +10,9 @@ from wordbrush.cli.loading import load_editor, open_masks, open_picture
 from wordbrush.cli.outputs import save_contrast
 from wordbrush.cli.plans import show_plan
 from wordbrush.cli.progress import stage_bars
-from wordbrush.cli.targets import STDIO
+from wordbrush.cli.targets import STDIO, check_alpha
 from wordbrush.cli.terminal import Terminal, print_json, write_stdout
 from wordbrush.editor import Editor
-from wordbrush.errors import OutputError
 from wordbrush.picture.picture import Picture
 from wordbrush.record.provenance import encode_image, save_image
 from wordbrush.record.replay import MASKS
@@ -29,8 +28,12 @@ def edit(command: EditCommand) -> None:
         WordbrushError: whatever went wrong, in one sentence.
     """
     terminal = Terminal(quiet=command.quiet)
+    if command.output == STDIO:
+        write_stdout(b"")  # closed, it is refused before the work
+    for query in command.to:
+        terminal.tell_texts(query, command.reference, command.negative)
     source = open_picture(command.picture, terminal)
-    _check_alpha(source, command)
+    check_alpha(command.output, alpha=source.alpha is not None)
     masks = open_masks({name: getattr(command, name) for name in MASKS}, source, terminal)
     editor = load_editor(command.model_choice, terminal)
     if command.dry_run:
@@ -58,13 +61,6 @@ def edit(command: EditCommand) -> None:
         print_json(_document(editor, source, command, results))
 
 
-def _check_alpha(source: Picture, command: EditCommand) -> None:
-    """Refuse before the work, not after it, to put transparency into a format without it."""
-    output = command.output
-    if source.alpha is not None and output is not None and output.lower().endswith((".jpg", ".jpeg")):
-        raise OutputError(f"-o {output}: JPEG cannot hold the transparency of this picture; use .png or .webp")
-
-
 def _save(result: EditResult, command: EditCommand, files: dict[str, str], terminal: Terminal) -> None:
     """Write the files of one result, and print its warnings."""
     for warning in result.report.warnings:
@@ -77,13 +73,17 @@ def _save(result: EditResult, command: EditCommand, files: dict[str, str], termi
         result.save(
             target, force=force, strip_metadata=command.strip_metadata, include_prompt=not command.no_prompt
         )
-        terminal.note(f"{target}: {result.report.mask_area:.1%} of the picture edited")
+        terminal.note(f"{target}: {result.report.mask_area:.1%} of the picture edited{_seed_of(result, command)}")
     if "mask" in files:
         result.mask.save(files["mask"], force=force)
     if "contrast" in files and result.contrast is not None:
         save_contrast(result.contrast.on_picture(result.fit), files["contrast"], force=force)
     if "panel" in files:
         save_image(result.panel(), files["panel"], None, force=force)
+
+
+def _seed_of(result: EditResult, command: EditCommand) -> str:
+    return f", seed {result.report.seed}" if "random" in command.seed else ""
 
 
 def _document(editor: Editor, source: Picture, command: EditCommand, results: list[dict[str, Any]]) -> dict[str, Any]:

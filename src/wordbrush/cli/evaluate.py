@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wordbrush.cli.commands.evaluate import TruthCommand
 from wordbrush.cli.runs import end_run, one_of, run_progress
-from wordbrush.cli.terminal import Terminal, print_json
+from wordbrush.cli.terminal import Terminal, print_json, print_text
 from wordbrush.errors import SettingsError
 from wordbrush.evaluation.items import KINDS, PHRASINGS
 from wordbrush.evaluation.plan import Rows, RunPlan, find_method, is_peer
@@ -39,7 +39,7 @@ def truth(command: TruthCommand) -> None:
     if command.json:
         print_json(result)
     else:
-        print(summary_table(rows, result))
+        print_text(summary_table(rows, result))
     terminal.note(f"{out / 'report.html'}")
     failures = [f"{row.item}, {row.variant}: {row.error}" for row in rows.failed]
     end_run(failures, len(rows.rows), "rows", terminal)
@@ -122,6 +122,6 @@ def _show_plan(plan: RunPlan, names: list[str], *, json: bool) -> None:
         facts = {"schema": 1, "command": "plan", "split": plan.split, "items": counts, "variants": names}
         print_json({**facts, "rows": len(items) * len(names)})
         return
-    print("\n".join(names))
+    print_text("\n".join(names))
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-    print(f"{len(names)} variants x {len(items)} items ({kinds}) = {len(items) * len(names)} rows")
+    print_text(f"{len(names)} variants x {len(items)} items ({kinds}) = {len(items) * len(names)} rows")

@@ -10,7 +10,7 @@ from wordbrush.cli.commands.evaluate import BoundsCommand
 from wordbrush.cli.loading import load_editor
 from wordbrush.cli.runs import one_of, run_progress
 from wordbrush.cli.targets import check_free
-from wordbrush.cli.terminal import Terminal, print_json
+from wordbrush.cli.terminal import Terminal, print_json, print_text
 from wordbrush.errors import OutputError, SettingsError
 from wordbrush.evaluation.bounds import Bounds, estimate_bounds
 from wordbrush.evaluation.bounds_page import as_csv, page_of
@@ -53,7 +53,7 @@ def bounds(command: BoundsCommand) -> None:
     if command.json:
         print_json(record)
     else:
-        print("\n".join(_lines(estimated)))
+        print_text("\n".join(_lines(estimated)))
     terminal.note(f"{out / 'bounds.html'}")
 
 

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from wordbrush.cli.commands.records import InspectCommand
-from wordbrush.cli.terminal import one_line, print_json
+from wordbrush.cli.terminal import one_line, print_json, print_text
 from wordbrush.record.provenance import Provenance, read_provenance
 from wordbrush.record.rules import bare_name
 
 __all__ = ["inspect"]
+
+MOST_NOTES = 20
+"""Notes shown; what writes records writes a handful, and `--json` gives all."""
 
 
 def inspect(command: InspectCommand) -> None:
@@ -25,7 +28,7 @@ def inspect(command: InspectCommand) -> None:
         print_json(json.loads(record.to_json()))
         return
     for name, value in _lines(record):
-        print(f"{name:<12}{one_line(value)}")
+        print_text(f"{name:<12}{one_line(value)}")
 
 
 def _lines(record: Provenance) -> list[tuple[str, str]]:
@@ -48,7 +51,8 @@ def _lines(record: Provenance) -> list[tuple[str, str]]:
         ("preset", record.preset or "(none)"),
         ("settings", changed),
         ("made with", ", ".join([f"wordbrush {record.wordbrush}", *packages])),
-        *(("note", note) for note in record.notes),
+        *([] if record.threads is None else [("threads", str(record.threads))]),
+        *(("note", note) for note in record.notes[:MOST_NOTES]),
     ]
 
 

@@ -20,6 +20,7 @@ def mask(command: MaskCommand) -> None:
         WordbrushError: whatever went wrong, in one sentence.
     """
     terminal, settings = Terminal(quiet=command.quiet), command.settings
+    terminal.tell_texts(command.to, command.reference)
     source = open_picture(command.picture, terminal)
     user = open_masks({"include": command.include, "exclude": command.exclude}, source, terminal)
     editor = load_editor(command.model_choice, terminal)
@@ -36,7 +37,8 @@ def mask(command: MaskCommand) -> None:
     if command.contrast is not None:
         save_contrast(contrast.on_picture(session.fit), command.contrast, force=command.force)
         files["contrast"] = command.contrast
-    terminal.note(f"{command.output}: {region.area:.1%} of the picture")
+    drawn = f", seed {command.one_seed}" if command.seed == "random" else ""
+    terminal.note(f"{command.output}: {region.area:.1%} of the picture{drawn}")
     if command.json:
         texts = {"query": command.to, "reference": command.reference, "seed": command.one_seed}
         area = {"mask_area": region.area, "mask_sha256": region.digest()}

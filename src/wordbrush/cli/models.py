@@ -9,7 +9,7 @@ from huggingface_hub.utils import disable_progress_bars
 from wordbrush.cli.commands.models import FetchCommand, ListCommand, ShowCommand
 from wordbrush.cli.loading import load_editor
 from wordbrush.cli.options import ModelChoice
-from wordbrush.cli.terminal import Terminal, one_line, print_json, shown
+from wordbrush.cli.terminal import Terminal, one_line, print_json, print_text
 from wordbrush.models.checkpoint.sources import fetch_vocabulary, locate
 from wordbrush.models.family import Family
 from wordbrush.models.listing import at_hand, card_text
@@ -29,7 +29,8 @@ def list_models(command: ListCommand) -> None:
         print_json({"schema": 1, "command": "models list", "models": models})
         return
     for model in models:
-        print(f"{model['name']:<48} {model['bytes'] / 2**20:>9.1f} MiB  {model['revision'][:12] or model['where']}")
+        size, where = model["bytes"] / 2**20, model["revision"][:12] or model["where"]
+        print_text(f"{model['name']:<48} {size:>9.1f} MiB  {where}")
 
 
 def _list_families(*, json: bool) -> None:
@@ -40,9 +41,9 @@ def _list_families(*, json: bool) -> None:
         print_json({"schema": 1, "command": "models list", "families": facts})
         return
     for family in facts:
-        print(f"{family['name']:<24}{family['title']}")
-        print(f"{'':<24}guidance: {family['guidance_kind']}, {family['guidance']:g} by default")
-        print(f"{'':<24}evidence: {family['evidence']}")
+        print_text(f"{family['name']:<24}{family['title']}")
+        print_text(f"{'':<24}guidance: {family['guidance_kind']}, {family['guidance']:g} by default")
+        print_text(f"{'':<24}evidence: {family['evidence']}")
 
 
 def _family_facts(family: Family) -> dict[str, Any]:
@@ -74,13 +75,13 @@ def show(command: ShowCommand) -> None:
     for key, value in _facts(model).items():
         if isinstance(value, dict):
             for inner, item in value.items():
-                print(f"{key + '.' + inner:<26}{one_line(str(item), limit=400)}")
+                print_text(f"{key + '.' + inner:<26}{one_line(str(item), limit=400)}")
         else:
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            print(f"{key:<26}{one_line(text, limit=20_000)}")
-    print()
+            print_text(f"{key:<26}{one_line(text, limit=20_000)}")
+    print_text()
     for line in card.splitlines():
-        print(shown(line.rstrip()))
+        print_text(line.rstrip())
 
 
 def _facts(model: Model) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from wordbrush.cli.commands.protocols import RunFlags
 from wordbrush.cli.loading import load_editor
 from wordbrush.cli.runs import end_run, run_progress
-from wordbrush.cli.terminal import Terminal, print_json
+from wordbrush.cli.terminal import Terminal, print_json, print_text
 from wordbrush.editor import Editor
 from wordbrush.errors import SettingsError
 from wordbrush.evaluation.journal import Journal
@@ -135,7 +135,7 @@ def _finish(
     if flags.json:
         print_json(result)
     else:
-        print("\n".join([f"{counts['done']} of {counts['chosen']} entries", *figure_lines(tables[0])]))
+        print_text("\n".join([f"{counts['done']} of {counts['chosen']} entries", *figure_lines(tables[0])]))
     terminal.note(f"{flags.out / 'report.html'}")
     end_run([f"{name}: {text}" for name, text in failures.items()], len(entries), "entries", terminal)
 
@@ -164,4 +164,4 @@ def _show_plan(flags: RunFlags, setup: Setup, editor: Editor, entries: Sequence[
     lines = [f"{len(entries)} entries, {missing} without their picture"]
     lines += [f"{each} network evaluations each (full DiffEdit at {side} x {side}), {each * len(entries)} in all"]
     lines += [f"metrics: {', '.join(setup.suite.columns())}"]
-    print("\n".join(lines + [f"skipped: {item['metric']}: {item['reason']}" for item in skipped]))
+    print_text("\n".join(lines + [f"skipped: {item['metric']}: {item['reason']}" for item in skipped]))

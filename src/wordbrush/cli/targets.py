@@ -11,6 +11,7 @@ __all__ = [
     "CONTRAST_SUFFIXES",
     "PICTURE_SUFFIXES",
     "STDIO",
+    "check_alpha",
     "check_free",
     "check_suffix",
     "marks",
@@ -50,6 +51,16 @@ def check_suffix(path: str | None, allowed: Sequence[str], flag: str) -> None:
     """
     if path is not None and path != STDIO and Path(path).suffix.lower() not in allowed:
         raise SettingsError(f"{flag} {path}: the name must end in one of {', '.join(allowed)}")
+
+
+def check_alpha(path: str | None, *, alpha: bool) -> None:
+    """Refuse before the work, not after it, to put transparency into a format without it.
+
+    Raises:
+        OutputError: `alpha`, and the name ends in .jpg or .jpeg.
+    """
+    if alpha and path is not None and path.lower().endswith((".jpg", ".jpeg")):
+        raise OutputError(f"-o {path}: JPEG cannot hold the transparency of this picture; use .png or .webp")
 
 
 def check_free(paths: Iterable[str], *, force: bool) -> None:

@@ -1,4 +1,7 @@
-"""What people see on standard error: notes and warnings. And the one way data goes to standard output."""
+"""What people see on standard error: notes and warnings. And the one way data goes to standard output.
+
+Nothing that others wrote (names, records, cards, messages of libraries) reaches a terminal with its control characters.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
-__all__ = ["Terminal", "one_line", "print_json", "shown", "write_stdout"]
+from wordbrush.cli.streams import unwritable
+from wordbrush.errors import OutputError
+from wordbrush.texts import text_notes
+
+__all__ = ["Terminal", "one_line", "print_json", "print_text", "shown", "write_stdout"]
+
 
 def shown(text: str) -> str:
     """Return text with control characters, which could drive a terminal, written out instead of sent."""
@@ -23,15 +32,47 @@ def one_line(text: str, limit: int = 2000) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def print_text(text: str = "") -> None:
+    """Write text to standard output, line by line, control characters written out.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with _reported():
+        for line in text.split("\n"):
+            print(shown(line))
+
+
 def print_json(value: Mapping[str, Any]) -> None:
-    """Write one JSON object to standard output."""
-    print(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=True))
+    """Write one JSON object, in ASCII, to standard output.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with _reported():
+        print(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=True))
 
 
 def write_stdout(data: bytes) -> None:
-    """Write raw bytes (a picture) to standard output."""
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    """Write raw bytes (a picture) to standard output.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    with _reported():
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Turn a failure of standard output into an error that says so."""
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        raise unwritable(error) from error
 
 
 class Terminal:
@@ -62,6 +103,11 @@ class Terminal:
         self._warned.add(text)
         self.console.print(f"warning: {one_line(text)}", style="yellow", soft_wrap=True)
 
+    def tell_texts(self, query: str, reference: str, negative: str = "") -> None:
+        """Warn of what is to be known about texts, in the words of the report, before any work."""
+        for note in text_notes({"query": query, "reference": reference, "negative": negative}):
+            self.warn(note)
+
     @contextmanager
     def waiting(self, text: str) -> Iterator[None]:
         """Show that something without steps is going on, such as loading a model."""
@@ -69,5 +115,6 @@ class Terminal:
         if self.quiet or not console.is_terminal:
             yield
             return
-        with console.status(one_line(text)):
+        plain = not console.encoding.startswith("utf")
+        with console.status(Text(one_line(text)), spinner="line" if plain else "dots"):
             yield

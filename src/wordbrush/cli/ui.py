@@ -34,6 +34,7 @@ def ui(command: UiCommand) -> None:
         mcp=command.mcp,
         embedded=command.embedded,
         hosts=tuple(command.allow_host or ()),
+        proxies=tuple(command.trust_proxy or ()),
         limits=Limits(queue=command.queue),
     )
     serve(options, open_browser=command.open_browser)

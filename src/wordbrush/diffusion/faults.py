@@ -29,7 +29,7 @@ class NotFiniteError(NumericsError):
         place = "" if stage is None else f" in stage {stage!r}" + ("" if step is None else f", step {step}")
         super().__init__(
             f"{what} gave a value that is not finite for item {rows} of the batch{place}: "
-            "load the model with dtype='float32', or another checkpoint if it is float32 already"
+            "load the model in float32 (dtype, --dtype), or another checkpoint if it is float32 already"
         )
 
     def at(self, stage: str, step: int | None = None) -> NotFiniteError:

@@ -78,7 +78,7 @@ class Ladder:
             if result is None:
                 raise ResourceError(
                     f"out of memory in {what}, even for one item alone: lower the resolution, "
-                    "load the model with dtype='float16', or choose another device"
+                    "load the model in float16 (dtype, --dtype), or choose another device (--device)"
                 )
             results.append(result)
             begin += size

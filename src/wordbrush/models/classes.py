@@ -12,7 +12,7 @@ from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.errors import InputError
 from wordbrush.models.language import refuse_clip_skip
 from wordbrush.models.model import Canvas, Prompt
-from wordbrush.models.words import check_text
+from wordbrush.models.words import check_prompt
 
 __all__ = ["CLASS", "ClassText"]
 
@@ -44,7 +44,7 @@ class ClassText:
             SettingsError: `clip_skip` is not 0.
         """
         refuse_clip_skip(clip_skip)
-        numbers = [self.number_of(check_text(text)) for text in texts]
+        numbers = [self.number_of(check_prompt(text)) for text in texts]
         rows = [Conditioning({CLASS: torch.tensor([number], device=self.device)}) for number in numbers]
         return [Prompt(text, row) for text, row in zip(texts, rows, strict=True)]
 

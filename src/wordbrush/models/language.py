@@ -15,7 +15,7 @@ from wordbrush.errors import SettingsError
 from wordbrush.models.codec import evaluating
 from wordbrush.models.model import Canvas, Prompt
 from wordbrush.models.text import EMBEDDING
-from wordbrush.models.words import check_text, dropped_words, unknown_words
+from wordbrush.models.words import check_prompt, dropped_words, unknown_words
 
 __all__ = ["LanguageText", "Reading", "refuse_clip_skip"]
 
@@ -76,7 +76,7 @@ class LanguageText:
             NotFiniteError: the encoder overflowed.
         """
         refuse_clip_skip(clip_skip)
-        return [self._prompt(check_text(text)) for text in texts]
+        return [self._prompt(check_prompt(text)) for text in texts]
 
     def _prompt(self, text: str) -> Prompt:
         reading = self.reading

@@ -292,14 +292,25 @@ def resolve_device(device: str | torch.device | None = None) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise SettingsError(f"device {str(device)!r} is unknown: use 'cpu', 'cuda', 'cuda:1' or 'mps'") from error
-    missing = (chosen.type == "cuda" and not torch.cuda.is_available()) or (
-        chosen.type == "mps" and not torch.backends.mps.is_available()
-    )
-    if missing:
+    if not _is_here(chosen):
         raise SettingsError(f"device {str(device)!r} is not available here: use 'cpu', or leave the device out")
     return chosen
+
+
+def _is_here(device: torch.device) -> bool:
+    """Say whether this machine has a device that computes; `meta`, which only counts shapes, is none."""
+    import torch
+
+    if device.type == "cpu":
+        return True
+    if device.type == "mps":
+        return torch.backends.mps.is_available()
+    module: Any = getattr(torch, device.type, None)
+    if not hasattr(module, "is_available") or not module.is_available():
+        return False
+    return device.index is None or device.index < int(module.device_count())
 
 
 def resolve_dtype(

@@ -14,7 +14,7 @@ from wordbrush.errors import ModelError, SettingsError
 from wordbrush.models.addons.embeddings import learnt_words
 from wordbrush.models.codec import evaluating
 from wordbrush.models.model import Canvas, Prompt
-from wordbrush.models.words import MAX_CHARACTERS, check_text, dropped_words, unknown_words
+from wordbrush.models.words import MAX_CHARACTERS, check_prompt, dropped_words, unknown_words
 
 __all__ = ["EMBEDDING", "MAX_CHARACTERS", "ClipText"]
 
@@ -69,7 +69,7 @@ class ClipText:
         return [self._prompt(text, clip_skip) for text in texts]
 
     def _prompt(self, text: str, clip_skip: int) -> Prompt:
-        converted = self._convert(check_text(text))
+        converted = self._convert(check_prompt(text))
         embedding = check_items(self._embed(converted, clip_skip), "the text encoder")
         dropped = dropped_words(converted, self._tokens, self.limit)
         unknown = unknown_words(text, self.words, learnt_words(self.tokenizer))

@@ -10,8 +10,9 @@ from typing import Any
 
 from wordbrush.errors import InputError
 from wordbrush.models.model import UnknownWord
+from wordbrush.texts import check_text
 
-__all__ = ["MAX_CHARACTERS", "check_text", "dropped_words", "unknown_words"]
+__all__ = ["MAX_CHARACTERS", "check_prompt", "dropped_words", "unknown_words"]
 
 MAX_CHARACTERS = 2_000
 """Longest prompt accepted. CLIP reads about a tenth of it."""
@@ -20,17 +21,16 @@ _NEAR = 3
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 
 
-def check_text(text: Any) -> str:
+def check_prompt(text: Any) -> str:
     """Return a prompt.
 
     Raises:
-        InputError: it is not text, or longer than 2,000 characters.
+        InputError: it is not text, cannot be encoded, or is longer than 2,000 characters.
     """
-    if not isinstance(text, str):
-        raise InputError(f"a prompt must be text, not {type(text).__name__}")
-    if len(text) > MAX_CHARACTERS:
-        raise InputError(f"the prompt is {len(text)} characters long; at most {MAX_CHARACTERS} are accepted")
-    return text
+    checked = check_text(text, "prompt")
+    if len(checked) > MAX_CHARACTERS:
+        raise InputError(f"the prompt is {len(checked)} characters long; at most {MAX_CHARACTERS} are accepted")
+    return checked
 
 
 def dropped_words(text: str, tokens: Callable[[str], int], limit: int) -> tuple[str, ...]:

@@ -45,6 +45,8 @@ __all__ = [
 _IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 _PACKAGES = ("wordbrush", "torch", "diffusers", "transformers", "numpy", "scipy", "pillow", "safetensors", "peft")
 _TEXTS = ("query", "reference", "negative")
+_LATER = ("real_ratio", "threads")
+"""Fields that the first records are without."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Provenance:
         packages: name to version.
         notes: how the input was read, in words for the user.
         real_ratio: the encoding ratio in whole steps of the grid, or None in a record of before it was told.
+        threads: torch's threads on the CPU, on which the last bits depend, or None in a record of before it was told.
         withheld: the texts were left out on purpose: query, reference and negative are empty, a replay is impossible.
 
     Raises:
@@ -91,6 +94,7 @@ class Provenance:
     notes: tuple[str, ...] = ()
     withheld: bool = False
     real_ratio: float | None = None
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         own = {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -117,8 +121,9 @@ class Provenance:
     def to_json(self) -> str:
         """Return one line of ASCII JSON with sorted keys: equal records give equal text."""
         fields = asdict(self)
-        if self.real_ratio is None:
-            del fields["real_ratio"]
+        for name in _LATER:
+            if fields[name] is None:
+                del fields[name]
         if not fields.pop("withheld"):
             return dumped(fields)
         return dumped({**{name: value for name, value in fields.items() if name not in _TEXTS}, "withheld": True})
@@ -136,7 +141,8 @@ class Provenance:
         if fields.setdefault("withheld", False) is True:
             fields.update(dict.fromkeys(_TEXTS, ""))
         fields.setdefault("notes", [])
-        fields.setdefault("real_ratio", None)
+        for name in _LATER:
+            fields.setdefault(name, None)
         known = checked({name: value for name, value in fields.items() if name in cls.__dataclass_fields__})
         return cls(**known)
 

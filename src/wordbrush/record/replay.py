@@ -6,7 +6,7 @@ It runs no model. Records lie above pictures and masks and below the editor, so 
 recorded = Recorded.find("zebra.png")
 session = editor.open(recorded.picture, resolution=recorded.settings.resolution)
 result = session.edit(**recorded.arguments())
-recorded.compared(encode_image(result.image, ".png", result.provenance), result.provenance)
+recorded.compared(encode_image(result.image, recorded.suffix, result.provenance), result.provenance)
 ```
 """
 
@@ -24,12 +24,15 @@ from typing import Any
 import numpy as np
 
 from wordbrush.diffusion.position import depth_of
-from wordbrush.errors import ProvenanceError, SettingsError
+from wordbrush.errors import InputError, ProvenanceError, SettingsError
+from wordbrush.picture.guard import sniff
 from wordbrush.picture.picture import Picture
+from wordbrush.record.encode import FORMATS
 from wordbrush.record.provenance import Provenance, file_bytes, read_provenance
 from wordbrush.record.rules import bare_name
 from wordbrush.region.mask import Mask
 from wordbrush.settings import Settings
+from wordbrush.texts import check_text
 
 __all__ = ["GIVEN", "MASKS", "Recorded", "carried_mask", "settings_of"]
 
@@ -81,10 +84,17 @@ class Recorded:
         record = read_provenance(data, name=str(file))
         if not record.replayable:
             raise ProvenanceError(f"{file}: the texts were left out of the record, so it cannot be done again")
+        _check_texts(file, record)
         picture = _input(Path(file), record, source)
         named = {kind: _mask(record, kind, masks.get(kind)) for kind in MASKS}
         present = {kind: mask for kind, mask in named.items() if mask is not None}
         return cls(data, record, picture, settings_of(record), present)
+
+    @property
+    def suffix(self) -> str:
+        """The usual ending of names of the file's format, as in `.png`, whatever the file is called."""
+        kind = sniff(self.data)
+        return next(suffix for suffix, known in FORMATS.items() if known == kind)
 
     @property
     def loras(self) -> tuple[tuple[str, float], ...]:
@@ -141,11 +151,16 @@ class Recorded:
         return {**texts, "seed": record.seed, "settings": self.settings, "preset": record.preset, **self.masks}
 
     def compared(self, data: bytes, provenance: Provenance) -> dict[str, Any]:
-        """Say how the file made again, its bytes and its record, compares with the first one.
+        """Say how the file made again compares with the first one.
+
+        Args:
+            data: its bytes, in the format of `suffix`.
+            provenance: its record.
 
         Returns:
             `identical`: every byte is the same; `same_pixels`: every pixel is; `other_packages`: name to [version
-            then, version now] where they differ, None for a package that is not there.
+            then, version now] where they differ, None for a package that is not there; `threads`: [then, now], None
+            where the record does not tell.
         """
         identical = data == self.data
         then, now = self.record.packages, provenance.packages
@@ -154,7 +169,16 @@ class Recorded:
             "identical": identical,
             "same_pixels": identical or _same_pixels(data, self.data),
             "other_packages": {name: [then.get(name), now.get(name)] for name in names},
+            "threads": [self.record.threads, provenance.threads],
         }
+
+
+def _check_texts(file: str | Path, record: Provenance) -> None:
+    try:
+        for name in ("query", "reference", "negative"):
+            check_text(getattr(record, name), name)
+    except InputError as error:
+        raise ProvenanceError(f"{file}: the record cannot be replayed: {error}") from error
 
 
 def _input(file: Path, record: Provenance, source: Path | None) -> Picture:
@@ -163,8 +187,12 @@ def _input(file: Path, record: Provenance, source: Path | None) -> Picture:
         raise ProvenanceError(f"{file}: the record does not name its input; give it with --input")
     # Only a name next to the file is looked up: a forged record must not point anywhere else.
     path = source or file.with_name(Path(name.replace("\\", "/")).name)
-    if not path.exists():
-        raise ProvenanceError(f"the recorded input {path} is not there; give it with --input")
+    try:
+        there = path.exists()
+    except OSError:  # no possible name
+        there = False
+    if not there:
+        raise ProvenanceError(f"the recorded input {str(path)[:200]} is not there; give it with --input")
     picture = Picture.open(path)
     if picture.sha256 != record.input["sha256"]:
         raise ProvenanceError(f"{path} is not the recorded input: its SHA-256 is {picture.sha256}")

@@ -29,6 +29,10 @@ _DIGEST: _Rule = (
     "a SHA-256 in hex",
     lambda value: isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None,
 )
+_COUNT_OR_NONE: _Rule = (
+    "a whole number from 1 on or null",
+    lambda value: value is None or (_is_whole(value) and value >= 1),
+)
 _SIDE: _Rule = ("a whole number from 1 on", lambda value: _is_whole(value) and value >= 1)
 _SEED: _Rule = ("a whole number of 64 bits", lambda value: _is_whole(value) and -(2**63) <= value < 2**64)
 _SHARE: _Rule = (
@@ -51,6 +55,7 @@ _PLAIN: dict[str, _Rule] = {
     "notes": _TEXTS,
     "withheld": _FLAG,
     "real_ratio": _SHARE_OR_NONE,
+    "threads": _COUNT_OR_NONE,
 }
 _NESTED: dict[str, dict[str, _Rule]] = {
     "input": {"name": _TEXT_OR_NONE, "sha256": _DIGEST, "width": _SIDE, "height": _SIDE},

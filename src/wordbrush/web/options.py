@@ -19,7 +19,8 @@ class Limits:
         file_bytes: largest picture or mask file, checked before it is read whole.
         pixels: most pixels (width x height) of a picture, checked before it is decoded.
         queue: most pieces of work running or waiting; the next one is told that the server is busy.
-        in_flight: most pieces of work of one visitor running or waiting.
+        in_flight: most pieces of work of one visitor running or waiting. Of one address there are at most three
+            quarters of `queue`; see `state.share`.
         visitors: most visitors kept; the one idle longest goes first.
         idle_seconds: a visitor not seen for this long is dropped with all pictures and versions.
         pictures: most pictures a visitor has open; the one used longest ago is closed.
@@ -27,6 +28,7 @@ class Limits:
         versions: most versions kept for a visitor; the oldest goes first.
         version_bytes: what a visitor's versions may take together.
         total_bytes: what pictures, caches and versions of all visitors may take; beyond it who is idle longest goes.
+        folder_bytes: what uploads and results may take on the disk; beyond it the oldest files go.
         seeds: most seeds of one request.
         steps: most steps of the grid.
         resolution: largest working size, the side of the square of equal area.
@@ -43,6 +45,7 @@ class Limits:
     versions: int = 60
     version_bytes: int = 256 << 20
     total_bytes: int = 4 << 30
+    folder_bytes: int = 2 << 30
     seeds: int = 8
     steps: int = 200
     resolution: int = 1536
@@ -68,6 +71,8 @@ class Options:
         embedded: the page is shown inside another site's frame over HTTPS, as on a hosting page.
         hosts: names the page is called by (the Host header); () accepts loopback names while `host` is a loopback
             address, and any name otherwise.
+        proxies: addresses or networks of proxies that are believed what they say of a request (`X-Forwarded-For`,
+            `X-Forwarded-Proto`, `X-Forwarded-Host`); of others these headers are left out.
         limits: see `Limits`.
     """
 
@@ -81,6 +86,7 @@ class Options:
     mcp: bool = False
     embedded: bool = False
     hosts: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
 
 

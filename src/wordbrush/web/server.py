@@ -19,9 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wordbrush.errors import InputError
+from wordbrush.web.gate.log import short_log
+from wordbrush.web.gate.proxies import Proxies
+from wordbrush.web.gate.rules import names_of
+from wordbrush.web.state.folder import shrink, sweep
 
 if TYPE_CHECKING:
-    import gradio as gr
     from fastapi import FastAPI
 
     from wordbrush.web.options import Options
@@ -40,6 +43,9 @@ FILE_SECONDS = 3600.0
 STOP_SECONDS = 5
 """How long open connections are waited for when the server stops."""
 
+SWITCH_SECONDS = 0.0005
+"""How long a thread that computes keeps the interpreter while another one waits for it."""
+
 CONNECTIONS = 1024
 """Most connections at one time; the next one is answered by 503."""
 
@@ -54,8 +60,11 @@ def build_app(options: Options) -> FastAPI:
         options: what the operator decided.
 
     Raises:
+        SettingsError: a name of the server or a proxy's address is none.
         ModelError: the first model is not there or cannot be used.
     """
+    names_of(options)
+    Proxies(options.proxies)
     files = Path(tempfile.mkdtemp(prefix="wordbrush-")).resolve()
     discard = weakref.finalize(options, shutil.rmtree, files, ignore_errors=True)  # if it is never started, at exit
     before = _settle(files)
@@ -68,12 +77,14 @@ def build_app(options: Options) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
-        sweeping = asyncio.create_task(_keep_sweeping(workbench, files))
+        chores = [_keep_sweeping(workbench, files), app.state.attendance.keep_looking()]
+        tasks = [asyncio.create_task(chore) for chore in chores]
         try:
             async with inner(app) as state:
                 yield state
         finally:
-            sweeping.cancel()
+            for task in tasks:
+                task.cancel()
             workbench.visitors.clear()
             workbench.models.device.shutdown(wait=False, cancel_futures=True)
             _restore(before)
@@ -128,8 +139,11 @@ def _within_a_loop(work: Callable[[], T]) -> T:
 def _assemble(options: Options, files: Path) -> tuple[FastAPI, Workbench]:
     from fastapi import FastAPI
 
+    from wordbrush.web.api.admission import Admission
     from wordbrush.web.api.routes import routes
     from wordbrush.web.gate.guard import HEALTH, Guard
+    from wordbrush.web.gate.queue import Attendance
+    from wordbrush.web.mount import mount_page
     from wordbrush.web.workbench import Workbench
 
     workbench = Workbench(options, files)
@@ -139,13 +153,16 @@ def _assemble(options: Options, files: Path) -> tuple[FastAPI, Workbench]:
 
         def build_middleware_stack(self) -> Any:
             inner: Any = super().build_middleware_stack()
-            return Guard(inner, options=options, visitors=workbench.visitors, files=files)
+            examine, watch = Admission(workbench, self.state.page).examine, self.state.attendance.listening
+            return Guard(
+                inner, options=options, visitors=workbench.visitors, files=files, examine=examine, watch=watch
+            )  # fmt: skip
 
     app = Application(docs_url=None, redoc_url=None, openapi_url=None)
     app.state.workbench = workbench
 
     @app.api_route(HEALTH, methods=["GET", "HEAD"])
-    def health() -> dict[str, bool]:
+    async def health() -> dict[str, bool]:  # not in a thread: those may all be busy
         return {"ok": True}
 
     app.include_router(routes(workbench))
@@ -153,47 +170,9 @@ def _assemble(options: Options, files: Path) -> tuple[FastAPI, Workbench]:
         from wordbrush.web.api.mcp import add_tools  # its library is an extra of its own
 
         add_tools(app, workbench)
-    _mount_page(app, workbench)
+    mount_page(app, workbench)
+    app.state.attendance = Attendance(app.state.page)
     return app, workbench
-
-
-def _mount_page(app: FastAPI, workbench: Workbench) -> None:
-    """Put the page and the HTTP API, which are one application of Gradio, under every address that is left."""
-    import gradio as gr
-
-    from wordbrush.web.api.endpoints import add_endpoints
-    from wordbrush.web.gate.queue import limit_queue
-    from wordbrush.web.page.components import theme_css
-    from wordbrush.web.page.page import add_page
-
-    options, page = workbench.options, gr.Blocks(title="wordbrush", analytics_enabled=False)
-    with page:
-        add_page(page, workbench)
-        add_endpoints(workbench)
-    limit_queue(page, options.limits)
-    gr.mount_gradio_app(
-        app, page, "/", server_name=options.host, server_port=options.port, footer_links=[], run_history=False,
-        allowed_paths=[], show_error=False, max_file_size=options.limits.file_bytes, ssr_mode=False,
-        enable_monitoring=False, pwa=False, mcp_server=False, css=theme_css(),
-    )  # fmt: skip
-    _close_gaps(page)
-    app.state.page = page
-
-
-def _close_gaps(page: gr.Blocks) -> None:
-    """Close what Gradio leaves open in a page that is mounted instead of launched, and what it would fetch.
-
-    A mounted page counts as not running: then an input may name any file of the server, which is copied into the cache,
-    and a waiting connection gets no sign of life. An input that is a web address is fetched by the server either way.
-    """
-    from gradio import Error, processing_utils
-
-    async def refuse(url: str, *_: Any, **__: Any) -> Any:
-        raise Error("no URL inputs; upload the file", print_exception=False)
-
-    processing_utils.async_ssrf_protected_download = refuse
-    processing_utils.async_ssrf_protected_get = refuse
-    page.has_launched = page.is_running = True
 
 
 async def _keep_sweeping(workbench: Workbench, files: Path) -> None:
@@ -201,22 +180,7 @@ async def _keep_sweeping(workbench: Workbench, files: Path) -> None:
         await asyncio.sleep(SWEEP_SECONDS)
         workbench.visitors.of(None)  # looking somebody up drops who is idle too long
         await asyncio.to_thread(sweep, files, time.time() - FILE_SECONDS)
-
-
-def sweep(folder: Path, before: float) -> None:
-    """Delete the files below a folder that were last written before a time, and the folders that are empty then.
-
-    Args:
-        folder: it stays.
-        before: seconds since the epoch.
-    """
-    for place, folders, names in os.walk(folder, topdown=False):
-        for name in (*names, *folders):
-            path = Path(place, name)
-            remove = path.rmdir if name in folders else path.unlink  # a folder goes only when it is empty
-            with contextlib.suppress(OSError):
-                if path.lstat().st_mtime < before:
-                    remove()
+        await asyncio.to_thread(shrink, files, workbench.options.limits.folder_bytes)
 
 
 def address_of(host: str, port: int) -> str:
@@ -265,13 +229,13 @@ def serve(options: Options, *, open_browser: bool = False) -> None:
     with _bound(options.host, options.port) as taken:
         options = dataclasses.replace(options, port=taken.getsockname()[1])
         app = build_app(options)
-        address = address_of(options.host, options.port)
+        address, stream = address_of(options.host, options.port), sys.stderr
 
         class Server(uvicorn.Server):
             async def startup(self, sockets: list[socket.socket] | None = None) -> None:
                 await super().startup(sockets)
                 if self.started:
-                    print(f"wordbrush is at {address} (Ctrl-C stops it)", file=sys.stderr, flush=True)
+                    print(f"wordbrush is at {address} (Ctrl-C stops it)", file=stream, flush=True)
                     if open_browser:
                         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
@@ -283,4 +247,16 @@ def serve(options: Options, *, open_browser: bool = False) -> None:
             app, log_config=None, access_log=False, proxy_headers=False, server_header=False, ws="none",
             lifespan="on", limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=STOP_SECONDS,
         )  # fmt: skip
-        Server(config).run(sockets=[taken])
+        with short_log(stream), _quick_switches():
+            Server(config).run(sockets=[taken])
+
+
+@contextlib.contextmanager
+def _quick_switches() -> Iterator[None]:
+    """Let the thread that answers wait for the one that computes no longer than half a millisecond at a time."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable
-from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import InputError, WordbrushError
@@ -16,6 +15,8 @@ from wordbrush.region.mask import Mask
 from wordbrush.region.suited import suited
 from wordbrush.web.state.models import Models
 from wordbrush.web.state.pictures import Cut, Opened, Strokes
+from wordbrush.web.state.share import Share
+from wordbrush.web.state.turns import Turns
 from wordbrush.web.state.versions import Version
 from wordbrush.web.state.visitors import Visitor, Visitors
 
@@ -47,7 +48,8 @@ class Workbench:
         self.models = Models(options)
         self.visitors = Visitors(options.limits)
         self.samples: list[Sample] = load_samples()
-        self._decoding = BoundedSemaphore(2)  # a large picture takes far more memory than its file
+        self.turns = Turns()  # a large picture takes far more memory than its file
+        self.share = Share(lambda: self.options.limits)
 
     # ---- pictures
 
@@ -56,8 +58,9 @@ class Workbench:
 
         Raises:
             PictureError: too large, or not a picture this program reads.
+            ResourceError: too many pictures are being opened.
         """
-        with self._decoding:
+        with self.turns.turn(visitor.key):
             opened = Opened.read(data, name, self.options.limits)
         visitor.open(opened)
         self.visitors.trim()
@@ -96,7 +99,8 @@ class Workbench:
         """Return the picture a version was made from, opened again where it was closed."""
         opened = visitor.picture(version.picture)
         if opened is None:
-            opened = Opened.read(version.source, version.source_name, self.options.limits)
+            with self.turns.turn(visitor.key):
+                opened = Opened.read(version.source, version.source_name, self.options.limits)
             opened.id = version.picture
             visitor.open(opened)
         return opened
@@ -108,10 +112,11 @@ class Workbench:
 
         Raises:
             MaskError: it cannot be read as a mask, or does not belong to the picture.
+            ResourceError: too many pictures are being opened.
         """
-        with self._decoding:
+        with self.turns.turn(opened.id), self.options.limits.reading():
             mask = Mask.open(data).rounded()
-            opened.own_mask = suited({"mask": mask}, opened.picture)["mask"]
+        opened.own_mask = suited({"mask": mask}, opened.picture)["mask"]
         return opened.own_mask
 
     def find(self, opened: Opened, request: PageRequest, work: Work) -> None:
@@ -137,8 +142,12 @@ class Workbench:
 
         Raises:
             SettingsError: a switch out of range.
+            ResourceError: too many pictures are being worked on.
         """
-        return opened.cut(self.models.editor(request.model), request, strokes, self.options.limits, exact=exact)
+        editor = self.models.editor(request.model)
+        opened.last, opened.strokes = request, strokes  # before the turn, so that what was asked last counts
+        with self.turns.turn(opened.id):
+            return opened.cut(editor, request, strokes, self.options.limits, exact=exact)
 
     def region(self, opened: Opened) -> Mask | None:
         """Return the region as last cut, at the picture's own size, or None where there is none."""

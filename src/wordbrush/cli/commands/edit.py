@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,13 +16,21 @@ from wordbrush.cli.command import Command, Switches
 from wordbrush.cli.reading import Reading
 from wordbrush.cli.targets import CONTRAST_SUFFIXES, PICTURE_SUFFIXES, STDIO, check_free, check_suffix, marks, numbered
 from wordbrush.errors import SettingsError
-from wordbrush.notation import parse_embeddings, parse_loras, parse_one_seed, parse_seeds
+from wordbrush.notation import drawn, parse_embeddings, parse_loras, parse_one_seed, parse_seeds
 from wordbrush.picture.limits import ReadingLimits
 from wordbrush.settings import Settings
+from wordbrush.texts import check_text
 
 __all__ = ["DemoCommand", "EditCommand", "MaskCommand"]
 
 _Out = opt.OUTPUT_PANEL
+
+
+def check_texts(texts: Mapping[str, Sequence[str]]) -> None:
+    """Raise InputError where a text, by its flag, holds bytes that are not UTF-8."""
+    for flag, several in texts.items():
+        for text in several:
+            check_text(text, f"text of {flag}")
 
 
 class _Contrasting(Command):
@@ -79,7 +88,7 @@ class EditCommand(_Contrasting):
     output: Annotated[
         str | None, typer.Option("--output", "-o", help="Result file; - writes a PNG to standard output.")
     ] = None
-    seed: Annotated[str, typer.Option("--seed", help="One seed or several: 1,2,5-8.", metavar="SEEDS")] = "0"
+    seed: Annotated[str, typer.Option("--seed", help="One seed or several: 1,2,5-8, random.", metavar="SEEDS")] = "0"
     preset: opt.Preset = opt.DEFAULT_PRESET
     model: opt.ModelChoice
     lora: opt.Lora = None
@@ -134,7 +143,7 @@ class EditCommand(_Contrasting):
         Raises:
             SettingsError: they cannot be read.
         """
-        return parse_seeds(self.seed)
+        return parse_seeds(drawn(self.seed))
 
     @cached_property
     def marks(self) -> list[str]:
@@ -156,9 +165,11 @@ class EditCommand(_Contrasting):
 
         Raises:
             SettingsError: a flag cannot be read, or flags contradict one another.
+            InputError: a text is not Unicode.
             OutputError: a file would be overwritten, or its folder is missing.
         """
         _ = self.seeds, self.model_choice
+        check_texts({"--to": self.to, "--from": [self.reference], "--negative": [self.negative]})
         if self.output is None and not self.dry_run:
             raise SettingsError("edit: say where the result goes with -o FILE (or --dry-run to see the plan only)")
         if self.output == STDIO and self.json:
@@ -184,7 +195,7 @@ class MaskCommand(_Contrasting):
     contrast: Annotated[
         str | None, typer.Option("--contrast", help="Write the soft map: a grey PNG, or the cells as .npy.")
     ] = None
-    seed: Annotated[str, typer.Option("--seed", help="One seed.", metavar="SEED")] = "0"
+    seed: Annotated[str, typer.Option("--seed", help="One seed, or random.", metavar="SEED")] = "0"
     preset: opt.Preset = opt.DEFAULT_PRESET
     model: opt.ModelChoice
     lora: opt.Lora = None
@@ -204,16 +215,18 @@ class MaskCommand(_Contrasting):
         Raises:
             SettingsError: it is not one seed.
         """
-        return parse_one_seed(self.seed)
+        return parse_one_seed(drawn(self.seed))
 
     def check(self) -> None:
         """Refuse flags that cannot work together and files that cannot be written, before anything is loaded.
 
         Raises:
             SettingsError: a flag cannot be read, or the files have wrong endings.
+            InputError: a text is not Unicode.
             OutputError: a file would be overwritten, or its folder is missing.
         """
         _ = self.settings, self.one_seed, self.model_choice
+        check_texts({"--to": [self.to], "--from": [self.reference]})
         check_suffix(self.output, (".png",), "-o")
         check_suffix(self.contrast, CONTRAST_SUFFIXES, "--contrast")
         check_free([path for path in (self.output, self.contrast) if path is not None], force=self.force)
@@ -230,13 +243,22 @@ class DemoCommand(Command):
     out: Annotated[Path, typer.Option("--out", help="Folder for the pictures.", metavar="FOLDER")] = Path(
         "wordbrush-demo"
     )
-    seed: Annotated[int, typer.Option("--seed", help="One seed.", min=0)] = 0
+    seed: Annotated[str, typer.Option("--seed", help="One seed, or random.", metavar="SEED")] = "0"
     preset: opt.Preset = opt.DEFAULT_PRESET
     device: opt.Device = None
     force: opt.Force = False
     json: opt.Json = False
     quiet: opt.Quiet = False
 
+    @cached_property
+    def one_seed(self) -> int:
+        """The seed of `--seed`.
+
+        Raises:
+            SettingsError: it is not one seed.
+        """
+        return parse_one_seed(drawn(self.seed))
+
     def check(self) -> None:
-        """Refuse an unknown preset before anything is made."""
-        Settings.from_preset(self.preset)
+        """Refuse an unknown preset, or what is no seed, before anything is made."""
+        _ = Settings.from_preset(self.preset), self.one_seed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,18 +12,24 @@ import typer
 from wordbrush.cli import options as opt
 from wordbrush.cli.command import Command
 from wordbrush.cli.reading import MaxBytes, Reading, limits_of
+from wordbrush.cli.targets import PICTURE_SUFFIXES, STDIO, check_free, check_suffix
+from wordbrush.errors import SettingsError
 from wordbrush.picture.limits import ReadingLimits
 
-__all__ = ["InspectCommand", "ReplayCommand"]
+__all__ = ["MOST_THREADS", "RECORDED", "InspectCommand", "ReplayCommand"]
 
-Recorded = Annotated[Path, typer.Argument(metavar="FILE", help="A picture made by wordbrush.")]
+MOST_THREADS = 1024
+RECORDED = "recorded"
+"""What `--threads` takes beside a number."""
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A picture made by wordbrush.")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class InspectCommand(Command):
     """Print what a file says of its making."""
 
-    file: Recorded
+    file: File
     json: opt.Json = False
     max_bytes: MaxBytes = None
 
@@ -43,7 +50,7 @@ class ReplayCommand(Command):
     The input picture must be the recorded one: its SHA-256 is compared.
     """
 
-    file: Recorded
+    file: File
     source: Annotated[
         Path | None, typer.Option("--input", help="The input picture; by default the recorded name, next to FILE.")
     ] = None
@@ -51,7 +58,8 @@ class ReplayCommand(Command):
     include: Annotated[Path | None, typer.Option("--include", help="The same for --include.")] = None
     exclude: Annotated[Path | None, typer.Option("--exclude", help="The same for --exclude.")] = None
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where the reproduction goes; by default FILE-replay.")
+        str | None,
+        typer.Option("--output", "-o", help="Result file; by default FILE-replay; - writes a PNG to standard output."),
     ] = None
     model: Annotated[str | None, typer.Option("--model", help="The model, if it is not where the record says.")] = None
     lora: opt.Lora = None
@@ -62,6 +70,18 @@ class ReplayCommand(Command):
     vae: opt.Vae = None
     allow_download: opt.AllowDownload = False
     device: opt.Device = None
+    dtype: Annotated[
+        str | None, typer.Option("--dtype", help="float32, float16 or bfloat16. Default: the recorded one.")
+    ] = None
+    threads: Annotated[
+        str | None,
+        typer.Option(
+            "--threads", help="Threads on the CPU; recorded takes as many as then. Default: as ever.", metavar="N"
+        ),
+    ] = None
+    any_cost: Annotated[
+        bool, typer.Option("--any-cost", help="Replay also what takes as long as dozens of usual edits.")
+    ] = False
     force: opt.Force = False
     json: opt.Json = False
     quiet: opt.Quiet = False
@@ -75,3 +95,18 @@ class ReplayCommand(Command):
             SettingsError: a size cannot be read.
         """
         return self.reading.limits
+
+    def check(self) -> None:
+        """Refuse flags that cannot work together and a file that cannot be written, before anything is loaded.
+
+        Raises:
+            SettingsError: a flag cannot be read, or flags contradict one another.
+            OutputError: a file would be overwritten, or its folder is missing.
+        """
+        if self.output == STDIO and self.json:
+            raise SettingsError("-o - and --json both want standard output; give the picture a file name")
+        threads = "1" if self.threads in (None, RECORDED) else str(self.threads)
+        if not re.fullmatch(r"[0-9]{1,4}", threads) or not 1 <= int(threads) <= MOST_THREADS:
+            raise SettingsError(f"--threads {self.threads}: write a number from 1 to {MOST_THREADS}, or {RECORDED}")
+        check_suffix(self.output, PICTURE_SUFFIXES, "-o")
+        check_free([self.output] if self.output else [], force=self.force)

@@ -80,6 +80,14 @@ class UiCommand(Command):
             metavar="NAME",
         ),
     ] = None
+    trust_proxy: Annotated[
+        list[str] | None,
+        _access(
+            "--trust-proxy",
+            help="Address or network of a proxy whose X-Forwarded-For, -Proto and -Host are believed. Repeatable.",
+            metavar="ADDRESS",
+        ),
+    ] = None
     embedded: Annotated[bool, _access("--embedded", help="Other sites may frame the page over HTTPS.")] = False
 
     def check(self) -> None:

@@ -28,7 +28,7 @@ from wordbrush.models.family import (
 from wordbrush.models.model import Canvas, Model, Prompt
 from wordbrush.models.network import ModuleNetwork
 from wordbrush.models.text import EMBEDDING
-from wordbrush.models.words import check_text, dropped_words, unknown_words
+from wordbrush.models.words import check_prompt, dropped_words, unknown_words
 
 __all__ = ["FAMILY", "ClipPair", "XLNetwork"]
 
@@ -104,7 +104,7 @@ class ClipPair:
         layers = min(int(encoder.config.num_hidden_layers) for encoder in self.encoders) - 1
         if not 0 <= clip_skip < layers:
             raise SettingsError(f"clip skip {clip_skip} is outside 0 to {layers - 1} for these encoders")
-        return [self._prompt(check_text(text), clip_skip, canvas) for text in texts]
+        return [self._prompt(check_prompt(text), clip_skip, canvas) for text in texts]
 
     def _prompt(self, text: str, clip_skip: int, canvas: Canvas | None) -> Prompt:
         width, height = (self.side, self.side) if canvas is None else (side * self.cell for side in canvas)

@@ -17,11 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from wordbrush.errors import SettingsError
 from wordbrush.record.provenance import encode_image
 from wordbrush.record.replay import MASKS
 from wordbrush.region.mask import Mask
 from wordbrush.web.api.fields import Field, fields_of
 from wordbrush.web.api.request import SWITCHED, CallRequest
+from wordbrush.web.gate.log import SORRY
 from wordbrush.web.state.request import command_of
 from wordbrush.web.state.work import Done, run_work
 
@@ -31,9 +33,8 @@ if TYPE_CHECKING:
     from wordbrush.web.state.work import Work
     from wordbrush.web.workbench import Workbench
 
-__all__ = ["CALLS", "SORRY", "Answer", "Call", "keep", "perform"]
+__all__ = ["CALLS", "SORRY", "Answer", "Call", "keep", "known_inputs", "perform"]
 
-SORRY = "something went wrong on the server; its log says what"
 REGION = ("picture", "query", "reference", "seed", "model", "preset")
 
 
@@ -76,6 +77,17 @@ class Call:
         return [fields[name] for name in self.takes]
 
 
+def known_inputs(call: Call, values: Mapping[str, Any]) -> None:
+    """Check that a call is given nothing it does not take.
+
+    Raises:
+        SettingsError: it is; the sentence names it, and what the call takes.
+    """
+    unknown = sorted(values.keys() - set(call.takes))
+    if unknown:
+        raise SettingsError(f"unknown input {unknown[0][:40]!r} of {call.name}: known are {', '.join(call.takes)}")
+
+
 async def perform(
     call: Call,
     workbench: Workbench,
@@ -98,7 +110,13 @@ async def perform(
         WordbrushError: whatever is wrong with the inputs, before the device is asked; or whatever stops the work.
     """
     names, limits = workbench.models.names, workbench.options.limits
-    request = await asyncio.to_thread(CallRequest.of, call.inputs(workbench), values, names, limits, read)
+    known_inputs(call, values)
+
+    def opened() -> CallRequest:
+        with workbench.turns.turn():
+            return CallRequest.of(call.inputs(workbench), values, names, limits, read)
+
+    request = await asyncio.to_thread(opened)
 
     def run(work: Work) -> Answer:
         work.start(call.name)

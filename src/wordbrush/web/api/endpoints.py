@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from gradio.data_classes import FileData
 
 from wordbrush.errors import WordbrushError
 from wordbrush.web.api.calls import CALLS, SORRY, keep, perform
+from wordbrush.web.gate.log import fault
 from wordbrush.web.gate.queue import DEVICE
 from wordbrush.web.gate.uploads import Upload, Uploads, fence
 
@@ -42,8 +42,6 @@ FILE_SCHEMA = {
     },
     "required": ["path", "meta"],
 }
-
-_LOG = logging.getLogger(__name__)
 
 
 def add_endpoints(workbench: Workbench) -> None:
@@ -81,7 +79,7 @@ def _handler(call: Call, workbench: Workbench, uploads: Uploads) -> Callable[...
         except WordbrushError as error:
             raise gr.Error(str(error), print_exception=False) from error
         except Exception as error:
-            _LOG.exception("the call %s failed", call.name)
+            fault(f"the call {call.name}", error)
             raise gr.Error(SORRY, print_exception=False) from error
         finally:
             watch.cancel()

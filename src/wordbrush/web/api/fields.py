@@ -100,7 +100,8 @@ class Field:
                 raise self._wrong("a whole number")
             number = int(number)
         if not (self.low is None or number >= self.low) or not (self.high is None or number <= self.high):
-            raise SettingsError(f"{self.name} {number} is outside {self.low} ... {self.high}")
+            more = f": {self.help}" if self.name == "seed" else ""
+            raise SettingsError(f"{self.name} {number} is outside {self.low} ... {self.high}{more}")
         return number
 
     def _wrong(self, expected: str) -> SettingsError:
@@ -130,7 +131,10 @@ def fields_of(models: Sequence[str]) -> dict[str, Field]:
         _text("query", "What the picture should show.", required=True, example="a penguin on snow"),
         _text("reference", "What it shows now; may stay empty.", example="a fox on snow"),
         _text("negative", "What the result should not show."),
-        Field(name="seed", kind="integer", help="Seed of the noises.", default=0, low=0, high=MAX_SEED),
+        Field(
+            name="seed", kind="integer", help="Seed of the noises; for a random one draw it yourself.",
+            default=0, low=0, high=MAX_SEED,
+        ),
         Field(name="model", kind="string", help="Which model.", default=models[0], choices=tuple(models)),
         Field(
             name="preset", kind="string", help="The set of switches to start from.",

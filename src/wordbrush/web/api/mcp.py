@@ -12,7 +12,6 @@ import base64
 import contextlib
 import itertools
 import json
-import logging
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -24,10 +23,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from wordbrush.errors import ResourceError, SettingsError, WordbrushError
-from wordbrush.web.api.calls import CALLS, SORRY, keep, perform
+from wordbrush.web.api.calls import CALLS, SORRY, keep, known_inputs, perform
 from wordbrush.web.gate.addresses import FILE
 from wordbrush.web.gate.guard import OTHER_BODY
+from wordbrush.web.gate.log import fault
 from wordbrush.web.gate.uploads import Upload, Uploads
+from wordbrush.web.state.share import CALLER, Caller
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -48,8 +49,6 @@ HOW = (
     "Give what an upload to POST /gradio_api/upload (multipart, field `files`) answered, or a data:image/png;base64, "
     "address."
 )
-
-_LOG = logging.getLogger(__name__)
 
 
 def add_tools(app: FastAPI, workbench: Workbench) -> None:
@@ -99,7 +98,8 @@ class Tools:
         self.workbench, self.calls = workbench, {call.name: call for call in CALLS}
         self.uploads = Uploads(workbench.files, workbench.options.limits.file_bytes)
         self.server: Any = None
-        self._turn, self._waiting = asyncio.Lock(), 0
+        self._turn, self._present = asyncio.Lock(), list[Caller]()
+        workbench.share.sources.append(lambda: self._present)
 
     async def listed(self) -> list[types.Tool]:
         """Return the tools with their inputs."""
@@ -120,37 +120,36 @@ class Tools:
     async def call(self, name: str, arguments: dict[str, Any]) -> types.CallToolResult:
         """Carry a tool out; whatever is wrong comes back as the text of a result that is marked as an error."""
         try:
-            answer = await self._in_turn(self._known(name, arguments), arguments)
+            answer = await self._in_turn(self._known(name), arguments)
             return self._result(answer, await asyncio.to_thread(keep, self.workbench, answer))
         except WordbrushError as error:
             return _failed(str(error))
-        except Exception:
-            _LOG.exception("the tool %s failed", name)
+        except Exception as error:
+            fault(f"the tool {name}", error)
             return _failed(SORRY)
 
-    def _known(self, name: str, arguments: dict[str, Any]) -> Call:
+    def _known(self, name: str) -> Call:
         if name not in self.calls:
             raise SettingsError(f"unknown tool {name[:40]!r}: known are {', '.join(self.calls)}")
-        call = self.calls[name]
-        unknown = arguments.keys() - set(call.takes)
-        if unknown:
-            raise SettingsError(f"unknown input {min(unknown)[:40]!r}: known are {', '.join(call.takes)}")
-        return call
+        return self.calls[name]
 
     async def _in_turn(self, call: Call, arguments: dict[str, Any]) -> Answer:
         """Wait until the tool calls before are done, so that the page's own work gets every second turn.
 
         Raises:
-            WordbrushError: too many wait already, or see `perform`.
+            WordbrushError: too many jobs run or wait already, or see `perform`.
         """
-        if self._waiting >= self.workbench.options.limits.queue:
-            raise ResourceError(f"the server is busy: {self._waiting} calls wait already; try again soon")
-        self._waiting += 1
+        known_inputs(call, arguments)
+        caller: Caller = self.server.request_context.request.scope[CALLER]
+        refusal = self.workbench.share.refusal(caller)
+        if refusal is not None:
+            raise ResourceError(f"the server is busy. {refusal}")
+        self._present.append(caller)
         try:
             async with self._turn:
                 return await perform(call, self.workbench, arguments, self._read, threading.Event(), self._teller())
         finally:
-            self._waiting -= 1
+            self._present.remove(caller)
 
     def _read(self, text: Any) -> Upload:
         if not isinstance(text, str):

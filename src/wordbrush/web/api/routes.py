@@ -5,16 +5,18 @@ Every route asks for the visitor's cookie. What belongs to somebody else answers
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from fastapi import APIRouter, HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 from PIL import Image
 
-from wordbrush.errors import InputError
+from wordbrush.errors import InputError, ResourceError, WordbrushError
+from wordbrush.web.gate.uploads import Uploads
+from wordbrush.web.state.folder import shrink
 from wordbrush.web.state.keys import COOKIE
 from wordbrush.web.state.png import png_of
 from wordbrush.web.state.versions import zip_of
@@ -31,12 +33,34 @@ _GONE = HTTPException(404, "there is no such thing, or it is not yours, or it wa
 
 
 def routes(workbench: Workbench) -> APIRouter:
-    """Return the routes under `/wordbrush`."""
-    router = APIRouter(prefix="/wordbrush")
+    """Return the routes under `/wordbrush`, and the one that takes files for the calls of the API."""
+    whole, router = APIRouter(), APIRouter(prefix="/wordbrush")
     _add_uploads(router, workbench)
     _add_pictures(router, workbench)
     _add_versions(router, workbench)
-    return router
+    whole.include_router(router)
+    _add_form(whole, workbench)
+    return whole
+
+
+def _add_form(router: APIRouter, workbench: Workbench) -> None:
+    limits = workbench.options.limits
+    uploads = Uploads(workbench.files, limits.file_bytes)
+
+    def take(kind: str, body: bytes) -> list[str]:
+        with workbench.turns.turn():
+            if not shrink(workbench.files, limits.folder_bytes, len(body)):
+                raise ResourceError("the server is busy with other uploads; try again in a minute")
+            return uploads.take(kind, body)
+
+    @router.post("/gradio_api/upload")
+    async def upload(request: Request) -> JSONResponse:
+        """Take files in the place of Gradio's own route, which holds everybody up while it reads them."""
+        body = await request.body()
+        try:
+            return JSONResponse(await run_in_threadpool(take, request.headers.get("content-type", ""), body))
+        except (InputError, ResourceError) as error:
+            return _refused(error)
 
 
 def _visitor(workbench: Workbench, request: Request) -> Visitor:
@@ -74,8 +98,18 @@ def _file(data: bytes, name: str, *, download: bool, kind: str = "image/png") ->
     return Response(data, media_type=kind, headers=headers)
 
 
+def _refused(error: WordbrushError) -> JSONResponse:
+    busy = isinstance(error, ResourceError)
+    return JSONResponse({"error": str(error)}, 503 if busy else 422, {"Retry-After": "5"} if busy else None)
+
+
 def _add_uploads(router: APIRouter, workbench: Workbench) -> None:
     limit = workbench.options.limits.file_bytes
+
+    def facts(visitor: Visitor, data: bytes, name: str) -> dict[str, Any]:
+        opened = workbench.open(visitor, data, name)
+        notes = list(opened.picture.notes)
+        return {**opened.facts(), "restored": opened.record() is not None, "notes": notes}
 
     @router.post("/picture")
     async def upload_picture(request: Request) -> JSONResponse:
@@ -83,21 +117,18 @@ def _add_uploads(router: APIRouter, workbench: Workbench) -> None:
         data = await _body(request, limit)
         name = unquote(request.headers.get("x-wordbrush-name", ""))
         try:
-            opened = await asyncio.to_thread(workbench.open, visitor, data, name)
-        except InputError as error:
-            return JSONResponse({"error": str(error)}, 422)
-        notes = list(opened.picture.notes)
-        return JSONResponse({**opened.facts(), "restored": opened.record() is not None, "notes": notes})
+            return JSONResponse(await run_in_threadpool(facts, visitor, data, name))
+        except (InputError, ResourceError) as error:
+            return _refused(error)
 
     @router.post("/mask/{id_}")
     async def upload_mask(request: Request, id_: str) -> JSONResponse:
         opened = _opened(workbench, request, id_)
         data = await _body(request, limit)
         try:
-            with workbench.options.limits.reading():
-                mask = await asyncio.to_thread(workbench.own_mask, opened, data)
-        except InputError as error:
-            return JSONResponse({"error": str(error)}, 422)
+            mask = await run_in_threadpool(workbench.own_mask, opened, data)
+        except (InputError, ResourceError) as error:
+            return _refused(error)
         return JSONResponse({"area": mask.area, "notes": list(mask.notes)})
 
 
@@ -105,7 +136,9 @@ def _add_pictures(router: APIRouter, workbench: Workbench) -> None:
     @router.get("/picture/{id_}")
     def picture(request: Request, id_: str) -> Response:
         opened = _opened(workbench, request, id_)
-        return _file(opened.display(), opened.name, download=False)
+        with workbench.turns.turn(opened.id):
+            shown = opened.display()
+        return _file(shown, opened.name, download=False)
 
     @router.get("/mask/{id_}/{kind}.png")
     def mask_file(request: Request, id_: str, kind: str, download: int = 0) -> Response:
@@ -118,7 +151,9 @@ def _add_pictures(router: APIRouter, workbench: Workbench) -> None:
         }.get(kind)
         if mask is None:
             raise _GONE
-        return _file(mask.grey_png(), f"{PurePosixPath(opened.name).stem}-{kind}.png", download=bool(download))
+        with workbench.turns.turn(opened.id):
+            shown = mask.grey_png()
+        return _file(shown, f"{PurePosixPath(opened.name).stem}-{kind}.png", download=bool(download))
 
     @router.get("/sample/{index}")
     def sample(index: int) -> Response:

@@ -21,7 +21,7 @@ UPLOADS = re.compile(r"/gradio_api/upload|/wordbrush/picture|/wordbrush/mask/[^/
 _NAME = r"[A-Za-z0-9_-]{1,200}"
 _READ = (
     r"/|/config|/theme\.css|/favicon\.ico|/manifest\.json|/robots\.txt|/(?:assets|static)/.+"
-    r"|/gradio_api/(?:info|openapi\.json|app_id|startup-events|upload_progress|queue/data)"
+    r"|/gradio_api/(?:info|openapi\.json|app_id|startup-events|queue/data)"
     rf"|/gradio_api/heartbeat/{_NAME}|/gradio_api/call/(?:v2/)?{_NAME}/{_NAME}|/wordbrush/.+"
 )
 _WRITE = (
@@ -30,6 +30,7 @@ _WRITE = (
 )
 _MCP = r"|/gradio_api/mcp/?"
 _ENCODED = re.compile(rb"%(?:2e|2f|5c|00)|%25(?:25|2e|2f|5c|00)", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SEPARATOR = "/" if os.sep == "/" else r"[/\\]"
 
 
@@ -37,7 +38,7 @@ def is_unsafe(path: str, raw: bytes) -> bool:
     """Tell whether two programs could read this address as two different paths.
 
     Answers path traversal: parent folders, backslashes, NUL and other control characters, and dots and slashes that
-    are encoded, once or twice.
+    are encoded, once or twice; and names that no file can have, at which the system would stumble.
 
     Args:
         path: decoded, as the server routes it.
@@ -45,9 +46,10 @@ def is_unsafe(path: str, raw: bytes) -> bool:
     """
     if os.sep == "\\" and path.startswith(FILE):
         return False  # on Windows such an address does hold backslashes; its exact shape is what protects there
-    control = any(ord(c) < 32 or ord(c) == 127 for c in path)
+    long = any(len(part.encode("utf-8", "surrogatepass")) > 255 for part in path.split("/"))  # of no file's name
+    control = _CONTROL.search(path) is not None
     folders = "\\" in path or ".." in path.split("/") or not path.startswith("/")
-    return control or folders or _ENCODED.search(raw) is not None
+    return long or control or folders or _ENCODED.search(raw) is not None
 
 
 class Addresses:

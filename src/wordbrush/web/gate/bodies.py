@@ -31,6 +31,11 @@ class Refusal:
     message: str
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
+    def contents(self) -> dict[str, Any]:
+        """Return the JSON of the answer: the sentence, and once more where FastAPI's and Gradio's clients look."""
+        part = {"__type__": "validate", "is_valid": False, "parameter_name": "request", "message": self.message}
+        return {"error": self.message, "detail": [part] if self.status == 422 else self.message}
+
 
 class Gone(Exception):  # noqa: N818 - not a fault
     """The client went away before its body was whole."""

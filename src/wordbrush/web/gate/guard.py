@@ -9,13 +9,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from wordbrush.web.gate.addresses import UPLOADS, Addresses, is_unsafe
 from wordbrush.web.gate.bodies import Bodies, Gone, Patience, Receive, Refusal, replay
+from wordbrush.web.gate.headers import dress_of, with_headers
+from wordbrush.web.gate.hosts import bucket_of
+from wordbrush.web.gate.log import SORRY, fault
+from wordbrush.web.gate.proxies import Proxies
 from wordbrush.web.gate.rules import Head, Newcomers, host_rule, login_rule, names_of, origin_rule
 from wordbrush.web.state.keys import COOKIE
+from wordbrush.web.state.share import CALLER, Caller
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -28,8 +36,10 @@ if TYPE_CHECKING:
     Message = MutableMapping[str, Any]
     Send = Callable[[Message], Awaitable[None]]
     App = Callable[[Scope, Receive, Send], Awaitable[None]]
+    Examine = Callable[[str, Caller, bytes], Refusal | None]
+    Watch = Callable[[str, bytes], contextlib.AbstractContextManager[None]]
 
-__all__ = ["HEALTH", "Guard", "content_policy"]
+__all__ = ["HEALTH", "Guard"]
 
 HEALTH = "/wordbrush/health"
 """Answered to everybody, as it says nothing but that the server runs."""
@@ -44,6 +54,8 @@ DRAIN_SECONDS = 5.0
 """How long the rest of a refused body is read and thrown away, so that a browser reads the answer and not a reset."""
 
 _WITH_BODY = frozenset({"POST", "DELETE"})
+_PLAIN = frozenset({"/", "/config"})
+_EXPECTED = (HTTPException, ClientDisconnect)
 _BOUNCE = b'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0"><title>wordbrush</title>'
 
 
@@ -56,25 +68,40 @@ class Guard:
         visitors: who is known; the page is what makes a new one.
         files: the private folder; files below its `results` are handed out.
         patience: how long bodies may take.
+        examine: says of a body, by its address and who sent it, why it is not passed on, or None.
+        watch: gives a block within which the request with this path and query is answered.
     """
 
     def __init__(
-        self, app: App, *, options: Options, visitors: Visitors, files: Path, patience: Patience | None = None
+        self,
+        app: App,
+        *,
+        options: Options,
+        visitors: Visitors,
+        files: Path,
+        patience: Patience | None = None,
+        examine: Examine | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.app, self.options, self.visitors = app, options, visitors
         self.addresses = Addresses(files, mcp=options.mcp)
-        self.newcomers = Newcomers()
+        self.newcomers, self.proxies = Newcomers(), Proxies(options.proxies)
         self.upload_bytes = options.limits.file_bytes + MULTIPART
         self.bodies = Bodies(max(self.upload_bytes, OTHER_BODY), patience or Patience())
         self.names = names_of(options)
-        self.dress = [(name.encode(), value.encode()) for name, value in _headers(options).items()]
+        self.dress = dress_of(options)
+        self.examine, self.watch = examine, watch
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
-            await self._http(Head(scope), receive, send)
+            settled = self.proxies.settle(scope)
+            if isinstance(settled, Refusal):
+                await self._refuse(Head(scope), settled, receive, send)
+            else:
+                await self._http(Head(settled), receive, send)
         else:  # nothing here speaks over web sockets
             await receive()
             await send({"type": "websocket.close", "code": 1008})
@@ -87,22 +114,60 @@ class Guard:
         if refusal is not None:
             await self._refuse(head, refusal, receive, send)
             return
+        caller = head.scope[CALLER] = self.caller(head)
+        if head.path in _PLAIN:
+            head.scope["query_string"] = b""  # Gradio takes other pages and saved states of itself from there
         if head.method in _WITH_BODY:
-            try:
-                body = await self.bodies.take(receive, head.header("content-length"), self.limit(head))
-            except Gone:
-                return
-            if isinstance(body, Refusal):
-                await self._refuse(head, body, receive, send)
+            body = await self._body(head, caller, receive, send)
+            if body is None:
                 return
             receive = replay(body, receive)
         elif head.path == "/" and head.method == "GET":
-            cookie = self.welcome(head)
+            cookie = self.welcome(head, caller.address)
             if isinstance(cookie, Refusal):
                 await self._refuse(head, cookie, receive, send)
                 return
-            send = _with_headers(send, cookie)
-        await self.app(head.scope, receive, self._dressed(head, send))
+            send = with_headers(send, cookie)
+        await self._serve(head, receive, send)
+
+    async def _body(self, head: Head, caller: Caller, receive: Receive, send: Send) -> bytes | None:
+        """Return the body of a request, or None where it was refused or the client went away."""
+        try:
+            body = await self.bodies.take(receive, head.header("content-length"), self.limit(head))
+        except Gone:
+            return None
+        if isinstance(body, Refusal):
+            await self._refuse(head, body, receive, send)
+            return None
+        refusal = self.examine(head.path, caller, body) if self.examine and head.method == "POST" else None
+        if refusal is not None:
+            await self._refuse(head, refusal, receive, send, whole=True)
+            return None
+        return body
+
+    async def _serve(self, head: Head, receive: Receive, send: Send) -> None:
+        """Hand a request on; what goes wrong is told in one line of the log, and the connection stays usable.
+
+        Answers whoever fills the log: the server below would print a traceback with what the request held.
+        """
+        begun, more = False, True
+
+        async def noted(message: Message) -> None:
+            nonlocal begun, more
+            begun, more = True, message.get("more_body", message["type"] == "http.response.start")
+            await send(message)
+
+        watch = self.watch(head.path, head.scope["query_string"]) if self.watch else contextlib.nullcontext()
+        try:
+            with watch:
+                await self.app(head.scope, receive, self._dressed(head, noted))
+        except Exception as error:
+            if not isinstance(error, _EXPECTED) and not isinstance(error.__cause__, _EXPECTED):
+                fault("a request", error)
+            if not begun:
+                await self._refuse(head, Refusal(500, SORRY), receive, send, whole=True)
+            elif more:
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     # ---- the rules
 
@@ -123,7 +188,16 @@ class Guard:
         """Return the most bytes this request's body may have; answers files that fill memory or disk."""
         return self.upload_bytes if UPLOADS.fullmatch(head.path) else OTHER_BODY
 
-    def welcome(self, head: Head) -> Refusal | list[tuple[bytes, bytes]]:
+    def caller(self, head: Head) -> Caller:
+        """Return who sent a request: the visitor where the cookie's key is one that was given out, and the address.
+
+        Answers cookies that anybody makes up to be counted as somebody else each time.
+        """
+        known = self.visitors.of(head.visitor_key)
+        client = head.scope.get("client") or ("", 0)
+        return Caller(bucket_of(client[0]), known.key if known else None)
+
+    def welcome(self, head: Head, address: str) -> Refusal | list[tuple[bytes, bytes]]:
         """Return the headers that give whoever opens the page a visitor's cookie, or none where they have one.
 
         Answers reading what others made: scripts cannot read the cookie, other sites' requests do not carry it, and a
@@ -134,10 +208,10 @@ class Guard:
             return []
         if head.from_elsewhere and not self.options.embedded:
             return Refusal(200, "")
-        if not self.newcomers.admit():
+        if not self.newcomers.admit(address):
             busy = "too many visitors came within a minute; try again in a minute"
             return Refusal(503, busy, ((b"retry-after", b"60"),))
-        parts = [f"{COOKIE}={self.visitors.welcome(None).key}", "Path=/", "HttpOnly"]
+        parts = [f"{COOKIE}={self.visitors.welcome(None, address).key}", "Path=/", "HttpOnly"]
         if self.options.embedded:
             parts += ["SameSite=None", "Secure", "Partitioned"]
         else:
@@ -150,15 +224,17 @@ class Guard:
         """Put our headers on an answer, in the place of its own; those that share it with other sites are left out."""
         fixed = head.path.startswith(("/assets/", "/static/"))  # programs and fonts: the same for everybody
         ours = self.dress if fixed else [*self.dress, (b"cache-control", b"no-store")]
-        return _with_headers(send, ours)
+        return with_headers(send, ours)
 
-    async def _refuse(self, head: Head, refusal: Refusal, receive: Receive, send: Send) -> None:
-        """Answer by a refusal, and read what the client still sends for a little while."""
-        kind, body = b"application/json", json.dumps({"error": refusal.message}).encode()
+    async def _refuse(
+        self, head: Head, refusal: Refusal, receive: Receive, send: Send, *, whole: bool = False
+    ) -> None:
+        """Answer by a refusal, and read what the client still sends for a little while, unless its body was `whole`."""
+        kind, body = b"application/json", json.dumps(refusal.contents()).encode()
         if refusal.status == 200:
             kind, body = b"text/html; charset=utf-8", _BOUNCE
         headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *refusal.headers]
-        waits = head.method not in {"GET", "HEAD"} and head.header("expect") is None
+        waits = not whole and head.method not in {"GET", "HEAD"} and head.header("expect") is None
         if waits:
             headers.append((b"connection", b"close"))
         send = self._dressed(head, send)
@@ -176,56 +252,3 @@ async def _drain(receive: Receive, most: int) -> None:
         message = await receive()
         more = message["type"] == "http.request" and message.get("more_body", False)
         most -= len(message.get("body", b""))
-
-
-def _with_headers(send: Send, ours: Iterable[tuple[bytes, bytes]]) -> Send:
-    headers = list(ours)
-    names = {name for name, _ in headers} - {b"set-cookie"}
-
-    async def dressed(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            theirs = [
-                (name, value)
-                for name, value in message.get("headers", [])
-                if name.lower() not in names and not name.lower().startswith(b"access-control-")
-            ]
-            message = {**message, "headers": [*theirs, *headers]}
-        await send(message)
-
-    return dressed
-
-
-def content_policy(*, embedded: bool) -> str:
-    """Return the Content-Security-Policy: where the page may load from, and who may frame it.
-
-    Answers text that finds its way into the page as a script: it could load nothing and send nothing anywhere else.
-    Gradio builds parts of its page by scripts in the page and from text, hence the two `unsafe` words; it loads nothing
-    from elsewhere.
-    """
-    rules = {
-        "default-src": "'self'",
-        "script-src": "'self' 'unsafe-inline' 'unsafe-eval'",
-        "style-src": "'self' 'unsafe-inline'",
-        "img-src": "'self' data: blob:",
-        "font-src": "'self'",
-        "connect-src": "'self'",
-        "worker-src": "'none'",
-        "frame-src": "'none'",
-        "object-src": "'none'",
-        "base-uri": "'self'",  # the page has a base element
-        "form-action": "'none'",
-        "frame-ancestors": "https:" if embedded else "'none'",
-    }
-    return "; ".join(f"{name} {value}" for name, value in rules.items())
-
-
-def _headers(options: Options) -> dict[str, str]:
-    """Return the headers of every answer: browsers guess no types, send no referrer, frame and share nothing."""
-    return {
-        "content-security-policy": content_policy(embedded=options.embedded),
-        "x-content-type-options": "nosniff",
-        "referrer-policy": "no-referrer",
-        "permissions-policy": "camera=(), microphone=(), geolocation=()",
-        "cross-origin-opener-policy": "same-origin",
-        "cross-origin-resource-policy": "same-origin",
-    }

@@ -12,7 +12,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from wordbrush.errors import SettingsError
 from wordbrush.web.gate.bodies import Refusal
+from wordbrush.web.gate.hosts import name_of
 from wordbrush.web.options import is_loopback
 from wordbrush.web.state.keys import COOKIE
 
@@ -32,11 +34,14 @@ class Head:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.raw: bytes = scope.get("raw_path") or self.path.encode("utf-8", "surrogateescape")
+        self._headers: dict[str, str] = {}
+        for key, value in scope["headers"]:
+            name, text = key.decode("latin-1").lower(), value.decode("latin-1")
+            self._headers[name] = f"{self._headers[name]}, {text}" if name in self._headers else text
 
     def header(self, name: str) -> str | None:
         """Return a header, or None where it is missing; given twice, it is joined and will match nothing."""
-        values = [value for key, value in self.scope["headers"] if key.lower() == name.encode()]
-        return ", ".join(value.decode("latin-1") for value in values) if values else None
+        return self._headers.get(name)
 
     @property
     def visitor_key(self) -> str | None:
@@ -49,9 +54,8 @@ class Head:
 
     @property
     def encrypted(self) -> bool:
-        """Whether the browser spoke HTTPS, to us or to the proxy before us. Whoever lies spoils their own cookie."""
-        forwarded = (self.header("x-forwarded-proto") or "").split(",")[0].strip()
-        return "https" in {self.scope.get("scheme"), forwarded}
+        """Whether the browser spoke HTTPS, to us or to any proxy before us. Whoever lies spoils their own cookie."""
+        return bool(self.scope.get("wordbrush.encrypted")) or self.scope.get("scheme") == "https"
 
     @property
     def from_elsewhere(self) -> bool:
@@ -64,29 +68,34 @@ class Newcomers:
 
     Answers a flood of requests for the page, each of which would make a visitor and push out the one idle longest. No
     more than `most` a minute are made, fewer than the registry holds by default: who did anything within the last
-    minute is not pushed out by a flood. Others may be, and the flood keeps newcomers out while it lasts; a proxy that
-    limits the rate of each address is what helps against that.
+    minute is not pushed out by a flood. An address has half of them at most, so that a flood from one address keeps
+    nobody else out; one from many keeps newcomers out while it lasts.
     """
 
     def __init__(self, most: int = 60, seconds: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._times: deque[float] = deque(maxlen=most)
+        self._times: deque[tuple[float, str]] = deque(maxlen=most)
         self._seconds, self._clock = seconds, clock
+        self._each = max(most // 2, 1)
 
-    def admit(self) -> bool:
-        """Count one more visitor; False where there were too many."""
+    def admit(self, address: str) -> bool:
+        """Count one more visitor of an address; False where there were too many."""
         now = self._clock()
-        if len(self._times) == self._times.maxlen and now - self._times[0] < self._seconds:
+        while self._times and now - self._times[0][0] >= self._seconds:
+            self._times.popleft()
+        near = sum(other == address for _, other in self._times)
+        if len(self._times) == self._times.maxlen or near >= self._each:
             return False
-        self._times.append(now)
+        self._times.append((now, address))
         return True
 
 
 def host_rule(head: Head, names: frozenset[str] | None) -> Refusal | None:
     """Answers DNS rebinding: another site's name that is made to point here, whose scripts could then read all.
 
-    Such a request carries that name in its Host header.
+    Such a request carries that name in its Host header. Where any name is taken, it must still be a name.
     """
-    if names is None or _name_of(head.header("host") or "") in names:
+    name = name_of(head.header("host") or "")
+    if name is not None and (names is None or name in names):
         return None
     return Refusal(421, "this server does not go by that name; its operator can allow it with --allow-host")
 
@@ -128,16 +137,18 @@ def origin_rule(head: Head, *, embedded: bool) -> Refusal | None:
 
 
 def names_of(options: Options) -> frozenset[str] | None:
-    """Return the names the server goes by, or None where it takes any."""
+    """Return the names the server goes by, or None where it takes any.
+
+    Raises:
+        SettingsError: one of the names is none.
+    """
     if options.hosts:
-        return frozenset(_name_of(name) for name in options.hosts)
-    return frozenset({"localhost", "127.0.0.1", "[::1]", _name_of(options.host)}) if is_loopback(options.host) else None
+        return frozenset(_named(name) for name in options.hosts)
+    return frozenset({"localhost", "127.0.0.1", "[::1]", _named(options.host)}) if is_loopback(options.host) else None
 
 
-def _name_of(host: str) -> str:
-    """Return a Host header without its port."""
-    host = host.lower()
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    name, _, _ = host.partition(":")
-    return f"[{host}]" if host.count(":") > 1 else name.rstrip(".")
+def _named(host: str) -> str:
+    name = name_of(f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host)
+    if name is None:
+        raise SettingsError(f"--allow-host {host[:60]!r} is no name of a host, as browsers send it")
+    return name

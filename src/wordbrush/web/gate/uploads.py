@@ -17,12 +17,18 @@ from typing import Any
 import gradio as gr
 from gradio import processing_utils
 from gradio.exceptions import InvalidPathError
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import create_form_parser
 
 from wordbrush.errors import InputError
 from wordbrush.files import bounded_read
+from wordbrush.web.state.keys import new_key
 from wordbrush.web.state.pictures import clean_name
 
 __all__ = ["Upload", "Uploads", "fence"]
+
+MOST_FILES = 16
+"""Most files of one form."""
 
 NO_UPLOAD = "there is no such upload, or it was dropped; upload the file and give what the upload answered"
 
@@ -54,6 +60,44 @@ class Uploads:
 
     folder: Path
     most: int
+
+    def take(self, kind: str, body: bytes) -> list[str]:
+        """Write the files of a form, each under a name that nobody can guess, and return their places.
+
+        Args:
+            kind: the Content-Type of the request.
+            body: the form.
+
+        Raises:
+            InputError: it is no form, or none with files.
+        """
+        files: list[tuple[str, bytes]] = []
+
+        def on_file(file: Any) -> None:
+            file.file_object.seek(0)
+            name = (file.file_name or b"").decode("utf-8", "replace")
+            files.append((clean_name(name), file.file_object.read()))
+
+        try:
+            config: Any = {"MAX_MEMORY_FILE_SIZE": len(body) + 1, "MAX_BODY_SIZE": float("inf")}
+            heads: Any = {"Content-Type": kind.encode("latin-1", "replace")}
+            parser = create_form_parser(heads, lambda _: None, on_file, config=config)
+            parser.write(body)
+            parser.finalize()
+        except (FormParserError, ValueError) as error:
+            raise InputError("the body is not a form with files (multipart/form-data)") from error
+        if not 0 < len(files) <= MOST_FILES:
+            raise InputError(f"a form has 1 to {MOST_FILES} files in it; {len(files)} came")
+        if max(len(data) for _, data in files) > self.most:
+            raise InputError(f"the file is larger than the limit of {self.most / 1e6:.1f} MB")
+        places = []
+        for name, data in files:
+            folder = self.folder / "uploads" / new_key()
+            folder.mkdir(mode=0o700, parents=True)
+            place = folder / (name.encode("utf-8", "replace")[-200:].decode("utf-8", "ignore") or "picture.png")
+            place.write_bytes(data)
+            places.append(str(place))
+        return places
 
     def place(self, text: str) -> Path:
         """Return the file that an input names.

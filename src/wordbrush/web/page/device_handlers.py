@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 import gradio as gr
+from starlette.concurrency import run_in_threadpool
 
 from wordbrush.errors import Cancelled, WordbrushError
+from wordbrush.web.gate.log import SORRY, fault
 from wordbrush.web.gate.queue import leave_queue
 from wordbrush.web.page import views
 from wordbrush.web.page.handlers import UNCHANGED, Handlers, Update, Value, sides_of
 from wordbrush.web.page.layout import Parts
+from wordbrush.web.state.pictures import Opened, Strokes
+from wordbrush.web.state.request import PageRequest
 from wordbrush.web.state.versions import Version
 from wordbrush.web.state.visitors import Visitor
 from wordbrush.web.state.work import Done, Work, run_work
@@ -37,24 +40,28 @@ class DeviceHandlers(Handlers):
     async def find(self, http: gr.Request, stage: Value, *controls: Any) -> AsyncIterator[Update]:
         """Contrast the texts and show the region."""
         try:
-            visitor, opened, request, strokes = self.scene_of(http, stage, controls)
+            visitor, opened, request, strokes = await run_in_threadpool(self.scene_of, http, stage, controls)
             async for state in self._run(http, visitor, lambda work: self.workbench.find(opened, request, work)):
                 if not isinstance(state, Done):
                     yield {self.parts.progress: state}
-            cut = self.workbench.cut(opened, request, strokes)
-            note = f"{cut.area:.1%} of the picture. Correct it with the threshold or the brush, then paint."
-            if cut.area == 0:
-                note = "The region is empty: lower the threshold, or draw it with the brush."
-            seen, box = views.stage_view(stage, opened, cut), views.idle(note, "done", "Region found")
-            yield {self.parts.stage: seen, self.parts.progress: box}
+            yield await run_in_threadpool(self._found, stage, opened, request, strokes)
         except Exception as error:
             yield {self.parts.progress: _failure(error)}
 
+    def _found(self, stage: Value, opened: Opened, request: PageRequest, strokes: Strokes) -> Update:
+        cut = self.workbench.cut(opened, request, strokes)
+        note = f"{cut.area:.1%} of the picture. Correct it with the threshold or the brush, then paint."
+        if cut.area == 0:
+            note = "The region is empty: lower the threshold, or draw it with the brush."
+        seen, box = views.stage_view(stage, opened, cut), views.idle(note, "done", "Region found")
+        return {self.parts.stage: seen, self.parts.progress: box}
+
     async def paint(self, http: gr.Request, stage: Value, listed: Value, *controls: Any) -> AsyncIterator[Update]:
         """Repaint the region once a seed, and keep the versions."""
-        left, painted, shown = sides_of(listed)["left"], list[Version](), 0
+        painted, shown = list[Version](), 0
         try:
-            visitor, opened, request, strokes = self.scene_of(http, stage, controls)
+            left = sides_of(listed)["left"]
+            visitor, opened, request, strokes = await run_in_threadpool(self.scene_of, http, stage, controls)
 
             def run(work: Work) -> object:
                 return self.workbench.paint(visitor, opened, request, strokes, work, painted.append)
@@ -65,11 +72,11 @@ class DeviceHandlers(Handlers):
                 update: Update = {self.parts.progress: state}
                 if len(painted) > shown:
                     shown = len(painted)
-                    update |= self.versions_shown(visitor, left, painted[-1].id)
+                    update |= await run_in_threadpool(self.versions_shown, visitor, left, painted[-1].id)
                 yield update
             yield {
-                **self.region_shown(stage, opened, request, strokes),
-                **self.versions_shown(visitor, left, painted[-1].id),
+                **await run_in_threadpool(self.region_shown, stage, opened, request, strokes),
+                **await run_in_threadpool(self.versions_shown, visitor, left, painted[-1].id),
                 self.parts.progress: _painted(painted[-1]),
             }
         except Exception as error:
@@ -101,8 +108,8 @@ def _failure(error: Exception) -> Value:
         return views.idle("What was painted before stays.", "stopped", "Stopped")
     if isinstance(error, WordbrushError):
         return views.problem(str(error))
-    logging.getLogger(__name__).error("work of the page failed", exc_info=error)
-    return views.problem("Something went wrong on the server; its log says what.")
+    fault("work of the page", error)
+    return views.problem(f"{SORRY}.")
 
 
 def _painted(version: Version) -> Value:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import gradio as gr
 
 from wordbrush.errors import InputError, WordbrushError
+from wordbrush.web.gate.log import SORRY, fault
 from wordbrush.web.page import views
 from wordbrush.web.page.controls import CONTROLS, SLIDERS, TEXTS
 from wordbrush.web.page.layout import Parts
@@ -39,7 +40,7 @@ H = TypeVar("H", bound="Handlers")
 
 
 def errors_shown(handler: Callable[..., Update]) -> Callable[..., Update]:
-    """Show the WordbrushError of a handler in the progress box."""
+    """Show the WordbrushError of a handler in the progress box, and of any other error that there was one."""
 
     @functools.wraps(handler)
     def answer(self: H, *values: Any) -> Update:
@@ -47,6 +48,9 @@ def errors_shown(handler: Callable[..., Update]) -> Callable[..., Update]:
             return handler(self, *values)
         except WordbrushError as error:
             return {self.parts.progress: views.problem(str(error))}
+        except Exception as error:
+            fault(f"the page's {handler.__name__}", error)
+            return {self.parts.progress: views.problem(f"{SORRY}.")}
 
     return answer
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -37,6 +38,11 @@ __all__ = ["Cut", "Opened", "Strokes", "clean_name"]
 
 PROXY_SIDE = 1024
 """Longest side of the copy on which the outline is drawn while sliders move; painting cuts the picture itself."""
+
+STROKE_SIDE = 2048
+"""Longest side of strokes that are taken; the page sends at most half of it."""
+
+PNG_START = b"\x89PNG\r\n\x1a\n"
 
 SESSIONS = 6
 """Most sessions of one picture: by model and working size, with the copies for the eye."""
@@ -146,7 +152,9 @@ class Opened:
             sessions = {id(session): session for session in self._sessions.values()}
         pixels = 2 * self.picture.pixels.nbytes  # its own colours, and as sRGB
         caches = sum(session.memory.held for session in sessions.values())
-        return pixels + len(self.data) + len(self._display or b"") + caches
+        by_hand = self.own_mask, self.strokes.include, self.strokes.exclude
+        masks = sum(mask.values.nbytes for mask in by_hand if mask is not None)
+        return pixels + len(self.data) + len(self._display or b"") + caches + masks
 
     def facts(self) -> dict[str, Any]:
         """Return what the page needs to know of it."""
@@ -193,7 +201,6 @@ class Opened:
             exact: at the picture's own size; else on a copy of at most 1,024 pixels a side, for the eye.
         """
         settings = request.settings
-        self.last, self.strokes = request, strokes
         session = self.session(editor, request.model, settings.resolution, limits)
         contrast = None
         if request.query and self.own_mask is None:
@@ -250,4 +257,6 @@ def _mask_at(address: Any) -> Mask:
         data = base64.b64decode(address.removeprefix(DATA_ADDRESS), validate=True)
     except ValueError as error:
         raise MaskError("the mask is not base64") from error
+    if not data.startswith(PNG_START) or max(struct.unpack(">II", data[16:24].ljust(8, b"\xff"))) > STROKE_SIDE:
+        raise MaskError(f"the strokes are not a PNG of at most {STROKE_SIDE} pixels a side")
     return dataclasses.replace(Mask.open(data).rounded(), notes=())  # the page knows what it drew

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Visitor", "Visitors"]
 
+
 @dataclass(eq=False)
 class Visitor:
     """One browser.
@@ -30,12 +31,14 @@ class Visitor:
         running: the event that stops each piece of work that runs or waits, and its tab.
         made: how many versions were ever made, also those that are gone.
         seen: when it was last here, on the registry's clock.
+        address: it first came from.
         lock: held while any of these change.
     """
 
     key: str
     limits: Limits
     seen: float
+    address: str = ""
     pictures: OrderedDict[str, Opened] = field(default_factory=OrderedDict)
     versions: OrderedDict[str, Version] = field(default_factory=OrderedDict)
     made: int = 0
@@ -133,13 +136,13 @@ class Visitors:
                 self._visitors.move_to_end(visitor.key)
             return visitor
 
-    def welcome(self, key: str | None) -> Visitor:
+    def welcome(self, key: str | None, address: str = "") -> Visitor:
         """Return the visitor with this key, or a new one with a new key; a key the server did not give is not taken."""
         known = self.of(key)
         if known is not None:
             return known
         with self._lock:
-            visitor = Visitor(new_key(), self.limits, self._clock())
+            visitor = Visitor(new_key(), self.limits, self._clock(), address)
             self._visitors[visitor.key] = visitor
             while len(self._visitors) > self.limits.visitors:
                 self._drop(self._dispensable())
@@ -169,12 +172,15 @@ class Visitors:
     def _dispensable(self) -> str:
         """Return the key of the visitor to go: the one idle longest, those first who hold nothing and wait for nothing.
 
-        So whoever opens the page over and over costs nobody else their work.
+        Of those who hold something it is one of the address that has the most. So whoever opens the page over and over
+        costs nobody else their work.
         """
         *known, _ = self._visitors.values()
+        crowd = Counter(visitor.address for visitor in self._visitors.values())
         empty = (v for v in known if not (v.busy or v.pictures or v.versions))
-        idle = (v for v in known if not v.busy)
-        return next(empty, next(idle, known[0])).key
+        idle = [v for v in known if not v.busy]
+        crowded = max((crowd[v.address] for v in idle), default=0)
+        return next(empty, next((v for v in idle if crowd[v.address] == crowded), known[0])).key
 
     def _sweep(self) -> None:
         oldest = self._clock() - self.limits.idle_seconds
