@@ -119,6 +119,24 @@ def test_every_failure_is_one_line_and_its_code(
     assert "Traceback" in told.err
 
 
+@pytest.mark.parametrize("command", ["edit", "mask"])
+def test_of_an_output_in_the_way_and_a_model_that_is_not_there_the_model_is_told(
+    wordbrush: Command, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    taken = tmp_path / "out.png"
+    taken.write_bytes(b"mine")
+    words = (command, picture, *TEXTS, "-o", taken)
+    wordbrush(*words, "--model", "checkpoints/drawer").failed(4, "no folder checkpoints/drawer here")
+    wordbrush(*words).failed(3, "exists")
+    (tmp_path / "cache" / "models--checkpoints--drawer").mkdir(parents=True)
+    wordbrush(*words, "--model", "checkpoints/drawer").failed(3, "exists")
+    (tmp_path / "some" / "model").mkdir(parents=True)
+    wordbrush(*words, "--model", "some/model").failed(3, "exists")
+    assert taken.read_bytes() == b"mine"
+
+
 @pytest.mark.parametrize("raised", [KeyboardInterrupt(), errors.Cancelled("enough")], ids=["ctrl-c", "cancelled"])
 def test_a_stop_is_130(
     wordbrush: Command, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from wordbrush.errors import ModelError
 from wordbrush.settings import DEFAULT_PRESET, PRESETS
 
 __all__ = [
@@ -167,3 +170,20 @@ class ModelChoice:
         """Keywords of `Editor.from_pretrained`; a Hugging Face id comes from the cache unless it may be downloaded."""
         names = ("revision", "device", "dtype", "loras", "embeddings", "parametrisation", "config", "tokenizer", "vae")
         return {"local_files_only": not self.allow_download, **{name: getattr(self, name) for name in names}}
+
+    def check_there(self) -> None:
+        """Refuse a name of which nothing is on this machine, without loading anything.
+
+        Raises:
+            ModelError: it is no file, no folder and in no cache, and must not be downloaded.
+        """
+        cached = any((cache / f"models--{self.name.replace('/', '--')}").is_dir() for cache in _caches())
+        if "/" in self.name and not (Path(self.name).expanduser().exists() or cached or self.allow_download):
+            raise ModelError(f"no folder {self.name} here, nor a cached model of that name")
+
+
+def _caches() -> list[Path]:
+    """Return where the Hugging Face cache may lie, by the variables that its client reads."""
+    named = [os.environ[name] for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE") if os.environ.get(name)]
+    home = os.environ.get("HF_HOME") or f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
+    return [Path(folder).expanduser() for folder in (*named, f"{home}/hub")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from wordbrush.cli import options as opt
 from wordbrush.cli.command import Command, Switches
 from wordbrush.cli.reading import Reading
 from wordbrush.cli.targets import CONTRAST_SUFFIXES, PICTURE_SUFFIXES, STDIO, check_free, check_suffix, marks, numbered
-from wordbrush.errors import SettingsError
+from wordbrush.errors import OutputError, SettingsError
 from wordbrush.notation import drawn, parse_embeddings, parse_loras, parse_one_seed, parse_seeds
 from wordbrush.picture.limits import ReadingLimits
 from wordbrush.settings import Settings
@@ -42,6 +42,20 @@ class _Contrasting(Command):
     reading: Reading
     lora: list[str] | None
     embedding: list[str] | None
+    force: bool
+
+    def check_outputs(self, paths: Iterable[str]) -> None:
+        """Refuse outputs that cannot be written; but of a model that is not there first, which would be met next.
+
+        Raises:
+            ModelError: an output cannot be written, and the model is nowhere on this machine.
+            OutputError: a file exists and must not be overwritten, or its folder does not exist.
+        """
+        try:
+            check_free(paths, force=self.force)
+        except OutputError:
+            self.model_choice.check_there()
+            raise
 
     @property
     def limits(self) -> ReadingLimits:
@@ -180,7 +194,7 @@ class EditCommand(_Contrasting):
         check_suffix(self.save_mask, (".png",), "--save-mask")
         check_suffix(self.save_contrast, CONTRAST_SUFFIXES, "--save-contrast")
         check_suffix(self.panel, PICTURE_SUFFIXES, "--panel")
-        check_free((path for mark in self.marks for path in self.targets(mark).values()), force=self.force)
+        self.check_outputs(path for mark in self.marks for path in self.targets(mark).values())
         _ = self.settings
 
 
@@ -229,7 +243,7 @@ class MaskCommand(_Contrasting):
         check_texts({"--to": [self.to], "--from": [self.reference]})
         check_suffix(self.output, (".png",), "-o")
         check_suffix(self.contrast, CONTRAST_SUFFIXES, "--contrast")
-        check_free([path for path in (self.output, self.contrast) if path is not None], force=self.force)
+        self.check_outputs(path for path in (self.output, self.contrast) if path is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
