@@ -159,7 +159,7 @@ def _usual(card: Card) -> dict[str, Any]:
         "parametrisation": " or ".join(card.parametrisations),
         "guidance_kind": card.guidance,
         "guidance": card.scale,
-        "inversion": INVERSIONS["invert"],
+        "inversion": INVERSIONS[card.encoding],
         "sibling": "",
         "resolution": card.native,
     }
