@@ -121,6 +121,8 @@ def _print_facts(facts: dict[str, Any]) -> None:
 def _weights(part: dict[str, Any]) -> str:
     """Return in words what the weights of a part are, and the memory that they take."""
     kind = f"{part['class']}, " if "class" in part else ""
+    if part.get("quantised"):
+        return f"{kind}quantised ({part['quantised']}), {part['stored_bytes'] / 2**20:,.1f} MiB at any dtype"
     full, half = (part[key] / 2**20 for key in ("float32_bytes", "half_bytes"))
     return f"{kind}{part['parameters']:,} parameters, {full:,.1f} MiB in float32, {half:,.1f} MiB in half precision"
 

@@ -11,6 +11,7 @@ from wordbrush.errors import ModelError
 from wordbrush.models.checkpoint.layout import family_in
 from wordbrush.models.checkpoint.networks import translated
 from wordbrush.models.checkpoint.parts import Checkpoint, outlined, read_folder
+from wordbrush.models.checkpoint.quantised import method_of, quantised_note
 from wordbrush.models.checkpoint.sources import Located
 from wordbrush.models.checkpoint.weights import read_header
 from wordbrush.models.family import Card, Family, Origin
@@ -35,16 +36,18 @@ class PartSize:
         kind: its class.
         parameters: numbers in its tensors.
         stored: bytes of its tensors in the files.
+        quantised: by what method its weights are, or "": what they take in memory is then what they take in the files.
     """
 
     name: str
     kind: str
     parameters: int
     stored: int
+    quantised: str = ""
 
     def bytes_at(self, width: int) -> int:
         """Return the bytes of the part's weights in memory, at `width` bytes a number."""
-        return self.parameters * width
+        return self.stored if self.quantised else self.parameters * width
 
     def as_dict(self) -> dict[str, Any]:
         """Return what is known of it as plain JSON values."""
@@ -55,6 +58,7 @@ class PartSize:
             "stored_bytes": self.stored,
             "float32_bytes": self.bytes_at(_FLOAT32),
             "half_bytes": self.bytes_at(_HALF),
+            "quantised": self.quantised,
         }
 
 
@@ -134,8 +138,11 @@ def outline(located: Located) -> Outline:
         return Outline(*told, family, (_size("file", file.network, header.tensors),), notes=located.notes)
     family = family_in(located.path, located.name)
     own = read_folder(located.path, family, located.name)
-    sizes = tuple(_size(name, own.classes[name], tensors) for name, tensors in own.tensors.items())
-    return Outline(*told, family, sizes, own, located.notes)
+    sizes = [
+        _size(name, own.classes[name], tensors, method_of(own.configs[name])) for name, tensors in own.tensors.items()
+    ]
+    quantised = [note for name in own.configs for note in quantised_note(own.configs[name], f"{own.where}: {name}")]
+    return Outline(*told, family, tuple(sizes), own, (*located.notes, *quantised))
 
 
 def decided(model: Model, notes: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -173,7 +180,7 @@ def _unloaded(family: Family, own: Checkpoint) -> Model:
         return family.build(parts, Origin(own.where, str(own.folder), "", torch.device("meta")))
 
 
-def _size(name: str, kind: str, tensors: Mapping[str, TensorEntry]) -> PartSize:
+def _size(name: str, kind: str, tensors: Mapping[str, TensorEntry], quantised: str = "") -> PartSize:
     numbers = sum(math.prod(entry.shape) for entry in tensors.values())
-    return PartSize(name, kind, numbers, sum(entry.end - entry.begin for entry in tensors.values()))
+    return PartSize(name, kind, numbers, sum(entry.end - entry.begin for entry in tensors.values()), quantised)
 

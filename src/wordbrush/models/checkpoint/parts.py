@@ -26,6 +26,7 @@ from wordbrush.models.checkpoint.layout import (
     whole_files,
 )
 from wordbrush.models.checkpoint.networks import check_loaded, empty_network, load_network, translated
+from wordbrush.models.checkpoint.quantised import method_of, quantised_note
 from wordbrush.models.checkpoint.quiet import quiet
 from wordbrush.models.checkpoint.values import check_network, check_scheduler, check_stored
 from wordbrush.models.checkpoint.weights import check_finite, read_header
@@ -55,14 +56,22 @@ def move(parts: Parts, device: torch.device, dtype: torch.dtype) -> None:
     """Bring the networks to a device, and the LoRAs attached to them to a dtype.
 
     The rest has its dtype from loading. That may be a wider one: norms, projections and tables of rotary angles that
-    a library keeps in float32 must stay so.
+    a library keeps in float32 must stay so. A quantised network is on its device from loading where its library has put
+    it there, and not every one can be brought to another.
     """
     with translated(f"the model cannot be brought to {device}"):
         for module in parts.networks.values():
-            module.to(device)
+            if not (getattr(module, "is_quantized", False) and _is_on(module, device)):
+                module.to(device)
             for name, weight in module.named_parameters():
                 if ".lora_" in name:
                     weight.data = weight.data.to(dtype)
+
+
+def _is_on(module: Any, device: torch.device) -> bool:
+    """Say whether all weights are on a device; one without a number stands for any of its type."""
+    places = {weight.device for weight in module.parameters()}
+    return all(place.type == device.type and device.index in {None, place.index} for place in places)
 
 
 @dataclass(frozen=True)
@@ -169,6 +178,7 @@ def load_folder(folder: Path, family: Family, where: str, dtype: torch.dtype, va
             else:
                 variant = own.weights[name].variant
                 modules[name], told = load_network(spec.library, own.classes[name], folder, name, variant, dtype, where)
+                told = (*told, *quantised_note(config, f"{where}: {name}"))
             notes += told
         others = own.tokenizers()
     digest = digest_files({name: path for group in files.values() for name, path in group.items()})
@@ -196,8 +206,8 @@ def _checked_tensors(
 ) -> dict[str, TensorEntry]:
     """Return the tensors of a network by name, once their headers and its configuration have been checked."""
     tensors = {key: entry for path in files.values() for key, entry in read_header(path).tensors.items()}
-    check_network(config, f"{where}/config.json", tensors)
-    check_stored(tensors, where)
+    check_network(config, f"{where}/config.json", tensors, quantised=True)
+    check_stored(tensors, where, config)
     name = next(iter(files)).split("/", 1)[0]
     if f"{name}/adapter_config.json" in names:
         raise ModelError(f"{where} holds an adapter (adapter_config.json): give it with --lora (loras=)")
@@ -228,8 +238,9 @@ def from_pipeline(pipeline: Any, family: Family, where: str) -> tuple[Parts, tor
     networks = {name: module for name, module in loaded.items() if family.parts[name].weights}
     configs = {name: _config(module) for name, module in networks.items()}
     for name, module in networks.items():
-        check_network(configs[name], f"{where}: the configuration of {name}")
-        _check_floating(module, f"{where}: {name}")
+        check_network(configs[name], f"{where}: the configuration of {name}", quantised=True)
+        if not method_of(configs[name]):
+            _check_floating(module, f"{where}: {name}")
         check_finite(module, f"{where}: {name}")
     family.check(configs, where)
     scheduler = dict(pipeline.scheduler.config) if _SCHEDULER in family.parts else {}
