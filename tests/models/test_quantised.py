@@ -116,9 +116,10 @@ def test_quantised_weights_take_the_memory_that_they_take_in_files() -> None:
 def test_weights_that_wrap_tensors_are_checked_and_digested_by_them() -> None:
     from torch.testing._internal.two_tensor import TwoTensor
 
-    def module(last: float) -> torch.nn.Module:
+    def module(last: float) -> torch.nn.Linear:
         made = torch.nn.Linear(2, 2, bias=False)
-        wrapped: Any = TwoTensor(torch.ones(2, 2), torch.tensor([[1.0, 2.0], [3.0, last]]))
+        kind: Any = TwoTensor
+        wrapped = kind(torch.ones(2, 2), torch.tensor([[1.0, 2.0], [3.0, last]]))
         made.weight = torch.nn.Parameter(wrapped, requires_grad=False)
         return made
 
@@ -139,3 +140,10 @@ def test_numbers_of_eight_bits_are_looked_at(dtype: torch.dtype) -> None:
         made.register_buffer("weight", torch.tensor([1.0, float("nan")]).to(dtype))
         with pytest.raises(ModelError, match="NaN"):
             check_finite(made, "unet")
+
+
+def test_a_gguf_file_is_called_what_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "flux-q4.gguf"
+    file.write_bytes(b"GGUF" + bytes(60))
+    with pytest.raises(ModelError, match=r"flux-q4\.gguf is a GGUF file.*pipeline"):
+        load_model(file)

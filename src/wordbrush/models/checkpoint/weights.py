@@ -106,6 +106,11 @@ def _header_bytes(file: BinaryIO, path: Path) -> bytes:
             f"{path.name} is {kind}, whatever its name says; that can run code when opened, and only safetensors "
             f"are read: {_SAVE_AS}"
         )
+    if start[:4] == b"GGUF":
+        raise ModelError(
+            f"{path.name} is a GGUF file, which holds one quantised network and not the rest of a model: load it into "
+            "a pipeline of diffusers (from_single_file) and give the pipeline to Editor.from_pretrained"
+        )
     if start[8:] == b"{":
         raise ModelError(f"{path.name}: a header of {length} bytes, more than the {MAX_HEADER_BYTES} accepted")
     raise ModelError(f"{path.name} is not a safetensors file: its first bytes are not those of a header")
