@@ -16,9 +16,11 @@ from wordbrush.errors import ModelError
 from wordbrush.models import load_model
 from wordbrush.models.checkpoint import quantised
 from wordbrush.models.checkpoint.digests import digest_modules
+from wordbrush.models.checkpoint.parts import move
 from wordbrush.models.checkpoint.quantised import PACKAGES, check_method, method_of, quantised_note
 from wordbrush.models.checkpoint.values import check_network, check_stored
 from wordbrush.models.checkpoint.weights import check_finite, plain_tensors
+from wordbrush.models.family import Parts
 from wordbrush.models.header import TensorEntry
 from wordbrush.models.outline import PartSize
 
@@ -147,3 +149,21 @@ def test_a_gguf_file_is_called_what_it_is(tmp_path: Path) -> None:
     file.write_bytes(b"GGUF" + bytes(60))
     with pytest.raises(ModelError, match=r"flux-q4\.gguf is a GGUF file.*pipeline"):
         load_model(file)
+
+
+class Fixed(torch.nn.Linear):
+    """A layer that refuses to be moved, as the libraries let networks of eight bits do."""
+
+    is_quantized = True
+
+    def to(self, *_: Any, **__: Any) -> Any:
+        raise ValueError("`.to` is not supported")
+
+
+def test_a_quantised_network_is_not_moved_where_it_is_already() -> None:
+    parts = Parts({"unet": Fixed(2, 2)}, {}, {}, "")
+    before = parts["unet"].weight.dtype
+    move(parts, torch.device("cpu"), torch.float16)
+    assert parts["unet"].weight.dtype == before
+    with pytest.raises(ModelError, match=r"cannot be brought to meta: `\.to` is not supported"):
+        move(parts, torch.device("meta"), torch.float16)
