@@ -277,6 +277,9 @@ class Family(Protocol):
     def build(self, parts: Parts, origin: Origin) -> Model:
         """Put a model together from parts that are on their device already.
 
+        What a model is before it is loaded is told by this, too, from networks on the device `meta`: configurations
+        may be read, and no weight.
+
         Raises:
             ModelError: the parts do not belong together, or the parametrisation is not supported.
         """
