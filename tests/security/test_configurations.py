@@ -171,9 +171,17 @@ def test_keys_that_choose_code_never_reach_the_library(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("component", [UNET, VAE, TEXT])
-def test_quantised_networks_are_refused(folder: Path, component: str) -> None:
-    put(folder, component, quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True})
-    with pytest.raises(ModelError, match=r"quantised \('bitsandbytes'\)"):
+@pytest.mark.parametrize("method", ["mxfp4", "modelopt", "somebody/kernel", None, 4])
+def test_networks_quantised_by_what_is_not_passed_on_are_refused(folder: Path, component: str, method: Any) -> None:
+    put(folder, component, quantization_config={"quant_method": method})
+    with pytest.raises(ModelError, match=rf"quantised \('{method or 'unnamed'}'\), of which .*torchao.* are passed on"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("component", [UNET, VAE, TEXT])
+def test_what_is_quantised_deeper_in_a_configuration_is_refused(folder: Path, component: str) -> None:
+    put(folder, component, text_config={"quantization_config": {"quant_method": "torchao"}})
+    with pytest.raises(ModelError, match=r"quantised \('torchao'\): use the full ones"):
         load_model(folder)
 
 

@@ -12,8 +12,8 @@ from wordbrush.cli.options import ModelChoice
 from wordbrush.cli.terminal import Terminal, one_line, print_json, print_text
 from wordbrush.models.checkpoint.sources import fetch_vocabulary, locate
 from wordbrush.models.family import Family
-from wordbrush.models.listing import at_hand, card_text
-from wordbrush.models.model import Model
+from wordbrush.models.listing import at_hand, card_text, licence_field
+from wordbrush.models.outline import INVERSIONS, decided, outline
 from wordbrush.models.registry import broken, families
 
 __all__ = ["fetch", "list_models", "show"]
@@ -42,8 +42,20 @@ def _list_families(*, json: bool) -> None:
         return
     for family in facts:
         print_text(f"{family['name']:<24}{family['title']}")
-        print_text(f"{'':<24}guidance: {family['guidance_kind']}, {family['guidance']:g} by default")
-        print_text(f"{'':<24}evidence: {family['evidence']}")
+        for key, text in (
+            ("guidance", f"{family['guidance_kind']}, {family['guidance']:g} by default"),
+            ("pictures", _inversion(family["inversion"], family["sibling"])),
+            ("on CUDA", family["half"]),
+            ("licence", family["licence"]),
+            ("evidence", family["evidence"]),
+        ):
+            print_text(f"{'':<24}{key}: {text}")
+
+
+def _inversion(inversion: str, sibling: str) -> str:
+    """Return in words how pictures come into the noise by default, in a family that has that undistilled sibling."""
+    few = "; noised where distilled to few steps" if sibling and inversion != INVERSIONS["noise"] else ""
+    return f"{inversion}{few}" + (f" (undistilled: {sibling})" if sibling else "")
 
 
 def _family_facts(family: Family) -> dict[str, Any]:
@@ -53,46 +65,66 @@ def _family_facts(family: Family) -> dict[str, Any]:
         "title": card.title,
         "guidance_kind": card.guidance,
         "guidance": card.scale,
+        "inversion": INVERSIONS[card.encoding],
+        "sibling": card.sibling,
         "native": card.native,
         "parametrisations": list(card.parametrisations),
         "licence": card.licence,
         "evidence": card.evidence,
+        "half": card.half,
     }
 
 
 def show(command: ShowCommand) -> None:
-    """Print identity, card and known words of a model.
+    """Print what a model is: what is known before it is loaded, and what loading tells, where it is to be loaded.
 
     Raises:
         ModelError: it is not at hand, or cannot be used.
     """
-    names = ("name", "revision", "parametrisation", "config", "tokenizer", "vae")
-    model = load_editor(ModelChoice(**{name: getattr(command, name) for name in names}), Terminal()).model
-    card = card_text(locate(command.name, revision=command.revision, local_files_only=True).path)
+    terminal = Terminal()
+    located = locate(command.name, revision=command.revision, local_files_only=True)
+    before, card = outline(located), card_text(located.path)
+    known = {**before.facts(), "licence_field": licence_field(card)}
+    if command.loads(before.stored):
+        names = ("name", "revision", "parametrisation", "config", "tokenizer", "vae")
+        model = load_editor(ModelChoice(**{name: getattr(command, name) for name in names}), terminal).model
+        facts = {**known, **decided(model), "identity": model.identity.as_dict()}
+    else:
+        facts = {**known, **before.foretold()}
+        for note in facts["notes"]:
+            terminal.warn(note)
     if command.json:
-        print_json({"schema": 1, "command": "models show", **_facts(model), "card_text": card})
+        print_json({"schema": 1, "command": "models show", **facts, "card_text": card})
         return
-    for key, value in _facts(model).items():
-        if isinstance(value, dict):
-            for inner, item in value.items():
-                print_text(f"{key + '.' + inner:<26}{one_line(str(item), limit=400)}")
-        else:
-            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            print_text(f"{key:<26}{one_line(text, limit=20_000)}")
+    _print_facts(facts)
     print_text()
     for line in card.splitlines():
         print_text(line.rstrip())
 
 
-def _facts(model: Model) -> dict[str, Any]:
-    return {
-        "identity": model.identity.as_dict(),
-        "resolution": model.resolution,
-        "guidance": model.guidance,
-        "guidance_kind": model.policy.kind,
-        "card": dict(model.card),
-        "words": list(model.words),
-    }
+def _print_facts(facts: dict[str, Any]) -> None:
+    """Print one fact a line, the weights last; notes are on standard error already."""
+    totals = ("parameters", "float32_bytes", "half_bytes")
+    lines: dict[str, str] = {}
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            lines |= {f"{key}.{inner}": str(item) for inner, item in value.items()}
+        elif key not in {"parts", "notes", *totals}:
+            lines[key] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    for part in [*facts["parts"], {"name": "all", **{key: facts[key] for key in totals}}]:
+        lines[f"weights.{part['name']}"] = _weights(part)
+    for key, text in lines.items():
+        if text:
+            print_text(f"{key:<26}{one_line(text, limit=20_000 if key == 'words' else 400)}")
+
+
+def _weights(part: dict[str, Any]) -> str:
+    """Return in words what the weights of a part are, and the memory that they take."""
+    kind = f"{part['class']}, " if "class" in part else ""
+    if part.get("quantised"):
+        return f"{kind}quantised ({part['quantised']}), {part['stored_bytes'] / 2**20:,.1f} MiB at any dtype"
+    full, half = (part[key] / 2**20 for key in ("float32_bytes", "half_bytes"))
+    return f"{kind}{part['parameters']:,} parameters, {full:,.1f} MiB in float32, {half:,.1f} MiB in half precision"
 
 
 def fetch(command: FetchCommand) -> None:

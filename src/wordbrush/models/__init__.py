@@ -124,8 +124,8 @@ def load_model(
         tuple((argument, str(value)) for argument, value in given.items() if value is not None),
     )
     kinds = family.card.parametrisations
-    if parametrisation is not None and parametrisation not in kinds:
-        raise ModelError(f"prediction type {parametrisation!r} is not of {family.card.title}: {', '.join(kinds)}")
+    if parametrisation not in {None, *kinds} and len(kinds) == 1:  # where there are several, the family says it
+        raise ModelError(f"prediction type {parametrisation!r} is not of {family.card.title}: {kinds[0]} is")
     model = family.build(parts, origin)
     return replace(model, notes=(*located.notes, *model.notes, *parts.notes, *about_words, *about_loras))
 

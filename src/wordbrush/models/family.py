@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from wordbrush.models.header import Header
-from wordbrush.models.model import EmbeddingIdentity, GuidanceKind, HalfName, LoraIdentity, Model, ModelIdentity
+from wordbrush.models.model import (
+    EmbeddingIdentity,
+    Encoding,
+    GuidanceKind,
+    HalfName,
+    LoraIdentity,
+    Model,
+    ModelIdentity,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -51,6 +59,9 @@ class Card:
         licence: of the published weights.
         evidence: how well its edits are known: "measured", "from the paper" or "translated", and by what.
         half: the dtype on CUDA unless another is asked for.
+        encoding: how a picture comes into the noise unless an edit says, where a checkpoint does not say.
+        sibling: the undistilled model, for a family with models distilled to few steps, whose pictures are noised; ""
+            where it has none such.
     """
 
     title: str
@@ -61,6 +72,8 @@ class Card:
     licence: str
     evidence: str
     half: HalfName = "float16"
+    encoding: Encoding = "invert"
+    sibling: str = ""
 
 
 @dataclass(frozen=True)
@@ -263,6 +276,9 @@ class Family(Protocol):
 
     def build(self, parts: Parts, origin: Origin) -> Model:
         """Put a model together from parts that are on their device already.
+
+        What a model is before it is loaded is told by this, too, from networks on the device `meta`: configurations
+        may be read, and no weight.
 
         Raises:
             ModelError: the parts do not belong together, or the parametrisation is not supported.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from wordbrush.models.checkpoint.layout import INDEX
 from wordbrush.models.checkpoint.sources import BUILT_IN
 
-__all__ = ["at_hand", "card_text"]
+__all__ = ["at_hand", "card_text", "licence_field"]
 
 MAX_CARD = 200_000
 """Characters of a model card that are read."""
@@ -48,3 +49,11 @@ def card_text(path: Path) -> str:
         return ""
     with file.open(encoding="utf-8", errors="replace") as stream:
         return stream.read(MAX_CARD)
+
+
+def licence_field(card: str) -> str:
+    """Return what the front matter of a model card says of the licence, its name where it has one, or ""."""
+    front = re.match(r"\s*---\s*\n(.*?)\n---", card, re.DOTALL)
+    lines = front[1] if front else ""
+    said = dict(re.findall(r"^(license|license_name):[ \t]*['\"]?([^'\"\n#]+)", lines, re.MULTILINE))
+    return str(said.get("license_name") or said.get("license") or "").strip()

@@ -16,6 +16,9 @@ __all__ = ["FetchCommand", "ListCommand", "ShowCommand"]
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", flags=re.ASCII)
 
+SMALL = 256 << 20
+"""Most bytes of weights that `models show` loads unasked."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ListCommand(Command):
@@ -29,7 +32,7 @@ class ListCommand(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class ShowCommand(Command):
-    """Show who a model is: identity, card and known words. No network."""
+    """Show what a model is before it is loaded: family, guidance, sizes, memory, card and words. No network."""
 
     name: Annotated[str, typer.Argument(metavar="NAME", help="pocket, a folder, a file, or a cached model.")]
     revision: opt.Revision = None
@@ -37,7 +40,33 @@ class ShowCommand(Command):
     config: opt.Config = None
     tokenizer: opt.Tokenizer = None
     vae: opt.Vae = None
+    load: Annotated[
+        bool | None,
+        typer.Option(
+            "--load/--no-load",
+            help="Load it, too, which tells its identity and whether it is sound; by default where its weights have at "
+            f"most {SMALL >> 20} MiB, or a flag says how to load it.",
+            show_default=False,
+        ),
+    ] = None
     json: opt.Json = False
+
+    def check(self) -> None:
+        """Refuse flags that contradict each other.
+
+        Raises:
+            SettingsError: a flag that says how to load it is given with `--no-load`.
+        """
+        if self.load is False and self._how:
+            raise SettingsError(f"--{self._how[0]} says how to load the model, and --no-load not to: leave one out")
+
+    def loads(self, size: int) -> bool:
+        """Say whether a model with weights of `size` bytes is to be loaded."""
+        return bool(self._how) or size <= SMALL if self.load is None else self.load
+
+    @property
+    def _how(self) -> list[str]:
+        return [n for n in ("parametrisation", "config", "tokenizer", "vae") if getattr(self, n) is not None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from wordbrush.errors import ModelError
 from wordbrush.models.checkpoint.layout import choose_weights, list_files, read_json, whole_files
 from wordbrush.models.checkpoint.networks import check_loaded, load_network, surplus_note, translated
+from wordbrush.models.checkpoint.quantised import quantised_note
 from wordbrush.models.checkpoint.quiet import quiet
 from wordbrush.models.checkpoint.values import check_network, check_stored
 from wordbrush.models.checkpoint.weights import read_header, read_state
@@ -132,14 +133,15 @@ def _from_folder(path: Path, spec: PartSpec, usual: Mapping[str, Any], dtype: to
     weights = choose_weights(names, folder.name, spec.weights, where, prefer_half=str(dtype) == "torch.float16")
     files = {f"vae/{Path(name).name}": folder.parent / name for name in whole_files(folder.parent, weights, where)}
     tensors = {name: entry for file in files.values() for name, entry in read_header(file).tensors.items()}
-    check_network(config, f"{where}: config.json", tensors)
-    check_stored(tensors, where)
+    check_network(config, f"{where}: config.json", tensors, quantised=True)
+    check_stored(tensors, where, config)
     ours, theirs = (int(table.get("latent_channels", 4)) for table in (config, usual))
     if ours != theirs:
         raise ModelError(f"{where} has {ours} latent channels and this model {theirs}: it is made for other models")
     with quiet():
         module, notes = load_network(spec.library, str(kind), folder.parent, folder.name, weights.variant, dtype, where)
-    return Autoencoder(module, files, (*notes, *_other_scale(config, usual, where)))
+    told = (*_other_scale(config, usual, where), *quantised_note(config, where))
+    return Autoencoder(module, files, (*notes, *told))
 
 
 def _other_scale(config: Mapping[str, Any], usual: Mapping[str, Any], where: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wordbrush.errors import ModelError
+from wordbrush.models.checkpoint.weights import plain_tensors
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,6 +60,6 @@ def digest_modules(modules: Mapping[str, nn.Module]) -> str:
                     "enable_sequential_cpu_offload(), or none"
                 )
             total.update(f"{component} {name} {tuple(value.shape)} {value.dtype}\n".encode())
-            plain = value.detach().cpu().contiguous().reshape(-1)
-            total.update(plain.view(torch.uint8).numpy().data)
+            for plain in plain_tensors(value):
+                total.update(plain.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()

@@ -18,7 +18,7 @@ from wordbrush.models.checkpoint.weights import check_finite
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["check_loaded", "load_network", "surplus_note", "translated", "unknown_note"]
+__all__ = ["check_loaded", "empty_network", "load_network", "surplus_note", "translated", "unknown_note"]
 
 _FEW = 3
 _KNOWN_LEFTOVERS = re.compile(
@@ -47,17 +47,9 @@ def load_network(
     Raises:
         ModelError: it cannot be read, or a weight is missing, of another shape, or not finite.
     """
-    import transformers
-
-    of = getattr(import_module(library), kind)
-    options: dict[str, Any] = {"torch_dtype": dtype}
-    table = stripped(read_json(folder / name / "config.json", where))
-    check_kinds(table, getattr(of, "config_class", None) or of, f"{where}: {name}/config.json")
-    if issubclass(of, transformers.PreTrainedModel):
-        # The configuration is handed over, so that no key of the file chooses code.
-        with translated(f"{where}: {name}/config.json cannot be used"):
-            config = of.config_class.from_dict(table)
-        options = {"dtype": dtype, "config": config}
+    of, config = _described(library, kind, folder, name, where)
+    # The configuration is handed over, so that no key of the file chooses code.
+    options: dict[str, Any] = {"torch_dtype": dtype} if isinstance(config, dict) else {"dtype": dtype, "config": config}
     with translated(f"{where}: {name} cannot be loaded"):
         module, report = of.from_pretrained(
             folder,
@@ -74,6 +66,39 @@ def load_network(
             raise ModelError(f"{where}: {name} has {len(keys)} {kind_of} weights, the first is {keys[0]!r}")
     place = f"{where}: {name}"
     return check_loaded(module, place), unknown_note(map(str, report.get("unexpected_keys", ())), place)
+
+
+def empty_network(library: str, kind: str, folder: Path, name: str, where: str) -> Any:
+    """Return a network of its configuration alone, on torch's device `meta`; no weight is read or made.
+
+    Args:
+        library: the package that has its class, as the family names it.
+        kind: the name of the class.
+        folder: the checkpoint.
+        name: of the network's folder within it.
+        where: what to call the checkpoint in messages.
+
+    Raises:
+        ModelError: the class does not take the configuration.
+    """
+    import torch
+
+    of, config = _described(library, kind, folder, name, where)
+    with translated(f"{where}: {name}/config.json cannot be used"), torch.device("meta"):
+        return of.from_config(config) if isinstance(config, dict) else of(config)
+
+
+def _described(library: str, kind: str, folder: Path, name: str, where: str) -> tuple[Any, Any]:
+    """Return the class of a network and its configuration: a table, or an object of transformers."""
+    import transformers
+
+    of = getattr(import_module(library), kind)
+    table = stripped(read_json(folder / name / "config.json", where))
+    check_kinds(table, getattr(of, "config_class", None) or of, f"{where}: {name}/config.json")
+    if not issubclass(of, transformers.PreTrainedModel):
+        return of, table
+    with translated(f"{where}: {name}/config.json cannot be used"):
+        return of, of.config_class.from_dict(table)
 
 
 def check_loaded(module: Any, where: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,16 +25,28 @@ from wordbrush.models.checkpoint.layout import (
     read_json,
     whole_files,
 )
-from wordbrush.models.checkpoint.networks import check_loaded, load_network, translated
+from wordbrush.models.checkpoint.networks import check_loaded, empty_network, load_network, translated
+from wordbrush.models.checkpoint.quantised import method_of, quantised_note
 from wordbrush.models.checkpoint.quiet import quiet
 from wordbrush.models.checkpoint.values import check_network, check_scheduler, check_stored
 from wordbrush.models.checkpoint.weights import check_finite, read_header
 from wordbrush.models.family import Family, Parts, PartSpec, classes_of
+from wordbrush.models.header import TensorEntry
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["check_loaded", "from_pipeline", "load_folder", "load_tokenizer", "move", "translated"]
+__all__ = [
+    "Checkpoint",
+    "check_loaded",
+    "from_pipeline",
+    "load_folder",
+    "load_tokenizer",
+    "move",
+    "outlined",
+    "read_folder",
+    "translated",
+]
 
 _SCHEDULER, _VAE = "scheduler", "vae"
 _VOCABULARIES = {"tokenizer", "vocab", "merges", "added_tokens", "spiece", "sentencepiece.bpe"}
@@ -43,14 +56,97 @@ def move(parts: Parts, device: torch.device, dtype: torch.dtype) -> None:
     """Bring the networks to a device, and the LoRAs attached to them to a dtype.
 
     The rest has its dtype from loading. That may be a wider one: norms, projections and tables of rotary angles that
-    a library keeps in float32 must stay so.
+    a library keeps in float32 must stay so. A quantised network is on its device from loading where its library has put
+    it there, and not every one can be brought to another.
     """
     with translated(f"the model cannot be brought to {device}"):
         for module in parts.networks.values():
-            module.to(device)
+            if not (getattr(module, "is_quantized", False) and _is_on(module, device)):
+                module.to(device)
             for name, weight in module.named_parameters():
                 if ".lora_" in name:
                     weight.data = weight.data.to(dtype)
+
+
+def _is_on(module: Any, device: torch.device) -> bool:
+    """Say whether all weights are on a device; one without a number stands for any of its type."""
+    places = {weight.device for weight in module.parameters()}
+    return all(place.type == device.type and device.index in {None, place.index} for place in places)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint in diffusers layout, before a weight is read.
+
+    Attributes:
+        folder: with model_index.json.
+        where: what to call it in messages.
+        specs: of its parts, by name.
+        classes: the names of their classes.
+        configs: of its networks, by part.
+        weights: the files chosen for each network.
+        files: of the weights, by part and by name within the checkpoint.
+        tensors: of the networks as the files' headers describe them, by part and by name.
+        scheduler: the scheduler's configuration; empty where the family has none.
+        card: contents of `wordbrush.json`.
+        words: the words the model was taught, where it says so.
+        index: contents of model_index.json.
+    """
+
+    folder: Path
+    where: str
+    specs: Mapping[str, PartSpec]
+    classes: Mapping[str, str]
+    configs: Mapping[str, Mapping[str, Any]]
+    weights: Mapping[str, Weights]
+    files: Mapping[str, Mapping[str, Path]]
+    tensors: Mapping[str, Mapping[str, TensorEntry]]
+    scheduler: Mapping[str, Any]
+    card: Mapping[str, Any]
+    words: tuple[str, ...]
+    index: Mapping[str, Any]
+
+    def tokenizers(self) -> dict[str, Any]:
+        """Load the parts without weights: tokenizers.
+
+        Raises:
+            ModelError: a file is missing or cannot be read.
+        """
+        wanted = {name: spec for name, spec in self.specs.items() if spec.classes and not spec.weights}
+        return {name: load_tokenizer(self.folder / name, spec, self.where) for name, spec in wanted.items()}
+
+
+def read_folder(folder: Path, family: Family, where: str, *, prefer_half: bool = False) -> Checkpoint:
+    """Read and check all of a checkpoint in diffusers layout but its tokenizers and its weights.
+
+    Args:
+        folder: with model_index.json.
+        family: whose checkpoint it is.
+        where: what to call it in messages.
+        prefer_half: take the fp16 variant of weights where there is one.
+
+    Raises:
+        UnsafeWeightsError: a component is only there as a pickle, or is one under another name.
+        ModelError: a file is missing or damaged, or the checkpoint is of another kind.
+    """
+    names = list_files(folder)
+    specs = parts_of(folder, family, where)
+    needed_files(names, specs, where, prefer_half=prefer_half)
+    networks = {name: spec for name, spec in specs.items() if spec.weights}
+    configs = {name: read_json(folder / name / "config.json", where) for name in networks}
+    weights = {
+        name: choose_weights(names, name, spec.weights, where, prefer_half=prefer_half)
+        for name, spec in networks.items()
+    }
+    files = {name: {file: folder / file for file in whole_files(folder, weights[name], where)} for name in networks}
+    tensors = {name: _checked_tensors(files[name], names, configs[name], f"{where}: {name}") for name in networks}
+    family.check(configs, where)
+    scheduler = _scheduler(folder, family, where)
+    card, words = read_card(folder, names, where)
+    index = read_json(folder / INDEX, where)
+    return Checkpoint(
+        folder, where, specs, classes_of(index), configs, weights, files, tensors, scheduler, card, words, index
+    )
 
 
 def load_folder(folder: Path, family: Family, where: str, dtype: torch.dtype, vae: Path | None = None) -> Parts:
@@ -67,56 +163,55 @@ def load_folder(folder: Path, family: Family, where: str, dtype: torch.dtype, va
         UnsafeWeightsError: a component is only there as a pickle, or is one under another name.
         ModelError: a file is missing or damaged, or the checkpoint is of another kind.
     """
-    names = list_files(folder)
-    half = str(dtype) == "torch.float16"
-    own = parts_of(folder, family, where)
-    needed_files(names, own, where, prefer_half=half)
-    networks = {name: spec for name, spec in own.items() if spec.weights}
-    if vae is not None and _VAE not in networks:
+    own = read_folder(folder, family, where, prefer_half=str(dtype) == "torch.float16")
+    if vae is not None and _VAE not in own.configs:
         raise ModelError(f"{family.card.title} have no autoencoder of their own: leave out --vae (vae=)")
-    configs = {name: read_json(folder / name / "config.json", where) for name in networks}
-    weights = {
-        name: choose_weights(names, name, spec.weights, where, prefer_half=half) for name, spec in networks.items()
-    }
-    files = {name: _checked_files(folder, names, weights[name], configs[name], where) for name in networks}
-    family.check(configs, where)
-    scheduler = _scheduler(folder, family, where)
-    card, words = read_card(folder, names, where)
-    index = read_json(folder / INDEX, where)
-    classes = classes_of(index)
+    files = dict(own.files)
     modules: dict[str, Any] = {}
     notes: list[str] = []
     with quiet():
-        for name, spec in networks.items():
+        for name, config in own.configs.items():
+            spec = own.specs[name]
             if name == _VAE and vae is not None:
-                other = load_vae(vae, spec, configs[name], dtype)
+                other = load_vae(vae, spec, config, dtype)
                 modules[name], told, files[name] = other.module, other.notes, dict(other.files)
             else:
-                modules[name], told = load_network(
-                    spec.library, classes[name], folder, name, weights[name].variant, dtype, where
-                )
+                variant = own.weights[name].variant
+                modules[name], told = load_network(spec.library, own.classes[name], folder, name, variant, dtype, where)
+                told = (*told, *quantised_note(config, f"{where}: {name}"))
             notes += told
-        others = {
-            name: load_tokenizer(folder / name, spec, where)
-            for name, spec in own.items()
-            if spec.classes and not spec.weights
+        others = own.tokenizers()
+    digest = digest_files({name: path for group in files.values() for name, path in group.items()})
+    return Parts(modules, others, own.scheduler, digest, own.card, own.words, own.index, notes=tuple(notes))
+
+
+def outlined(own: Checkpoint) -> Parts:
+    """Return the parts of a checkpoint with networks of the right classes and shapes that hold no weights.
+
+    They are on torch's device `meta`: whatever a family reads from configurations it can read from them.
+
+    Raises:
+        ModelError: a class does not take its configuration, or a tokenizer cannot be read.
+    """
+    with quiet():
+        modules = {
+            name: empty_network(own.specs[name].library, own.classes[name], own.folder, name, own.where)
+            for name in own.configs
         }
-    digest = digest_files({key: path for own in files.values() for key, path in own.items()})
-    return Parts(modules, others, scheduler, digest, card, words, index, notes=tuple(notes))
+        return Parts(modules, own.tokenizers(), own.scheduler, "", own.card, own.words, own.index)
 
 
-def _checked_files(
-    folder: Path, names: list[str], weights: Weights, config: Mapping[str, Any], where: str
-) -> dict[str, Path]:
-    """Return the weight files of a network by name, once their headers and its configuration have been checked."""
-    files = {file: folder / file for file in whole_files(folder, weights, where)}
+def _checked_tensors(
+    files: Mapping[str, Path], names: list[str], config: Mapping[str, Any], where: str
+) -> dict[str, TensorEntry]:
+    """Return the tensors of a network by name, once their headers and its configuration have been checked."""
     tensors = {key: entry for path in files.values() for key, entry in read_header(path).tensors.items()}
-    name = weights.files[0].split("/", 1)[0]
-    check_network(config, f"{where}: {name}/config.json", tensors)
-    check_stored(tensors, f"{where}: {name}")
+    check_network(config, f"{where}/config.json", tensors, quantised=True)
+    check_stored(tensors, where, config)
+    name = next(iter(files)).split("/", 1)[0]
     if f"{name}/adapter_config.json" in names:
-        raise ModelError(f"{where}: {name} holds an adapter (adapter_config.json): give it with --lora (loras=)")
-    return files
+        raise ModelError(f"{where} holds an adapter (adapter_config.json): give it with --lora (loras=)")
+    return tensors
 
 
 def _scheduler(folder: Path, family: Family, where: str) -> Mapping[str, Any]:
@@ -143,8 +238,9 @@ def from_pipeline(pipeline: Any, family: Family, where: str) -> tuple[Parts, tor
     networks = {name: module for name, module in loaded.items() if family.parts[name].weights}
     configs = {name: _config(module) for name, module in networks.items()}
     for name, module in networks.items():
-        check_network(configs[name], f"{where}: the configuration of {name}")
-        _check_floating(module, f"{where}: {name}")
+        check_network(configs[name], f"{where}: the configuration of {name}", quantised=True)
+        if not method_of(configs[name]):
+            _check_floating(module, f"{where}: {name}")
         check_finite(module, f"{where}: {name}")
     family.check(configs, where)
     scheduler = dict(pipeline.scheduler.config) if _SCHEDULER in family.parts else {}

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from wordbrush.errors import ModelError
+from wordbrush.models.checkpoint.quantised import KEY, check_method, method_of
 from wordbrush.models.header import TensorEntry
 
 __all__ = ["check_kinds", "check_network", "check_scheduler", "check_stored", "stripped"]
@@ -54,7 +55,11 @@ _WHOLE_BY_NATURE = re.compile(r"(^|\.)(position_ids|num_batches_tracked|relative
 
 
 def check_network(
-    config: Mapping[str, Any], where: str, tensors: Mapping[str, TensorEntry] | None = None
+    config: Mapping[str, Any],
+    where: str,
+    tensors: Mapping[str, TensorEntry] | None = None,
+    *,
+    quantised: bool = False,
 ) -> None:
     """Check the configuration of a network.
 
@@ -62,12 +67,15 @@ def check_network(
         config: contents of its config.json.
         where: what to call it in messages.
         tensors: of its weights, by name, where they are known: no size may be beyond what they can make up.
+        quantised: quantised weights are taken, where what reads them is installed.
 
     Raises:
         ModelError: a value is of a wrong kind or absurd, names native code on the hub, or says that the weights are
-            quantised; the message names the key.
+            quantised and that is not to be; the message names the key.
     """
-    _refuse_borrowed(config, where)
+    if quantised:
+        check_method(config, where)
+    _refuse_borrowed(config, where, config.get(KEY) if quantised else None)
     most_layers = _BUILT if tensors is None else max(len(tensors), 1)
     widest = _BUILT if tensors is None else max([_WIDEST, *(side for t in tensors.values() for side in t.shape)])
     rotary = any(key.startswith("rope_") for key in config)
@@ -145,12 +153,19 @@ def check_scheduler(config: Mapping[str, Any], where: str) -> None:
             raise ModelError(f"{where}: {key} is {_shown(config[key])}, where a word is wanted")
 
 
-def check_stored(tensors: Mapping[str, TensorEntry], where: str) -> None:
-    """Check that the weights of a network are stored as floating point.
+def check_stored(tensors: Mapping[str, TensorEntry], where: str, config: Mapping[str, Any] | None = None) -> None:
+    """Check that the weights of a network are stored as floating point, or that its configuration says otherwise.
+
+    Args:
+        tensors: as the headers of the files describe them, by name.
+        where: what to call it in messages.
+        config: of a network whose weights may be quantised, where that has been checked.
 
     Raises:
         ModelError: one is not; the message names it.
     """
+    if config is not None and method_of(config):
+        return
     for name, entry in tensors.items():
         if not _FLOATS.fullmatch(entry.dtype) and not _WHOLE_BY_NATURE.search(name):
             raise ModelError(
@@ -175,12 +190,11 @@ def _chooses_code(key: str) -> bool:
     return key in _NEVER_PASSED or _IMPLEMENTATION.fullmatch(key) is not None
 
 
-def _refuse_borrowed(config: Mapping[str, Any], where: str) -> None:
+def _refuse_borrowed(config: Mapping[str, Any], where: str, passed_on: Any = None) -> None:
     for key, value in _items(config):
-        if key == "quantization_config" and value is not None:
-            method = value.get("quant_method", "") if isinstance(value, Mapping) else ""
-            by = f" ({_shown(method)})" if method else ""
-            raise ModelError(f"{where}: quantization_config says that the weights are quantised{by}: use the full ones")
+        if key == KEY and value is not None and value is not passed_on:
+            by = method_of({KEY: value})[:60]
+            raise ModelError(f"{where}: {KEY} says that the weights are quantised ({by!r}): use the full ones")
         if _IMPLEMENTATION.fullmatch(key) and "/" in str(value):
             raise ModelError(
                 f"{where}: {key} names native code on the hub ({_shown(value)}), which is never fetched or run; remove "

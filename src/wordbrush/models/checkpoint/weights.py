@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -20,7 +20,7 @@ from wordbrush.models.header import Header, TensorEntry
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["check_finite", "is_pickle_name", "read_header", "read_state", "refuse_pickle_name"]
+__all__ = ["check_finite", "is_pickle_name", "plain_tensors", "read_header", "read_state", "refuse_pickle_name"]
 
 MAX_HEADER_BYTES = 100_000_000
 MAX_TENSORS = 20_000
@@ -106,6 +106,11 @@ def _header_bytes(file: BinaryIO, path: Path) -> bytes:
             f"{path.name} is {kind}, whatever its name says; that can run code when opened, and only safetensors "
             f"are read: {_SAVE_AS}"
         )
+    if start[:4] == b"GGUF":
+        raise ModelError(
+            f"{path.name} is a GGUF file, which holds one quantised network and not the rest of a model: load it into "
+            "a pipeline of diffusers (from_single_file) and give the pipeline to Editor.from_pretrained"
+        )
     if start[8:] == b"{":
         raise ModelError(f"{path.name}: a header of {length} bytes, more than the {MAX_HEADER_BYTES} accepted")
     raise ModelError(f"{path.name} is not a safetensors file: its first bytes are not those of a header")
@@ -178,12 +183,28 @@ def read_state(path: Path, names: Mapping[str, str]) -> dict[str, Tensor]:
 
 
 def check_finite(module: nn.Module, component: str) -> None:
-    """Check that no weight is NaN or infinite.
+    """Check that no weight is NaN or infinite; of quantised ones the numbers are looked at that they are made of.
 
     Raises:
         ModelError: one is; the message names the component and the tensor, and says so where it is a LoRA's.
     """
     for name, value in module.state_dict().items():
-        if not value.is_meta and value.is_floating_point() and not bool(value.isfinite().all()):
+        if not all(map(_is_finite, plain_tensors(value))):
             damaged = "a LoRA that was loaded into it" if ".lora_" in name else "the checkpoint"
             raise ModelError(f"{component}: weight {name!r} holds NaN or infinity: {damaged} is damaged")
+
+
+def plain_tensors(value: Tensor) -> Iterator[Tensor]:
+    """Yield the plain tensors that a weight is made of: itself, or those that a quantised one wraps, by name."""
+    if not hasattr(value, "__tensor_flatten__"):
+        yield value.detach()
+        return
+    for name in sorted(value.__tensor_flatten__()[0]):
+        yield from plain_tensors(getattr(value, name))
+
+
+def _is_finite(value: Tensor) -> bool:
+    if value.is_meta or not value.is_floating_point():
+        return True
+    wide = value.float() if value.element_size() == 1 else value  # torch has no such test of eight bits
+    return bool(wide.isfinite().all())

@@ -37,6 +37,7 @@ CARD = Card(
     licence="Apache-2.0",
     evidence="translated: network, schedule and codec equal the pipeline's; edits not measured",
     half="bfloat16",
+    sibling="lodestones/Chroma1-HD",
 )
 PARTS: Mapping[str, PartSpec] = {
     "transformer": network("ChromaTransformer2DModel"),
@@ -99,7 +100,7 @@ class Chroma(Family):
             policy=policy_of(CARD, parts, distilled=few),
             patch=2,
             encoding="noise" if few else "invert",
-            sibling="lodestones/Chroma1-HD" if few else "",
+            sibling=CARD.sibling if few else "",
         )
 
 

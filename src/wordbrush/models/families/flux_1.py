@@ -42,6 +42,7 @@ CARD = Card(
     licence="FLUX.1 [dev] Non-Commercial (dev), Apache-2.0 (schnell)",
     evidence="translated: network, schedule and codec equal the pipeline's; edits not measured",
     half="bfloat16",
+    sibling="black-forest-labs/FLUX.1-dev",
 )
 T5 = network("T5EncoderModel", library="transformers")
 T5_TOKENIZER = tokenizer("T5Tokenizer", "T5TokenizerFast", alone=("spiece.model",))
@@ -152,7 +153,7 @@ class Flux1(Family):
             policy=policy_of(CARD, parts, distilled=few and not embedded, kind="embedded" if embedded else "cfg"),
             patch=2,
             encoding="noise" if few else "invert",
-            sibling="black-forest-labs/FLUX.1-dev" if few else "",
+            sibling=CARD.sibling if few else "",
         )
 
 

@@ -45,6 +45,7 @@ CARD = Card(
     licence="FLUX Non-Commercial",
     evidence="translated: network, schedule and codec equal the pipeline's; edits not measured",
     half="bfloat16",
+    sibling="black-forest-labs/FLUX.2-dev",
 )
 NETWORKS: Mapping[str, PartSpec] = {
     "transformer": network("Flux2Transformer2DModel"),
@@ -170,7 +171,7 @@ class Flux2(Family):
         """Put a model together; see `Family.build`."""
         depth = int(parts["text_encoder"].config.text_config.num_hidden_layers)
         laid_out = partial(_chat, parts["tokenizer"])
-        return built(self, parts, origin, laid_out, depth, sibling="black-forest-labs/FLUX.2-dev", usual=False)
+        return built(self, parts, origin, laid_out, depth, sibling=CARD.sibling, usual=False)
 
 
 def _chat(reader: Any, text: str) -> str:

@@ -36,6 +36,7 @@ class Flux2Klein(Family):
         title="FLUX.2 klein checkpoints",
         guidance="cfg",
         licence="Apache-2.0 (4B), FLUX Non-Commercial (9B)",
+        sibling="black-forest-labs/FLUX.2-klein-base-4B",
     )
     parts: Mapping[str, PartSpec] = {
         **NETWORKS,
@@ -57,14 +58,14 @@ class Flux2Klein(Family):
     def build(self, parts: Parts, origin: Origin) -> Model:
         """Put a model together; see `Family.build`. Its index says whether it is distilled."""
         config = parts["text_encoder"].config
-        size = "9B" if int(config.hidden_size) >= _WIDTH_9B else "4B"
+        small = self.card.sibling
         return built(
             self,
             parts,
             origin,
             partial(_chat, parts["tokenizer"]),
             int(config.num_hidden_layers),
-            sibling=f"black-forest-labs/FLUX.2-klein-base-{size}",
+            sibling=small.replace("4B", "9B") if int(config.hidden_size) >= _WIDTH_9B else small,
             usual=bool(parts.index.get("is_distilled", False)),
         )
 

@@ -40,6 +40,7 @@ CARD = Card(
     licence="Krea 2 Community License",
     evidence="translated: network, schedule and codec equal the pipeline's; edits not measured",
     half="bfloat16",
+    sibling="krea/Krea-2-Raw",
 )
 PARTS: Mapping[str, PartSpec] = {
     "transformer": network("Krea2Transformer2DModel"),
@@ -118,7 +119,7 @@ class Krea2(Family):
             policy=policy_of(CARD, parts, distilled=few),
             patch=2,
             encoding="noise" if few else "invert",
-            sibling="krea/Krea-2-Raw" if few else "",
+            sibling=CARD.sibling if few else "",
         )
 
 

@@ -31,6 +31,8 @@ CARD = Card(
     parametrisations=("epsilon", "v_prediction"),
     licence="see the checkpoint",
     evidence="translated: network, schedule and codec equal the pipeline's; edits not measured",
+    encoding="noise",
+    sibling="the Stable Diffusion model it was distilled from",
 )
 _TOLD = "time_cond_proj_dim"
 _TRAINED_STEPS = 50
@@ -129,8 +131,8 @@ class LatentConsistency(Family):
             text=ClipText(parts["tokenizer"], parts["text_encoder"], origin.device, parts.words),
             resolution=int(parts.card.get("resolution", int(unet.config.sample_size) * codec.factor)),
             policy=policy_of(CARD, parts),
-            encoding="noise",
-            sibling="the Stable Diffusion model it was distilled from",
+            encoding=CARD.encoding,
+            sibling=CARD.sibling,
         )
 
 

@@ -40,6 +40,7 @@ CARD = Card(
     licence="Apache-2.0",
     evidence="translated: network, schedule and codec equal the pipeline's; edits not measured",
     half="bfloat16",
+    sibling="Qwen/Qwen-Image",
 )
 TOKENIZER = tokenizer("Qwen2Tokenizer", "Qwen2TokenizerFast")
 PARTS: Mapping[str, PartSpec] = {
@@ -124,7 +125,7 @@ class QwenImage(Family):
             policy=policy_of(CARD, parts, distilled=few, join=norm_kept),
             patch=2,
             encoding="noise" if few else "invert",
-            sibling="Qwen/Qwen-Image" if few else "",
+            sibling=CARD.sibling if few else "",
         )
 
 

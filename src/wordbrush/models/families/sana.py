@@ -43,6 +43,7 @@ CARD = Card(
     licence="NVIDIA licences: see the checkpoint",
     evidence="translated: network, schedule and codec equal the pipeline's; edits not measured",
     half="bfloat16",
+    sibling="Efficient-Large-Model/Sana_1600M_1024px_diffusers",
 )
 PARTS: Mapping[str, PartSpec] = {
     "transformer": network("SanaTransformer2DModel"),
@@ -167,7 +168,7 @@ class Sana(Family):
             policy=policy_of(replace(CARD, guidance="embedded") if sprint else CARD, parts),
             patch=int(config.patch_size),
             encoding="noise" if sprint else "invert",
-            sibling="Efficient-Large-Model/Sana_1600M_1024px_diffusers" if sprint else "",
+            sibling=CARD.sibling if sprint else "",
         )
 
 

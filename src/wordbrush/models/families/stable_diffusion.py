@@ -168,6 +168,8 @@ def _kind(
     unet = network.unet
     if not _second_generation(unet):  # where silence has always meant epsilon
         return "epsilon", ()
+    if origin.device.type == "meta":  # an outline has no weights to try
+        return _parametrisation(parts.unsaid), ("nothing says what the network predicts: it is found out at load",)
     schedule = schedule_from_config({**parts.scheduler, "rescale_betas_zero_snr": False})
     if isinstance(schedule, DiscreteSchedule):
         multiple = 2 ** (len(unet.config.block_out_channels) - 1)

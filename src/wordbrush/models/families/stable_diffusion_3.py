@@ -45,6 +45,7 @@ CARD = Card(
     licence="Stability AI Community License: free below $1M revenue a year",
     evidence="translated: network, schedule and codec equal the pipeline's; edits not measured",
     half="bfloat16",
+    sibling="stabilityai/stable-diffusion-3.5-large",
 )
 _CLIP = network("CLIPTextModelWithProjection", library="transformers")
 PARTS: Mapping[str, PartSpec] = {
@@ -158,7 +159,7 @@ class StableDiffusion3(Family):
             policy=policy_of(usual, parts, distilled=few),
             patch=int(config.patch_size),
             encoding="noise" if few else "invert",
-            sibling="stabilityai/stable-diffusion-3.5-large" if few else "",
+            sibling=CARD.sibling if few else "",
             notes=notes,
         )
 

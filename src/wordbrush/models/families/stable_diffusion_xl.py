@@ -40,6 +40,7 @@ CARD = Card(
     parametrisations=("epsilon", "v_prediction"),
     licence="CreativeML Open RAIL++-M",
     evidence="translated: network, schedule and codec equal the pipeline's; edits not measured",
+    sibling="stabilityai/stable-diffusion-xl-base-1.0",
 )
 PARTS: Mapping[str, PartSpec] = {
     "unet": network("UNet2DConditionModel"),
@@ -192,7 +193,7 @@ class StableDiffusionXL(Family):
             resolution=side,
             policy=policy_of(CARD, parts, distilled=few),
             encoding="noise" if few else "invert",
-            sibling="stabilityai/stable-diffusion-xl-base-1.0" if few else "",
+            sibling=CARD.sibling if few else "",
             notes=(_guess(named),) if named and few and "distilled" not in parts.card else (),
         )
 

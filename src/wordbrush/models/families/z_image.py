@@ -41,6 +41,7 @@ CARD = Card(
     licence="Apache-2.0",
     evidence="translated: network, schedule and codec equal the pipeline's; edits not measured",
     half="bfloat16",
+    sibling="Tongyi-MAI/Z-Image",
 )
 PARTS: Mapping[str, PartSpec] = {
     "transformer": network("ZImageTransformer2DModel"),
@@ -100,7 +101,7 @@ class ZImage(Family):
             policy=policy_of(CARD, parts, distilled=turbo),
             patch=PATCH,
             encoding="noise" if turbo else "invert",
-            sibling="Tongyi-MAI/Z-Image" if turbo else "",
+            sibling=CARD.sibling if turbo else "",
         )
 
 
