@@ -67,9 +67,11 @@ def read_lora(path: Path, parts: Parts, prefixes: Prefixes, names: AuthorsNames)
     grouped, unknown = _grouped(file)
     found = _found(grouped, parts, prefixes, names)
     absent = [key for key, places in found.items() if not places]
-    if other := other_family((grouped[key][0] for key in absent), _own_names(parts, prefixes, names)):
-        raise ModelError(f"{file.where} was made for another family, {other[0]} (its layer {other[1]!r})")
-    if 2 * len(absent) > len(grouped):
+    is_foreign = 2 * len(absent) > len(grouped)
+    # Files for transformers may have layers of text encoders that other families have, too: T5 with FLUX.1.
+    if is_foreign or not names:
+        _refuse_family(file, [grouped[key][0] for key in absent], _own_names(parts, prefixes, names))
+    if is_foreign:
         _refuse_unfit(file, len(grouped), len(absent), grouped[absent[0]][0])
     zeros = file.check_finite()
     declared = Declared.read(file, tuple(prefixes))
@@ -177,6 +179,11 @@ def _readings(key: str, prefixes: Prefixes) -> Iterator[tuple[str, str]]:
     bare = next((key.removeprefix(start) for start in _WRAPPERS if key.startswith(start)), key)
     for part in prefixes:
         yield part, bare
+
+
+def _refuse_family(file: AddOnFile, absent: list[str], own: Iterator[str]) -> None:
+    if other := other_family(absent, own):
+        raise ModelError(f"{file.where} was made for another family, {other[0]} (its layer {other[1]!r})")
 
 
 def _refuse_unfit(file: AddOnFile, layers: int, absent: int, first: str) -> None:
