@@ -176,6 +176,6 @@ class ModelChoice:
     @property
     def load(self) -> dict[str, Any]:
         """Keywords of `Editor.from_pretrained`; a Hugging Face id comes from the cache unless it may be downloaded."""
-        names = ("revision", "device", "dtype", "offload", "loras", "embeddings")
-        names += ("parametrisation", "config", "tokenizer", "vae")
+        how = ("revision", "device", "dtype", "offload", "loras", "embeddings")
+        names = (*how, "parametrisation", "config", "tokenizer", "vae")
         return {"local_files_only": not self.allow_download, **{name: getattr(self, name) for name in names}}

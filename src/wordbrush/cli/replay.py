@@ -116,6 +116,7 @@ def _choice(recorded: Recorded, command: ReplayCommand, terminal: Terminal) -> M
         allow_download=command.allow_download,
         device=command.device or _present(model["device"], terminal),
         dtype=command.dtype or model["dtype"],
+        offload=command.offload,
         loras=loras or recorded.loras,
         embeddings=embeddings or recorded.embeddings,
         **given,

@@ -137,7 +137,8 @@ def load_model(
     if parametrisation is not None and parametrisation not in kinds:
         raise ModelError(f"prediction type {parametrisation!r} is not of {family.card.title}: {', '.join(kinds)}")
     model = family.build(parts, origin)
-    return replace(model, notes=(*located.notes, *model.notes, *parts.notes, *about_words, *about_loras, *about_offload))
+    notes = *located.notes, *model.notes, *parts.notes, *about_words, *about_loras, *about_offload
+    return replace(model, notes=notes)
 
 
 def _adopt(pipeline: Any, name: str | None, parametrisation: str | None, arguments: dict[str, Any]) -> Model:
