@@ -123,3 +123,17 @@ def test_a_conflict_is_a_warning_once(wordbrush: Command, tiny_folder: Path, tmp
     assert done.code == 0, done.err
     assert done.err.count("warning: ") == 1
     assert "zero terminal SNR" in done.err
+
+
+def test_offloading_on_the_cpu_is_a_warning_and_no_other_picture(
+    wordbrush: Command, tiny_folder: Path, picture: Path, tmp_path: Path
+) -> None:
+    edit = ("edit", picture, "--model", tiny_folder, "--device", "cpu", *QUICK)
+    plain = wordbrush(*edit, "-o", tmp_path / "plain.png")
+    done = wordbrush(*edit, "--offload", "group", "-o", tmp_path / "held.png")
+    assert plain.code == done.code == 0, done.err
+    assert done.err.count("warning: offload group changes nothing on the CPU") == 1
+    assert "warning" not in plain.err
+    assert Image.open(tmp_path / "plain.png").tobytes() == Image.open(tmp_path / "held.png").tobytes()
+    assert read_provenance(tmp_path / "held.png").model == read_provenance(tmp_path / "plain.png").model
+    wordbrush("replay", tmp_path / "held.png", "--offload", "disk").failed(2, "offload 'disk' is unknown")

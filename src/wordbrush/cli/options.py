@@ -28,6 +28,7 @@ __all__ = [
     "Json",
     "Lora",
     "ModelChoice",
+    "OffloadWay",
     "Parametrisation",
     "PictureFile",
     "Preset",
@@ -72,6 +73,15 @@ Device = Annotated[
 Dtype = Annotated[
     str | None,
     typer.Option("--dtype", help="float32, float16 or bfloat16. Default: by device.", rich_help_panel=MODEL_PANEL),
+]
+OffloadWay = Annotated[
+    str | None,
+    typer.Option(
+        "--offload",
+        help="Keep weights in main memory, and on the device one network (model), block (group) or layer (sequential).",
+        metavar="WAY",
+        rich_help_panel=MODEL_PANEL,
+    ),
 ]
 Parametrisation = Annotated[
     str | None,
@@ -156,6 +166,7 @@ class ModelChoice:
     allow_download: AllowDownload = False
     device: Device = None
     dtype: Dtype = None
+    offload: OffloadWay = None
     parametrisation: Parametrisation = None
     config: Config = None
     tokenizer: Tokenizer = None
@@ -168,7 +179,8 @@ class ModelChoice:
     @property
     def load(self) -> dict[str, Any]:
         """Keywords of `Editor.from_pretrained`; a Hugging Face id comes from the cache unless it may be downloaded."""
-        names = ("revision", "device", "dtype", "loras", "embeddings", "parametrisation", "config", "tokenizer", "vae")
+        how = ("revision", "device", "dtype", "offload", "loras", "embeddings")
+        names = (*how, "parametrisation", "config", "tokenizer", "vae")
         return {"local_files_only": not self.allow_download, **{name: getattr(self, name) for name in names}}
 
     def check_there(self) -> None:

@@ -23,6 +23,7 @@ from wordbrush.cli.terminal import Terminal, print_json, print_text, write_stdou
 from wordbrush.editor import Editor
 from wordbrush.errors import ModelError, ProvenanceError, SettingsError
 from wordbrush.files import write_atomic
+from wordbrush.models.checkpoint.offload import resolve_offload
 from wordbrush.models.model import resolve_device, resolve_dtype
 from wordbrush.notation import parse_embeddings, parse_loras
 from wordbrush.record.encode import FORMATS
@@ -97,7 +98,8 @@ def _choice(recorded: Recorded, command: ReplayCommand, terminal: Terminal) -> M
     """Return the recorded model, or the one of the command.
 
     Raises:
-        SettingsError: a LoRA or an embedding cannot be read, `--device` is not here, or `--dtype` is unknown.
+        SettingsError: a LoRA or an embedding cannot be read, `--device` is not here, or `--dtype` or
+            `--offload` is unknown.
         ModelError: neither says where the model is.
         ProvenanceError: the record names a device that there is on no machine.
     """
@@ -109,6 +111,7 @@ def _choice(recorded: Recorded, command: ReplayCommand, terminal: Terminal) -> M
     place = resolve_device(command.device) if command.device is not None else torch.device("cpu")
     if command.dtype is not None:
         resolve_dtype(command.dtype, place)
+    resolve_offload(command.offload, place)
     given = {name: getattr(command, name) or value for name, value in _given(recorded, source).items()}
     return ModelChoice(
         name=source,
@@ -116,6 +119,7 @@ def _choice(recorded: Recorded, command: ReplayCommand, terminal: Terminal) -> M
         allow_download=command.allow_download,
         device=command.device or _present(model["device"], terminal),
         dtype=command.dtype or model["dtype"],
+        offload=command.offload,
         loras=loras or recorded.loras,
         embeddings=embeddings or recorded.embeddings,
         **given,

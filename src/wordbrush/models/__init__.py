@@ -11,6 +11,7 @@ from wordbrush.errors import ModelError, SettingsError
 from wordbrush.models.addons.embeddings import EmbeddingSource, apply_embeddings, present_embeddings
 from wordbrush.models.addons.loras import LoraSource, apply_loras, present_loras
 from wordbrush.models.checkpoint.layout import family_in
+from wordbrush.models.checkpoint.offload import hold_back, resolve_offload
 from wordbrush.models.checkpoint.parts import from_pipeline, load_folder, move
 from wordbrush.models.checkpoint.sources import locate
 from wordbrush.models.checkpoint.weights import read_header
@@ -52,6 +53,7 @@ def load_model(
     local_files_only: bool = False,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
+    offload: str | None = None,
     loras: Sequence[LoraSource] = (),
     embeddings: Sequence[EmbeddingSource] = (),
     name: str | None = None,
@@ -72,6 +74,8 @@ def load_model(
         device: by default the first present of CUDA, MPS and the CPU.
         dtype: of the networks; by default float32, and on CUDA the half precision on the family's card. Latents are
             always float32.
+        offload: keep weights in main memory until they are needed on the device: of one network at a time ("model"),
+            one block ("group") or one layer ("sequential"), from the fastest to the smallest. None = all are on it.
         loras: safetensors files, or (file, scale) pairs.
         embeddings: safetensors files of learnt embeddings, or (file, word) pairs.
         name: what to call it in records.
@@ -89,6 +93,7 @@ def load_model(
     if not isinstance(source, str | Path):
         arguments = {"revision": revision, "device": device, "dtype": dtype, "config": config, "tokenizer": tokenizer}
         add_ons = {"vae": vae, "loras": tuple(loras) or None, "embeddings": tuple(embeddings) or None}
+        arguments["offload"] = offload
         return _adopt(source, name, parametrisation, {**arguments, **add_ons})
     half = str(dtype) in {"float16", "fp16", "half", "torch.float16"}
     located = locate(source, revision=revision, local_files_only=local_files_only, prefer_half=half)
@@ -102,6 +107,7 @@ def load_model(
     if vae is not None:
         paths["vae"] = _vae(vae)
     place = resolve_device(device)
+    way, about_offload = resolve_offload(offload, place)
     if single:
         family, file = family_of_file(read_header(located.path), located.path.name)
         kind = resolve_dtype(dtype, place, family.card.half)
@@ -112,7 +118,11 @@ def load_model(
         parts = load_folder(located.path, family, located.name, kind, paths.get("vae"))
     taught, about_words = apply_embeddings(parts, family, embeddings)
     applied, about_loras = apply_loras(parts, family, loras)
-    move(parts, place, kind)
+    if way is None:
+        move(parts, place, kind)
+    else:
+        move(parts, resolve_device("cpu"), kind)
+        hold_back(parts, place, way)
     origin = Origin(
         name or located.name,
         located.source,
@@ -127,7 +137,8 @@ def load_model(
     if parametrisation not in {None, *kinds} and len(kinds) == 1:  # where there are several, the family says it
         raise ModelError(f"prediction type {parametrisation!r} is not of {family.card.title}: {kinds[0]} is")
     model = family.build(parts, origin)
-    return replace(model, notes=(*located.notes, *model.notes, *parts.notes, *about_words, *about_loras))
+    notes = *located.notes, *model.notes, *parts.notes, *about_words, *about_loras, *about_offload
+    return replace(model, notes=notes)
 
 
 def _adopt(pipeline: Any, name: str | None, parametrisation: str | None, arguments: dict[str, Any]) -> Model:

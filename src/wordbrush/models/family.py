@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from wordbrush.models.header import Header
@@ -248,6 +249,8 @@ class Family(Protocol):
         parts: what its checkpoints are made of, by name.
         file: how it is read from one file, or None.
         lora: the parts that LoRAs may change and how the names of their layers begin in files; None = it takes none.
+        lora_names: what LoRA files may call layers instead, and the layers that this one is in the model, whose outputs
+            follow one another in it; `#` stands for a number. As in `wordbrush.models.families.layer_names`.
         embeddings: the tokenizer and the text encoder, a CLIP, that take learnt embeddings; None = it takes none.
     """
 
@@ -256,6 +259,7 @@ class Family(Protocol):
     parts: Mapping[str, PartSpec]
     file: SingleFile | None = None
     lora: Mapping[str, tuple[str, ...]] | None = None
+    lora_names: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     embeddings: tuple[str, str] | None = None
 
     def recognises(self, index: Mapping[str, Any]) -> bool:

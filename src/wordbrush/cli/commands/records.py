@@ -73,6 +73,7 @@ class ReplayCommand(Command):
     dtype: Annotated[
         str | None, typer.Option("--dtype", help="float32, float16 or bfloat16. Default: the recorded one.")
     ] = None
+    offload: opt.OffloadWay = None
     threads: Annotated[
         str | None,
         typer.Option(

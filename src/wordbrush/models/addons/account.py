@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wordbrush.errors import ModelError
+from wordbrush.models.addons.authors import Place, places_of, view
 from wordbrush.models.addons.kinds import kind_of_file, made_for
 from wordbrush.models.addons.layers import Layer, checked_layer
 from wordbrush.models.addons.names import Role, algorithm, key_of, other_family, role_of
@@ -24,6 +25,9 @@ __all__ = ["LoraFile", "read_lora"]
 
 Prefixes = Mapping[str, tuple[str, ...]]
 """For each part that LoRAs may change, how the names of its layers begin in files."""
+
+AuthorsNames = Mapping[str, tuple[str, ...]]
+"""What the authors of a network call layers, as `wordbrush.models.family.Family.lora_names`."""
 
 _WRAPPERS = ("base_model_model_", "lycoris_", "unet_base_model_model_", "text_encoder_base_model_model_")
 _OLD_TEXT = re.compile(r"_self_attn_to_(q|k|v|out)$")
@@ -44,13 +48,14 @@ class LoraFile:
     notes: tuple[str, ...]
 
 
-def read_lora(path: Path, parts: Parts, prefixes: Prefixes) -> LoraFile:
+def read_lora(path: Path, parts: Parts, prefixes: Prefixes, names: AuthorsNames) -> LoraFile:
     """Read a file and account for each of its tensors; the model is not changed.
 
     Args:
         path: the file.
         parts: of the model, without any adapters yet.
         prefixes: of the model's family.
+        names: of layers by the authors of the model's family.
 
     Raises:
         UnsafeWeightsError: it is a pickle.
@@ -60,28 +65,58 @@ def read_lora(path: Path, parts: Parts, prefixes: Prefixes) -> LoraFile:
     file = AddOnFile.open(path, "LoRA")
     _refuse_others(file)
     grouped, unknown = _grouped(file)
-    tables = {part: _table(parts[part]) for part in prefixes}
-    found = {key: _find(key, tables, prefixes) for key in grouped}
-    absent = [key for key, place in found.items() if place is None]
-    if other := other_family(grouped[key][0] for key in absent):
-        raise ModelError(f"{file.where} was made for another family, {other[0]} (its layer {other[1]!r})")
-    if 2 * len(absent) > len(grouped):
+    found = _found(grouped, parts, prefixes, names)
+    absent = [key for key, places in found.items() if not places]
+    is_foreign = 2 * len(absent) > len(grouped)
+    # Files for transformers may have layers of text encoders that other families have, too: T5 with FLUX.1.
+    if is_foreign or not names:
+        _refuse_family(file, [grouped[key][0] for key in absent], _own_names(parts, prefixes, names))
+    if is_foreign:
         _refuse_unfit(file, len(grouped), len(absent), grouped[absent[0]][0])
     zeros = file.check_finite()
     declared = Declared.read(file, tuple(prefixes))
+    twice = _repeated(found)
     layers: dict[tuple[str, str], Layer] = {}
-    for key, place in found.items():
-        if place is None:
-            continue
+    for key, place in ((key, place) for key, places in found.items() if key not in twice for place in places):
         name, tensors = grouped[key]
-        if place in layers:
-            raise ModelError(f"{file.where} changes one layer under two names: {layers[place].name!r} and {name!r}")
-        module = parts[place[0]].get_submodule(place[1])
-        layers[place] = checked_layer(file, Layer(name, *place, module, tensors), declared)
-    notes = [*_left_out(file, len(grouped), [grouped[key][0] for key in absent], unknown), *declared.notes()]
+        if (at := (place.part, place.path)) in layers:
+            raise ModelError(f"{file.where} changes one layer under two names: {layers[at].name!r} and {name!r}")
+        module = parts[place.part].get_submodule(place.path)
+        layers[at] = checked_layer(file, Layer(name, *at, module, view(file, name, place, tensors)), declared)
+    called = {key: name for key, (name, _) in grouped.items()}
+    notes = [*_left_out(file, called, absent, twice, unknown), *declared.notes()]
+    zeros |= {name for name, (whole, _) in file.cuts.items() if whole in zeros}
     if all(layer.is_idle(zeros) for layer in layers.values()):
         notes.append(f"{file.where} changes nothing: all of its layers are zero")
     return LoraFile(file, tuple(layers.values()), tuple(notes))
+
+
+def _found(
+    grouped: Mapping[str, object], parts: Parts, prefixes: Prefixes, names: AuthorsNames
+) -> dict[str, tuple[Place, ...]]:
+    """Return where the model has each layer of a file, by key: under its own name, else under its authors'."""
+    tables = {part: _table(parts[part]) for part in prefixes}
+    found = {}
+    for key in grouped:
+        place = _find(key, tables, prefixes)
+        modules = {part: parts[part] for part in prefixes}
+        found[key] = (Place(*place),) if place else places_of(_readings(key, prefixes), modules, names)
+    return found
+
+
+def _own_names(parts: Parts, prefixes: Prefixes, names: AuthorsNames) -> Iterator[str]:
+    """Yield names that layers of the model have in files."""
+    yield from names
+    for part, starts in prefixes.items():
+        for path, _ in parts[part].named_modules():
+            yield from (f"{start}{path}" for start in starts)
+
+
+def _repeated(found: Mapping[str, tuple[Place, ...]]) -> list[str]:
+    """Return the keys of layers that the file has under their own names, too, as one trainer of Z-Image writes them."""
+    own = {(place.part, place.path) for places in found.values() for place in places if not place.is_theirs}
+    theirs = {key: places for key, places in found.items() if places and places[0].is_theirs}
+    return [key for key, places in theirs.items() if own.issuperset((at.part, at.path) for at in places)]
 
 
 def _refuse_others(file: AddOnFile) -> None:
@@ -146,6 +181,11 @@ def _readings(key: str, prefixes: Prefixes) -> Iterator[tuple[str, str]]:
         yield part, bare
 
 
+def _refuse_family(file: AddOnFile, absent: list[str], own: Iterator[str]) -> None:
+    if other := other_family(absent, own):
+        raise ModelError(f"{file.where} was made for another family, {other[0]} (its layer {other[1]!r})")
+
+
 def _refuse_unfit(file: AddOnFile, layers: int, absent: int, first: str) -> None:
     family = made_for(file.header)
     made = f"it was made for another model{f', {family}' if family else ''}"
@@ -155,10 +195,16 @@ def _refuse_unfit(file: AddOnFile, layers: int, absent: int, first: str) -> None
     raise ModelError(f"{file.where} does not fit this model: {count} are not in it (first: {first!r}); {made}")
 
 
-def _left_out(file: AddOnFile, layers: int, absent: list[str], unknown: list[str]) -> Iterator[str]:
-    if absent:
-        are = "is not in this model and was" if len(absent) == 1 else "are not in this model and were"
-        yield f"{file.where}: {len(absent)} of its {layers} layers {are} left out (first: {absent[0]})"
+def _left_out(
+    file: AddOnFile, called: Mapping[str, str], absent: list[str], twice: list[str], unknown: list[str]
+) -> Iterator[str]:
+    for keys, one, several in (
+        (absent, "is not in this model and was", "are not in this model and were"),
+        (twice, "is in it twice and was", "are in it twice and were"),
+    ):
+        if keys:
+            count = f"{len(keys)} of its {len(called)} layers {one if len(keys) == 1 else several}"
+            yield f"{file.where}: {count} left out (first: {called[keys[0]]})"
     if unknown:
         are = "is of no kind known here and was" if len(unknown) == 1 else "are of no kind known here and were"
         count = f"{len(unknown)} of its {len(file.header.tensors)} tensors"

@@ -74,7 +74,7 @@ def apply_loras(
         raise ModelError("LoRAs need the package peft: install wordbrush[lora]") from error
     given = [_given(lora) for lora in loras]
     read = [
-        _Lora(read_lora(path, parts, family.lora), scale, f"lora_{index}")
+        _Lora(read_lora(path, parts, family.lora, family.lora_names), scale, f"lora_{index}")
         for index, (_, path, scale) in enumerate(given)
     ]
     notes: list[str] = [note for lora in read for note in lora.read.notes]

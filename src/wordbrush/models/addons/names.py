@@ -19,8 +19,8 @@ Role = Literal["down", "up", "mid", "alpha", "bias", "dora_scale", "magnitude", 
 `diff` and `diff_b` the change of the weight and of the bias themselves."""
 
 _PATTERNS: dict[Role, str] = {
-    "down": r"(?:\.lora_(?:down|A)(?:\.\w+)?|[._]lora\.down|\.lora_linear_layer\.down)\.weight",
-    "up": r"(?:\.lora_(?:up|B)(?:\.\w+)?|[._]lora\.up|\.lora_linear_layer\.up)\.weight",
+    "down": r"(?:\.lora_(?:down|A)(?:\.\w+)?|[._]lora\.down|(?<=_lora\d)\.down|\.lora_linear_layer\.down)\.weight",
+    "up": r"(?:\.lora_(?:up|B)(?:\.\w+)?|[._]lora\.up|(?<=_lora\d)\.up|\.lora_linear_layer\.up)\.weight",
     "mid": r"\.lora_mid\.weight",
     "alpha": r"\.alpha",
     "bias": r"\.lora_B(?:\.\w+)?\.bias",
@@ -69,9 +69,15 @@ def algorithm(names: Iterable[str]) -> tuple[str, str] | None:
     return _first(_ALGORITHMS, tuple(names))
 
 
-def other_family(names: Iterable[str]) -> tuple[str, str] | None:
-    """Return the family of models that has layers of such names, with the first of them, or None."""
-    return _first(_OTHERS, tuple(names))
+def other_family(names: Iterable[str], own: Iterable[str]) -> tuple[str, str] | None:
+    """Return the family of models that has layers of such names, with the first of them, or None.
+
+    Args:
+        names: of layers that the model has not.
+        own: of layers that it has; a family that has such ones, too, is not told from it.
+    """
+    known = tuple(own)
+    return _first({kind: p for kind, p in _OTHERS.items() if not _first({kind: p}, known)}, tuple(names))
 
 
 def _first(table: dict[str, str], names: tuple[str, ...]) -> tuple[str, str] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +14,10 @@ from wordbrush.models.header import Header
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["AddOnFile"]
+__all__ = ["AddOnFile", "Rows"]
+
+Rows = tuple[tuple[int, int], ...]
+"""Spans of rows, (first, end), one after the other."""
 
 _FLOATS = frozenset({"F8_E4M3", "F8_E5M2", "F16", "BF16", "F32", "F64"})
 
@@ -27,11 +30,13 @@ class AddOnFile:
         where: what it is and what it is called, for messages: "LoRA style.safetensors".
         path: of the file.
         header: its checked header.
+        cuts: rows of its tensors under names of their own, as (tensor, rows), where a layer was cut.
     """
 
     where: str
     path: Path
     header: Header
+    cuts: dict[str, tuple[str, Rows]] = field(default_factory=dict)
 
     @classmethod
     def open(cls, path: Path, kind: Literal["LoRA", "embedding"]) -> AddOnFile:
@@ -50,7 +55,16 @@ class AddOnFile:
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a tensor."""
+        if name in self.cuts:
+            whole, rows = self.cuts[name]
+            return sum(end - begin for begin, end in rows), *self.shape(whole)[1:]
         return self.header.tensors[name].shape
+
+    def cut(self, name: str, rows: Rows) -> str:
+        """Return the name under which some rows of a tensor can be had from now on, as a tensor of the file."""
+        called = f"{name}[{', '.join(f'{begin}:{end}' for begin, end in rows)}]"
+        self.cuts[called] = name, rows
+        return called
 
     def check_finite(self) -> frozenset[str]:
         """Check the values of every tensor of floating point, and return the names of those that hold nothing but 0.
@@ -69,10 +83,15 @@ class AddOnFile:
         """
         import torch
 
+        value: Tensor
+        if name in self.cuts:
+            whole, rows = self.cuts[name]
+            value = self.get(whole)
+            return torch.cat([value[begin:end] for begin, end in rows])
         dtype = self.header.tensors[name].dtype
         if dtype not in _FLOATS:
             raise ModelError(f"{self.where}: tensor {name!r} is of {dtype}, and weights are of floating point")
-        value: Tensor = self._opened.get_tensor(name).to(torch.float32)
+        value = self._opened.get_tensor(name).to(torch.float32)
         if not bool(value.isfinite().all()):
             raise ModelError(f"{self.where}: tensor {name!r} holds NaN or infinity: the file is damaged")
         return value

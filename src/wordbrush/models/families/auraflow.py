@@ -11,6 +11,7 @@ from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.schedule import schedule_from_config
 from wordbrush.models.assembly import assembled, policy_of
 from wordbrush.models.codec import AutoencoderCodec
+from wordbrush.models.families.layer_names import AURAFLOW
 from wordbrush.models.family import (
     SCHEDULER,
     TRANSFORMER_LAYERS,
@@ -67,6 +68,7 @@ class AuraFlow(Family):
     card = CARD
     parts = PARTS
     lora: Mapping[str, tuple[str, ...]] = {"transformer": TRANSFORMER_LAYERS}
+    lora_names = AURAFLOW
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether the transformer is AuraFlow's."""

@@ -12,6 +12,7 @@ from wordbrush.diffusion.denoiser import MASK, Conditioning
 from wordbrush.models.assembly import assembled, check_packed, flow_schedules, policy_of
 from wordbrush.models.codec import AutoencoderCodec
 from wordbrush.models.families.flux_1 import T5, T5_TOKENIZER, FluxNetwork
+from wordbrush.models.families.layer_names import FLUX_1
 from wordbrush.models.family import (
     SCHEDULER,
     TRANSFORMER_LAYERS,
@@ -72,6 +73,7 @@ class Chroma(Family):
     card = CARD
     parts = PARTS
     lora: Mapping[str, tuple[str, ...]] = {"transformer": TRANSFORMER_LAYERS}
+    lora_names = FLUX_1
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether the transformer is Chroma's."""

@@ -13,6 +13,7 @@ from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.faults import check_items
 from wordbrush.models.assembly import assembled, check_packed, flow_schedules, policy_of
 from wordbrush.models.codec import AutoencoderCodec, evaluating
+from wordbrush.models.families.layer_names import FLUX_1
 from wordbrush.models.families.stable_diffusion_configs import TOKENIZER
 from wordbrush.models.family import (
     SCHEDULER,
@@ -119,8 +120,9 @@ class Flux1(Family):
     parts = PARTS
     lora: Mapping[str, tuple[str, ...]] = {
         "transformer": TRANSFORMER_LAYERS,
-        "text_encoder": ("text_encoder.", "lora_te1_", "lora_te_"),
+        "text_encoder": ("text_encoder.", "lora_te1_", "lora_te_", "text_encoders.clip_l.transformer."),
     }
+    lora_names = FLUX_1
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether the transformer is FLUX.1's."""

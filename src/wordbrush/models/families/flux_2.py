@@ -17,6 +17,7 @@ from torch import Tensor
 from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.models.assembly import assembled, check_packed, flow_schedules, policy_of
 from wordbrush.models.codec import AutoencoderCodec
+from wordbrush.models.families.layer_names import FLUX_2
 from wordbrush.models.family import (
     SCHEDULER,
     TRANSFORMER_LAYERS,
@@ -156,6 +157,7 @@ class Flux2(Family):
         ),
     }
     lora: Mapping[str, tuple[str, ...]] = {"transformer": TRANSFORMER_LAYERS}
+    lora_names = FLUX_2
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether the transformer is FLUX.2's, and the text encoder no Qwen3."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from wordbrush.models.assembly import check_packed
 from wordbrush.models.families.flux_2 import CARD, NETWORKS, built
+from wordbrush.models.families.layer_names import FLUX_2
 from wordbrush.models.family import (
     TRANSFORMER_LAYERS,
     Family,
@@ -44,6 +45,7 @@ class Flux2Klein(Family):
         "tokenizer": tokenizer("Qwen2Tokenizer", "Qwen2TokenizerFast"),
     }
     lora: Mapping[str, tuple[str, ...]] = {"transformer": TRANSFORMER_LAYERS}
+    lora_names = FLUX_2
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether the transformer is FLUX.2's and the text encoder a Qwen3."""

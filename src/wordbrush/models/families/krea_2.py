@@ -12,6 +12,7 @@ from torch import Tensor
 from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.models.assembly import assembled, check_packed, flow_schedules, policy_of
 from wordbrush.models.codec import AutoencoderCodec
+from wordbrush.models.families.layer_names import KREA_2
 from wordbrush.models.families.qwen_image import LATENT, LIMIT, PREFIX, PREFIX_TOKENS, SUFFIX, TOKENIZER, meant
 from wordbrush.models.family import (
     SCHEDULER,
@@ -83,6 +84,7 @@ class Krea2(Family):
     card = CARD
     parts = PARTS
     lora: Mapping[str, tuple[str, ...]] = {"transformer": TRANSFORMER_LAYERS}
+    lora_names = KREA_2
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether the transformer is Krea 2's."""

@@ -13,6 +13,7 @@ from wordbrush.diffusion.guidance import combine
 from wordbrush.diffusion.schedule import FlowSchedule, Level, shift_of
 from wordbrush.models.assembly import assembled, policy_of
 from wordbrush.models.codec import AutoencoderCodec
+from wordbrush.models.families.layer_names import LUMINA_2
 from wordbrush.models.family import (
     SCHEDULER,
     TRANSFORMER_LAYERS,
@@ -90,6 +91,7 @@ class Lumina2(Family):
     card = CARD
     parts = PARTS
     lora: Mapping[str, tuple[str, ...]] = {"transformer": TRANSFORMER_LAYERS}
+    lora_names = LUMINA_2
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether the transformer is that of Lumina-Image 2."""

@@ -15,6 +15,7 @@ from wordbrush.diffusion.schedule import FlowSchedule, GridRule, Level, Schedule
 from wordbrush.errors import SettingsError
 from wordbrush.models.assembly import assembled, policy_of
 from wordbrush.models.codec import AutoencoderCodec
+from wordbrush.models.families.layer_names import SANA
 from wordbrush.models.family import (
     SCHEDULER,
     TRANSFORMER_LAYERS,
@@ -138,6 +139,7 @@ class Sana(Family):
     card = CARD
     parts = PARTS
     lora: Mapping[str, tuple[str, ...]] = {"transformer": TRANSFORMER_LAYERS}
+    lora_names = SANA
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether the transformer is Sana's for pictures."""

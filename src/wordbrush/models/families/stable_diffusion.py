@@ -92,6 +92,7 @@ class StableDiffusion:
         "unet": ("unet.", "lora_unet_", "diffusion_model."),
         "text_encoder": ("text_encoder.", "lora_te_", "lora_te1_"),
     }
+    lora_names: Mapping[str, tuple[str, ...]] = {}
     embeddings = ("tokenizer", "text_encoder")
 
     def __init__(self) -> None:

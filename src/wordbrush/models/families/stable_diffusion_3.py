@@ -15,6 +15,7 @@ from wordbrush.diffusion.faults import check_items
 from wordbrush.diffusion.schedule import schedule_from_config
 from wordbrush.models.assembly import assembled, few_steps, policy_of
 from wordbrush.models.codec import AutoencoderCodec, evaluating
+from wordbrush.models.families.layer_names import STABLE_DIFFUSION_3
 from wordbrush.models.families.stable_diffusion_configs import TOKENIZER
 from wordbrush.models.families.stable_diffusion_xl import ClipPair
 from wordbrush.models.family import (
@@ -129,9 +130,10 @@ class StableDiffusion3(Family):
     parts = PARTS
     lora: Mapping[str, tuple[str, ...]] = {
         "transformer": TRANSFORMER_LAYERS,
-        "text_encoder": ("text_encoder.", "lora_te1_", "lora_te_"),
-        "text_encoder_2": ("text_encoder_2.", "lora_te2_"),
+        "text_encoder": ("text_encoder.", "lora_te1_", "lora_te_", "text_encoders.clip_l.transformer."),
+        "text_encoder_2": ("text_encoder_2.", "lora_te2_", "text_encoders.clip_g.transformer."),
     }
+    lora_names = STABLE_DIFFUSION_3
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether the transformer is that of Stable Diffusion 3."""

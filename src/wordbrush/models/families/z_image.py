@@ -13,6 +13,7 @@ from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.schedule import shift_of
 from wordbrush.models.assembly import assembled, flow_schedules, policy_of
 from wordbrush.models.codec import AutoencoderCodec
+from wordbrush.models.families.layer_names import Z_IMAGE
 from wordbrush.models.family import (
     SCHEDULER,
     TRANSFORMER_LAYERS,
@@ -75,6 +76,7 @@ class ZImage(Family):
     card = CARD
     parts = PARTS
     lora: Mapping[str, tuple[str, ...]] = {"transformer": TRANSFORMER_LAYERS}
+    lora_names = Z_IMAGE
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether the transformer is Z-Image's."""
