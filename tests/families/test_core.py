@@ -16,7 +16,7 @@ from tests.support import toy
 from wordbrush.diffusion import noise
 from wordbrush.diffusion.ask import Ask, drive
 from wordbrush.diffusion.denoiser import MASK, Conditioning, NetworkDenoiser, Prediction, convert
-from wordbrush.diffusion.guidance import guided, norm_kept
+from wordbrush.diffusion.guidance import guided, norm_kept, token_norm
 from wordbrush.diffusion.schedule import FlowSchedule, Level, shift_of
 from wordbrush.editor import Editor
 from wordbrush.errors import SettingsError
@@ -92,7 +92,7 @@ def test_a_noised_background_is_one_draw_at_every_level_and_costs_nothing() -> N
 def _path(session: Any, settings: Settings, seed: int) -> Any:
     from wordbrush.diffedit import trajectory
 
-    edit = yield from session._edit(HALF, DARK, seed, settings)
+    edit = yield from session.prepared(HALF, DARK, seed, settings)
     return (yield from trajectory(edit))
 
 
@@ -169,7 +169,7 @@ def estimates(x: Tensor, level: Level, seed: int) -> Prediction:
 def test_the_norm_of_every_patch_is_that_under_the_text() -> None:
     x, level = torch.randn(2, 4, 6, 8, generator=torch.Generator().manual_seed(0)).double(), FlowSchedule().level(0.6)
     negative, positive = estimates(x, level, 1), estimates(x, level, 2)
-    found = norm_kept(negative, positive, 4.0, x, level)
+    found = norm_kept(token_norm)(negative, positive, 4.0, x, level)
     v, p, n = (e.eps - e.x0 for e in (found, positive, negative))
     mixed = n + 4.0 * (p - n)
 

@@ -37,7 +37,7 @@ def output(model: Model, rows: int = 1) -> torch.Tensor:
 def weights_of(model: Model) -> dict[str, torch.Tensor]:
     """All weights of UNet, autoencoder and text encoder."""
     denoiser, codec, text = cast(Any, model.denoiser), cast(Any, model.codec), cast(Any, model.text)
-    modules = {"unet": denoiser.network.unet, "vae": codec.autoencoder, "text": text.encoder}
+    modules = {"unet": denoiser.network.module, "vae": codec.autoencoder, "text": text.encoder}
     return {f"{part}.{name}": value for part, module in modules.items() for name, value in module.state_dict().items()}
 
 

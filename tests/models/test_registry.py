@@ -19,8 +19,8 @@ from wordbrush.editor import Editor
 from wordbrush.errors import ModelError, SettingsError, UnsafeWeightsError
 from wordbrush.models import Guidance, Model, load_model, registry
 from wordbrush.models.checkpoint.layout import family_in, needed_files
+from wordbrush.models.devices import resolve_dtype
 from wordbrush.models.family import SCHEDULER, Family, mismatch, network, tokenizer
-from wordbrush.models.model import resolve_dtype
 
 SD = {
     "_class_name": "StableDiffusionPipeline",

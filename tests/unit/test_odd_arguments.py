@@ -12,7 +12,7 @@ import torch
 import wordbrush as wb
 from tests.support import toy
 from wordbrush.errors import InputError, MaskError, PictureError, SettingsError, WordbrushError
-from wordbrush.models.model import resolve_device
+from wordbrush.models.devices import resolve_device
 from wordbrush.values import worded
 
 PICTURE = np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3)

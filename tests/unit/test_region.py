@@ -135,7 +135,7 @@ def test_without_care_for_the_seam_the_decoded_pixels_are_laid_on_as_they_are(ed
     session = toy.editor().open(source)
     off = Settings(steps=5, edges=edges, ring=0, rim=0, blend=0, match=0)
     result = session.edit(HALF, DARK, settings=off)
-    painted = session.run(diffedit(session.run(session._edit(HALF, DARK, 0, off))))
+    painted = session.run(diffedit(session.run(session.prepared(HALF, DARK, 0, off))))
     assert painted.latent is not None
     assert painted.region.ring is None
     decoded = session.fit.inverse(pixels_of(session.driver.codec.decode(painted.latent)[0]))

@@ -24,7 +24,7 @@ from wordbrush.editor import Editor
 from wordbrush.errors import ModelError, ProvenanceError, SettingsError
 from wordbrush.files import write_atomic
 from wordbrush.models.checkpoint.offload import resolve_offload
-from wordbrush.models.model import resolve_device, resolve_dtype
+from wordbrush.models.devices import resolve_device, resolve_dtype
 from wordbrush.notation import parse_embeddings, parse_loras
 from wordbrush.record.encode import FORMATS
 from wordbrush.record.provenance import encode_image

@@ -6,6 +6,7 @@ of `wordbrush.diffusion.solvers` take any; one that wraps another changes what i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -16,7 +17,7 @@ from wordbrush.diffusion.denoiser import Conditioning, Prediction, convert, rean
 from wordbrush.diffusion.position import between
 from wordbrush.diffusion.schedule import Level
 
-__all__ = ["Estimate", "Join", "combine", "guided", "norm_kept"]
+__all__ = ["Estimate", "Join", "combine", "guided", "norm_kept", "token_norm"]
 
 _ALWAYS = (0.0, 1.0)
 
@@ -54,21 +55,26 @@ def combine(negative: Tensor, positive: Tensor, scale: float) -> Tensor:
     return negative + scale * (positive - negative)
 
 
-def norm_kept(negative: Prediction, positive: Prediction, scale: float, x: Tensor, level: Level) -> Prediction:
-    """Combine two estimates of a flow network, each patch brought to the norm that its velocity has under the text.
+def norm_kept(norm: Callable[[Tensor], Tensor]) -> Join:
+    """Return what combines two estimates of a flow network and keeps the norm that the velocity has under the text.
 
-    With v = eps - x0 and w = v_negative + scale (v_positive - v_negative), the answer is read off w |v_positive| / |w|,
-    norms taken over the channels and the 2 x 2 cells of a patch, the network's token (as Qwen-Image is sampled).
+    With v = eps - x0 and w = v_negative + scale (v_positive - v_negative), the answer is read off w |v_positive| / |w|.
+
+    Args:
+        norm: of velocities (row, channel, height, width), of a shape that multiplies them.
     """
-    along = positive.eps - positive.x0
-    mixed = combine(negative.eps - negative.x0, along, scale)
-    return convert(mixed * (_token_norm(along) / _token_norm(mixed)), x, level, "flow")
+
+    def join(negative: Prediction, positive: Prediction, scale: float, x: Tensor, level: Level) -> Prediction:
+        along = positive.eps - positive.x0
+        mixed = combine(negative.eps - negative.x0, along, scale)
+        return convert(mixed * (norm(along) / norm(mixed)), x, level, "flow")
+
+    return join
 
 
-def _token_norm(v: Tensor) -> Tensor:
-    """Return the norm over channels and 2 x 2 cells, at every cell (row, 1, height, width)."""
-    norms = v.square().sum(1, keepdim=True)
-    norms = 4 * torch.nn.functional.avg_pool2d(norms, 2)
+def token_norm(v: Tensor) -> Tensor:
+    """Return the norm over channels and 2 x 2 cells, a network's token, at every cell (row, 1, height, width)."""
+    norms = 4 * torch.nn.functional.avg_pool2d(v.square().sum(1, keepdim=True), 2)
     return norms.sqrt().repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
 
 

@@ -15,6 +15,7 @@ from wordbrush.models.checkpoint.offload import hold_back, resolve_offload
 from wordbrush.models.checkpoint.parts import from_pipeline, load_folder, move
 from wordbrush.models.checkpoint.sources import locate
 from wordbrush.models.checkpoint.weights import read_header
+from wordbrush.models.devices import resolve_device, resolve_dtype
 from wordbrush.models.family import Origin
 from wordbrush.models.model import (
     EmbeddingIdentity,
@@ -25,8 +26,6 @@ from wordbrush.models.model import (
     Prompt,
     TextEncoder,
     UnknownWord,
-    resolve_device,
-    resolve_dtype,
 )
 from wordbrush.models.registry import family_of_file, family_of_pipeline
 

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from wordbrush.diffusion.denoiser import NetworkDenoiser, Parametrisation
 from wordbrush.diffusion.schedule import FlowSchedule, Schedule, shift_of
 from wordbrush.errors import ModelError
-from wordbrush.models.family import Card, Origin, Parts
+from wordbrush.models.codec import AutoencoderCodec
+from wordbrush.models.family import TRANSFORMER_LAYERS, TRANSLATED, Card, Family, Origin, Parts, classes_of
+from wordbrush.models.language import LanguageText, Reading
 from wordbrush.models.model import Canvas, Guidance, GuidanceKind, Model
 from wordbrush.models.network import ModuleNetwork
 
-__all__ = ["assembled", "check_packed", "chosen_kind", "few_steps", "flow_schedules", "policy_of"]
+__all__ = [
+    "TransformerFamily",
+    "assembled",
+    "check_packed",
+    "chosen_kind",
+    "few_steps",
+    "flow_card",
+    "flow_schedules",
+    "policy_of",
+    "read_by",
+]
 
 
 _USUAL_STEPS = 28
@@ -20,34 +33,84 @@ _FEW_STEPS = ("turbo", "lightning", "hyper", "flash", "lcm")
 """Words in the names of models distilled to few steps, whose files do not tell."""
 
 
+def flow_card(title: str, scale: float, licence: str, **others: Any) -> Card:
+    """Return the card of a rectified flow; what is usual among them is not said: see the defaults here."""
+    usual: dict[str, Any] = {"native": 1024, "guidance": "cfg", "parametrisations": ("flow",), "half": "bfloat16"}
+    return Card(title=title, scale=scale, licence=licence, **{**usual, "evidence": TRANSLATED, **others})
+
+
+class TransformerFamily(Family):
+    """A family whose network is a transformer of a class of its own.
+
+    Attributes:
+        begins: how the class of the transformer begins.
+        packs: what the autoencoder's configuration calls the channels of the latent, where the network takes 2 x 2
+            cells for a token; "" where it does not.
+    """
+
+    begins: str = ""
+    packs: str = ""
+    lora: Mapping[str, tuple[str, ...]] | None = MappingProxyType({"transformer": TRANSFORMER_LAYERS})
+
+    def recognises(self, index: Mapping[str, Any]) -> bool:
+        """Say whether the transformer is the family's."""
+        return classes_of(index).get("transformer", "").startswith(self.begins)
+
+    def check(self, configs: Mapping[str, Mapping[str, Any]], where: str) -> None:
+        """Raise ModelError where the transformer is for another task than text to image."""
+        if self.packs:
+            check_packed(configs, where, self.packs)
+
+
 def assembled(
-    name: str, parts: Parts, origin: Origin, network: ModuleNetwork, kind: Parametrisation = "flow", **facts: Any
+    family: Family,
+    parts: Parts,
+    origin: Origin,
+    network: ModuleNetwork,
+    kind: Parametrisation = "flow",
+    *,
+    side: int | None = None,
+    distilled: bool = False,
+    **facts: Any,
 ) -> Model:
-    """Return the model of a network: identity, device, dtype, words and card are the same for every family.
+    """Return the model of a network: what is alike in all families is done here.
 
     Args:
-        name: of the family, for records.
-        parts: of the checkpoint.
+        family: whose it is.
+        parts: of the checkpoint; the folder's `wordbrush.json` may give another `resolution` and `guidance`.
         origin: where they come from.
         network: the forward pass.
         kind: what its output means.
-        facts: further fields of `Model`: codec, text, resolution, policy, ...; `schedule`, or `schedules` alone, where
-            it depends on the canvas.
+        side: native side in pixels; by default the card's.
+        distilled: to few steps: without guidance, the background noised, the card's sibling named.
+        facts: further fields of `Model`, or those that are to be otherwise: text, patch, policy, codec, ...;
+            `schedule`, or `schedules` alone, where it depends on the canvas.
     """
-    dtype = network.module.dtype
+    card, dtype = family.card, network.module.dtype
+    codec = facts.pop("codec", None) or AutoencoderCodec(parts["vae"], device=origin.device)
+    resolution = int(parts.card.get("resolution", side or card.native))
     if "schedule" not in facts:
-        side = facts["resolution"] // facts["codec"].factor
-        facts["schedule"] = facts["schedules"]((side, side), _USUAL_STEPS)
+        cells = resolution // codec.factor
+        facts["schedule"] = facts["schedules"]((cells, cells), _USUAL_STEPS)
+    usual: dict[str, Any] = {"encoding": "noise", "sibling": card.sibling} if distilled else {}
+    usual["policy"] = policy_of(card, parts, distilled=distilled)
     return Model(
-        identity=origin.identity(name, parts, kind, dtype),
+        identity=origin.identity(family.name, parts, kind, dtype),
         denoiser=NetworkDenoiser(network, kind),
+        codec=codec,
+        resolution=resolution,
         device=origin.device,
         dtype=dtype,
         words=parts.words,
         card=parts.card,
         scheduler=parts.scheduler,
-        **facts,
+        **{**usual, **facts},
     )
+
+
+def read_by(parts: Parts, origin: Origin, reading: Reading) -> LanguageText:
+    """Return the checkpoint's one language model as its text encoder."""
+    return LanguageText(parts["tokenizer"], parts["text_encoder"], origin.device, reading, parts.words)
 
 
 def chosen_kind(card: Card, origin: Origin, parts: Parts) -> Parametrisation:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SCHEDULER",
     "TRANSFORMER_LAYERS",
+    "TRANSLATED",
     "Card",
     "Family",
     "Origin",
@@ -106,6 +107,9 @@ class PartSpec:
 SCHEDULER = PartSpec("diffusers", (), "", (("scheduler_config.json",),), r"scheduler_config\.json")
 """The configuration of a scheduler, of any class: the exact schedule is made from it."""
 
+
+TRANSLATED = "translated: network, schedule and codec equal the pipeline's; edits not measured"
+"""Evidence of families that are held to their own pipelines, and whose settings come from Stable Diffusion."""
 
 TRANSFORMER_LAYERS = ("transformer.", "lora_transformer_", "lora_unet_", "diffusion_model.")
 """How the names of a transformer's layers begin in LoRA files: of diffusers, and of several trainers."""

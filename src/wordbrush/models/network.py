@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from wordbrush.models.codec import evaluating
 __all__ = ["ModuleNetwork", "packed", "places", "unpacked"]
 
 
-class ModuleNetwork:
+class ModuleNetwork(ABC):
     """A diffusers network behind `wordbrush.diffusion.denoiser.Network`; a family says in `forward` how it is called.
 
     Args:
@@ -44,9 +45,9 @@ class ModuleNetwork:
             output = self.forward(x.to(self.device, self.module.dtype), label.float().to(self.device), conditioning)
         return check_items(output.to(x.device, x.dtype), "the denoising network")
 
+    @abstractmethod
     def forward(self, x: Tensor, label: Tensor, conditioning: Conditioning) -> Tensor:
         """Call the module; x is in its dtype, the label in float32, both on its device."""
-        raise NotImplementedError
 
     def given(self, conditioning: Conditioning, name: str) -> Tensor:
         """Return a tensor of the conditioning on the network's device, floats in its dtype."""

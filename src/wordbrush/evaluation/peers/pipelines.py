@@ -92,7 +92,7 @@ class Pipelines:
             and isinstance(model.text, ClipText)
         ):
             raise ModelError(f"peers take models of the Stable Diffusion build only, not {model.identity.name}")
-        self.unet, self.vae = network.unet, codec.autoencoder
+        self.unet, self.vae = network.module, codec.autoencoder
         self.text_encoder, self.tokenizer = model.text.encoder, model.text.tokenizer
         self.scheduler = {**model.scheduler, "prediction_type": model.identity.parametrisation}
 

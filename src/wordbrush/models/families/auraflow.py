@@ -3,44 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor
 
 from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.schedule import schedule_from_config
-from wordbrush.models.assembly import assembled, policy_of
+from wordbrush.models.assembly import TransformerFamily, assembled, flow_card, read_by
 from wordbrush.models.codec import AutoencoderCodec
 from wordbrush.models.families.layer_names import AURAFLOW
-from wordbrush.models.family import (
-    SCHEDULER,
-    TRANSFORMER_LAYERS,
-    Card,
-    Family,
-    Origin,
-    Parts,
-    PartSpec,
-    classes_of,
-    network,
-    tokenizer,
-)
-from wordbrush.models.language import LanguageText, Reading
+from wordbrush.models.family import SCHEDULER, Origin, Parts, PartSpec, network, tokenizer
+from wordbrush.models.language import Reading
 from wordbrush.models.model import Model
 from wordbrush.models.network import ModuleNetwork
 from wordbrush.models.text import EMBEDDING
 
 __all__ = ["FAMILY", "AuraFlowNetwork"]
 
-CARD = Card(
-    title="AuraFlow checkpoints",
-    native=1024,
-    guidance="cfg",
-    scale=3.5,
-    parametrisations=("flow",),
-    licence="Apache-2.0",
-    evidence="translated: network, schedule and codec equal the pipeline's; edits not measured",
-    half="bfloat16",
-)
+CARD = flow_card(title="AuraFlow checkpoints", scale=3.5, licence="Apache-2.0")
 PARTS: Mapping[str, PartSpec] = {
     "transformer": network("AuraFlowTransformer2DModel"),
     "vae": network("AutoencoderKL"),
@@ -61,18 +40,14 @@ class AuraFlowNetwork(ModuleNetwork):
         return output
 
 
-class AuraFlow(Family):
+class AuraFlow(TransformerFamily):
     """The family; see `wordbrush.models.family.Family`."""
 
     name = "auraflow"
     card = CARD
     parts = PARTS
-    lora: Mapping[str, tuple[str, ...]] = {"transformer": TRANSFORMER_LAYERS}
+    begins = "AuraFlow"
     lora_names = AURAFLOW
-
-    def recognises(self, index: Mapping[str, Any]) -> bool:
-        """Say whether the transformer is AuraFlow's."""
-        return classes_of(index).get("transformer", "").startswith("AuraFlow")
 
     def build(self, parts: Parts, origin: Origin) -> Model:
         """Put a model together; see `Family.build`."""
@@ -80,15 +55,14 @@ class AuraFlow(Family):
         reading = Reading(lambda text: text, lambda states: states[-1], _LIMIT, padded=True, blank=True)
         side = int(transformer.config.sample_size) * codec.factor * int(transformer.config.patch_size)
         return assembled(
-            self.name,
+            self,
             parts,
             origin,
             AuraFlowNetwork(transformer, origin.device),
             schedule=schedule_from_config(parts.scheduler),
             codec=codec,
-            text=LanguageText(parts["tokenizer"], parts["text_encoder"], origin.device, reading, parts.words),
-            resolution=int(parts.card.get("resolution", side)),
-            policy=policy_of(CARD, parts),
+            text=read_by(parts, origin, reading),
+            side=side,
             patch=int(transformer.config.patch_size),
         )
 

@@ -9,37 +9,16 @@ import torch
 from torch import Tensor
 
 from wordbrush.diffusion.denoiser import MASK, Conditioning
-from wordbrush.models.assembly import assembled, check_packed, flow_schedules, policy_of
-from wordbrush.models.codec import AutoencoderCodec
+from wordbrush.models.assembly import TransformerFamily, assembled, flow_card, flow_schedules, read_by
 from wordbrush.models.families.flux_1 import T5, T5_TOKENIZER, FluxNetwork
 from wordbrush.models.families.layer_names import FLUX_1
-from wordbrush.models.family import (
-    SCHEDULER,
-    TRANSFORMER_LAYERS,
-    Card,
-    Family,
-    Origin,
-    Parts,
-    PartSpec,
-    classes_of,
-    network,
-)
-from wordbrush.models.language import LanguageText, Reading
+from wordbrush.models.family import SCHEDULER, Origin, Parts, PartSpec, network
+from wordbrush.models.language import Reading
 from wordbrush.models.model import Model
 
 __all__ = ["FAMILY", "ChromaNetwork"]
 
-CARD = Card(
-    title="Chroma checkpoints",
-    native=1024,
-    guidance="cfg",
-    scale=4.0,
-    parametrisations=("flow",),
-    licence="Apache-2.0",
-    evidence="translated: network, schedule and codec equal the pipeline's; edits not measured",
-    half="bfloat16",
-    sibling="lodestones/Chroma1-HD",
-)
+CARD = flow_card(title="Chroma checkpoints", scale=4.0, licence="Apache-2.0", sibling="lodestones/Chroma1-HD")
 PARTS: Mapping[str, PartSpec] = {
     "transformer": network("ChromaTransformer2DModel"),
     "vae": network("AutoencoderKL"),
@@ -66,22 +45,15 @@ class ChromaNetwork(FluxNetwork):
         return {"attention_mask": torch.cat([meant, picture], dim=1)}
 
 
-class Chroma(Family):
+class Chroma(TransformerFamily):
     """The family; see `wordbrush.models.family.Family`."""
 
     name = "chroma"
     card = CARD
     parts = PARTS
-    lora: Mapping[str, tuple[str, ...]] = {"transformer": TRANSFORMER_LAYERS}
+    packs = "latent_channels"
+    begins = "Chroma"
     lora_names = FLUX_1
-
-    def recognises(self, index: Mapping[str, Any]) -> bool:
-        """Say whether the transformer is Chroma's."""
-        return classes_of(index).get("transformer", "").startswith("Chroma")
-
-    def check(self, configs: Mapping[str, Mapping[str, Any]], where: str) -> None:
-        """Raise ModelError where the transformer is for another task than text to image."""
-        check_packed(configs, where)
 
     def build(self, parts: Parts, origin: Origin) -> Model:
         """Put a model together; see `Family.build`.
@@ -91,18 +63,14 @@ class Chroma(Family):
         few = bool(parts.card.get("distilled", False))
         reading = Reading(str, lambda states: states[-1], _LIMIT, pads=1)
         return assembled(
-            self.name,
+            self,
             parts,
             origin,
             ChromaNetwork(parts["transformer"], origin.device),
             schedules=flow_schedules(parts.scheduler),
-            codec=AutoencoderCodec(parts["vae"], device=origin.device),
-            text=LanguageText(parts["tokenizer"], parts["text_encoder"], origin.device, reading, parts.words),
-            resolution=int(parts.card.get("resolution", CARD.native)),
-            policy=policy_of(CARD, parts, distilled=few),
+            text=read_by(parts, origin, reading),
             patch=2,
-            encoding="noise" if few else "invert",
-            sibling=CARD.sibling if few else "",
+            distilled=few,
         )
 
 

@@ -12,20 +12,9 @@ from torch import Tensor
 from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.schedule import FlowSchedule, Schedule
 from wordbrush.errors import ModelError
-from wordbrush.models.assembly import assembled, policy_of
+from wordbrush.models.assembly import TransformerFamily, assembled, flow_card
 from wordbrush.models.codec import AutoencoderCodec
-from wordbrush.models.family import (
-    SCHEDULER,
-    TRANSFORMER_LAYERS,
-    Card,
-    Family,
-    Origin,
-    Parts,
-    PartSpec,
-    classes_of,
-    network,
-    tokenizer,
-)
+from wordbrush.models.family import SCHEDULER, Origin, Parts, PartSpec, network, tokenizer
 from wordbrush.models.language import LanguageText, Reading
 from wordbrush.models.model import Canvas, Model
 from wordbrush.models.network import ModuleNetwork
@@ -33,16 +22,7 @@ from wordbrush.models.text import EMBEDDING
 
 __all__ = ["FAMILY", "CogViewNetwork", "FilledText"]
 
-CARD = Card(
-    title="CogView 4 checkpoints",
-    native=1024,
-    guidance="cfg",
-    scale=5.0,
-    parametrisations=("flow",),
-    licence="Apache-2.0",
-    evidence="translated: network, schedule and codec equal the pipeline's; edits not measured",
-    half="bfloat16",
-)
+CARD = flow_card(title="CogView 4 checkpoints", scale=5.0, licence="Apache-2.0")
 PARTS: Mapping[str, PartSpec] = {
     "transformer": network("CogView4Transformer2DModel"),
     "vae": network("AutoencoderKL"),
@@ -100,17 +80,13 @@ class FilledText(LanguageText):
         return tokens, torch.ones_like(tokens)
 
 
-class CogView4(Family):
+class CogView4(TransformerFamily):
     """The family; see `wordbrush.models.family.Family`."""
 
     name = "cogview-4"
     card = CARD
     parts = PARTS
-    lora: Mapping[str, tuple[str, ...]] = {"transformer": TRANSFORMER_LAYERS}
-
-    def recognises(self, index: Mapping[str, Any]) -> bool:
-        """Say whether the transformer is that of CogView 4."""
-        return classes_of(index).get("transformer", "").startswith("CogView4")
+    begins = "CogView4"
 
     def check(self, configs: Mapping[str, Mapping[str, Any]], where: str) -> None:
         """Raise ModelError where the transformer takes a control picture beside the latent."""
@@ -132,15 +108,14 @@ class CogView4(Family):
             return FlowSchedule(shift=_shift(parts.scheduler, canvas[0] * canvas[1] // patch**2), rule="told")
 
         return assembled(
-            self.name,
+            self,
             parts,
             origin,
             CogViewNetwork(transformer, origin.device, codec.factor),
             schedules=schedules,
             codec=codec,
             text=FilledText(parts["tokenizer"], parts["text_encoder"], origin.device, reading, parts.words),
-            resolution=int(parts.card.get("resolution", int(transformer.config.sample_size) * codec.factor)),
-            policy=policy_of(CARD, parts),
+            side=int(transformer.config.sample_size) * codec.factor,
             patch=patch,
         )
 

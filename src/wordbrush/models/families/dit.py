@@ -10,10 +10,10 @@ from torch.nn.functional import silu
 
 from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.schedule import schedule_from_config
-from wordbrush.models.assembly import assembled, chosen_kind, policy_of
+from wordbrush.models.assembly import assembled, chosen_kind
 from wordbrush.models.classes import CLASS, ClassText
 from wordbrush.models.codec import AutoencoderCodec
-from wordbrush.models.family import SCHEDULER, Card, Family, Origin, Parts, PartSpec, classes_of, network
+from wordbrush.models.family import SCHEDULER, TRANSLATED, Card, Family, Origin, Parts, PartSpec, classes_of, network
 from wordbrush.models.model import Model
 from wordbrush.models.network import ModuleNetwork
 
@@ -26,7 +26,7 @@ CARD = Card(
     scale=4.0,
     parametrisations=("epsilon",),
     licence="CC BY-NC 4.0",
-    evidence="translated: network, schedule and codec equal the pipeline's; edits not measured",
+    evidence=TRANSLATED,
 )
 _OLD_NAME = "Transformer2DModel"
 """What older files call the transformer; diffusers loads it as what it is."""
@@ -83,7 +83,7 @@ class DiT(Family):
         config = transformer.config
         side = int(config.sample_size) * codec.factor
         return assembled(
-            self.name,
+            self,
             parts,
             origin,
             DiTNetwork(transformer, origin.device),
@@ -91,8 +91,7 @@ class DiT(Family):
             schedule=schedule_from_config(parts.scheduler),
             codec=codec,
             text=ClassText(_names(parts), int(config.num_embeds_ada_norm), origin.device),
-            resolution=int(parts.card.get("resolution", side)),
-            policy=policy_of(CARD, parts),
+            side=side,
             patch=int(config.patch_size),
         )
 

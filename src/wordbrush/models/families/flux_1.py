@@ -11,22 +11,11 @@ from torch import Tensor
 
 from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.faults import check_items
-from wordbrush.models.assembly import assembled, check_packed, flow_schedules, policy_of
-from wordbrush.models.codec import AutoencoderCodec, evaluating
+from wordbrush.models.assembly import TransformerFamily, assembled, flow_card, flow_schedules, policy_of
+from wordbrush.models.codec import evaluating
 from wordbrush.models.families.layer_names import FLUX_1
 from wordbrush.models.families.stable_diffusion_configs import TOKENIZER
-from wordbrush.models.family import (
-    SCHEDULER,
-    TRANSFORMER_LAYERS,
-    Card,
-    Family,
-    Origin,
-    Parts,
-    PartSpec,
-    classes_of,
-    network,
-    tokenizer,
-)
+from wordbrush.models.family import SCHEDULER, TRANSFORMER_LAYERS, Origin, Parts, PartSpec, network, tokenizer
 from wordbrush.models.language import LanguageText, Reading
 from wordbrush.models.model import GUIDANCE, Canvas, Model, Prompt
 from wordbrush.models.network import ModuleNetwork, packed, places, unpacked
@@ -34,15 +23,11 @@ from wordbrush.models.text import EMBEDDING
 
 __all__ = ["FAMILY", "T5", "T5_TOKENIZER", "FluxNetwork"]
 
-CARD = Card(
+CARD = flow_card(
     title="FLUX.1 text-to-image checkpoints",
-    native=1024,
     guidance="embedded",
     scale=3.5,
-    parametrisations=("flow",),
     licence="FLUX.1 [dev] Non-Commercial (dev), Apache-2.0 (schnell)",
-    evidence="translated: network, schedule and codec equal the pipeline's; edits not measured",
-    half="bfloat16",
     sibling="black-forest-labs/FLUX.1-dev",
 )
 T5 = network("T5EncoderModel", library="transformers")
@@ -112,25 +97,19 @@ class FluxText:
             return check_items(self.clip(ids.input_ids.to(self.tokens.device)).pooler_output, "the text encoder")
 
 
-class Flux1(Family):
+class Flux1(TransformerFamily):
     """The family; see `wordbrush.models.family.Family`."""
 
     name = "flux-1"
     card = CARD
     parts = PARTS
+    packs = "latent_channels"
+    begins = "FluxTransformer"
     lora: Mapping[str, tuple[str, ...]] = {
         "transformer": TRANSFORMER_LAYERS,
         "text_encoder": ("text_encoder.", "lora_te1_", "lora_te_", "text_encoders.clip_l.transformer."),
     }
     lora_names = FLUX_1
-
-    def recognises(self, index: Mapping[str, Any]) -> bool:
-        """Say whether the transformer is FLUX.1's."""
-        return classes_of(index).get("transformer", "").startswith("FluxTransformer")
-
-    def check(self, configs: Mapping[str, Mapping[str, Any]], where: str) -> None:
-        """Raise ModelError where the transformer is for another task than text to image."""
-        check_packed(configs, where)
 
     def build(self, parts: Parts, origin: Origin) -> Model:
         """Put a model together; see `Family.build`.
@@ -144,18 +123,15 @@ class Flux1(Family):
         reading = Reading(str, lambda states: states[-1], _LIMIT if embedded else _SHORT_LIMIT, True, attends=False)
         tokens = LanguageText(parts["tokenizer_2"], parts["text_encoder_2"], origin.device, reading, parts.words)
         return assembled(
-            self.name,
+            self,
             parts,
             origin,
             FluxNetwork(transformer, origin.device),
             schedules=flow_schedules(parts.scheduler),
-            codec=AutoencoderCodec(parts["vae"], device=origin.device),
             text=FluxText(parts["tokenizer"], parts["text_encoder"], tokens),
-            resolution=int(parts.card.get("resolution", CARD.native)),
             policy=policy_of(CARD, parts, distilled=few and not embedded, kind="embedded" if embedded else "cfg"),
             patch=2,
-            encoding="noise" if few else "invert",
-            sibling=CARD.sibling if few else "",
+            distilled=few,
         )
 
 

@@ -15,21 +15,9 @@ import torch
 from torch import Tensor
 
 from wordbrush.diffusion.denoiser import Conditioning
-from wordbrush.models.assembly import assembled, check_packed, flow_schedules, policy_of
-from wordbrush.models.codec import AutoencoderCodec
+from wordbrush.models.assembly import TransformerFamily, assembled, flow_card, flow_schedules, policy_of
 from wordbrush.models.families.layer_names import FLUX_2
-from wordbrush.models.family import (
-    SCHEDULER,
-    TRANSFORMER_LAYERS,
-    Card,
-    Family,
-    Origin,
-    Parts,
-    PartSpec,
-    classes_of,
-    network,
-    tokenizer,
-)
+from wordbrush.models.family import SCHEDULER, Family, Origin, Parts, PartSpec, classes_of, network, tokenizer
 from wordbrush.models.language import LanguageText, Reading
 from wordbrush.models.model import GUIDANCE, Model
 from wordbrush.models.network import ModuleNetwork, packed, places, unpacked
@@ -37,15 +25,11 @@ from wordbrush.models.text import EMBEDDING
 
 __all__ = ["FAMILY", "NETWORKS", "Flux2Network", "built", "layers_of", "shift_for"]
 
-CARD = Card(
+CARD = flow_card(
     title="FLUX.2 dev checkpoints",
-    native=1024,
     guidance="embedded",
     scale=4.0,
-    parametrisations=("flow",),
     licence="FLUX Non-Commercial",
-    evidence="translated: network, schedule and codec equal the pipeline's; edits not measured",
-    half="bfloat16",
     sibling="black-forest-labs/FLUX.2-dev",
 )
 NETWORKS: Mapping[str, PartSpec] = {
@@ -126,24 +110,22 @@ def built(
     reader = getattr(parts["tokenizer"], "tokenizer", parts["tokenizer"])  # a processor has one
     reading = Reading(laid_out, layers_of(depth), _LIMIT, padded=True)
     return assembled(
-        family.name,
+        family,
         parts,
         origin,
         Flux2Network(transformer, origin.device),
         schedules=flow_schedules(parts.scheduler, shift=partial(shift_for, parts.scheduler)),
-        codec=AutoencoderCodec(parts["vae"], device=origin.device),
         text=LanguageText(reader, parts["text_encoder"], origin.device, reading, parts.words),
-        resolution=int(parts.card.get("resolution", family.card.native)),
         policy=policy_of(
             family.card, parts, distilled=few and not embedded, kind="embedded" if embedded else "cfg"
         ),
         patch=2,
-        encoding="noise" if few else "invert",
+        distilled=few,
         sibling=sibling if few else "",
     )
 
 
-class Flux2(Family):
+class Flux2(TransformerFamily):
     """FLUX.2 dev; see `wordbrush.models.family.Family`."""
 
     name = "flux-2"
@@ -156,18 +138,14 @@ class Flux2(Family):
             "PreTrainedTokenizerFast", "TokenizersBackend", "PixtralProcessor", alone=("tokenizer.json",)
         ),
     }
-    lora: Mapping[str, tuple[str, ...]] = {"transformer": TRANSFORMER_LAYERS}
     lora_names = FLUX_2
+    packs = "latent_channels"
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether the transformer is FLUX.2's, and the text encoder no Qwen3."""
         classes = classes_of(index)
         of_klein = classes.get("text_encoder", "").startswith("Qwen3")
         return classes.get("transformer", "").startswith("Flux2") and not of_klein
-
-    def check(self, configs: Mapping[str, Mapping[str, Any]], where: str) -> None:
-        """Raise ModelError where the transformer is for another task than text to image."""
-        check_packed(configs, where)
 
     def build(self, parts: Parts, origin: Origin) -> Model:
         """Put a model together; see `Family.build`."""

@@ -7,19 +7,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from wordbrush.models.assembly import check_packed
+from wordbrush.models.assembly import TransformerFamily
 from wordbrush.models.families.flux_2 import CARD, NETWORKS, built
 from wordbrush.models.families.layer_names import FLUX_2
-from wordbrush.models.family import (
-    TRANSFORMER_LAYERS,
-    Family,
-    Origin,
-    Parts,
-    PartSpec,
-    classes_of,
-    network,
-    tokenizer,
-)
+from wordbrush.models.family import Origin, Parts, PartSpec, classes_of, network, tokenizer
 from wordbrush.models.model import Model
 
 __all__ = ["FAMILY"]
@@ -28,7 +19,7 @@ _WIDTH_9B = 4096
 """Width of the text encoder of klein 9B; that of klein 4B is 2560."""
 
 
-class Flux2Klein(Family):
+class Flux2Klein(TransformerFamily):
     """The family; see `wordbrush.models.family.Family`."""
 
     name = "flux-2-klein"
@@ -44,18 +35,14 @@ class Flux2Klein(Family):
         "text_encoder": network("Qwen3ForCausalLM", "Qwen3Model", library="transformers"),
         "tokenizer": tokenizer("Qwen2Tokenizer", "Qwen2TokenizerFast"),
     }
-    lora: Mapping[str, tuple[str, ...]] = {"transformer": TRANSFORMER_LAYERS}
     lora_names = FLUX_2
+    packs = "latent_channels"
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
         """Say whether the transformer is FLUX.2's and the text encoder a Qwen3."""
         classes = classes_of(index)
         of_qwen = classes.get("text_encoder", "").startswith("Qwen3")
         return classes.get("transformer", "").startswith("Flux2") and of_qwen
-
-    def check(self, configs: Mapping[str, Mapping[str, Any]], where: str) -> None:
-        """Raise ModelError where the transformer is for another task than text to image."""
-        check_packed(configs, where)
 
     def build(self, parts: Parts, origin: Origin) -> Model:
         """Put a model together; see `Family.build`. Its index says whether it is distilled."""

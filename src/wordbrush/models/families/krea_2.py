@@ -4,43 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from wordbrush.diffusion.denoiser import Conditioning
-from wordbrush.models.assembly import assembled, check_packed, flow_schedules, policy_of
-from wordbrush.models.codec import AutoencoderCodec
+from wordbrush.models.assembly import TransformerFamily, assembled, flow_card, flow_schedules, read_by
 from wordbrush.models.families.layer_names import KREA_2
 from wordbrush.models.families.qwen_image import LATENT, LIMIT, PREFIX, PREFIX_TOKENS, SUFFIX, TOKENIZER, meant
-from wordbrush.models.family import (
-    SCHEDULER,
-    TRANSFORMER_LAYERS,
-    Card,
-    Family,
-    Origin,
-    Parts,
-    PartSpec,
-    classes_of,
-    network,
-)
-from wordbrush.models.language import LanguageText, Reading
+from wordbrush.models.family import SCHEDULER, Origin, Parts, PartSpec, network
+from wordbrush.models.language import Reading
 from wordbrush.models.model import Model
 from wordbrush.models.network import ModuleNetwork, packed, places, unpacked
 from wordbrush.models.text import EMBEDDING
 
 __all__ = ["FAMILY", "Krea2Network"]
 
-CARD = Card(
+CARD = flow_card(
     title="Krea 2 checkpoints",
-    native=1024,
-    guidance="cfg",
     scale=5.5,  # diffusers' 4.5: its scale counts from the text's own estimate, as w of Ho and Salimans
-    parametrisations=("flow",),
     licence="Krea 2 Community License",
-    evidence="translated: network, schedule and codec equal the pipeline's; edits not measured",
-    half="bfloat16",
     sibling="krea/Krea-2-Raw",
 )
 PARTS: Mapping[str, PartSpec] = {
@@ -77,22 +60,15 @@ class Krea2Network(ModuleNetwork):
         return unpacked(tokens, *x.shape[2:])
 
 
-class Krea2(Family):
+class Krea2(TransformerFamily):
     """The family; see `wordbrush.models.family.Family`."""
 
     name = "krea-2"
     card = CARD
     parts = PARTS
-    lora: Mapping[str, tuple[str, ...]] = {"transformer": TRANSFORMER_LAYERS}
+    packs = LATENT
+    begins = "Krea2"
     lora_names = KREA_2
-
-    def recognises(self, index: Mapping[str, Any]) -> bool:
-        """Say whether the transformer is Krea 2's."""
-        return classes_of(index).get("transformer", "").startswith("Krea2")
-
-    def check(self, configs: Mapping[str, Mapping[str, Any]], where: str) -> None:
-        """Raise ModelError where the transformer is for another task than text to image."""
-        check_packed(configs, where, LATENT)
 
     def build(self, parts: Parts, origin: Origin) -> Model:
         """Put a model together; see `Family.build`. Its index says whether it is Turbo, which has a shift of its own.
@@ -110,18 +86,14 @@ class Krea2(Family):
             suffix=SUFFIX,
         )
         return assembled(
-            self.name,
+            self,
             parts,
             origin,
             Krea2Network(parts["transformer"], origin.device),
             schedules=flow_schedules(parts.scheduler, shift=(lambda _tokens, _steps: _TURBO_SHIFT) if turbo else None),
-            codec=AutoencoderCodec(parts["vae"], device=origin.device),
-            text=LanguageText(parts["tokenizer"], parts["text_encoder"], origin.device, reading, parts.words),
-            resolution=int(parts.card.get("resolution", CARD.native)),
-            policy=policy_of(CARD, parts, distilled=few),
+            text=read_by(parts, origin, reading),
             patch=2,
-            encoding="noise" if few else "invert",
-            sibling=CARD.sibling if few else "",
+            distilled=few,
         )
 
 

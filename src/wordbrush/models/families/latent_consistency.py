@@ -12,11 +12,11 @@ from torch import Tensor
 from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.schedule import DiscreteSchedule, Level, schedule_from_config
 from wordbrush.errors import ModelError, SettingsError
-from wordbrush.models.assembly import assembled, chosen_kind, policy_of
+from wordbrush.models.assembly import assembled, chosen_kind
 from wordbrush.models.codec import AutoencoderCodec
 from wordbrush.models.families.stable_diffusion import StableDiffusion
 from wordbrush.models.families.stable_diffusion_configs import PARTS, check_networks
-from wordbrush.models.family import Card, Family, Origin, Parts, classes_of
+from wordbrush.models.family import TRANSLATED, Card, Family, Origin, Parts, classes_of
 from wordbrush.models.model import GUIDANCE, Model
 from wordbrush.models.network import ModuleNetwork
 from wordbrush.models.text import EMBEDDING, ClipText
@@ -30,7 +30,7 @@ CARD = Card(
     scale=8.5,
     parametrisations=("epsilon", "v_prediction"),
     licence="see the checkpoint",
-    evidence="translated: network, schedule and codec equal the pipeline's; edits not measured",
+    evidence=TRANSLATED,
     encoding="noise",
     sibling="the Stable Diffusion model it was distilled from",
 )
@@ -121,7 +121,7 @@ class LatentConsistency(Family):
             raise ModelError("the scheduler is one of rectified flow, and the network is a UNet of noise steps")
         trained = int(parts.scheduler.get("original_inference_steps", _TRAINED_STEPS))
         return assembled(
-            self.name,
+            self,
             parts,
             origin,
             ConsistencyNetwork(unet, origin.device),
@@ -129,8 +129,7 @@ class LatentConsistency(Family):
             schedule=PickedSchedule(schedule, trained),
             codec=codec,
             text=ClipText(parts["tokenizer"], parts["text_encoder"], origin.device, parts.words),
-            resolution=int(parts.card.get("resolution", int(unet.config.sample_size) * codec.factor)),
-            policy=policy_of(CARD, parts),
+            side=int(unet.config.sample_size) * codec.factor,
             encoding=CARD.encoding,
             sibling=CARD.sibling,
         )

@@ -4,45 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from torch import Tensor
 
-from wordbrush.diffusion.denoiser import MASK, Conditioning, Prediction, convert
-from wordbrush.diffusion.guidance import combine
-from wordbrush.diffusion.schedule import FlowSchedule, Level, shift_of
-from wordbrush.models.assembly import assembled, policy_of
+from wordbrush.diffusion.denoiser import MASK, Conditioning
+from wordbrush.diffusion.guidance import norm_kept
+from wordbrush.diffusion.schedule import FlowSchedule, shift_of
+from wordbrush.models.assembly import TransformerFamily, assembled, flow_card, policy_of, read_by
 from wordbrush.models.codec import AutoencoderCodec
 from wordbrush.models.families.layer_names import LUMINA_2
-from wordbrush.models.family import (
-    SCHEDULER,
-    TRANSFORMER_LAYERS,
-    Card,
-    Family,
-    Origin,
-    Parts,
-    PartSpec,
-    classes_of,
-    network,
-    tokenizer,
-)
-from wordbrush.models.language import LanguageText, Reading
+from wordbrush.models.family import SCHEDULER, Origin, Parts, PartSpec, network, tokenizer
+from wordbrush.models.language import Reading
 from wordbrush.models.model import Model
 from wordbrush.models.network import ModuleNetwork
 from wordbrush.models.text import EMBEDDING
 
-__all__ = ["FAMILY", "LuminaNetwork", "row_norm_kept"]
+__all__ = ["FAMILY", "LuminaNetwork", "row_norm"]
 
-CARD = Card(
-    title="Lumina-Image 2 checkpoints",
-    native=1024,
-    guidance="cfg",
-    scale=4.0,
-    parametrisations=("flow",),
-    licence="Apache-2.0",
-    evidence="translated: network, schedule and codec equal the pipeline's; edits not measured",
-    half="bfloat16",
-)
+CARD = flow_card(title="Lumina-Image 2 checkpoints", scale=4.0, licence="Apache-2.0")
 PARTS: Mapping[str, PartSpec] = {
     "transformer": network("Lumina2Transformer2DModel"),
     "vae": network("AutoencoderKL"),
@@ -73,29 +52,20 @@ class LuminaNetwork(ModuleNetwork):
         return -output
 
 
-def row_norm_kept(negative: Prediction, positive: Prediction, scale: float, x: Tensor, level: Level) -> Prediction:
-    """Combine two estimates, each row of cells of each channel brought to the norm of its velocity under the text.
-
-    So the model is sampled by its own pipeline: the norm runs along the picture's width.
-    """
-    along = positive.eps - positive.x0
-    mixed = combine(negative.eps - negative.x0, along, scale)
-    kept = along.norm(dim=-1, keepdim=True) / mixed.norm(dim=-1, keepdim=True)
-    return convert(mixed * kept, x, level, "flow")
+def row_norm(v: Tensor) -> Tensor:
+    """Return the norm of every row of cells of every channel, along the width, as the model's pipeline takes it."""
+    norms: Tensor = v.norm(dim=-1, keepdim=True)
+    return norms
 
 
-class Lumina2(Family):
+class Lumina2(TransformerFamily):
     """The family; see `wordbrush.models.family.Family`."""
 
     name = "lumina-2"
     card = CARD
     parts = PARTS
-    lora: Mapping[str, tuple[str, ...]] = {"transformer": TRANSFORMER_LAYERS}
+    begins = "Lumina2"
     lora_names = LUMINA_2
-
-    def recognises(self, index: Mapping[str, Any]) -> bool:
-        """Say whether the transformer is that of Lumina-Image 2."""
-        return classes_of(index).get("transformer", "").startswith("Lumina2")
 
     def build(self, parts: Parts, origin: Origin) -> Model:
         """Put a model together; see `Family.build`. No text, and one that is guided away from, are read alone."""
@@ -103,11 +73,11 @@ class Lumina2(Family):
         reading = Reading(lambda text: SYSTEM + text if text else "", lambda states: states[-2], _LIMIT)
         alone = replace(reading, laid_out=lambda text: text)
         texts = [
-            LanguageText(parts["tokenizer"], parts["text_encoder"], origin.device, how, parts.words)
+            read_by(parts, origin, how)
             for how in (reading, alone)
         ]
         return assembled(
-            self.name,
+            self,
             parts,
             origin,
             LuminaNetwork(transformer, origin.device),
@@ -115,8 +85,8 @@ class Lumina2(Family):
             codec=codec,
             text=texts[0],
             negative=texts[1],
-            resolution=int(parts.card.get("resolution", int(transformer.config.sample_size) * codec.factor)),
-            policy=policy_of(CARD, parts, join=row_norm_kept),
+            side=int(transformer.config.sample_size) * codec.factor,
+            policy=policy_of(CARD, parts, join=norm_kept(row_norm)),
             patch=int(transformer.config.patch_size),
         )
 

@@ -8,38 +8,30 @@ from typing import Any
 from torch import Tensor
 
 from wordbrush.diffusion.denoiser import MASK, Conditioning
-from wordbrush.diffusion.guidance import norm_kept
+from wordbrush.diffusion.guidance import norm_kept, token_norm
 from wordbrush.errors import ModelError
-from wordbrush.models.assembly import assembled, check_packed, flow_schedules, policy_of
-from wordbrush.models.codec import AutoencoderCodec
-from wordbrush.models.family import (
-    SCHEDULER,
-    TRANSFORMER_LAYERS,
-    Card,
-    Family,
-    Origin,
-    Parts,
-    PartSpec,
-    classes_of,
-    network,
-    tokenizer,
+from wordbrush.models.assembly import (
+    TransformerFamily,
+    assembled,
+    check_packed,
+    flow_card,
+    flow_schedules,
+    policy_of,
+    read_by,
 )
-from wordbrush.models.language import LanguageText, Reading
+from wordbrush.models.family import SCHEDULER, Origin, Parts, PartSpec, network, tokenizer
+from wordbrush.models.language import Reading
 from wordbrush.models.model import Model
 from wordbrush.models.network import ModuleNetwork, packed, unpacked
 from wordbrush.models.text import EMBEDDING
 
 __all__ = ["FAMILY", "LATENT", "LIMIT", "PREFIX", "PREFIX_TOKENS", "SUFFIX", "TOKENIZER", "QwenImageNetwork", "meant"]
 
-CARD = Card(
+CARD = flow_card(
     title="Qwen-Image text-to-image checkpoints",
     native=1328,
-    guidance="cfg",
     scale=4.0,
-    parametrisations=("flow",),
     licence="Apache-2.0",
-    evidence="translated: network, schedule and codec equal the pipeline's; edits not measured",
-    half="bfloat16",
     sibling="Qwen/Qwen-Image",
 )
 TOKENIZER = tokenizer("Qwen2Tokenizer", "Qwen2TokenizerFast")
@@ -88,17 +80,13 @@ class QwenImageNetwork(ModuleNetwork):
         return unpacked(tokens, height, width)
 
 
-class QwenImage(Family):
+class QwenImage(TransformerFamily):
     """The family; see `wordbrush.models.family.Family`."""
 
     name = "qwen-image"
     card = CARD
     parts = PARTS
-    lora: Mapping[str, tuple[str, ...]] = {"transformer": TRANSFORMER_LAYERS}
-
-    def recognises(self, index: Mapping[str, Any]) -> bool:
-        """Say whether the transformer is Qwen-Image's, the first kind."""
-        return classes_of(index).get("transformer", "").startswith("QwenImageTransformer")
+    begins = "QwenImageTransformer"
 
     def check(self, configs: Mapping[str, Mapping[str, Any]], where: str) -> None:
         """Raise ModelError where the transformer is for another task than text to image."""
@@ -114,18 +102,15 @@ class QwenImage(Family):
         few = bool(parts.card.get("distilled", False))
         reading = Reading(_chat, lambda states: states[-1], LIMIT, skip=PREFIX_TOKENS)
         return assembled(
-            self.name,
+            self,
             parts,
             origin,
             QwenImageNetwork(parts["transformer"], origin.device),
             schedules=flow_schedules(parts.scheduler),
-            codec=AutoencoderCodec(parts["vae"], device=origin.device),
-            text=LanguageText(parts["tokenizer"], parts["text_encoder"], origin.device, reading, parts.words),
-            resolution=int(parts.card.get("resolution", CARD.native)),
-            policy=policy_of(CARD, parts, distilled=few, join=norm_kept),
+            text=read_by(parts, origin, reading),
+            policy=policy_of(CARD, parts, distilled=few, join=norm_kept(token_norm)),
             patch=2,
-            encoding="noise" if few else "invert",
-            sibling=CARD.sibling if few else "",
+            distilled=few,
         )
 
 

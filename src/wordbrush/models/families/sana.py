@@ -13,37 +13,21 @@ from torch import Tensor
 from wordbrush.diffusion.denoiser import MASK, Conditioning
 from wordbrush.diffusion.schedule import FlowSchedule, GridRule, Level, Schedule, shift_of
 from wordbrush.errors import SettingsError
-from wordbrush.models.assembly import assembled, policy_of
+from wordbrush.models.assembly import TransformerFamily, assembled, flow_card, policy_of, read_by
 from wordbrush.models.codec import AutoencoderCodec
 from wordbrush.models.families.layer_names import SANA
-from wordbrush.models.family import (
-    SCHEDULER,
-    TRANSFORMER_LAYERS,
-    Card,
-    Family,
-    Origin,
-    Parts,
-    PartSpec,
-    classes_of,
-    network,
-    tokenizer,
-)
-from wordbrush.models.language import LanguageText, Reading
+from wordbrush.models.family import SCHEDULER, Origin, Parts, PartSpec, classes_of, network, tokenizer
+from wordbrush.models.language import Reading
 from wordbrush.models.model import GUIDANCE, Model
 from wordbrush.models.network import ModuleNetwork
 from wordbrush.models.text import EMBEDDING
 
 __all__ = ["FAMILY", "SanaNetwork", "SprintNetwork", "TrigSchedule"]
 
-CARD = Card(
+CARD = flow_card(
     title="Sana and Sana-Sprint checkpoints",
-    native=1024,
-    guidance="cfg",
     scale=4.5,
-    parametrisations=("flow",),
     licence="NVIDIA licences: see the checkpoint",
-    evidence="translated: network, schedule and codec equal the pipeline's; edits not measured",
-    half="bfloat16",
     sibling="Efficient-Large-Model/Sana_1600M_1024px_diffusers",
 )
 PARTS: Mapping[str, PartSpec] = {
@@ -132,13 +116,12 @@ class TrigSchedule(FlowSchedule):
         return (self.level(0.0), *(self.level(min(t, 1.0)) for t in times))
 
 
-class Sana(Family):
+class Sana(TransformerFamily):
     """The family; see `wordbrush.models.family.Family`."""
 
     name = "sana"
     card = CARD
     parts = PARTS
-    lora: Mapping[str, tuple[str, ...]] = {"transformer": TRANSFORMER_LAYERS}
     lora_names = SANA
 
     def recognises(self, index: Mapping[str, Any]) -> bool:
@@ -154,11 +137,11 @@ class Sana(Family):
         side = int(config.sample_size) * codec.factor
         readings = _reading(parts["tokenizer"], always=sprint), _ALONE
         texts = [
-            LanguageText(parts["tokenizer"], parts["text_encoder"], origin.device, reading, parts.words)
+            read_by(parts, origin, reading)
             for reading in readings
         ]
         return assembled(
-            self.name,
+            self,
             parts,
             origin,
             network(transformer, origin.device),
@@ -166,11 +149,10 @@ class Sana(Family):
             codec=codec,
             text=texts[0],
             negative=texts[1],
-            resolution=int(parts.card.get("resolution", side)),
+            side=side,
             policy=policy_of(replace(CARD, guidance="embedded") if sprint else CARD, parts),
             patch=int(config.patch_size),
-            encoding="noise" if sprint else "invert",
-            sibling=CARD.sibling if sprint else "",
+            distilled=sprint,
         )
 
 

@@ -10,19 +10,19 @@ import torch
 from torch import Tensor
 
 from wordbrush.diffusion.denoiser import Conditioning, NetworkDenoiser, Parametrisation
-from wordbrush.diffusion.faults import check_items
 from wordbrush.diffusion.schedule import DiscreteSchedule, Schedule, schedule_from_config
 from wordbrush.errors import ModelError
 from wordbrush.models.addons.embeddings import learnt_words
 from wordbrush.models.checkpoint.networks import translated
 from wordbrush.models.checkpoint.quiet import quiet
-from wordbrush.models.codec import AutoencoderCodec, evaluating
+from wordbrush.models.codec import AutoencoderCodec
 from wordbrush.models.families.stable_diffusion_claims import ASKED, known_kind, scheduler_claims, settled
 from wordbrush.models.families.stable_diffusion_configs import KNOWN, PARTS, TITLE, check_networks
 from wordbrush.models.families.stable_diffusion_file import StableDiffusionFile
 from wordbrush.models.families.stable_diffusion_probe import probe
 from wordbrush.models.family import Card, Origin, Parts, classes_of
 from wordbrush.models.model import Guidance, Model
+from wordbrush.models.network import ModuleNetwork
 from wordbrush.models.text import EMBEDDING, ClipText
 
 __all__ = ["CARD", "FAMILY", "UNetNetwork"]
@@ -46,40 +46,14 @@ _NAMES = {768: "stable-diffusion-1", _SD2_WIDTH: "stable-diffusion-2"}
 """Width of the text a UNet takes, to what its model is called in records."""
 
 
-class UNetNetwork:
-    """A diffusers UNet as the core calls it: it computes in its own dtype and answers in that of x.
+class UNetNetwork(ModuleNetwork):
+    """A UNet2DConditionModel, which is told the text alone."""
 
-    Args:
-        unet: a UNet2DConditionModel; used in place and left as it was.
-        device: where it runs.
-    """
-
-    def __init__(self, unet: Any, device: torch.device) -> None:
-        self.unet, self.device = unet, device
-
-    def __call__(self, x: Tensor, label: Tensor, conditioning: Conditioning) -> Tensor:
-        """Run the network. Gradients are followed only where x asks for them.
-
-        Args:
-            x: latents (batch, channel, height, width).
-            label: timesteps (batch,), one an item.
-            conditioning: `batch` rows with the text embedding.
-
-        Returns:
-            The output, shape, dtype and device of x.
-
-        Raises:
-            NotFiniteError: a row of the output is not finite; it knows which.
-        """
-        dtype = self.unet.dtype
-        with torch.set_grad_enabled(torch.is_grad_enabled() and x.requires_grad), evaluating(self.unet):
-            output = self.unet(
-                x.to(self.device, dtype),
-                label.to(torch.float32).to(self.device),
-                encoder_hidden_states=conditioning[EMBEDDING].to(self.device, dtype),
-                return_dict=False,
-            )[0]
-        return check_items(output.to(x.device, x.dtype), "the denoising network")
+    def forward(self, x: Tensor, label: Tensor, conditioning: Conditioning) -> Tensor:
+        """See `ModuleNetwork.forward`; the label is the timestep."""
+        text = self.given(conditioning, EMBEDDING)
+        output: Tensor = self.module(x, label, encoder_hidden_states=text, return_dict=False)[0]
+        return output
 
 
 class StableDiffusion:
@@ -166,7 +140,7 @@ def _kind(
     said, notes = settled([*asked, *parts.claims, *scheduler_claims(parts.scheduler)])
     if said is not None:
         return _parametrisation(said), notes
-    unet = network.unet
+    unet = network.module
     if not _second_generation(unet):  # where silence has always meant epsilon
         return "epsilon", ()
     if origin.device.type == "meta":  # an outline has no weights to try

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,23 +12,12 @@ from torch.nn.functional import pad
 from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.faults import check_items
 from wordbrush.diffusion.schedule import schedule_from_config
-from wordbrush.models.assembly import assembled, few_steps, policy_of
+from wordbrush.models.assembly import TransformerFamily, assembled, few_steps, flow_card, policy_of
 from wordbrush.models.codec import AutoencoderCodec, evaluating
 from wordbrush.models.families.layer_names import STABLE_DIFFUSION_3
 from wordbrush.models.families.stable_diffusion_configs import TOKENIZER
 from wordbrush.models.families.stable_diffusion_xl import ClipPair
-from wordbrush.models.family import (
-    SCHEDULER,
-    TRANSFORMER_LAYERS,
-    Card,
-    Family,
-    Origin,
-    Parts,
-    PartSpec,
-    classes_of,
-    network,
-    tokenizer,
-)
+from wordbrush.models.family import SCHEDULER, TRANSFORMER_LAYERS, Origin, Parts, PartSpec, network, tokenizer
 from wordbrush.models.model import Canvas, Model, Prompt
 from wordbrush.models.network import ModuleNetwork
 from wordbrush.models.text import EMBEDDING
@@ -37,15 +25,10 @@ from wordbrush.models.words import dropped_words, unknown_words
 
 __all__ = ["FAMILY", "SD3Network", "TripleText"]
 
-CARD = Card(
+CARD = flow_card(
     title="Stable Diffusion 3 and 3.5 checkpoints",
-    native=1024,
-    guidance="cfg",
     scale=4.5,
-    parametrisations=("flow",),
     licence="Stability AI Community License: free below $1M revenue a year",
-    evidence="translated: network, schedule and codec equal the pipeline's; edits not measured",
-    half="bfloat16",
     sibling="stabilityai/stable-diffusion-3.5-large",
 )
 _CLIP = network("CLIPTextModelWithProjection", library="transformers")
@@ -122,22 +105,19 @@ class TripleText(ClipPair):
         return len(self.t5_tokenizer([text], truncation=False, verbose=False).input_ids[0])
 
 
-class StableDiffusion3(Family):
+class StableDiffusion3(TransformerFamily):
     """The family; see `wordbrush.models.family.Family`."""
 
     name = "stable-diffusion-3"
     card = CARD
     parts = PARTS
+    begins = "SD3"
     lora: Mapping[str, tuple[str, ...]] = {
         "transformer": TRANSFORMER_LAYERS,
         "text_encoder": ("text_encoder.", "lora_te1_", "lora_te_", "text_encoders.clip_l.transformer."),
         "text_encoder_2": ("text_encoder_2.", "lora_te2_", "text_encoders.clip_g.transformer."),
     }
     lora_names = STABLE_DIFFUSION_3
-
-    def recognises(self, index: Mapping[str, Any]) -> bool:
-        """Say whether the transformer is that of Stable Diffusion 3."""
-        return classes_of(index).get("transformer", "").startswith("SD3")
 
     def build(self, parts: Parts, origin: Origin) -> Model:
         """Put a model together; see `Family.build`.
@@ -150,18 +130,17 @@ class StableDiffusion3(Family):
         usual = CARD if config.qk_norm else replace(CARD, scale=_GUIDANCE_OF_3)
         side = min(int(config.pos_embed_max_size) * int(config.patch_size) * codec.factor, CARD.native)
         return assembled(
-            self.name,
+            self,
             parts,
             origin,
             SD3Network(transformer, origin.device),
             schedule=schedule_from_config(parts.scheduler),
             codec=codec,
             text=TripleText(parts, int(config.joint_attention_dim), codec.factor, origin.device),
-            resolution=int(parts.card.get("resolution", side)),
+            side=side,
             policy=policy_of(usual, parts, distilled=few),
             patch=int(config.patch_size),
-            encoding="noise" if few else "invert",
-            sibling=CARD.sibling if few else "",
+            distilled=few,
             notes=notes,
         )
 

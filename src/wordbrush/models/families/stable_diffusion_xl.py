@@ -12,19 +12,10 @@ from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.faults import check_items
 from wordbrush.diffusion.schedule import schedule_from_config
 from wordbrush.errors import ModelError, SettingsError
-from wordbrush.models.assembly import assembled, chosen_kind, policy_of
+from wordbrush.models.assembly import assembled, chosen_kind, few_steps
 from wordbrush.models.codec import AutoencoderCodec, evaluating
 from wordbrush.models.families.stable_diffusion_configs import TOKENIZER
-from wordbrush.models.family import (
-    SCHEDULER,
-    Card,
-    Family,
-    Origin,
-    Parts,
-    PartSpec,
-    classes_of,
-    network,
-)
+from wordbrush.models.family import SCHEDULER, TRANSLATED, Card, Family, Origin, Parts, PartSpec, classes_of, network
 from wordbrush.models.model import Canvas, Model, Prompt
 from wordbrush.models.network import ModuleNetwork
 from wordbrush.models.text import EMBEDDING
@@ -39,7 +30,7 @@ CARD = Card(
     scale=5.0,
     parametrisations=("epsilon", "v_prediction"),
     licence="CreativeML Open RAIL++-M",
-    evidence="translated: network, schedule and codec equal the pipeline's; edits not measured",
+    evidence=TRANSLATED,
     sibling="stabilityai/stable-diffusion-xl-base-1.0",
 )
 PARTS: Mapping[str, PartSpec] = {
@@ -52,8 +43,6 @@ PARTS: Mapping[str, PartSpec] = {
     "scheduler": SCHEDULER,
 }
 _POOLED, _SIZES = "text_embeds", "time_ids"
-_FEW_STEPS = ("turbo", "lightning", "hyper", "lcm")
-"""Words in the names of models distilled to few steps, whose files do not tell."""
 
 
 class XLNetwork(ModuleNetwork):
@@ -169,8 +158,7 @@ class StableDiffusionXL(Family):
         A folder whose `wordbrush.json` says `distilled` true or false is taken at its word; else the name decides.
         """
         unet, codec = parts["unet"], AutoencoderCodec(parts["vae"], device=origin.device)
-        named = next((word for word in _FEW_STEPS if word in origin.name.lower()), "")
-        few = bool(parts.card.get("distilled", bool(named)))
+        few, notes = few_steps(parts, origin)
         side = int(parts.card.get("resolution", int(unet.config.sample_size) * codec.factor))
         text = ClipPair(
             (parts["tokenizer"], parts["tokenizer_2"]),
@@ -182,7 +170,7 @@ class StableDiffusionXL(Family):
             words=parts.words,
         )
         return assembled(
-            self.name,
+            self,
             parts,
             origin,
             XLNetwork(unet, origin.device),
@@ -190,19 +178,10 @@ class StableDiffusionXL(Family):
             schedule=schedule_from_config(parts.scheduler),
             codec=codec,
             text=text,
-            resolution=side,
-            policy=policy_of(CARD, parts, distilled=few),
-            encoding="noise" if few else "invert",
-            sibling=CARD.sibling if few else "",
-            notes=(_guess(named),) if named and few and "distilled" not in parts.card else (),
+            side=side,
+            distilled=few,
+            notes=notes,
         )
-
-
-def _guess(word: str) -> str:
-    return (
-        f"taken for a model distilled to few steps, by {word!r} in its name: it is run without guidance, and the "
-        'background is noised, not inverted; {"distilled": false} in a wordbrush.json of its folder says otherwise'
-    )
 
 
 FAMILY = StableDiffusionXL()

@@ -11,37 +11,21 @@ from torch import Tensor
 
 from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.schedule import shift_of
-from wordbrush.models.assembly import assembled, flow_schedules, policy_of
+from wordbrush.models.assembly import TransformerFamily, assembled, flow_card, flow_schedules, read_by
 from wordbrush.models.codec import AutoencoderCodec
 from wordbrush.models.families.layer_names import Z_IMAGE
-from wordbrush.models.family import (
-    SCHEDULER,
-    TRANSFORMER_LAYERS,
-    Card,
-    Family,
-    Origin,
-    Parts,
-    PartSpec,
-    classes_of,
-    network,
-    tokenizer,
-)
-from wordbrush.models.language import LanguageText, Reading
+from wordbrush.models.family import SCHEDULER, Origin, Parts, PartSpec, network, tokenizer
+from wordbrush.models.language import Reading
 from wordbrush.models.model import Model
 from wordbrush.models.network import ModuleNetwork
 from wordbrush.models.text import EMBEDDING
 
 __all__ = ["FAMILY", "ZImageNetwork"]
 
-CARD = Card(
+CARD = flow_card(
     title="Z-Image and Z-Image-Turbo checkpoints",
-    native=1024,
-    guidance="cfg",
     scale=5.0,  # diffusers' 4: its scale counts from the text's own estimate, as w of Ho and Salimans
-    parametrisations=("flow",),
     licence="Apache-2.0",
-    evidence="translated: network, schedule and codec equal the pipeline's; edits not measured",
-    half="bfloat16",
     sibling="Tongyi-MAI/Z-Image",
 )
 PARTS: Mapping[str, PartSpec] = {
@@ -69,18 +53,14 @@ class ZImageNetwork(ModuleNetwork):
         return -torch.stack(answers).squeeze(2)
 
 
-class ZImage(Family):
+class ZImage(TransformerFamily):
     """The family; see `wordbrush.models.family.Family`."""
 
     name = "z-image"
     card = CARD
     parts = PARTS
-    lora: Mapping[str, tuple[str, ...]] = {"transformer": TRANSFORMER_LAYERS}
+    begins = "ZImage"
     lora_names = Z_IMAGE
-
-    def recognises(self, index: Mapping[str, Any]) -> bool:
-        """Say whether the transformer is Z-Image's."""
-        return classes_of(index).get("transformer", "").startswith("ZImage")
 
     def build(self, parts: Parts, origin: Origin) -> Model:
         """Put a model together; see `Family.build`.
@@ -92,18 +72,15 @@ class ZImage(Family):
         reading = Reading(partial(_chat, parts["tokenizer"]), lambda states: states[-2], _LIMIT)
 
         return assembled(
-            self.name,
+            self,
             parts,
             origin,
             ZImageNetwork(parts["transformer"], origin.device),
             schedules=flow_schedules(parts.scheduler, PATCH),
             codec=codec,
-            text=LanguageText(parts["tokenizer"], parts["text_encoder"], origin.device, reading, parts.words),
-            resolution=int(parts.card.get("resolution", CARD.native)),
-            policy=policy_of(CARD, parts, distilled=turbo),
+            text=read_by(parts, origin, reading),
             patch=PATCH,
-            encoding="noise" if turbo else "invert",
-            sibling=CARD.sibling if turbo else "",
+            distilled=turbo,
         )
 
 
