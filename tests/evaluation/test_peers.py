@@ -186,7 +186,7 @@ def test_pipelines_are_built_once_over_the_very_modules_of_the_editor() -> None:
     pipelines, model = pipelines_of(small()), small().model
     assert pipelines is pipelines_of(small())
     assert pipelines.leditspp.unet is pipelines.diffedit.unet is pipelines.unet
-    assert pipelines.unet is getattr(getattr(model.denoiser, "network"), "unet")  # noqa: B009
+    assert pipelines.unet is getattr(getattr(model.denoiser, "network"), "module")  # noqa: B009
     assert pipelines.diffedit is pipelines.diffedit
     for built in (pipelines.diffedit, pipelines.leditspp, pipelines.img2img, pipelines.inpaint):
         assert built.scheduler.config.prediction_type == "v_prediction"

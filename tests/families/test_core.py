@@ -111,6 +111,8 @@ def test_encoding_is_a_switch_over_the_models_own() -> None:
     assert not few.edit(picture(), HALF, DARK, encoding="invert", **STEPS).report.warnings
     with pytest.raises(SettingsError, match="no inversion to check"):
         few.edit(picture(), HALF, DARK, check_inversion=True, **STEPS)
+    with pytest.raises(SettingsError, match="no inversion to check"):
+        few.open(picture()).reconstruction(DARK)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4, 8])

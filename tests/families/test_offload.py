@@ -109,7 +109,7 @@ def test_offloading_changes_nothing_on_the_cpu_and_says_so(tmp_path: Path) -> No
     loaded = load_model(tmp_path / "sd1", device="cpu", offload="sequential")
     assert loaded.notes == ("offload sequential changes nothing on the CPU",)
     assert load_model(tmp_path / "sd1", device="cpu").notes == ()
-    assert not any(weight.is_meta for weight in loaded.denoiser.network.unet.parameters())  # type: ignore[attr-defined]
+    assert not any(weight.is_meta for weight in loaded.denoiser.network.module.parameters())  # type: ignore[attr-defined]
     assert resolve_offload("group", torch.device("cuda")) == ("group", ())
 
 
