@@ -40,11 +40,15 @@ browser:  ## install Chromium for the browser tests, where it is absent, as root
 	  && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium fonts-dejavu-core >/dev/null; } \
 	  || echo "*** NO CHROMIUM: THE BROWSER TESTS WILL BE SKIPPED. As root, apt-get install chromium. ***" >&2
 
+# As many processes as WORKERS, each with a core and a gigabyte or two of its own; the tests of one file stay together.
+WORKERS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile
+
 test: $(VENV)/.developer browser  ## run every test
-	@$(PY) -m pytest
+	@$(PYTEST)
 
 test-fast: $(VENV)/.developer  ## run the tests that are not marked slow
-	@$(PY) -m pytest -m "not slow"
+	@$(PYTEST) -m "not slow"
 
 lint: $(VENV)/.developer  ## ruff, and who may import whom
 	@$(PY) -m ruff check .
