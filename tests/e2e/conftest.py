@@ -27,7 +27,7 @@ def picture(tmp_path: Path) -> Path:
     return picture_file(tmp_path / "in.png")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def quick(tiny_folder: Path) -> list[str]:
     """Flags that make an edit quick: the tiny model, few steps."""
     return ["--model", str(tiny_folder), "--steps", "5", "--maps", "2"]

@@ -10,17 +10,22 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from tests.support import tiny
-from tests.support.command import Command, mask_file, picture_file
+from tests.support.command import Command, edited, mask_file, picture_file
 from wordbrush.record.provenance import encode_image, read_provenance
 
 TEXTS = ("--from", "a horse", "--to", "a zebra")
 
 
+@pytest.fixture(scope="module")
+def once(quick: list[str], tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return edited(tmp_path_factory.mktemp("edited"), *TEXTS, "--seed", "7", *quick, "--rule", "otsu")
+
+
 @pytest.fixture
-def made(wordbrush: Command, picture: Path, quick: list[str], tmp_path: Path) -> Path:
-    out = tmp_path / "out.png"
-    done = wordbrush("edit", picture, *TEXTS, "--seed", "7", *quick, "--rule", "otsu", "-o", out)
-    assert done.code == 0, done.err
+def made(once: bytes, picture: Path) -> Path:
+    """A copy of one edited file for each test, beside the picture that was edited."""
+    out = picture.with_name("out.png")
+    out.write_bytes(once)
     return out
 
 

@@ -16,16 +16,22 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from tests.support import tiny
-from tests.support.command import Command, mask_file, picture_file
+from tests.support.command import Command, edited, mask_file, picture_file
 from wordbrush.record.provenance import encode_image, read_provenance
 
 TEXTS = ("--from", "a horse", "--to", "a zebra")
 
 
+@pytest.fixture(scope="module")
+def once(quick: list[str], tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return edited(tmp_path_factory.mktemp("edited"), *TEXTS, *quick)
+
+
 @pytest.fixture
-def made(wordbrush: Command, picture: Path, quick: list[str], tmp_path: Path) -> Path:
-    out = tmp_path / "out.png"
-    assert wordbrush("edit", picture, *TEXTS, *quick, "-o", out).code == 0
+def made(once: bytes, picture: Path) -> Path:
+    """A copy of one edited file for each test, beside the picture that was edited."""
+    out = picture.with_name("out.png")
+    out.write_bytes(once)
     return out
 
 

@@ -6,6 +6,7 @@ no attention at a quarter of the latent's sides. The slow ones run them on the p
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -83,6 +84,12 @@ def made(name: str) -> Outcome:
     return run(small(), name, request((16, 16)))
 
 
+@cache
+def untouched(pick: Callable[[], Editor], side: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Our edit by an editor, made once: before the first peer of those that are compared ran on it."""
+    return ours(pick(), request((side, side)))
+
+
 def ours(editor: Editor, what: MethodRequest) -> np.ndarray[Any, np.dtype[np.uint8]]:
     edited = editor.edit(what.picture, what.query, what.reference, settings=SETTINGS.changed(threshold=0.4))
     return np.asarray(edited.image)
@@ -92,7 +99,7 @@ def ours(editor: Editor, what: MethodRequest) -> np.ndarray[Any, np.dtype[np.uin
 def test_a_peer_runs_counts_and_leaves_no_trace(name: str) -> None:
     editor, what = small(), request((16, 16))
     network = pipelines_of(editor).unet
-    before, processors, random = ours(editor, what), dict(network.attn_processors), torch.get_rng_state()
+    before, processors, random = untouched(small, 16), dict(network.attn_processors), torch.get_rng_state()
     weights = {key: value.clone() for key, value in network.state_dict().items()}
     first = made(name)
     assert torch.equal(torch.get_rng_state(), random)
@@ -294,7 +301,7 @@ def test_the_probe_sees_memory_that_is_taken_and_given_back() -> None:
 @pytest.mark.parametrize("name", PEERS)
 def test_a_peer_runs_on_the_pocket_model(name: str) -> None:
     editor, what = pocket(), request((128, 128))
-    before = ours(editor, what)
+    before = untouched(pocket, 128)
     outcome = run(editor, name, what)
     assert outcome.image.shape == (128, 128, 3)
     assert outcome.evaluations == ROWS[name]

@@ -61,6 +61,13 @@ def command_of(capture: pytest.CaptureFixture[bytes]) -> Command:
     return run
 
 
+def edited(folder: Path, *words: str) -> bytes:
+    """Edit `in.png`, a `picture_file`, in an empty folder, and return the file that `wordbrush edit` wrote."""
+    out = folder / "out.png"
+    assert main(["edit", str(picture_file(folder / "in.png")), *words, "-o", str(out)]) == 0
+    return out.read_bytes()
+
+
 def picture_file(path: Path, size: tuple[int, int] = (61, 47), *, mode: str = "RGB") -> Path:
     """Write a smooth colourful picture, every row and column different."""
     width, height = size
