@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from wordbrush.diffusion.faults import Notes
 from wordbrush.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from wordbrush.diffusion.guidance import Join
     from wordbrush.diffusion.schedule import Schedule
     from wordbrush.models.codec import Codec
+    from wordbrush.models.encoders import Encoders
 
 __all__ = [
     "GUIDANCE",
@@ -174,12 +176,14 @@ class Prompt:
         conditioning: one row.
         dropped: words beyond the encoder's limit, in order; they have no effect, or not their full one.
         unknown: words the model was never taught; empty for models that do not say which words they know.
+        notes: what the encoder had to do otherwise, as in another precision.
     """
 
     text: str
     conditioning: Conditioning
     dropped: tuple[str, ...] = ()
     unknown: tuple[UnknownWord, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class TextEncoder(Protocol):
@@ -224,6 +228,8 @@ class Model:
         negative: encodes texts that are guided away from, where they are read unlike others.
         sibling: for such a model, the one it was distilled from, or "".
         notes: what a user should know about how it was loaded: what was left out, guessed or in conflict.
+        encoders: its text encoders where they may leave the device when memory is short; None where that gains nothing.
+        fallbacks: what its denoising network had to do otherwise since they were last taken.
     """
 
     identity: ModelIdentity
@@ -244,6 +250,8 @@ class Model:
     sibling: str = ""
     negative: TextEncoder | None = None
     notes: tuple[str, ...] = ()
+    encoders: Encoders | None = None
+    fallbacks: Notes = field(default_factory=Notes)
 
     @property
     def grid(self) -> int:
