@@ -13,7 +13,7 @@ from tests.support import tiny
 from tests.support.families import SIDE
 from tests.support.family_rows import ROWS
 from wordbrush.diffusion.denoiser import Conditioning
-from wordbrush.diffusion.faults import NotFiniteError, Notes
+from wordbrush.diffusion.faults import Notes, NotFiniteError
 from wordbrush.editor import Editor
 from wordbrush.models import Model
 from wordbrush.models.checkpoint.offload import Offload, hold_back
@@ -33,7 +33,7 @@ def narrowed(name: str, way: Offload | None = None, *, dtype: torch.dtype = torc
     part, layer = ENTRIES[name].split(".")
     network = getattr(pipeline, part)
     with torch.no_grad():
-        network.get_submodule(layer).weight.mul_(3e4)
+        network.get_submodule(layer).weight.mul_(1e5)
         network.get_submodule(layer).bias.zero_()
     kept = tuple(getattr(network, "_keep_in_fp32_modules", None) or ())
     for key, weight in network.named_parameters():
@@ -64,7 +64,7 @@ def test_rows_that_overflow_are_done_again_and_the_network_is_left_as_it_was(nam
     model, network = narrowed(name, way)
     side = SIDE // model.codec.factor
     x = torch.randn(2, model.codec.channels, side, side, generator=torch.Generator().manual_seed(1))
-    x[0] *= 1e-3
+    x[0] *= 1e-4
     dtypes = {key: value.dtype for key, value in network.state_dict().items()}
     before = {key: value.clone() for key, value in network.state_dict().items() if not value.is_meta}
     found, wanted = asked(model, x), asked(exact, x)
@@ -149,7 +149,7 @@ def test_bfloat16_reaches_as_far_as_float32_and_is_not_tried_again() -> None:
 def test_without_memory_for_float32_the_error_is_that_of_the_overflow() -> None:
     unet = nn.Module.to(tiny.unet(), torch.float16)
     with torch.no_grad():
-        unet.conv_in.weight.mul_(3e4)
+        unet.conv_in.weight.mul_(1e5)
 
     def before(module: nn.Module, _args: Any) -> None:
         if module.weight.dtype == torch.float32:  # type: ignore[union-attr]
