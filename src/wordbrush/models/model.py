@@ -50,15 +50,18 @@ class Guidance:
 
     Attributes:
         kind: `cfg`, classifier-free guidance: two evaluations a step where the scale is not 1. `embedded`: the network
-            is told the scale (as `GUIDANCE` of its conditioning; 1 in the contrast), one evaluation. `none`: guidance
-            was distilled into the network and cannot be set.
+            is told the scale (as `GUIDANCE` of its conditioning), one evaluation. `none`: guidance was distilled into
+            the network and cannot be set.
         scale: the default; 1 = off.
         join: makes one estimate of the two of `cfg`, where a model is not guided by their plain combination.
+        least: what an `embedded` network is told where guidance is off, as in the contrast: 1, or the least scale that
+            it was trained to be told.
     """
 
     kind: GuidanceKind
     scale: float
     join: Join | None = None
+    least: float = 1.0
 
     def scale_of(self, asked: float | None) -> float:
         """Return the scale to decode with: the one asked for, else the default.
@@ -76,9 +79,11 @@ class Guidance:
         """Return the weight that two estimates are combined with: 1, no combination, where the network is told it."""
         return scale if self.kind == "cfg" else 1.0
 
-    def told(self, text: Conditioning, scale: float = 1.0) -> Conditioning:
-        """Return a text as the network takes it, with the scale where it is told one."""
-        return text.told(**{GUIDANCE: scale}) if self.kind == "embedded" else text
+    def told(self, text: Conditioning, scale: float | None = None) -> Conditioning:
+        """Return a text as the network takes it, with the scale where it is told one; None = guidance is off."""
+        if self.kind != "embedded":
+            return text
+        return text.told(**{GUIDANCE: self.least if scale is None else scale})
 
     def check_negative(self, text: str) -> None:
         """Raise SettingsError where a negative text is given and no estimate would be made under it."""
