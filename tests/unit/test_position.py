@@ -12,6 +12,7 @@ from tests.support.closed_forms import stable_diffusion
 from wordbrush.diffusion.position import contrast_levels, cut_grid, depth_of, translated
 from wordbrush.diffusion.position import stable_diffusion as axis
 from wordbrush.diffusion.schedule import FlowSchedule, Level, Schedule, schedule_from_config
+from wordbrush.errors import SettingsError
 
 COSINE = schedule_from_config({"beta_schedule": "squaredcos_cap_v2"})
 OTHERS: list[Schedule] = [FlowSchedule(), FlowSchedule(shift=3.0), COSINE, stable_diffusion("trailing")]
@@ -76,13 +77,21 @@ def test_another_grid_is_cut_at_the_deepest_level_that_is_not_noisier(schedule: 
     grid = schedule.grid(steps)
     for ratio in PLACES:
         depth = depth_of(ratio, steps)
-        cut = cut_grid(schedule, ratio, steps, "snr")
+        try:
+            cut = cut_grid(schedule, ratio, steps, "snr")
+        except SettingsError as told:
+            enough = float(str(told).split("give ")[1].split()[0])
+            assert log_snr_or_none(grid[1]) < log_snr(axis().grid(steps)[depth])
+            assert len(cut_grid(schedule, enough, steps, "snr")) > 1
+            with pytest.raises(SettingsError):
+                cut_grid(schedule, enough - 0.01, steps, "snr")
+            continue
         assert [float(level.time) for level in cut] == [float(level.time) for level in grid[: len(cut)]]
         if depth == 0:
             assert len(cut) == 1
             continue
         wanted = log_snr(axis().grid(steps)[depth])
-        assert len(cut) == 2 or log_snr(cut[-1]) >= wanted - 1e-4
+        assert log_snr(cut[-1]) >= wanted - 1e-4
         assert len(cut) == len(grid) or log_snr_or_none(grid[len(cut)]) < wanted
 
 
