@@ -75,7 +75,9 @@ def test_models_of_few_steps_are_noised_and_not_inverted() -> None:
         assert model.policy.kind == "embedded"
 
 
-@pytest.mark.parametrize(("name", "least", "usual"), [("lcm", 3.0, 8.5), ("sprint", 4.0, 4.5), ("flux-1-dev", 1.0, 3.5)])
+@pytest.mark.parametrize(
+    ("name", "least", "usual"), [("lcm", 3.0, 8.5), ("sprint", 4.0, 4.5), ("flux-1-dev", 1.0, 3.5)]
+)
 def test_a_network_is_told_no_scale_below_those_it_was_trained_with(name: str, least: float, usual: float) -> None:
     session = Editor(load_model(ROWS[name].build())).open(np.zeros((SIDE, SIDE, 3), np.uint8), resolution=SIDE)
     edit = session.run(session.prepared(TEXT, "a dog", 0, Settings(resolution=SIDE)))
