@@ -157,6 +157,11 @@ class ChunkedCodec:
         def tiled(part: slice) -> Tensor:
             if not isinstance(self.codec, AutoencoderCodec) or self._tiled is not None:
                 raise torch.OutOfMemoryError(f"{verb}: no smaller tiles")
+            if not self.codec.has_tiles:
+                raise ResourceError(
+                    f"out of memory in the autoencoder ({verb}), and this one does not work in tiles: lower the "
+                    "resolution, or choose another device (--device)"
+                )
             self._tiled = self.codec.with_tiles()
             self.notes.add(f"out of memory in the autoencoder ({verb}): done in tiles from here on")
             return whole(part)

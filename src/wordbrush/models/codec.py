@@ -106,6 +106,12 @@ class AutoencoderCodec:
         self._shift, self._scale = _affine(autoencoder)
         self.notes = Notes()
 
+    @property
+    def has_tiles(self) -> bool:
+        """Whether the autoencoder works in tiles; an AutoencoderTiny does where its tiles count cells as large."""
+        scale = getattr(self.autoencoder, "spatial_scale_factor", self.factor)
+        return hasattr(self.autoencoder, "use_tiling") and scale == self.factor
+
     def with_tiles(self) -> AutoencoderCodec:
         """Return a codec around the same autoencoder that works in tiles and writes to the same notes."""
         other = AutoencoderCodec(self.autoencoder, device=self.device, tiled=True)
@@ -185,7 +191,7 @@ _TILE = re.compile("tile_(latent|sample)_(min|stride)_(size|height|width)")
 @contextmanager
 def _tiles(autoencoder: Any, factor: int, tiled: bool) -> Iterator[None]:
     """Switch tiling on inside the block, with tiles small enough to help at a model's native size."""
-    if not tiled or not hasattr(autoencoder, "enable_tiling"):
+    if not tiled:
         yield
         return
     before = {name: value for name, value in vars(autoencoder).items() if name == "use_tiling" or _TILE.fullmatch(name)}
