@@ -99,9 +99,9 @@ class Programs:
         return self.driver.prompt(checked, settings.clip_skip, self.latent_size, negative=negative)
 
     def conditioning(
-        self, text: str, settings: Settings, scale: float = 1.0, *, negative: bool = False
+        self, text: str, settings: Settings, scale: float | None = None, *, negative: bool = False
     ) -> Conditioning:
-        """Return a text as the network takes it, with the guidance scale where it is told one."""
+        """Return a text as the network takes it, with the guidance scale where it is told one; None = it is off."""
         return self.driver.model.policy.told(self.prompt(text, settings, negative=negative).conditioning, scale)
 
     def outlined(self, values: NDArray[np.float32], how: str) -> NDArray[np.float32]:
@@ -190,7 +190,7 @@ class Programs:
         encoded = {
             **{name: self.conditioning(t, settings) for name, t in zip(_TEXTS, (query, reference, ""), strict=True)},
             "negative": self.conditioning(negative, settings, negative=True),
-            "inversion": self.conditioning(inversion, settings, upward),
+            "inversion": self.conditioning(inversion, settings, None if upward == 1.0 else upward),
             "drawn": self.conditioning(query, settings, scale),
         }
         z0 = yield from self.encoded()

@@ -216,6 +216,7 @@ def _warnings(done: Finished, model: Model) -> tuple[str, ...]:
     for name, prompt in done.prompts.items():
         if prompt.dropped:
             warnings.append(f"{name}: cut by the text encoder's limit: {' '.join(prompt.dropped)}")
+        warnings += [f"{name}: {note}" for note in prompt.notes]
         for word in prompt.unknown:
             near = f"; near words: {', '.join(word.near)}" if word.near else ""
             warnings.append(f"{name}: the model does not know {word.word!r}{near}")

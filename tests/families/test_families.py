@@ -151,7 +151,7 @@ def test_a_folder_loads_as_the_pipeline_does(name: str, folder: Path) -> None:
     ours = [of.denoiser(draw(name), level, text(name, TEXT)).eps for of in (model(name), loaded)]
     assert torch.allclose(ours[0], ours[1], atol=1e-6)
     words = loaded.text.encode([TEXT], canvas=canvas(name))[0].conditioning
-    assert loaded.policy.told(words).equals(text(name, TEXT))
+    assert loaded.policy.told(words, 1.0).equals(text(name, TEXT))
     assert loaded.codec.encode(torch.zeros(1, 3, SIDE, SIDE)).shape == draw(name).shape
     assert loaded.resolution % loaded.grid == 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -11,8 +12,11 @@ from torch import Tensor
 from tests.support.families import SIDE
 from tests.support.family_rows import ROWS
 from tests.support.more_families import latent_consistency, sana
+from wordbrush.editor import Editor
 from wordbrush.errors import ModelError, SettingsError
 from wordbrush.models import Model, load_model
+from wordbrush.models.model import GUIDANCE
+from wordbrush.settings import Settings
 
 TEXT = "a red fox"
 
@@ -69,6 +73,16 @@ def test_models_of_few_steps_are_noised_and_not_inverted() -> None:
         assert model.encoding == "noise"
         assert sibling in model.sibling
         assert model.policy.kind == "embedded"
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "usual"), [("lcm", 3.0, 8.5), ("sprint", 4.0, 4.5), ("flux-1-dev", 1.0, 3.5)]
+)
+def test_a_network_is_told_no_scale_below_those_it_was_trained_with(name: str, least: float, usual: float) -> None:
+    session = Editor(load_model(ROWS[name].build())).open(np.zeros((SIDE, SIDE, 3), np.uint8), resolution=SIDE)
+    edit = session.run(session.prepared(TEXT, "a dog", 0, Settings(resolution=SIDE)))
+    told = {key: getattr(edit, key)[GUIDANCE].tolist() for key in ("query", "reference", "empty", "inversion", "drawn")}
+    assert told == {key: [usual if key == "drawn" else least] for key in told}
 
 
 def test_an_ordinary_unet_in_a_consistency_pipeline_is_refused() -> None:

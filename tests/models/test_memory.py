@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.support import families, tiny, toy
+from tests.support.more_families import deep_vae
 from wordbrush.diffusion.ask import Ask
 from wordbrush.diffusion.denoiser import Conditioning, Denoiser, Prediction
 from wordbrush.diffusion.faults import NotFiniteError, is_out_of_memory
@@ -204,7 +205,7 @@ def test_codec_halves_then_goes_one_by_one() -> None:
     assert all("autoencoder (decode)" in note for note in codec.notes.take())
 
 
-@pytest.mark.parametrize("build", [tiny.vae, families.flux_2_vae, families.qwen_vae])
+@pytest.mark.parametrize("build", [tiny.vae, families.flux_2_vae, families.qwen_vae, deep_vae])
 def test_codec_ends_in_tiles(build: Callable[[], Any]) -> None:
     latents = torch.randn(2, 4, 48, 48, generator=torch.Generator().manual_seed(2))
     expected = AutoencoderCodec(build()).with_tiles().decode(latents)
@@ -224,6 +225,25 @@ def test_codec_gives_up_when_a_tile_is_too_much() -> None:
     HungryDecoder(vae, 10)
     with pytest.raises(ResourceError, match="autoencoder"):
         ChunkedCodec(AutoencoderCodec(vae)).decode(torch.zeros(2, 4, 48, 48))
+
+
+def test_an_autoencoder_without_tiles_says_so() -> None:
+    from diffusers import AutoencoderTiny
+
+    blocks = {f"{way}_block_out_channels": (8, 8) for way in ("encoder", "decoder")}
+    counts = {f"num_{way}_blocks": (1, 1) for way in ("encoder", "decoder")}
+    vae = AutoencoderTiny(**blocks, **counts).eval()  # its tiles count cells of 8 pixels, and these have 2
+    HungryDecoder(vae, 10)
+    with pytest.raises(ResourceError, match=r"autoencoder \(decode\), and this one does not work in tiles"):
+        ChunkedCodec(AutoencoderCodec(vae)).decode(torch.zeros(1, 4, 8, 8))
+    whole = AutoencoderTiny(
+        encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4, num_encoder_blocks=(1,) * 4,
+        num_decoder_blocks=(1,) * 4,
+    ).eval()  # fmt: skip
+    HungryDecoder(whole, 32 * 32)
+    codec = ChunkedCodec(AutoencoderCodec(whole))
+    assert codec.decode(torch.zeros(1, 4, 40, 40)).shape == (1, 3, 320, 320)
+    assert "tiles" in codec.notes.take()[-1]
 
 
 def test_codec_without_tiles_gives_up_too(monkeypatch: pytest.MonkeyPatch) -> None:

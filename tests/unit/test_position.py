@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -12,6 +16,8 @@ from tests.support.closed_forms import stable_diffusion
 from wordbrush.diffusion.position import contrast_levels, cut_grid, depth_of, translated
 from wordbrush.diffusion.position import stable_diffusion as axis
 from wordbrush.diffusion.schedule import FlowSchedule, Level, Schedule, schedule_from_config
+from wordbrush.errors import SettingsError
+from wordbrush.models.families.flux_2 import shift_for
 
 COSINE = schedule_from_config({"beta_schedule": "squaredcos_cap_v2"})
 OTHERS: list[Schedule] = [FlowSchedule(), FlowSchedule(shift=3.0), COSINE, stable_diffusion("trailing")]
@@ -76,13 +82,21 @@ def test_another_grid_is_cut_at_the_deepest_level_that_is_not_noisier(schedule: 
     grid = schedule.grid(steps)
     for ratio in PLACES:
         depth = depth_of(ratio, steps)
-        cut = cut_grid(schedule, ratio, steps, "snr")
+        try:
+            cut = cut_grid(schedule, ratio, steps, "snr")
+        except SettingsError as told:
+            enough = float(str(told).split("give ")[1].split()[0])
+            assert log_snr_or_none(grid[1]) < log_snr(axis().grid(steps)[depth])
+            assert len(cut_grid(schedule, enough, steps, "snr")) > 1
+            with pytest.raises(SettingsError):
+                cut_grid(schedule, enough - 0.01, steps, "snr")
+            continue
         assert [float(level.time) for level in cut] == [float(level.time) for level in grid[: len(cut)]]
         if depth == 0:
             assert len(cut) == 1
             continue
         wanted = log_snr(axis().grid(steps)[depth])
-        assert len(cut) == 2 or log_snr(cut[-1]) >= wanted - 1e-4
+        assert log_snr(cut[-1]) >= wanted - 1e-4
         assert len(cut) == len(grid) or log_snr_or_none(grid[len(cut)]) < wanted
 
 
@@ -94,3 +108,29 @@ def log_snr_or_none(level: Level) -> float:
 def test_the_ends_of_the_ratio_are_the_ends_of_every_grid(schedule: Schedule) -> None:
     ends: Any = {ratio: len(cut_grid(schedule, ratio, 25, "snr")) for ratio in (0.0, 1.0)}
     assert ends == {0.0: 1, 1.0: 26}
+
+
+def test_the_table_in_the_docs_is_what_positions_mean() -> None:
+    text = (Path(__file__).parents[2] / "docs/models.md").read_text(encoding="utf-8")
+    lines = text.partition("strength .5 | .7 | .9 | ratio .88 |")[2].splitlines()[2:]
+    rows = [line.strip("| ").split(" | ") for line in itertools.takewhile(lambda line: line.startswith("|"), lines)]
+    places = [axis().level(place) for place in (0.5, 0.7, 0.9, 0.88)]
+    linear = schedule_from_config({"beta_schedule": "linear"})
+    sigmas = [float(translated(FlowSchedule(), place).sigma) for place in places]
+    of_flux_2 = shift_for({"use_dynamic_shifting": True}, 4096, 50)
+    wanted: dict[str, Sequence[float]] = {
+        "Stable Diffusion": [float(place.label) for place in places],
+        "PixArt": [float(translated(linear, place).label) for place in places],
+        "rectified": sigmas,
+        "FLUX.2": [sigma / (of_flux_2 - (of_flux_2 - 1) * sigma) for sigma in sigmas],
+        "Sana-Sprint": [math.atan2(sigma, 1 - sigma) / (math.pi / 2) for sigma in sigmas],
+    }
+    for row in rows:
+        if found := re.search(r"shift (\d[\d.]*)", row[0]):
+            shift = float(found[1])
+            numbers: Sequence[float] = [sigma / (shift - (shift - 1) * sigma) for sigma in sigmas]
+        else:
+            numbers = next(value for name, value in wanted.items() if row[0].startswith(name))
+        digits = len(row[1].partition(".")[2])
+        assert [float(cell) for cell in row[1:]] == pytest.approx(numbers, abs=0.51 * 10**-digits), row[0]
+    assert len(rows) == 11

@@ -1,4 +1,7 @@
-"""Faults of a network's call: values that are not finite, and the items they belong to; memory that ran out."""
+"""Faults of a network's call: values that are not finite, and the items they belong to; memory that ran out.
+
+What was done about them is noted.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from wordbrush.errors import NumericsError, WordbrushError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["NotFiniteError", "check_items", "is_out_of_memory", "items_not_finite"]
+__all__ = ["NotFiniteError", "Notes", "check_items", "is_out_of_memory", "items_not_finite"]
 
 
 class NotFiniteError(NumericsError):
@@ -39,6 +42,23 @@ class NotFiniteError(NumericsError):
     def renumbered(self, rows: Sequence[int] | range) -> NotFiniteError:
         """Return the same error for the whole batch; row i of the failing part is row `rows[i]` of the whole."""
         return NotFiniteError(self.what, (rows[item] for item in self.items), stage=self.stage, step=self.step)
+
+
+class Notes:
+    """Notes on fallbacks (tiles, another precision), each once, until a caller takes them for its report."""
+
+    def __init__(self) -> None:
+        self.texts: tuple[str, ...] = ()
+
+    def add(self, text: str) -> None:
+        """Remember `text`, unless it is there."""
+        if text not in self.texts:
+            self.texts = (*self.texts, text)
+
+    def take(self) -> tuple[str, ...]:
+        """Return the notes and start afresh, so that the next run's notes are its own."""
+        taken, self.texts = self.texts, ()
+        return taken
 
 
 def items_not_finite(values: Tensor) -> list[int]:

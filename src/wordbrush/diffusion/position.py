@@ -111,22 +111,30 @@ def cut_grid(
         ratio: in [0, 1]; 0 leaves the clean level alone, 1 is the whole grid on either axis.
         steps: of the whole grid.
         axis: `snr`: as noisy as Stable Diffusion is after that share of as many steps, by the deepest level of the
-            model's grid that is not noisier (but at least one step); `grid`: that share of the model's own steps.
+            model's grid that is not noisier; `grid`: that share of the model's own steps.
         spacing: `model`: the grid of the model's own scheduler. Those that lead or go from end to end spend a step,
             three evaluations, between the clean level and the first one beside it, where nothing happens. `even`:
             the clean level and positions as far apart as the first is from it, i / steps for i = 0 ... steps, on the
             axis of Stable Diffusion or in the model's own time (the "trailing" spacing of Lin et al. 2024, table 2).
 
     Raises:
-        SettingsError: the ratio is outside [0, 1], or the schedule has no grid of so many steps.
+        SettingsError: the ratio is outside [0, 1], the schedule has no grid of so many steps, or every level of its
+            grid is noisier than a ratio of a step or more; the message says which ratio would do.
     """
     depth = depth_of(ratio, steps)
     if spacing == "even":
         return tuple(_at(schedule, i / steps, axis) for i in range(depth + 1))
     grid = schedule.grid(steps)
     if axis == "snr" and depth > 0 and ratio < 1.0:
-        deepest = _angle(stable_diffusion().grid(steps)[depth]) + _ROUNDING
-        depth = max(1, sum(_angle(level) <= deepest for level in grid) - 1)
+        ends = [_angle(level) + _ROUNDING for level in stable_diffusion().grid(steps)]
+        least = next((step for step, end in enumerate(ends) if _angle(grid[1]) <= end), steps + 1)
+        if depth < least:
+            enough = 1.0 if least > steps else math.ceil((least - 0.5) / steps * 10_000) / 10_000
+            raise SettingsError(
+                f"ratio {ratio:g} is clearer than every level of this model's {steps} steps: give {enough:g} or more, "
+                "more steps, or spacing even"
+            )
+        depth = sum(_angle(level) <= ends[depth] for level in grid) - 1
     return grid[: depth + 1]
 
 

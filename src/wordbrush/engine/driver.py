@@ -19,13 +19,12 @@ import torch
 
 from wordbrush.diffusion.ask import Ask, AskCodec, Program
 from wordbrush.diffusion.denoiser import MASK, Conditioning, Prediction
-from wordbrush.diffusion.faults import NotFiniteError
+from wordbrush.diffusion.faults import Notes, NotFiniteError
 from wordbrush.diffusion.schedule import Level
 from wordbrush.engine.events import Callback, Event
 from wordbrush.engine.memory import ChunkedCodec, Ladder
 from wordbrush.engine.running import Item, Running
 from wordbrush.engine.store import Store
-from wordbrush.models.codec import Notes
 
 if TYPE_CHECKING:
     from wordbrush.models.model import Canvas, Model, Prompt
@@ -90,12 +89,13 @@ class Driver:
         on_cpu = torch.device(model.device).type == "cpu"
         self.model = model
         self.join = (not on_cpu) if join is None else join
-        self.codec = ChunkedCodec(model.codec)
+        self.codec = ChunkedCodec(model.codec, relieve=self._relieve)
         self.rows = self.calls = 0
         self.notes = Notes()
-        self._ladder = Ladder((8 if on_cpu else 16) if batch_limit is None else batch_limit, self.notes)
+        self._ladder = Ladder((8 if on_cpu else 16) if batch_limit is None else batch_limit, self.notes, self._relieve)
+        self._reading = Ladder(1, self.notes, self._relieve)
         self._prompts: OrderedDict[tuple[str, int, Canvas | None, bool], Prompt] = OrderedDict()
-        self._prompts_lock = threading.Lock()
+        self._prompts_lock = threading.RLock()
 
     @property
     def batch_limit(self) -> int:
@@ -108,13 +108,18 @@ class Driver:
         """Encode a text, for a canvas (width, height) in latent cells, or take it from the last 256.
 
         A negative text is one that is guided away from. Threads take turns.
+
+        Raises:
+            ResourceError: the text encoder does not fit into memory.
         """
         special = self.model.negative if negative else None
         encoder = special or self.model.text
         key = (text, clip_skip, canvas, special is not None)
         with self._prompts_lock:  # held while encoding: a tokenizer serves one thread at a time
             if key not in self._prompts:
-                self._prompts[key] = encoder.encode([text], clip_skip=clip_skip, canvas=canvas)[0]
+                self._prompts[key] = self._reading.run(
+                    1, lambda _: encoder.encode([text], clip_skip=clip_skip, canvas=canvas)[0], "the text encoder"
+                )[0]
                 if len(self._prompts) > PROMPTS_KEPT:
                     self._prompts.popitem(last=False)
             self._prompts.move_to_end(key)
@@ -154,8 +159,17 @@ class Driver:
         run.notes = self._take_notes()
         return run
 
+    def _relieve(self) -> bool:
+        """Make room on the device: text encoders leave it, once, while nobody encodes a text."""
+        encoders = self.model.encoders
+        with self._prompts_lock:
+            released = encoders is not None and encoders.release()
+        if released:
+            self.notes.add("out of memory: the text encoders left the device, and come back for new texts alone")
+        return released
+
     def _take_notes(self) -> tuple[str, ...]:
-        return (*self.notes.take(), *self.codec.notes.take())
+        return tuple(note for notes in (self.notes, self.model.fallbacks, self.codec.notes) for note in notes.take())
 
     def value(self, program: Program[T]) -> T:
         """Run one program that keeps nothing; return its value, or raise its error."""

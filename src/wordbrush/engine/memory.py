@@ -1,4 +1,4 @@
-"""What to do when memory runs out: smaller chunks, then one item at a time, then a tiled autoencoder, then an error.
+"""What to do when memory runs out: text encoders make room, smaller chunks, one item at a time, tiles, an error.
 
 Each wrapper remembers the size that fitted, so that a run pays for a failure once. Chunking changes no result beyond
 rounding (1e-4); tiles differ at their seams, so they come last and are noted.
@@ -13,9 +13,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from wordbrush.diffusion.faults import NotFiniteError, is_out_of_memory
+from wordbrush.diffusion.faults import Notes, NotFiniteError, is_out_of_memory
 from wordbrush.errors import ResourceError, SettingsError
-from wordbrush.models.codec import AutoencoderCodec, Codec, Notes
+from wordbrush.models.codec import AutoencoderCodec, Codec
 
 __all__ = ["ChunkedCodec", "Ladder"]
 
@@ -33,10 +33,15 @@ def _attempt(call: Callable[[], T]) -> T | None:
         if not is_out_of_memory(error):
             raise
     # Out of the except block: the traceback, and with it every tensor of the failed call, is gone.
+    _tidy()
+    return None
+
+
+def _tidy() -> None:
+    """Give back to the device what nothing holds any more."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    return None
 
 
 class Ladder:
@@ -45,15 +50,16 @@ class Ladder:
     Args:
         limit: most rows a call; it only ever falls.
         notes: where it says what it had to do.
+        relieve: makes room before the limit is halved, and says whether it did.
 
     Raises:
         SettingsError: the limit is below 1.
     """
 
-    def __init__(self, limit: int, notes: Notes) -> None:
+    def __init__(self, limit: int, notes: Notes, relieve: Callable[[], bool] = lambda: False) -> None:
         if limit < 1:
             raise SettingsError(f"batch limit {limit} is below 1: give the most items one network call may take")
-        self.limit, self.notes = limit, notes
+        self.limit, self.notes, self._relieve = limit, notes, relieve
 
     def run(
         self, rows: int, call: Callable[[slice], T], what: str, last: Callable[[slice], T] | None = None
@@ -69,6 +75,9 @@ class Ladder:
             size = min(self.limit, rows - begin)
             part = slice(begin, begin + size)
             result = self._once(part, call)
+            if result is None and self._relieve():
+                _tidy()
+                continue
             if result is None and size > 1:
                 self.limit = size // 2
                 self.notes.add(f"out of memory in {what}: {self.limit} at a time from here on")
@@ -78,7 +87,8 @@ class Ladder:
             if result is None:
                 raise ResourceError(
                     f"out of memory in {what}, even for one item alone: lower the resolution, "
-                    "load the model in float16 (dtype, --dtype), or choose another device (--device)"
+                    "load the model in half precision (dtype, --dtype), let weights wait in main memory (offload, "
+                    "--offload), or choose another device (--device)"
                 )
             results.append(result)
             begin += size
@@ -98,11 +108,14 @@ class ChunkedCodec:
     Args:
         codec: the codec to protect.
         limit: most items a call; by default as many as memory holds.
+        relieve: as of `Ladder`.
     """
 
-    def __init__(self, codec: Codec, limit: int = UNLIMITED) -> None:
+    def __init__(
+        self, codec: Codec, limit: int = UNLIMITED, relieve: Callable[[], bool] = lambda: False
+    ) -> None:
         self.codec, self.notes = codec, codec.notes
-        self._ladder = Ladder(limit, self.notes)
+        self._ladder = Ladder(limit, self.notes, relieve)
         self._tiled: Codec | None = None
 
     @property
@@ -144,6 +157,11 @@ class ChunkedCodec:
         def tiled(part: slice) -> Tensor:
             if not isinstance(self.codec, AutoencoderCodec) or self._tiled is not None:
                 raise torch.OutOfMemoryError(f"{verb}: no smaller tiles")
+            if not self.codec.has_tiles:
+                raise ResourceError(
+                    f"out of memory in the autoencoder ({verb}), and this one does not work in tiles: lower the "
+                    "resolution, or choose another device (--device)"
+                )
             self._tiled = self.codec.with_tiles()
             self.notes.add(f"out of memory in the autoencoder ({verb}): done in tiles from here on")
             return whole(part)

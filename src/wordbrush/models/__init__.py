@@ -11,8 +11,8 @@ from wordbrush.errors import ModelError, SettingsError
 from wordbrush.models.addons.embeddings import EmbeddingSource, apply_embeddings, present_embeddings
 from wordbrush.models.addons.loras import LoraSource, apply_loras, present_loras
 from wordbrush.models.checkpoint.layout import family_in
-from wordbrush.models.checkpoint.offload import hold_back, resolve_offload
-from wordbrush.models.checkpoint.parts import from_pipeline, load_folder, move
+from wordbrush.models.checkpoint.offload import encoders_of, place, resolve_offload
+from wordbrush.models.checkpoint.parts import from_pipeline, load_folder
 from wordbrush.models.checkpoint.sources import locate
 from wordbrush.models.checkpoint.weights import read_header
 from wordbrush.models.devices import resolve_device, resolve_dtype
@@ -105,28 +105,24 @@ def load_model(
     paths: dict[str, Any] = {"config": _folder(config, "config"), "tokenizer": _folder(tokenizer, "tokenizer")}
     if vae is not None:
         paths["vae"] = _vae(vae)
-    place = resolve_device(device)
-    way, about_offload = resolve_offload(offload, place)
+    where = resolve_device(device)
+    way, about_offload = resolve_offload(offload, where)
     if single:
         family, file = family_of_file(read_header(located.path), located.path.name)
-        kind = resolve_dtype(dtype, place, family.card.half)
+        kind = resolve_dtype(dtype, where, family.card.half)
         parts = file.load(located.path, kind, **paths)
     else:
         family = family_in(located.path, located.name)
-        kind = resolve_dtype(dtype, place, family.card.half)
+        kind = resolve_dtype(dtype, where, family.card.half)
         parts = load_folder(located.path, family, located.name, kind, paths.get("vae"))
     taught, about_words = apply_embeddings(parts, family, embeddings)
     applied, about_loras = apply_loras(parts, family, loras)
-    if way is None:
-        move(parts, place, kind)
-    else:
-        move(parts, resolve_device("cpu"), kind)
-        hold_back(parts, place, way)
+    about_place = place(parts, where, kind, way)
     origin = Origin(
         name or located.name,
         located.source,
         located.revision,
-        place,
+        where,
         applied,
         parametrisation,
         taught,
@@ -136,8 +132,9 @@ def load_model(
     if parametrisation not in {None, *kinds} and len(kinds) == 1:  # where there are several, the family says it
         raise ModelError(f"prediction type {parametrisation!r} is not of {family.card.title}: {kinds[0]} is")
     model = family.build(parts, origin)
-    notes = *located.notes, *model.notes, *parts.notes, *about_words, *about_loras, *about_offload
-    return replace(model, notes=notes)
+    notes = *located.notes, *model.notes, *parts.notes, *about_words, *about_loras, *about_offload, *about_place
+    may_leave = way is None and not about_place and where.type != "cpu"
+    return replace(model, notes=notes, encoders=encoders_of(parts, family, where) if may_leave else None)
 
 
 def _adopt(pipeline: Any, name: str | None, parametrisation: str | None, arguments: dict[str, Any]) -> Model:

@@ -104,6 +104,7 @@ def assembled(
         words=parts.words,
         card=parts.card,
         scheduler=parts.scheduler,
+        fallbacks=network.notes,
         **{**usual, **facts},
     )
 

@@ -7,38 +7,22 @@ the same latent. Both directions take and give float32, whatever the network ins
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from wordbrush.diffusion.faults import check_items, items_not_finite
+from wordbrush.diffusion.faults import Notes, check_items
+from wordbrush.models.precision import answered, evaluating
 
-__all__ = ["AutoencoderCodec", "Codec", "IdentityCodec", "Notes", "batch_of", "pixels_of"]
+__all__ = ["AutoencoderCodec", "Codec", "IdentityCodec", "batch_of", "pixels_of"]
 
 TILE_CELLS = 32
 """Side of a tile in latent cells: 256 pixels for Stable Diffusion, a quarter of the memory of its native size."""
-
-
-class Notes:
-    """Notes on fallbacks (tiles, another precision), each once, until a caller takes them for its report."""
-
-    def __init__(self) -> None:
-        self.texts: tuple[str, ...] = ()
-
-    def add(self, text: str) -> None:
-        """Remember `text`, unless it is there."""
-        if text not in self.texts:
-            self.texts = (*self.texts, text)
-
-    def take(self) -> tuple[str, ...]:
-        """Return the notes and start afresh, so that the next run's notes are its own."""
-        taken, self.texts = self.texts, ()
-        return taken
 
 
 class Codec(Protocol):
@@ -122,6 +106,12 @@ class AutoencoderCodec:
         self._shift, self._scale = _affine(autoencoder)
         self.notes = Notes()
 
+    @property
+    def has_tiles(self) -> bool:
+        """Whether the autoencoder works in tiles; an AutoencoderTiny does where its tiles count cells as large."""
+        scale = getattr(self.autoencoder, "spatial_scale_factor", self.factor)
+        return hasattr(self.autoencoder, "use_tiling") and scale == self.factor
+
     def with_tiles(self) -> AutoencoderCodec:
         """Return a codec around the same autoencoder that works in tiles and writes to the same notes."""
         other = AutoencoderCodec(self.autoencoder, device=self.device, tiled=True)
@@ -159,16 +149,13 @@ class AutoencoderCodec:
         return pixels[:, :, 0] if self._film else pixels
 
     def _run(self, step: Callable[[Tensor], Tensor], value: Tensor, verb: str) -> Tensor:
-        dtype = self.autoencoder.dtype
+        def call(rows: slice | Sequence[int]) -> Tensor:
+            return step(value[rows].to(self.device, self.autoencoder.dtype)).to(value.device, torch.float32)
+
         with torch.no_grad(), evaluating(self.autoencoder), _tiles(self.autoencoder, self.factor, self.tiled):
-            result = step(value.to(self.device, dtype)).to(value.device, torch.float32)
-            bad = items_not_finite(result)
-            if bad and dtype != torch.float32:
-                note = f"{verb} overflowed in {str(dtype).removeprefix('torch.')} and was done again in float32"
-                self.notes.add(note)
-                with _dtype(self.autoencoder, torch.float32):
-                    result[bad] = step(value[bad].to(self.device, torch.float32)).to(result.device)
-        return check_items(result, f"the autoencoder ({verb})")
+            return answered(
+                self.autoencoder, call, f"the autoencoder ({verb})", self.notes, narrow=(torch.float16, torch.bfloat16)
+            )
 
 
 def _affine(autoencoder: Any) -> tuple[float | Tensor, float | Tensor]:
@@ -198,37 +185,13 @@ def _over(value: float | Tensor, like: Tensor) -> float | Tensor:
     return value.to(like).repeat(1, 1, like.shape[2] // rows, like.shape[3] // columns)
 
 
-@contextmanager
-def evaluating(module: Any) -> Iterator[None]:
-    """Run `module` without dropout inside the block, whatever mode its owner has it in."""
-    training = [part for part in module.modules() if part.training]
-    for part in training:
-        part.training = False
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
-
-
-@contextmanager
-def _dtype(module: Any, dtype: torch.dtype) -> Iterator[None]:
-    """Hold `module` in a wider dtype; going back to the narrow one restores its values exactly."""
-    before = module.dtype
-    nn.Module.to(module, dtype=dtype)  # diffusers' own would log a caution about the dtype
-    try:
-        yield
-    finally:
-        nn.Module.to(module, dtype=before)
-
-
 _TILE = re.compile("tile_(latent|sample)_(min|stride)_(size|height|width)")
 
 
 @contextmanager
 def _tiles(autoencoder: Any, factor: int, tiled: bool) -> Iterator[None]:
     """Switch tiling on inside the block, with tiles small enough to help at a model's native size."""
-    if not tiled or not hasattr(autoencoder, "enable_tiling"):
+    if not tiled:
         yield
         return
     before = {name: value for name, value in vars(autoencoder).items() if name == "use_tiling" or _TILE.fullmatch(name)}

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from wordbrush.diffusion.denoiser import MASK, Conditioning
-from wordbrush.diffusion.faults import check_items
+from wordbrush.diffusion.faults import Notes
 from wordbrush.errors import SettingsError
-from wordbrush.models.codec import evaluating
 from wordbrush.models.model import Canvas, Prompt
-from wordbrush.models.text import EMBEDDING
+from wordbrush.models.precision import answered, evaluating
+from wordbrush.models.text import EMBEDDING, ENCODER
 from wordbrush.models.words import check_prompt, dropped_words, unknown_words
 
 __all__ = ["LanguageText", "Reading", "refuse_clip_skip"]
@@ -73,7 +73,7 @@ class LanguageText:
         Raises:
             InputError: a text is not text, or longer than 2,000 characters.
             SettingsError: `clip_skip` is not 0.
-            NotFiniteError: the encoder overflowed.
+            NotFiniteError: the encoder overflowed, even in float32.
         """
         refuse_clip_skip(clip_skip)
         return [self._prompt(check_prompt(text)) for text in texts]
@@ -81,20 +81,25 @@ class LanguageText:
     def _prompt(self, text: str) -> Prompt:
         reading = self.reading
         tokens, meant = self._tokens(reading.laid_out(text))
-        with torch.no_grad(), evaluating(self.encoder):
+
+        def read(_rows: Any) -> Tensor:
             output = self.encoder(
                 input_ids=tokens.to(self.device),
                 attention_mask=meant.to(self.device) if reading.attends else None,
                 output_hidden_states=True,
             )
-        embedding = check_items(reading.pick(output.hidden_states)[:, reading.skip :], "the text encoder")
+            return reading.pick(output.hidden_states)[:, reading.skip :]
+
+        notes = Notes()
+        with torch.no_grad(), evaluating(self.encoder):
+            embedding = answered(self.encoder, read, ENCODER, notes)
         if reading.blank:
             embedding = embedding * meant[:, reading.skip :, None].to(embedding)
         tensors = {EMBEDDING: embedding}
         if not reading.padded:
             tensors[MASK] = torch.ones(embedding.shape[:2], dtype=torch.bool, device=embedding.device)
         dropped = dropped_words(text, lambda cut: len(self._ids(reading.laid_out(cut))), self._room)
-        return Prompt(text, Conditioning(tensors), dropped, unknown_words(text, self.words))
+        return Prompt(text, Conditioning(tensors), dropped, unknown_words(text, self.words), notes.texts)
 
     def _tokens(self, laid_out: str) -> tuple[Tensor, Tensor]:
         """Return the tokens of a text with all that is around it, and 1 where they are no padding, both (1, token)."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from wordbrush.diffusion.faults import Notes
 from wordbrush.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from wordbrush.diffusion.guidance import Join
     from wordbrush.diffusion.schedule import Schedule
     from wordbrush.models.codec import Codec
+    from wordbrush.models.encoders import Encoders
 
 __all__ = [
     "GUIDANCE",
@@ -48,15 +50,18 @@ class Guidance:
 
     Attributes:
         kind: `cfg`, classifier-free guidance: two evaluations a step where the scale is not 1. `embedded`: the network
-            is told the scale (as `GUIDANCE` of its conditioning; 1 in the contrast), one evaluation. `none`: guidance
-            was distilled into the network and cannot be set.
+            is told the scale (as `GUIDANCE` of its conditioning), one evaluation. `none`: guidance was distilled into
+            the network and cannot be set.
         scale: the default; 1 = off.
         join: makes one estimate of the two of `cfg`, where a model is not guided by their plain combination.
+        least: what an `embedded` network is told where guidance is off, as in the contrast: 1, or the least scale that
+            it was trained to be told.
     """
 
     kind: GuidanceKind
     scale: float
     join: Join | None = None
+    least: float = 1.0
 
     def scale_of(self, asked: float | None) -> float:
         """Return the scale to decode with: the one asked for, else the default.
@@ -74,9 +79,11 @@ class Guidance:
         """Return the weight that two estimates are combined with: 1, no combination, where the network is told it."""
         return scale if self.kind == "cfg" else 1.0
 
-    def told(self, text: Conditioning, scale: float = 1.0) -> Conditioning:
-        """Return a text as the network takes it, with the scale where it is told one."""
-        return text.told(**{GUIDANCE: scale}) if self.kind == "embedded" else text
+    def told(self, text: Conditioning, scale: float | None = None) -> Conditioning:
+        """Return a text as the network takes it, with the scale where it is told one; None = guidance is off."""
+        if self.kind != "embedded":
+            return text
+        return text.told(**{GUIDANCE: self.least if scale is None else scale})
 
     def check_negative(self, text: str) -> None:
         """Raise SettingsError where a negative text is given and no estimate would be made under it."""
@@ -174,12 +181,14 @@ class Prompt:
         conditioning: one row.
         dropped: words beyond the encoder's limit, in order; they have no effect, or not their full one.
         unknown: words the model was never taught; empty for models that do not say which words they know.
+        notes: what the encoder had to do otherwise, as in another precision.
     """
 
     text: str
     conditioning: Conditioning
     dropped: tuple[str, ...] = ()
     unknown: tuple[UnknownWord, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class TextEncoder(Protocol):
@@ -224,6 +233,8 @@ class Model:
         negative: encodes texts that are guided away from, where they are read unlike others.
         sibling: for such a model, the one it was distilled from, or "".
         notes: what a user should know about how it was loaded: what was left out, guessed or in conflict.
+        encoders: its text encoders where they may leave the device when memory is short; None where that gains nothing.
+        fallbacks: what its denoising network had to do otherwise since they were last taken.
     """
 
     identity: ModelIdentity
@@ -244,6 +255,8 @@ class Model:
     sibling: str = ""
     negative: TextEncoder | None = None
     notes: tuple[str, ...] = ()
+    encoders: Encoders | None = None
+    fallbacks: Notes = field(default_factory=Notes)
 
     @property
     def grid(self) -> int:

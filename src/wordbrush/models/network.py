@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from wordbrush.diffusion.denoiser import Conditioning
-from wordbrush.diffusion.faults import check_items
-from wordbrush.models.codec import evaluating
+from wordbrush.diffusion.faults import Notes, check_items
+from wordbrush.models.precision import answered, evaluating
 
 __all__ = ["ModuleNetwork", "packed", "places", "unpacked"]
+
+_NAME = "the denoising network"
 
 
 class ModuleNetwork(ABC):
     """A diffusers network behind `wordbrush.diffusion.denoiser.Network`; a family says in `forward` how it is called.
+
+    A float16 call that gives any value that is not finite is made again in float32, for the rows it happened to and for
+    no others, and `notes` says so.
 
     Args:
         module: used in place and left as it was.
@@ -24,7 +30,7 @@ class ModuleNetwork(ABC):
     """
 
     def __init__(self, module: Any, device: torch.device) -> None:
-        self.module, self.device = module, device
+        self.module, self.device, self.notes = module, device, Notes()
 
     def __call__(self, x: Tensor, label: Tensor, conditioning: Conditioning) -> Tensor:
         """Run the network in its own dtype. Gradients are followed only where x asks for them.
@@ -38,12 +44,17 @@ class ModuleNetwork(ABC):
             The output, shape, dtype and device of x.
 
         Raises:
-            NotFiniteError: a row of the output is not finite; it knows which.
+            NotFiniteError: a row of the output is not finite, even in float32; it knows which.
         """
+        def call(rows: slice | Sequence[int]) -> Tensor:
+            told = label[rows].float().to(self.device)
+            return self.forward(x[rows].to(self.device, self.module.dtype), told, conditioning.select(rows))
+
         follow = torch.is_grad_enabled() and x.requires_grad
         with torch.set_grad_enabled(follow), evaluating(self.module):
-            output = self.forward(x.to(self.device, self.module.dtype), label.float().to(self.device), conditioning)
-        return check_items(output.to(x.device, x.dtype), "the denoising network")
+            # What is followed is asked once: gradients need the weights that the answer was made with.
+            output = check_items(call(slice(None)), _NAME) if follow else answered(self.module, call, _NAME, self.notes)
+        return output.to(x.device, x.dtype)
 
     @abstractmethod
     def forward(self, x: Tensor, label: Tensor, conditioning: Conditioning) -> Tensor:

@@ -9,17 +9,20 @@ import torch
 from torch import Tensor
 
 from wordbrush.diffusion.denoiser import Conditioning
-from wordbrush.diffusion.faults import check_items
+from wordbrush.diffusion.faults import Notes
 from wordbrush.errors import ModelError, SettingsError
 from wordbrush.models.addons.embeddings import learnt_words
-from wordbrush.models.codec import evaluating
 from wordbrush.models.model import Canvas, Prompt
+from wordbrush.models.precision import answered, evaluating
 from wordbrush.models.words import MAX_CHARACTERS, check_prompt, dropped_words, unknown_words
 
-__all__ = ["EMBEDDING", "MAX_CHARACTERS", "ClipText"]
+__all__ = ["EMBEDDING", "ENCODER", "MAX_CHARACTERS", "ClipText"]
 
 EMBEDDING = "encoder_hidden_states"
 """The name of the text embedding in a conditioning, (batch, token, width)."""
+
+ENCODER = "the text encoder"
+"""What messages call it."""
 
 
 class ClipText:
@@ -61,7 +64,7 @@ class ClipText:
         Raises:
             InputError: a text is not text, or longer than 2,000 characters.
             SettingsError: `clip_skip` is negative or leaves no layer.
-            NotFiniteError: the encoder overflowed.
+            NotFiniteError: the encoder overflowed, even in float32.
         """
         layers = int(self.encoder.config.num_hidden_layers)
         if not 0 <= clip_skip < layers:
@@ -70,10 +73,11 @@ class ClipText:
 
     def _prompt(self, text: str, clip_skip: int) -> Prompt:
         converted = self._convert(check_prompt(text))
-        embedding = check_items(self._embed(converted, clip_skip), "the text encoder")
+        notes = Notes()
+        embedding = answered(self.encoder, lambda _: self._embed(converted, clip_skip), ENCODER, notes)
         dropped = dropped_words(converted, self._tokens, self.limit)
         unknown = unknown_words(text, self.words, learnt_words(self.tokenizer))
-        return Prompt(text, Conditioning({EMBEDDING: embedding}), dropped, unknown)
+        return Prompt(text, Conditioning({EMBEDDING: embedding}), dropped, unknown, notes.texts)
 
     def _embed(self, text: str, clip_skip: int) -> Tensor:
         tokens = self.tokenizer(

@@ -22,8 +22,9 @@ from wordbrush.diffusion.denoiser import NetworkDenoiser
 from wordbrush.errors import ModelError
 from wordbrush.evaluation.memory_probe import memory_probe
 from wordbrush.models.checkpoint.quiet import quiet
-from wordbrush.models.codec import AutoencoderCodec, evaluating
+from wordbrush.models.codec import AutoencoderCodec
 from wordbrush.models.families.stable_diffusion import UNetNetwork
+from wordbrush.models.precision import evaluating
 from wordbrush.models.text import ClipText
 
 if TYPE_CHECKING:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from wordbrush.errors import SettingsError
+from wordbrush.errors import ResourceError, SettingsError
 from wordbrush.models.checkpoint.networks import translated
-from wordbrush.models.family import Parts
+from wordbrush.models.checkpoint.parts import move
+from wordbrush.models.encoders import Encoders
+from wordbrush.models.family import Family, Parts
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Offload", "hold_back", "resolve_offload"]
+__all__ = ["Offload", "encoders_of", "hold_back", "place", "resolve_offload"]
 
 Offload = Literal["model", "group", "sequential"]
 """What is on the device at a time: one network, one block of a network, or one layer."""
@@ -33,6 +35,34 @@ def resolve_offload(offload: str | None, device: torch.device) -> tuple[Offload 
         if offload == way:
             return (way, ()) if device.type != "cpu" else (None, (f"offload {way} changes nothing on the CPU",))
     raise SettingsError(f"offload {offload!r} is unknown: use {', '.join(get_args(Offload))}, or leave it out")
+
+
+def place(parts: Parts, device: torch.device, dtype: torch.dtype, way: Offload | None) -> tuple[str, ...]:
+    """Bring networks to a device, or hold them back; where they do not fit together, they come one at a time.
+
+    Args:
+        parts: of the model; LoRAs are in place already.
+        device: where they run.
+        dtype: of the LoRAs.
+        way: how much comes at a time; None = all stays there.
+
+    Returns:
+        What a user should know.
+    """
+    import torch
+
+    told: tuple[str, ...] = ()
+    if way is None:
+        try:
+            move(parts, device, dtype)
+        except ResourceError:
+            way = "model"
+            told = (f"the networks do not fit on {device} together: they come one at a time (offload model)",)
+        else:
+            return ()
+    move(parts, torch.device("cpu"), dtype)
+    hold_back(parts, device, way)
+    return told
 
 
 def hold_back(parts: Parts, device: torch.device, way: Offload) -> None:
@@ -97,3 +127,10 @@ def _by_group(module: Any, device: torch.device) -> None:
     if isinstance(module, ModelMixin):
         groups = {"offload_type": "block_level", "num_blocks_per_group": 1}
     apply_group_offloading(module, onload_device=device, offload_device=torch.device("cpu"), **groups)
+
+
+def encoders_of(parts: Parts, family: Family, device: torch.device) -> Encoders:
+    """Return the text encoders of a model: its networks of transformers; without quantised ones, which stay."""
+    named = (name for name, spec in family.parts.items() if spec.library == "transformers" and spec.weights)
+    found = (parts.networks[name] for name in named if name in parts.networks)
+    return Encoders([module for module in found if not getattr(module, "is_quantized", False)], device)

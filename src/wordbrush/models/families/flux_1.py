@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 
 from wordbrush.diffusion.denoiser import Conditioning
-from wordbrush.diffusion.faults import check_items
+from wordbrush.diffusion.faults import Notes
 from wordbrush.models.assembly import TransformerFamily, assembled, flow_card, flow_schedules, policy_of
-from wordbrush.models.codec import evaluating
 from wordbrush.models.families.layer_names import FLUX_1
 from wordbrush.models.families.stable_diffusion_configs import TOKENIZER
 from wordbrush.models.family import SCHEDULER, TRANSFORMER_LAYERS, Origin, Parts, PartSpec, network, tokenizer
 from wordbrush.models.language import LanguageText, Reading
 from wordbrush.models.model import GUIDANCE, Canvas, Model, Prompt
 from wordbrush.models.network import ModuleNetwork, packed, places, unpacked
-from wordbrush.models.text import EMBEDDING
+from wordbrush.models.precision import answered, evaluating
+from wordbrush.models.text import EMBEDDING, ENCODER
 
 __all__ = ["FAMILY", "T5", "T5_TOKENIZER", "FluxNetwork"]
 
@@ -85,16 +85,19 @@ class FluxText:
     def encode(self, texts: Sequence[str], *, clip_skip: int = 0, canvas: Canvas | None = None) -> list[Prompt]:
         """Encode each text by itself; see `LanguageText.encode`."""
         prompts = self.tokens.encode(texts, clip_skip=clip_skip, canvas=canvas)
-        return [
-            replace(prompt, conditioning=Conditioning({**prompt.conditioning, _POOLED: self._pooled(prompt.text)}))
-            for prompt in prompts
-        ]
+        return [self._with_pooled(prompt) for prompt in prompts]
 
-    def _pooled(self, text: str) -> Tensor:
+    def _with_pooled(self, prompt: Prompt) -> Prompt:
+        notes = Notes()
+        told = Conditioning({**prompt.conditioning, _POOLED: self._pooled(prompt.text, notes)})
+        return replace(prompt, conditioning=told, notes=tuple(dict.fromkeys((*prompt.notes, *notes.texts))))
+
+    def _pooled(self, text: str, notes: Notes) -> Tensor:
         limit = min(int(self.tokenizer.model_max_length), int(self.clip.config.max_position_embeddings))
         ids = self.tokenizer([text], padding="max_length", max_length=limit, truncation=True, return_tensors="pt")
         with torch.no_grad(), evaluating(self.clip):
-            return check_items(self.clip(ids.input_ids.to(self.tokens.device)).pooler_output, "the text encoder")
+            place = self.tokens.device
+            return answered(self.clip, lambda _: self.clip(ids.input_ids.to(place)).pooler_output, ENCODER, notes)
 
 
 class Flux1(TransformerFamily):

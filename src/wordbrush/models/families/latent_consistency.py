@@ -12,7 +12,7 @@ from torch import Tensor
 from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.schedule import DiscreteSchedule, Level, schedule_from_config
 from wordbrush.errors import ModelError, SettingsError
-from wordbrush.models.assembly import assembled, chosen_kind
+from wordbrush.models.assembly import assembled, chosen_kind, policy_of
 from wordbrush.models.codec import AutoencoderCodec
 from wordbrush.models.families.stable_diffusion import StableDiffusion
 from wordbrush.models.families.stable_diffusion_configs import PARTS, check_networks
@@ -36,6 +36,8 @@ CARD = Card(
 )
 _TOLD = "time_cond_proj_dim"
 _TRAINED_STEPS = 50
+_LEAST_SCALE = 3.0
+"""They were distilled under scales from 3 to 13, of which the least stands for guidance that is off."""
 
 
 class ConsistencyNetwork(ModuleNetwork):
@@ -132,6 +134,7 @@ class LatentConsistency(Family):
             side=int(unet.config.sample_size) * codec.factor,
             encoding=CARD.encoding,
             sibling=CARD.sibling,
+            policy=policy_of(CARD, parts, least=_LEAST_SCALE),
         )
 
 

@@ -109,6 +109,7 @@ class StableDiffusion:
             words=parts.words,
             card=parts.card,
             scheduler=parts.scheduler,
+            fallbacks=network.notes,
             notes=(*notes, *told),
         )
 

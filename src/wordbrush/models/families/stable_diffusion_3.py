@@ -10,17 +10,18 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from wordbrush.diffusion.denoiser import Conditioning
-from wordbrush.diffusion.faults import check_items
+from wordbrush.diffusion.faults import Notes
 from wordbrush.diffusion.schedule import schedule_from_config
 from wordbrush.models.assembly import TransformerFamily, assembled, few_steps, flow_card, policy_of
-from wordbrush.models.codec import AutoencoderCodec, evaluating
+from wordbrush.models.codec import AutoencoderCodec
 from wordbrush.models.families.layer_names import STABLE_DIFFUSION_3
 from wordbrush.models.families.stable_diffusion_configs import TOKENIZER
 from wordbrush.models.families.stable_diffusion_xl import ClipPair
 from wordbrush.models.family import SCHEDULER, TRANSFORMER_LAYERS, Origin, Parts, PartSpec, network, tokenizer
 from wordbrush.models.model import Canvas, Model, Prompt
 from wordbrush.models.network import ModuleNetwork
-from wordbrush.models.text import EMBEDDING
+from wordbrush.models.precision import answered, evaluating
+from wordbrush.models.text import EMBEDDING, ENCODER
 from wordbrush.models.words import dropped_words, unknown_words
 
 __all__ = ["FAMILY", "SD3Network", "TripleText"]
@@ -82,22 +83,24 @@ class TripleText(ClipPair):
         self.t5_tokenizer = None if self.t5 is None else parts["tokenizer_3"]
 
     def _prompt(self, text: str, clip_skip: int, canvas: Canvas | None) -> Prompt:
-        states, pooled = zip(*(self._read(index, text, clip_skip) for index in (0, 1)), strict=True)
+        notes = Notes()
+        states, pooled = zip(*(self._read(index, text, clip_skip, notes) for index in (0, 1)), strict=True)
         clips = torch.cat(states, dim=-1)
-        both = [pad(clips, (0, self.width - clips.shape[-1])), self._read_t5(text).to(clips)]
+        both = [pad(clips, (0, self.width - clips.shape[-1])), self._read_t5(text, notes).to(clips.device)]
         tensors = {EMBEDDING: torch.cat(both, dim=1), _POOLED: torch.cat(pooled, dim=-1)}
         limit = self._limit(0) if self.t5 is None else _T5_TOKENS
         dropped = dropped_words(text, self._count, limit)
-        return Prompt(text, Conditioning(tensors), dropped, unknown_words(text, self.words))
+        return Prompt(text, Conditioning(tensors), dropped, unknown_words(text, self.words), notes.texts)
 
-    def _read_t5(self, text: str) -> Tensor:
-        if self.t5 is None or self.t5_tokenizer is None:
+    def _read_t5(self, text: str, notes: Notes) -> Tensor:
+        encoder = self.t5
+        if encoder is None or self.t5_tokenizer is None:
             return torch.zeros(1, _T5_TOKENS, self.width)
         tokens = self.t5_tokenizer(
             [text], padding="max_length", max_length=_T5_TOKENS, truncation=True, return_tensors="pt"
         )
-        with torch.no_grad(), evaluating(self.t5):
-            return check_items(self.t5(tokens.input_ids.to(self.device))[0], "the text encoder")
+        with torch.no_grad(), evaluating(encoder):
+            return answered(encoder, lambda _: encoder(tokens.input_ids.to(self.device))[0], ENCODER, notes)
 
     def _count(self, text: str) -> int:
         if self.t5_tokenizer is None:

@@ -9,16 +9,17 @@ import torch
 from torch import Tensor
 
 from wordbrush.diffusion.denoiser import Conditioning
-from wordbrush.diffusion.faults import check_items
+from wordbrush.diffusion.faults import Notes, check_items
 from wordbrush.diffusion.schedule import schedule_from_config
 from wordbrush.errors import ModelError, SettingsError
 from wordbrush.models.assembly import assembled, chosen_kind, few_steps
-from wordbrush.models.codec import AutoencoderCodec, evaluating
+from wordbrush.models.codec import AutoencoderCodec
 from wordbrush.models.families.stable_diffusion_configs import TOKENIZER
 from wordbrush.models.family import SCHEDULER, TRANSLATED, Card, Family, Origin, Parts, PartSpec, classes_of, network
 from wordbrush.models.model import Canvas, Model, Prompt
 from wordbrush.models.network import ModuleNetwork
-from wordbrush.models.text import EMBEDDING
+from wordbrush.models.precision import answered, evaluating
+from wordbrush.models.text import EMBEDDING, ENCODER
 from wordbrush.models.words import check_prompt, dropped_words, unknown_words
 
 __all__ = ["FAMILY", "ClipPair", "XLNetwork"]
@@ -98,23 +99,30 @@ class ClipPair:
 
     def _prompt(self, text: str, clip_skip: int, canvas: Canvas | None) -> Prompt:
         width, height = (self.side, self.side) if canvas is None else (side * self.cell for side in canvas)
-        states, pooled = zip(*(self._read(index, text, clip_skip) for index in (0, 1)), strict=True)
+        notes = Notes()
+        states, pooled = zip(*(self._read(index, text, clip_skip, notes) for index in (0, 1)), strict=True)
         tensors = {EMBEDDING: torch.cat(states, dim=-1), _POOLED: pooled[1]}
         if self.empty_is_zero and not text:
             tensors = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
         tensors[_SIZES] = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32)
         dropped = dropped_words(text, self._count, self._limit(0))
-        return Prompt(text, Conditioning(tensors), dropped, unknown_words(text, self.words))
+        return Prompt(text, Conditioning(tensors), dropped, unknown_words(text, self.words), notes.texts)
 
-    def _read(self, index: int, text: str, clip_skip: int) -> tuple[Tensor, Tensor]:
-        encoder = self.encoders[index]
+    def _read(self, index: int, text: str, clip_skip: int, notes: Notes) -> tuple[Tensor, Tensor]:
+        """Return an encoder's hidden states (1, token, width), and its answer for the whole text."""
+        encoder, whole = self.encoders[index], list[Tensor]()
         tokens = self.tokenizers[index](
             [text], padding="max_length", max_length=self._limit(index), truncation=True, return_tensors="pt"
         )
-        with torch.no_grad(), evaluating(encoder):
+
+        def read(_rows: Any) -> Tensor:
             output = encoder(tokens.input_ids.to(self.device), output_hidden_states=True)
-        state = check_items(output.hidden_states[-(clip_skip + 2)], "the text encoder")
-        return state, check_items(output[0], "the text encoder")
+            whole[:] = [output[0]]
+            states: Tensor = output.hidden_states[-(clip_skip + 2)]
+            return states
+
+        with torch.no_grad(), evaluating(encoder):
+            return answered(encoder, read, ENCODER, notes), check_items(whole[0], ENCODER)
 
     def _limit(self, index: int) -> int:
         limits = self.tokenizers[index].model_max_length, self.encoders[index].config.max_position_embeddings
