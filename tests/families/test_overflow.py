@@ -152,7 +152,7 @@ def test_without_memory_for_float32_the_error_is_that_of_the_overflow() -> None:
         unet.conv_in.weight.mul_(1e5)
 
     def before(module: nn.Module, _args: Any) -> None:
-        if module.weight.dtype == torch.float32:  # type: ignore[union-attr]
+        if module.weight.dtype == torch.float32:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     unet.conv_in.register_forward_pre_hook(before)
