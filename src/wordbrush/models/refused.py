@@ -9,7 +9,7 @@ from typing import Any
 
 from wordbrush.models.header import TensorEntry
 
-__all__ = ["MODULAR", "groups", "kind_of_index", "kind_of_tensors", "modular", "named_refusal"]
+__all__ = ["MODULAR", "groups", "kind_of_index", "kind_of_names", "kind_of_tensors", "modular", "named_refusal"]
 
 MODULAR = "modular_model_index.json"
 """What stands in place of model_index.json where a model is made for diffusers' modular pipelines alone."""
@@ -53,17 +53,13 @@ _PARTS = {
 
 _BESIDE = "to be given with --lora (loras=) beside a model"
 _TENSORS = {
-    r"(^|\.)conditioner\.embedders\.": "a Stable Diffusion XL checkpoint",
-    r"(^|\.)joint_blocks\.": "a Stable Diffusion 3 checkpoint",
-    r"(^|\.)diffusion_model\.double_blocks\.": "a FLUX checkpoint in one file (a folder in diffusers layout is read)",
-    r"(^|\.)double_blocks\.": "a FLUX transformer alone (a folder in diffusers layout is read)",
     r"(^|\.)motion_modules\.": "an AnimateDiff motion module",
     r"^(ip_adapter|image_proj|image_proj_model)\.": "an IP-Adapter",
     r"hada_w1": f"a LoHa, {_BESIDE} if it is of a supported kind",
     r"lokr_w": f"a LoKr, {_BESIDE} if it is of a supported kind",
     r"^lora_(unet|te\d?)_": f"a LoRA, {_BESIDE}",
     r"\.lora_(A|B|up|down)\.|\.lora\.(up|down)\.|_lora\.(up|down)\.": f"a LoRA, {_BESIDE}",
-    r"(^|\.)(control_model|controlnet_cond_embedding|input_hint_block|zero_convs|controlnet_down_blocks)\.": (
+    r"(^|\.)(control_model|controlnet_cond_embedding|input_hint_block|zero_convs|controlnet_down_blocks|controlnet_blocks)\.": (
         "a ControlNet"
     ),
     r"^(string_to_param|string_to_token)\b|^emb_params$|^clip_[lg]$": "a textual-inversion embedding, not a model",
@@ -104,12 +100,18 @@ def modular(index: Mapping[str, Any]) -> str:
     )
 
 
+def kind_of_names(names: Iterable[str]) -> str:
+    """Return what a single file is by names that no checkpoint has, or ""."""
+    every = tuple(names)
+    found = (kind for pattern, kind in _TENSORS.items() if any(map(re.compile(pattern).search, every)))
+    return next(found, "")
+
+
 def kind_of_tensors(tensors: Mapping[str, TensorEntry]) -> str:
     """Return what a single file is, from its tensors, or "" if it is nothing known, or a whole checkpoint."""
     every = tuple(tensors)
-    for pattern, kind in _TENSORS.items():
-        if any(map(re.compile(pattern).search, every)):
-            return kind
+    if kind := kind_of_names(every):
+        return kind
     if 1 <= len(every) <= 2 and all(len(entry.shape) <= 2 for entry in tensors.values()):
         width = max(entry.shape[-1] if entry.shape else 0 for entry in tensors.values())
         if width in {768, 1024, 1280}:

@@ -13,6 +13,7 @@ from wordbrush.diffusion.faults import check_items
 from wordbrush.diffusion.schedule import schedule_from_config
 from wordbrush.errors import ModelError, SettingsError
 from wordbrush.models.assembly import assembled, chosen_kind, few_steps
+from wordbrush.models.checkpoint.single_file import NetworkFile
 from wordbrush.models.codec import AutoencoderCodec, evaluating
 from wordbrush.models.families.stable_diffusion_configs import TOKENIZER
 from wordbrush.models.family import SCHEDULER, TRANSLATED, Card, Family, Origin, Parts, PartSpec, classes_of, network
@@ -130,6 +131,16 @@ class StableDiffusionXL(Family):
     name = "stable-diffusion-xl"
     card = CARD
     parts = PARTS
+    file = NetworkFile(
+        "unet",
+        "UNet2DConditionModel",
+        "a Stable Diffusion XL UNet",
+        holds=("label_emb.0.0.weight", "add_embedding.linear_1.weight"),
+        texts={
+            "text_encoder": "conditioner.embedders.0.transformer.",
+            "text_encoder_2": "conditioner.embedders.1.model.",
+        },
+    )
     lora: Mapping[str, tuple[str, ...]] = {
         "unet": ("unet.", "lora_unet_", "diffusion_model."),
         "text_encoder": ("text_encoder.", "lora_te1_", "lora_te_"),
