@@ -48,7 +48,9 @@ _TENSORS: Mapping[str, Mapping[str, str]] = {
         "transformer_blocks.#.attn.norm_added_k.weight": "joint_blocks.#.context_block.attn.ln_k.weight",
     },
     "ZImageTransformer2DModel": {
-        f"{stack}.attention.norm_{one}.weight": f"{stack}.attention.{one}_norm.weight" for stack in _STACKS for one in "qk"
+        f"{stack}.attention.norm_{one}.weight": f"{stack}.attention.{one}_norm.weight"
+        for stack in _STACKS
+        for one in "qk"
     },
     "Lumina2Transformer2DModel": {
         f"{stack}.{ours}.weight": f"{stack}.{theirs}.weight" for stack in _STACKS for ours, theirs in _LUMINA.items()

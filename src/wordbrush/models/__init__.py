@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from wordbrush.errors import ModelError, SettingsError
 from wordbrush.models.addons.embeddings import EmbeddingSource, apply_embeddings, present_embeddings
@@ -18,7 +18,7 @@ from wordbrush.models.checkpoint.single_file import family_of_single
 from wordbrush.models.checkpoint.sources import locate
 from wordbrush.models.checkpoint.weights import read_header
 from wordbrush.models.devices import resolve_device, resolve_dtype
-from wordbrush.models.family import PARTS, Origin
+from wordbrush.models.family import Origin
 from wordbrush.models.model import (
     EmbeddingIdentity,
     Guidance,
@@ -30,13 +30,14 @@ from wordbrush.models.model import (
     UnknownWord,
 )
 from wordbrush.models.registry import family_of_pipeline
+from wordbrush.notation import PARTS
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "PARTS",
     "EmbeddingIdentity",
+    "GivenParts",
     "Guidance",
     "LoraIdentity",
     "Model",
@@ -46,6 +47,21 @@ __all__ = [
     "UnknownWord",
     "load_model",
 ]
+
+
+class GivenParts(TypedDict, total=False):
+    """Parts in place of a checkpoint's own, or that a single file lacks.
+
+    Each is a folder in diffusers layout (the part's own, or a checkpoint's that has it), a `.safetensors` file under
+    the names of its authors or of its library, or a loaded network, which is used in place.
+    """
+
+    vae: str | Path | Any
+    unet: str | Path | Any
+    transformer: str | Path | Any
+    text_encoder: str | Path | Any
+    text_encoder_2: str | Path | Any
+    text_encoder_3: str | Path | Any
 
 
 def load_model(
@@ -62,7 +78,7 @@ def load_model(
     config: str | Path | None = None,
     tokenizer: str | Path | None = None,
     parametrisation: str | None = None,
-    **parts: Any,
+    **parts: Unpack[GivenParts],
 ) -> Model:
     """Load a checkpoint of any family known (see `wordbrush.models.registry`), or take over a loaded pipeline.
 
@@ -85,9 +101,7 @@ def load_model(
             that the file has not; Stable Diffusion 1.x and 2.x of the usual shape want none.
         tokenizer: for a single file of Stable Diffusion, a folder with the tokenizer's files.
         parametrisation: one that the family's card lists, where the checkpoint does not say or says it wrong.
-        parts: parts in place of the checkpoint's own, or that it lacks, by their names in `PARTS`, such as vae or
-            transformer: each a folder in diffusers layout, a `.safetensors` file or a loaded network, which is used in
-            place.
+        parts: parts in place of the checkpoint's own, or that it lacks, by name; see `GivenParts`.
 
     Raises:
         UnsafeWeightsError: weights are stored as a pickle; it has not been opened.

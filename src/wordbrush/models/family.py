@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from wordbrush.diffusion.denoiser import Parametrisation
 
 __all__ = [
-    "PARTS",
     "SCHEDULER",
     "TRANSFORMER_LAYERS",
     "TRANSLATED",
@@ -47,10 +46,6 @@ __all__ = [
     "parts_in",
     "tokenizer",
 ]
-
-
-PARTS = ("vae", "unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
-"""The parts that can be given in place of a checkpoint's own."""
 
 
 @dataclass(frozen=True)

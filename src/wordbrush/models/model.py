@@ -148,7 +148,7 @@ class ModelIdentity:
     replaced: tuple[tuple[str, str], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values; `embeddings`, `given` and `replaced`, tables, only where not empty."""
+        """Return the fields as plain JSON values; `embeddings`, `given` and `replaced` only where there are any."""
         listed = {name: [asdict(item) for item in getattr(self, name)] for name in ("loras", "embeddings")}
         fields = {**asdict(self), **listed, "given": dict(self.given), "replaced": dict(self.replaced)}
         optional = {"embeddings", "given", "replaced"}

@@ -59,15 +59,19 @@ _TENSORS = {
     r"lokr_w": f"a LoKr, {_BESIDE} if it is of a supported kind",
     r"^lora_(unet|te\d?)_": f"a LoRA, {_BESIDE}",
     r"\.lora_(A|B|up|down)\.|\.lora\.(up|down)\.|_lora\.(up|down)\.": f"a LoRA, {_BESIDE}",
-    r"(^|\.)(control_model|controlnet_cond_embedding|input_hint_block|zero_convs|controlnet_down_blocks|controlnet_blocks)\.": (
-        "a ControlNet"
-    ),
+    r"(^|\.)(control_model|controlnet_(cond_embedding|(down_)?blocks)|input_hint_block|zero_convs)\.": "a ControlNet",
     r"^(string_to_param|string_to_token)\b|^emb_params$|^clip_[lg]$": "a textual-inversion embedding, not a model",
     r"^(module\.|params_ema\.|params\.)?(conv_first|RRDB_trunk|body\.\d+\.rdb\d|layers\.\d+\.residual_group)\b": (
         "an upscaler"
     ),
     r"^model\.1\.sub\.": "an upscaler",
 }
+_PIECES = {
+    r"(^|\.)conditioner\.embedders\.": "a piece of a Stable Diffusion XL checkpoint",
+    r"(^|\.)joint_blocks\.": "a piece of a Stable Diffusion 3 checkpoint",
+    r"(^|\.)double_blocks\.": "a piece of a FLUX checkpoint",
+}
+"""What names say of a file that no family takes."""
 _UNET = re.compile(r"(^|\.)(input_blocks\.\d|time_embed(ding)?\.|middle_block\.)|diffusion_model")
 _VAE = re.compile(r"(^|\.)(encoder|decoder)\.(conv_in|conv_out|mid|up|down|mid_block|up_blocks|down_blocks)\.")
 _TEXT = re.compile(r"(^|\.)(token_embedding\.|text_model\.encoder\.|transformer\.resblocks\.)")
@@ -102,15 +106,18 @@ def modular(index: Mapping[str, Any]) -> str:
 
 def kind_of_names(names: Iterable[str]) -> str:
     """Return what a single file is by names that no checkpoint has, or ""."""
-    every = tuple(names)
-    found = (kind for pattern, kind in _TENSORS.items() if any(map(re.compile(pattern).search, every)))
+    return _first(_TENSORS, tuple(names))
+
+
+def _first(patterns: Mapping[str, str], names: tuple[str, ...]) -> str:
+    found = (kind for pattern, kind in patterns.items() if any(map(re.compile(pattern).search, names)))
     return next(found, "")
 
 
 def kind_of_tensors(tensors: Mapping[str, TensorEntry]) -> str:
     """Return what a single file is, from its tensors, or "" if it is nothing known, or a whole checkpoint."""
     every = tuple(tensors)
-    if kind := kind_of_names(every):
+    if kind := kind_of_names(every) or _first(_PIECES, every):
         return kind
     if 1 <= len(every) <= 2 and all(len(entry.shape) <= 2 for entry in tensors.values()):
         width = max(entry.shape[-1] if entry.shape else 0 for entry in tensors.values())

@@ -109,8 +109,8 @@ def family_of_file(header: Header, where: str) -> tuple[Family, SingleFile]:
             return family, family.file
     if kind := kind_of_tensors(header.tensors):
         raise _unknown(where, kind)
-    networks = " and no ".join(family.file.network for family in families() if family.file is not None)
-    raise _refusal(f"{where} holds no {networks}; {groups(header.tensors)}", *families())
+    *some, last = [family.file.network for family in families() if family.file is not None]
+    raise _refusal(f"{where} holds no {', '.join(some)} or {last}; {groups(header.tensors)}", *families())
 
 
 def index_of(pipeline: Any) -> dict[str, Any]:

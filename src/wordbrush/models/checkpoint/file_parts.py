@@ -38,13 +38,19 @@ MARKS: Mapping[str, tuple[str, ...]] = {
     ),
     "FluxTransformer2DModel": ("double_blocks.0.img_mod.lin.weight", "single_transformer_blocks.0.proj_mlp.weight"),
     "ChromaTransformer2DModel": ("distilled_guidance_layer.in_proj.weight",),
-    "Flux2Transformer2DModel": ("double_stream_modulation_img.lin.weight", "double_stream_modulation_img.linear.weight"),
+    "Flux2Transformer2DModel": (
+        "double_stream_modulation_img.lin.weight",
+        "double_stream_modulation_img.linear.weight",
+    ),
     "ZImageTransformer2DModel": ("cap_pad_token",),
     "QwenImageTransformer2DModel": ("transformer_blocks.0.img_mod.1.weight",),
     "Krea2Transformer2DModel": ("tproj.1.weight", "time_mod_proj.weight"),
     "AuraFlowTransformer2DModel": ("double_layers.0.modX.1.weight", "joint_transformer_blocks.0.norm1.linear.weight"),
     "Lumina2Transformer2DModel": ("cap_embedder.0.weight", "time_caption_embed.caption_embedder.0.weight"),
-    "SanaTransformer2DModel": ("blocks.0.mlp.inverted_conv.conv.weight", "transformer_blocks.0.ff.conv_inverted.weight"),
+    "SanaTransformer2DModel": (
+        "blocks.0.mlp.inverted_conv.conv.weight",
+        "transformer_blocks.0.ff.conv_inverted.weight",
+    ),
     "AutoencoderDC": ("decoder.project_in.conv.weight", "decoder.conv_in.weight"),
 }
 """Tensors that a network cannot be without, under the names of its authors and of diffusers, by its class."""
@@ -129,7 +135,7 @@ def left_note(tensors: Iterable[str], used: Iterable[str], where: str) -> tuple[
 
 
 def refuse_scaled(tensors: Iterable[str], where: str) -> None:
-    """Raise ModelError where weights are stored with scales of their own, which only the program that wrote them knows."""
+    """Raise ModelError where weights have scales of their own, which only the program that wrote them knows."""
     if scaled := next((name for name in tensors if _SCALED.search(name)), None):
         raise ModelError(f"{where}: the weights are quantised ({scaled[:200]!r} scales them): use the full ones")
 

@@ -193,9 +193,10 @@ def load_folder(
                 digests |= other.digests
                 replaced += [] if isinstance(given[name], InFile) else [(name, other.sha256)]
             else:
-                modules[name], told = load_network(spec.library, kind, folder, name, own.weights[name].variant, dtype, where)
+                variant = own.weights[name].variant
+                modules[name], told = load_network(spec.library, kind, folder, name, variant, dtype, where)
                 told = (*told, *quantised_note(config, f"{where}: {name}"))
-                digests |= {file: file_digest(path) for file, path in own.files[name].items()}
+                digests |= {place: file_digest(path) for place, path in own.files[name].items()}
             notes += told
         others = own.tokenizers()
     if given:

@@ -42,7 +42,7 @@ class NetworkFile:
     Args:
         part: the network's name as a part.
         kind: its class.
-        title: what it is, for messages.
+        title: what it is called in messages.
         holds: one of these tensors must be there, too, after what its tensors begin with; () = none.
         lacks: none of these may be.
         texts: what the names of text encoders begin with, by part.
@@ -92,25 +92,34 @@ class NetworkFile:
             SettingsError: a tokenizer is given.
             ModelError: parts are missing, or do not fit; the message says which and what to give.
         """
-        where, tensors = path.name, read_header(path).tensors
+        where, header = path.name, read_header(path)
+        tensors = header.tensors
         if tokenizer is not None:
             raise SettingsError(f"{where} takes its tokenizers from --config (config=): leave out --tokenizer")
         if config is None:
             raise ModelError(
-                f"{where} holds {self.network}: give --config FOLDER (config=), a folder in diffusers layout of the same "
-                "family, for configurations, tokenizers and the parts that the file has not"
+                f"{where} holds the {self.network}: give --config FOLDER (config=), a folder in diffusers layout "
+                "of the same family, for configurations, tokenizers and the parts that the file has not"
             )
         refuse_scaled(tensors, where)
         family = family_in(config, f"config folder {config.name}")
-        self._check_same(family, Header(tensors, {}), where)
+        self._check_same(family, header, where)
         specs = parts_of(config, family, f"config folder {config.name}")
         found = self.found(path, tensors, specs)
         lacking = {name: spec for name, spec in specs.items() if spec.weights and name not in {*found, *given}}
         _check_folder(config, lacking, where)
         parts = load_folder(config, family, f"config folder {config.name}", dtype, {**found, **given}, file=where)
         used = [name for part in found.values() for name in part.names.values()]
-        parts.notes = (*parts.notes, *left_note(tensors, used, where))
+        parts.scheduler, told = self.scheduled(parts.scheduler, path, header)
+        parts.notes = (*parts.notes, *left_note(tensors, used, where), *told)
         return parts
+
+    def scheduled(
+        self, scheduler: Mapping[str, Any], path: Path, header: Header
+    ) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+        """Let what a file says of itself replace what the folder's scheduler says; notes tell where they differ."""
+        del path, header
+        return scheduler, ()
 
     def found(self, path: Path, tensors: Mapping[str, Any], specs: Mapping[str, PartSpec]) -> dict[str, InFile]:
         """Return the parts that a file holds, by name.
@@ -136,8 +145,8 @@ class NetworkFile:
     def _check_same(self, family: Family, header: Header, where: str) -> None:
         if family.file is None or not family.file.recognises(header):
             raise ModelError(
-                f"{where} holds {self.network}, and --config (config=) is a folder of {family.card.title}: give one of "
-                "the same family"
+                f"{where} holds the {self.network}, and --config (config=) is a folder of {family.card.title}: give "
+                "one of the same family"
             )
 
 

@@ -47,7 +47,7 @@ class AuraFlow(TransformerFamily):
     name = "auraflow"
     card = CARD
     parts = PARTS
-    file = NetworkFile("transformer", "AuraFlowTransformer2DModel", "an AuraFlow transformer")
+    file = NetworkFile("transformer", "AuraFlowTransformer2DModel", "AuraFlow transformer")
     begins = "AuraFlow"
     lora_names = AURAFLOW
 

@@ -53,7 +53,7 @@ class Chroma(TransformerFamily):
     card = CARD
     parts = PARTS
     file = NetworkFile(
-        "transformer", "ChromaTransformer2DModel", "a Chroma transformer", texts={"text_encoder": SD3_TEXTS["t5xxl"]}
+        "transformer", "ChromaTransformer2DModel", "Chroma transformer", texts={"text_encoder": SD3_TEXTS["t5xxl"]}
     )
     packs = "latent_channels"
     begins = "Chroma"

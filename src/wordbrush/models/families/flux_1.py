@@ -107,7 +107,7 @@ class Flux1(TransformerFamily):
     file = NetworkFile(
         "transformer",
         "FluxTransformer2DModel",
-        "a FLUX.1 transformer",
+        "FLUX.1 transformer",
         lacks=("distilled_guidance_layer.in_proj.weight",),
         texts={"text_encoder": SD3_TEXTS["clip_l"], "text_encoder_2": SD3_TEXTS["t5xxl"]},
     )

@@ -135,7 +135,7 @@ class Flux2(TransformerFamily):
     file = NetworkFile(
         "transformer",
         "Flux2Transformer2DModel",
-        "a FLUX.2 [dev] transformer",
+        "FLUX.2 [dev] transformer",
         holds=("guidance_in.in_layer.weight", "time_guidance_embed.guidance_embedder.linear_1.weight"),
     )
     parts: Mapping[str, PartSpec] = {

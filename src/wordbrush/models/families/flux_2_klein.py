@@ -34,7 +34,7 @@ class Flux2Klein(TransformerFamily):
     file = NetworkFile(
         "transformer",
         "Flux2Transformer2DModel",
-        "a FLUX.2 [klein] transformer",
+        "FLUX.2 [klein] transformer",
         lacks=("guidance_in.in_layer.weight", "time_guidance_embed.guidance_embedder.linear_1.weight"),
     )
     parts: Mapping[str, PartSpec] = {

@@ -67,7 +67,7 @@ class Krea2(TransformerFamily):
     name = "krea-2"
     card = CARD
     parts = PARTS
-    file = NetworkFile("transformer", "Krea2Transformer2DModel", "a Krea 2 transformer")
+    file = NetworkFile("transformer", "Krea2Transformer2DModel", "Krea 2 transformer")
     packs = LATENT
     begins = "Krea2"
     lora_names = KREA_2

@@ -13,7 +13,6 @@ from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.schedule import DiscreteSchedule, Level, schedule_from_config
 from wordbrush.errors import ModelError, SettingsError
 from wordbrush.models.assembly import assembled, chosen_kind
-from wordbrush.models.checkpoint.single_file import NetworkFile
 from wordbrush.models.codec import AutoencoderCodec
 from wordbrush.models.families.stable_diffusion import StableDiffusion
 from wordbrush.models.families.stable_diffusion_configs import PARTS, check_networks
@@ -98,14 +97,6 @@ class LatentConsistency(Family):
     name = "latent-consistency"
     card = CARD
     parts = PARTS
-    file = NetworkFile(
-        "unet",
-        "UNet2DConditionModel",
-        "a latent consistency UNet",
-        holds=("time_embed.cond_proj.weight", "time_embedding.cond_proj.weight"),
-        lacks=("label_emb.0.0.weight", "add_embedding.linear_1.weight"),
-        texts={"text_encoder": "cond_stage_model.transformer."},
-    )
     lora = StableDiffusion.lora
 
     def recognises(self, index: Mapping[str, Any]) -> bool:

@@ -66,7 +66,7 @@ class Lumina2(TransformerFamily):
     card = CARD
     parts = PARTS
     file = NetworkFile(
-        "transformer", "Lumina2Transformer2DModel", "a Lumina-Image 2 transformer", lacks=("cap_pad_token",)
+        "transformer", "Lumina2Transformer2DModel", "Lumina-Image 2 transformer", lacks=("cap_pad_token",)
     )
     begins = "Lumina2"
     lora_names = LUMINA_2

@@ -87,7 +87,7 @@ class QwenImage(TransformerFamily):
     name = "qwen-image"
     card = CARD
     parts = PARTS
-    file = NetworkFile("transformer", "QwenImageTransformer2DModel", "a Qwen-Image transformer")
+    file = NetworkFile("transformer", "QwenImageTransformer2DModel", "Qwen-Image transformer")
     begins = "QwenImageTransformer"
 
     def check(self, configs: Mapping[str, Mapping[str, Any]], where: str) -> None:

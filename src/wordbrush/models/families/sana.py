@@ -123,7 +123,7 @@ class Sana(TransformerFamily):
     name = "sana"
     card = CARD
     parts = PARTS
-    file = NetworkFile("transformer", "SanaTransformer2DModel", "a Sana transformer")
+    file = NetworkFile("transformer", "SanaTransformer2DModel", "Sana transformer")
     lora_names = SANA
 
     def recognises(self, index: Mapping[str, Any]) -> bool:

@@ -115,7 +115,7 @@ class StableDiffusion3(TransformerFamily):
     file = NetworkFile(
         "transformer",
         "SD3Transformer2DModel",
-        "a Stable Diffusion 3 transformer",
+        "Stable Diffusion 3 transformer",
         lacks=("single_transformer_blocks.0.proj_mlp.weight",),
         texts={
             "text_encoder": SD3_TEXTS["clip_l"],

@@ -60,7 +60,7 @@ class ZImage(TransformerFamily):
     name = "z-image"
     card = CARD
     parts = PARTS
-    file = NetworkFile("transformer", "ZImageTransformer2DModel", "a Z-Image transformer")
+    file = NetworkFile("transformer", "ZImageTransformer2DModel", "Z-Image transformer")
     begins = "ZImage"
     lora_names = Z_IMAGE
 
