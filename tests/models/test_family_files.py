@@ -233,7 +233,8 @@ def test_parts_are_given_in_place_of_the_checkpoints_own(
 def test_a_given_text_encoder_reads_the_texts(saved: Callable[[str], Path]) -> None:
     folder, prompts = saved("qwen-image") / "folder", []
     for seed in (2, 2, 99):  # the first two are one network
-        other = seeded(lambda: type(pipeline("qwen-image").text_encoder)(pipeline("qwen-image").text_encoder.config), seed)
+        own = pipeline("qwen-image").text_encoder
+        other = seeded(partial(type(own), own.config), seed)
         prompts.append(load_model(folder, text_encoder=other).text.encode(["a red fox"])[0].conditioning)
     first, same, unlike = (prompt.texts(EMBEDDING)[0] for prompt in prompts)
     assert torch.equal(first, same)

@@ -38,6 +38,20 @@ _PIPELINES = {
     "Wuerstchen": (
         "Wuerstchen, whose latent is too coarse to hold a picture still outside a mask. Stable Diffusion XL works"
     ),
+    "FluxKontext": (
+        "FLUX.1 Kontext, which reads the picture as further tokens and the text as an instruction. FLUX.1 dev works"
+    ),
+    "FluxFill": "FLUX.1 Fill, which takes the mask and the masked picture beside the latent. FLUX.1 dev works",
+    **dict.fromkeys(
+        ("FluxControlPipeline", "FluxControlImg2Img", "FluxControlInpaint"),
+        "FLUX.1 Depth or Canny, which takes a map of depth or edges beside the latent. FLUX.1 dev works",
+    ),
+    "QwenImageEdit": (
+        "Qwen-Image-Edit, which reads the picture as further tokens and the text as an instruction. Qwen-Image works"
+    ),
+    "QwenImageLayered": "Qwen-Image-Layered, which draws several layers at once. Qwen-Image works",
+    "ZImageOmni": "Z-Image-Omni, which reads pictures beside the text. Z-Image works",
+    "CogView4Control": "CogView 4 Control, which takes a control picture beside the latent. CogView 4 works",
 }
 """How the names of pipelines begin that are known and cannot be used: what they are, why not, and what works."""
 

@@ -73,7 +73,7 @@ def family_of(index: Mapping[str, Any], where: str) -> Family:
     near: list[Family] = []
     for family in _recognising(lambda family: family.recognises(index)):
         if not mismatch(family.parts, index):
-            return family
+            return _allowed(family, index, where)
         near.append(family)
     _refuse_by_name(index, where)
     if near:
@@ -91,7 +91,7 @@ def family_of_pipeline(pipeline: Any, where: str) -> Family:
     near = list(_recognising(lambda family: family.recognises(index)))
     for family in near:
         if not mismatch(family.parts, index):
-            return family
+            return _allowed(family, index, where)
     _refuse_by_name(index, where)
     if not near:
         raise _unknown(where, kind_of_index(index))
@@ -160,6 +160,13 @@ def _recognising(question: Callable[[Family], bool]) -> Iterator[Family]:
             continue
         if answer:
             yield family
+
+
+def _allowed(family: Family, index: Mapping[str, Any], where: str) -> Family:
+    """Return a family that takes a checkpoint; one of this package does not take what is refused by name."""
+    if family in _own():
+        _refuse_by_name(index, where)
+    return family
 
 
 def _refuse_by_name(index: Mapping[str, Any], where: str) -> None:
