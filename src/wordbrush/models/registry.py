@@ -39,6 +39,7 @@ _MODULES = {
     "flux-2": "flux_2",
     "flux-2-klein": "flux_2_klein",
     "qwen-image": "qwen_image",
+    "qwen-image-2.1": "qwen_image_2_1",
     "krea-2": "krea_2",
 }
 _BUILT_IN = tuple(

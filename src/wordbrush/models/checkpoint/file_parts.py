@@ -44,6 +44,10 @@ MARKS: Mapping[str, tuple[str, ...]] = {
     ),
     "ZImageTransformer2DModel": ("cap_pad_token",),
     "QwenImageTransformer2DModel": ("transformer_blocks.0.img_mod.1.weight",),
+    "QwenImage21Transformer2DModel": (
+        "transformer_blocks.0.img_mlp.gate_up.weight",
+        "transformer_blocks.0.img_mlp.gate_layer.weight",
+    ),
     "Krea2Transformer2DModel": ("tproj.1.weight", "time_mod_proj.weight"),
     "AuraFlowTransformer2DModel": ("double_layers.0.modX.1.weight", "joint_transformer_blocks.0.norm1.linear.weight"),
     "Lumina2Transformer2DModel": ("cap_embedder.0.weight", "time_caption_embed.caption_embedder.0.weight"),
