@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
@@ -34,7 +34,8 @@ WIDTHS: Mapping[str, tuple[str, Mapping[int, int]]] = {
 }
 """Widths that diffusers' converters have written in them, to those of the small networks here."""
 WHOLE = ("sdxl", "sd3")
-ALONE = ("flux-2-dev", "flux-2-klein", "z-image", "qwen-image", "krea-2-raw", "auraflow", "sana", *WIDTHS)
+ALONE = ("flux-2-dev", "flux-2-klein", "z-image", "qwen-image", "qwen-image-2.1", "krea-2-raw", "auraflow", "sana")
+SAVED = (*WHOLE, *ALONE, *WIDTHS)
 State = dict[str, Tensor]
 
 
@@ -88,7 +89,7 @@ def answer(model: Model) -> Tensor:
     return model.denoiser(x, model.schedule.level(0.6), model.policy.told(text, 3.0)).eps
 
 
-@pytest.mark.parametrize("name", [*WHOLE, *ALONE])
+@pytest.mark.parametrize("name", SAVED)
 @pytest.mark.usefixtures("narrowed")
 def test_one_file_is_the_folders_model(name: str, saved: Callable[[str], Path], tmp_path: Path) -> None:
     folder, path = saved(name) / "folder", saved(name) / "one.safetensors"
@@ -107,9 +108,9 @@ def test_one_file_is_the_folders_model(name: str, saved: Callable[[str], Path], 
     with pytest.raises(ModelError, match=r"--config FOLDER \(config=\)"):
         load_model(path)
     state = {f"model.diffusion_model.{part}": value for part, value in load_file(path).items()}
-    state = state if name in ALONE else {f"state_dict.{part}": v for part, v in load_file(path).items()}
+    state = state if name not in WHOLE else {f"state_dict.{part}": v for part, v in load_file(path).items()}
     save_file({**state, "stray.tensor": torch.zeros(3)}, tmp_path / "wrapped.safetensors")
-    if name in ALONE:
+    if name not in WHOLE:
         (note,) = load_model(tmp_path / "wrapped.safetensors", config=folder).notes
         assert "1 tensors belong to no part of this model and are left out, as 'stray.tensor'" in note
 
@@ -161,6 +162,14 @@ def test_a_damaged_file_ends_in_one_sentence(
     assert "\n" not in str(caught.value)
 
 
+def test_levels_that_a_checkpoint_prescribes_are_refused(saved: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(saved("qwen-image-2.1") / "folder", tmp_path / "turbo"))
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**index, "sample_sigmas": [1.0, 0.6]}))
+    with pytest.raises(ModelError, match=r"turbo prescribes its levels .* Qwen-Image-2\.1 itself works"):
+        load_model(folder)
+
+
 def test_what_a_file_and_its_folder_lack_is_said(saved: Callable[[str], Path], tmp_path: Path) -> None:
     name = "z-image"
     folder = Path(shutil.copytree(saved(name) / "folder", tmp_path / "bare"))
@@ -209,7 +218,7 @@ def test_parts_are_given_in_place_of_the_checkpoints_own(
     given: dict[str, dict[str, Any]] = {"folders": {}, "files": {}, "memory": {}}
     for part in PARTS[name]:
         own = getattr(pipeline(name), part)
-        other = given["memory"][part] = seeded(partial(type(own), **_arguments(own)), 99)
+        other = given["memory"][part] = renewed(own, 99)
         given["folders"][part] = tmp_path / part
         other.save_pretrained(tmp_path / part)
         given["files"][part] = tmp_path / f"{part}.safetensors"
@@ -234,17 +243,19 @@ def test_a_given_text_encoder_reads_the_texts(saved: Callable[[str], Path]) -> N
     folder, prompts = saved("qwen-image") / "folder", []
     for seed in (2, 2, 99):  # the first two are one network
         own = pipeline("qwen-image").text_encoder
-        other = seeded(partial(type(own), own.config), seed)
+        other = renewed(own, seed)
         prompts.append(load_model(folder, text_encoder=other).text.encode(["a red fox"])[0].conditioning)
     first, same, unlike = (prompt.texts(EMBEDDING)[0] for prompt in prompts)
     assert torch.equal(first, same)
     assert (first - unlike).abs().max() > 0.1
 
 
-def _arguments(module: Any) -> dict[str, Any]:
+def renewed(module: Any, seed: int) -> Any:
+    """Return a network of the same shape with other weights."""
+    of: Any = type(module)
     if hasattr(module.config, "to_dict"):
-        return {"config": module.config}
-    return {key: value for key, value in module.config.items() if not key.startswith("_")}
+        return seeded(lambda: of(module.config), seed)
+    return seeded(lambda: of.from_config(module.config), seed)
 
 
 def test_a_part_that_does_not_fit_is_refused(saved: Callable[[str], Path], tmp_path: Path) -> None:
@@ -266,7 +277,8 @@ def test_a_part_that_does_not_fit_is_refused(saved: Callable[[str], Path], tmp_p
         (sdxl, "unet", folder / "transformer", "'ZImageTransformer2DModel', not UNet2DConditionModel"),
     ):
         with pytest.raises(ModelError, match=message):
-            load_model(of, **{part: source})  # type: ignore[misc]
+            given: dict[str, Any] = {part: source}
+            load_model(of, **given)
     with pytest.raises(UnsafeWeightsError):
         load_model(folder, transformer=tmp_path / "part.ckpt")
     with pytest.raises(SettingsError, match="transformer means nothing for a loaded pipeline"):

@@ -62,6 +62,7 @@ _TENSORS: Mapping[str, Mapping[str, str]] = {
         "caption_norm.weight": "attention_y_norm.weight",
     },
     "QwenImageTransformer2DModel": {},
+    "QwenImage21Transformer2DModel": {},
     "Krea2Transformer2DModel": {
         "txt_in.norm.weight": "txtmlp.0.scale",
         "final_layer.norm.weight": "last.norm.scale",
@@ -88,6 +89,12 @@ _LAYERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "AuraFlowTransformer2DModel": layer_names.AURAFLOW,
     "SanaTransformer2DModel": layer_names.SANA,
     "Krea2Transformer2DModel": layer_names.KREA_2,
+    "QwenImage21Transformer2DModel": {  # in ComfyUI's files
+        "transformer_blocks.#.img_mlp.gate_up": (
+            "transformer_blocks.#.img_mlp.gate_layer",
+            "transformer_blocks.#.img_mlp.proj",
+        )
+    },
 }
 _SHIFT_FIRST = re.compile(r"final_layer\.adaLN_modulation\.1\.|modF\.1\.")
 """Where the authors have shift and scale, and diffusers scale and shift; Lumina and Z-Image scale alone."""

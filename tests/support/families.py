@@ -431,7 +431,8 @@ def of_cells(latents: Tensor) -> Tensor:
     """Lay tokens of single cells out as latents, as the pipeline of Qwen-Image-2.1 does."""
     from diffusers import QwenImage21Pipeline
 
-    return QwenImage21Pipeline._unpack_latents(latents, SIDE, SIDE, 2)[:, :, 0]
+    laid_out: Tensor = QwenImage21Pipeline._unpack_latents(latents, SIDE, SIDE, 2)
+    return laid_out[:, :, 0]
 
 
 def for_cells(latents: Tensor) -> Tensor:

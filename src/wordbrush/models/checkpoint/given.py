@@ -21,10 +21,11 @@ from wordbrush.models.refused import groups
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 __all__ = ["Given", "PartSource", "check_floating", "check_given", "config_of", "flag_of", "load_given"]
 
-PartSource = Path | InFile | Any
+PartSource = Path | InFile | Any  # Any: a network, whose class is not imported for its type
 """A folder, a file, where a part lies in the checkpoint's own file, or a loaded network."""
 
 _INTERFACE = (
@@ -101,7 +102,8 @@ def load_given(
         module, notes = load_from_file(source, spec.library, kind, usual, dtype, f"{where}: {name}", _ADVICE)
         return Given(module, usual, {"checkpoint": file_digest(source.path)}, notes)
     if not isinstance(source, Path):
-        return _loaded(source, name, spec, usual)
+        network: Any = source
+        return _loaded(network, name, spec, usual)
     if source.is_dir():
         return _from_folder(source, name, spec, kind, usual, dtype)
     where = f"{name} {source.name}"
@@ -146,7 +148,7 @@ def _from_folder(
     return Given(module, config, digests, (*notes, *told))
 
 
-def _loaded(module: Any, name: str, spec: PartSpec, usual: Mapping[str, Any]) -> Given:
+def _loaded(module: nn.Module, name: str, spec: PartSpec, usual: Mapping[str, Any]) -> Given:
     where = f"{name} in memory"
     if not isinstance(module, tuple(class_of(spec.library, kind) for kind in spec.classes)):
         raise ModelError(f"{where} is of the class {type(module).__name__!r}, not {' or '.join(spec.classes)}")

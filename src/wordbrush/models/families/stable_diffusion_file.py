@@ -104,7 +104,7 @@ class StableDiffusionFile:
         for name, source in given.items():
             spec, usual = PARTS[name], configs[f"{name}/config.json"]
             other = load_given(source, name, spec, spec.classes[0], usual, dtype)
-            modules[name], digests = other.module, digests | other.digests
+            modules[name], digests = other.module, {**digests, **other.digests}
             notes += other.notes
             replaced.append((name, other.sha256))
         return Parts(

@@ -136,7 +136,7 @@ class XLFile(NetworkFile):
     ) -> tuple[Mapping[str, Any], tuple[str, ...]]:
         """See `NetworkFile.scheduled`."""
         kind, notes = settled([*claims_of_file(path, header), *scheduler_claims(scheduler)])
-        said = {} if kind is None else {"prediction_type": kind}
+        said: dict[str, Any] = {} if kind is None else {"prediction_type": kind}
         if zero_snr_of(header):
             said |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
         return {**scheduler, **said}, notes
