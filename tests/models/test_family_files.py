@@ -162,6 +162,22 @@ def test_a_damaged_file_ends_in_one_sentence(
     assert "\n" not in str(caught.value)
 
 
+def test_floats_of_eight_bits_are_widened(saved: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = saved("z-image") / "folder"
+    for part, own in (("transformer", "diffusion_pytorch_model"), ("text_encoder", "model")):
+        state = load_file(folder / part / f"{own}.safetensors")
+        narrow = {name: value.to(torch.float8_e4m3fn) for name, value in state.items()}
+        save_file(narrow, tmp_path / f"{part}.safetensors")
+        for name, value in narrow.items():
+            state[name] = value.float()
+        (tmp_path / part).mkdir()
+        shutil.copy(folder / part / "config.json", tmp_path / part)
+        save_file(state, tmp_path / part / f"{own}.safetensors", metadata={"format": "pt"})
+    parts: dict[str, Any] = {part: tmp_path / f"{part}.safetensors" for part in ("transformer", "text_encoder")}
+    wide: dict[str, Any] = {part: tmp_path / part for part in parts}
+    assert torch.equal(answer(load_model(folder, **parts)), answer(load_model(folder, **wide)))
+
+
 def test_levels_that_a_checkpoint_prescribes_are_refused(saved: Callable[[str], Path], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(saved("qwen-image-2.1") / "folder", tmp_path / "turbo"))
     index = json.loads((folder / "model_index.json").read_text())

@@ -239,6 +239,8 @@ def _text_encoder(
     import torch
 
     told = of.config_class.from_dict(stripped(config))
+    for name, value in state.items():  # the library takes no floats of eight bits for plain ones
+        state[name] = value.to(dtype) if value.is_floating_point() and value.element_size() == 1 else value
     with translated(f"{where} does not fit its configuration", advice), torch.device("meta"):
         wanted = of(told).state_dict()
     unknown: list[str] = []
