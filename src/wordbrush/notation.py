@@ -16,7 +16,9 @@ from wordbrush.errors import SettingsError
 from wordbrush.settings import DEFAULT_PRESET, MAX_SEED, Settings
 
 __all__ = [
+    "GIVEN",
     "MAX_SEEDS",
+    "PARTS",
     "Switch",
     "bound",
     "drawn",
@@ -29,6 +31,12 @@ __all__ = [
     "shell",
     "switches",
 ]
+
+PARTS = ("vae", "unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
+"""The parts of a model that can be given in place of a checkpoint's own."""
+
+GIVEN = ("config", "tokenizer", *PARTS, "parametrisation")
+"""What a model may be loaded with beside its source."""
 
 MAX_SEEDS = 10_000
 _ITEM = re.compile(r"(\d{1,19})(?:-(\d{1,19}))?")

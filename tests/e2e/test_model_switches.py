@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -12,7 +13,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from tests.support import tiny
+from tests.support.author_files import author_state
 from tests.support.command import Command
+from tests.support.families import z_image
+from wordbrush.notation import GIVEN
 from wordbrush.record.provenance import read_provenance, save_image
 
 QUICK = ("--steps", "4", "--maps", "1", "--from", "a cat", "--to", "a dog")
@@ -39,7 +43,7 @@ def test_what_messages_advise_can_be_typed(wordbrush: Command, single: Path, pic
     done.failed(4, "--vae")
     for command in (("edit",), ("mask",), ("models", "show"), ("replay",), ("eval", "truth")):
         text = wordbrush(*command, "--help").text
-        assert all(flag in text for flag in ("--config", "--tokenizer", "--vae", "--parametrisation")), command
+        assert all(f"--{name.replace('_', '-')} " in text for name in GIVEN), command
     assert "--vocabulary" in wordbrush("models", "fetch", "--help").text
 
 
@@ -137,3 +141,46 @@ def test_offloading_on_the_cpu_is_a_warning_and_no_other_picture(
     assert Image.open(tmp_path / "plain.png").tobytes() == Image.open(tmp_path / "held.png").tobytes()
     assert read_provenance(tmp_path / "held.png").model == read_provenance(tmp_path / "plain.png").model
     wordbrush("replay", tmp_path / "held.png", "--offload", "disk").failed(2, "offload 'disk' is unknown")
+
+
+def test_a_given_part_is_recorded_and_replayed(
+    wordbrush: Command, tiny_folder: Path, picture: Path, tmp_path: Path
+) -> None:
+    made, part = tmp_path / "made.png", tmp_path / "unet.safetensors"
+    save_file({name: value.contiguous() for name, value in tiny.unet("sd1", seed=7).state_dict().items()}, part)
+    assert wordbrush("edit", picture, "--model", tiny_folder, "--unet", part, *QUICK, "-o", made).code == 0
+    model = read_provenance(made).model
+    assert model["given"] == {"unet": str(part)}
+    assert model["replaced"] == {"unet": hashlib.sha256(part.read_bytes()).hexdigest()}
+    done = wordbrush("replay", made, "--force")
+    assert done.text.strip() == "identical", done.err
+    assert f"from {part}, as the record says" in done.err
+    save_file({name: value.contiguous() for name, value in tiny.unet("sd1", seed=8).state_dict().items()}, part)
+    other = wordbrush("replay", made, "--force")
+    assert other.code == 3
+    assert f"{part} is not what the record was made with" in other.err
+    assert other.err.rstrip().endswith("say so with --unet")
+    in_memory = replace(read_provenance(made), model={**model, "given": {}})
+    save_image(Image.open(made), tmp_path / "memory.png", in_memory, force=True)
+    wordbrush("replay", tmp_path / "memory.png", "--force").failed(4, "given in memory", "--unet")
+    forged = replace(read_provenance(made), model={**model, "replaced": ["unet"]})
+    save_image(Image.open(made), tmp_path / "forged.png", forged, force=True)
+    wordbrush("replay", tmp_path / "forged.png", "--force").failed(3, "model.replaced")
+
+
+def test_an_edit_with_a_transformer_in_one_file_is_replayed(
+    wordbrush: Command, picture: Path, tmp_path: Path
+) -> None:
+    pipeline = z_image()
+    pipeline.save_pretrained(tmp_path / "folder")
+    save_file(author_state(pipeline.transformer), tmp_path / "z.safetensors")
+    made, model = tmp_path / "made.png", ("--model", tmp_path / "z.safetensors", "--config", tmp_path / "folder")
+    quick = (*QUICK, "--resolution", "32")
+    assert wordbrush("edit", picture, *model, *quick, "-o", made).code == 0
+    assert read_provenance(made).model["family"] == "z-image"
+    done = wordbrush("replay", made, "--force")
+    assert done.text.strip() == "identical", done.err
+    shown = wordbrush("models", "show", tmp_path / "z.safetensors", "--no-load", "--json").json
+    assert (shown["family"], shown["guidance_kind"], shown["inversion"]) == ("z-image", "cfg", "inverted")
+    assert [part["name"] for part in shown["parts"]] == ["transformer"]
+    assert any("--config" in note for note in shown["notes"])

@@ -157,7 +157,23 @@ def test_the_codec_of_qwen_image_is_its_pipelines_arithmetic_over_a_film_of_one_
     assert (codec.decode(latents) - vae.decode(theirs * spread + mean).sample[:, :, 0]).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("build", [families.flux_2_vae, families.qwen_vae])
+def test_the_codec_of_qwen_image_2_1_encodes_opaque_pictures_and_decodes_onto_white() -> None:
+    vae = families.rgba_vae()
+    codec, opaque = AutoencoderCodec(vae), torch.cat([pixels(2), torch.ones(2, 1, 32, 32)], dim=1)[:, :, None]
+    assert (codec.factor, codec.channels) == (2, 4)
+    mean, spread = (torch.tensor(vae.config[f"latents_{name}"]).view(1, -1, 1, 1, 1) for name in ("mean", "std"))
+    theirs = vae.encode(opaque).latent_dist.mode()
+    latents = codec.encode(pixels(2))
+    assert (latents - ((theirs - mean) / spread)[:, :, 0]).abs().max() < 1e-6
+    film = vae.decode(theirs).sample[:, :, 0]
+    opacity = (film[:, 3:] + 1) / 2
+    assert opacity.std() > 0.01  # the small network draws pictures that are not opaque
+    decoded = codec.decode(latents)
+    assert decoded.shape == (2, 3, 32, 32)
+    assert (decoded - (film[:, :3] * opacity + (1 - opacity))).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("build", [families.flux_2_vae, families.qwen_vae, families.rgba_vae])
 def test_other_autoencoders_work_in_tiles_too(build: Any) -> None:
     vae = build()
     tiles = {name: value for name, value in vars(vae).items() if "tile" in name or "tiling" in name}

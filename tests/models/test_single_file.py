@@ -73,7 +73,7 @@ def test_missing_tensor_is_never_made_up(checkpoints: Path, tmp_path: Path) -> N
     [
         ("conditioner.embedders.0.transformer.x", "XL"),
         ("model.diffusion_model.joint_blocks.0.x", "Stable Diffusion 3"),
-        ("model.diffusion_model.double_blocks.0.x", "FLUX checkpoint in one file"),
+        ("model.diffusion_model.double_blocks.0.x", "a piece of a FLUX checkpoint"),
         ("lora_unet_down_blocks_0.lora_up.weight", "loras="),
         ("something.else", "no Stable Diffusion UNet"),
     ],

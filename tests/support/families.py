@@ -15,7 +15,13 @@ import torch
 from torch import Tensor
 
 from tests.support import tiny
-from tests.support.tokenizers import chat_tokenizer, clip_tokenizer, instruct_tokenizer, sentence_tokenizer
+from tests.support.tokenizers import (
+    chat_processor,
+    chat_tokenizer,
+    clip_tokenizer,
+    instruct_tokenizer,
+    sentence_tokenizer,
+)
 
 __all__ = ["ROWS", "Row", "seeded"]
 
@@ -38,6 +44,7 @@ class Row:
         limit: further arguments, as for texts that are padded no more than ours.
         steps: of the whole decode; 1 where the pipeline draws noise at every further step.
         run: from the pipeline, a text, latents, steps and arguments to its latents.
+        cuts: its pipeline cuts long texts.
     """
 
     name: str
@@ -50,6 +57,7 @@ class Row:
     limit: Mapping[str, Any] = field(default_factory=dict)
     steps: int = 3
     run: Callable[..., Tensor] | None = None
+    cuts: bool = True
 
     def answer(self, pipeline: Any, text: str, x: Tensor, steps: int, **arguments: Any) -> Tensor:
         """Return the latents that the pipeline makes of x under a text."""
@@ -336,20 +344,44 @@ def qwen_image(**changes: Any) -> Any:
     return QwenImagePipeline(**(parts | changes))
 
 
-def krea_2(turbo: bool = False, **changes: Any) -> Any:
-    """Return a Krea2Pipeline."""
-    from diffusers import Krea2Pipeline, Krea2Transformer2DModel
-    from transformers import Qwen3VLConfig, Qwen3VLModel
+def rgba_vae(**changes: Any) -> Any:
+    """Return the autoencoder of Qwen-Image-2.1, which halves each side of pictures with an alpha channel."""
+    from diffusers import AutoencoderKLQwenImage21
+
+    config = {
+        "base_dim": 24, "decoder_base_dim": 24, "z_dim": 4, "dim_mult": [1, 1], "num_res_blocks": 1,
+        "temperal_downsample": [True], "latents_mean": [0.1, -0.2, 0.3, 0.0], "latents_std": [1.5, 2.0, 0.7, 1.1],
+        "scale_factor_spatial": 2,
+    }  # fmt: skip
+    return seeded(lambda: AutoencoderKLQwenImage21(**(config | changes)), 1)
+
+
+def qwen_image_2_1(**changes: Any) -> Any:
+    """Return a QwenImage21Pipeline whose latents are of the small autoencoder's size."""
+    from diffusers import QwenImage21Pipeline, QwenImage21Transformer2DModel
+    from transformers import Qwen3VLForConditionalGeneration
 
     def transformer() -> Any:
-        return Krea2Transformer2DModel(
-            in_channels=16, num_layers=2, attention_head_dim=8, num_attention_heads=4, num_key_value_heads=2,
-            intermediate_size=32, timestep_embed_dim=8, text_hidden_dim=16, num_text_layers=3,
-            text_num_attention_heads=2, text_num_key_value_heads=1, text_intermediate_size=16,
-            num_layerwise_text_blocks=1, num_refiner_text_blocks=1, axes_dims_rope=(4, 2, 2),
+        return QwenImage21Transformer2DModel(
+            in_channels=4, out_channels=4, num_layers=2, attention_head_dim=16, num_attention_heads=2,
+            context_in_dim=16, axes_dims_rope=(8, 4, 4),
         )  # fmt: skip
 
-    config = Qwen3VLConfig(
+    parts = {
+        "transformer": seeded(transformer), "vae": rgba_vae(), "scheduler": flow_scheduler(),
+        "text_encoder": seeded(lambda: Qwen3VLForConditionalGeneration(qwen3_vl()), 2),
+        "processor": chat_processor(),
+    }  # fmt: skip
+    made = QwenImage21Pipeline(**(parts | changes))
+    made.vae_scale_factor = 2
+    return made
+
+
+def qwen3_vl() -> Any:
+    """Return the configuration of a Qwen3-VL, 16 wide."""
+    from transformers import Qwen3VLConfig
+
+    return Qwen3VLConfig(
         text_config={
             "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
             "num_key_value_heads": 2, "head_dim": 8, "vocab_size": 262,
@@ -359,9 +391,24 @@ def krea_2(turbo: bool = False, **changes: Any) -> Any:
             "num_position_embeddings": 16, "deepstack_visual_indexes": [0],
         },
     )  # fmt: skip
+
+
+def krea_2(turbo: bool = False, **changes: Any) -> Any:
+    """Return a Krea2Pipeline."""
+    from diffusers import Krea2Pipeline, Krea2Transformer2DModel
+    from transformers import Qwen3VLModel
+
+    def transformer() -> Any:
+        return Krea2Transformer2DModel(
+            in_channels=16, num_layers=2, attention_head_dim=8, num_attention_heads=4, num_key_value_heads=2,
+            intermediate_size=32, timestep_embed_dim=8, text_hidden_dim=16, num_text_layers=3,
+            text_num_attention_heads=2, text_num_key_value_heads=1, text_intermediate_size=16,
+            num_layerwise_text_blocks=1, num_refiner_text_blocks=1, axes_dims_rope=(4, 2, 2),
+        )  # fmt: skip
+
     parts = {
         "transformer": seeded(transformer), "vae": qwen_vae(), "scheduler": flow_scheduler(max_image_seq_len=6400),
-        "text_encoder": seeded(lambda: Qwen3VLModel(config), 2), "tokenizer": chat_tokenizer(),
+        "text_encoder": seeded(lambda: Qwen3VLModel(qwen3_vl()), 2), "tokenizer": chat_tokenizer(),
     }  # fmt: skip
     return Krea2Pipeline(**(parts | changes), text_encoder_select_layers=(0, 1, 2), is_distilled=turbo)
 
@@ -378,6 +425,19 @@ def for_qwen(latents: Tensor) -> Any:
     from diffusers import QwenImagePipeline
 
     return QwenImagePipeline._pack_latents(latents, *latents.shape)
+
+
+def of_cells(latents: Tensor) -> Tensor:
+    """Lay tokens of single cells out as latents, as the pipeline of Qwen-Image-2.1 does."""
+    from diffusers import QwenImage21Pipeline
+
+    laid_out: Tensor = QwenImage21Pipeline._unpack_latents(latents, SIDE, SIDE, 2)
+    return laid_out[:, :, 0]
+
+
+def for_cells(latents: Tensor) -> Tensor:
+    """Turn latents into tokens of single cells."""
+    return latents.flatten(2).transpose(1, 2)
 
 
 _LAYERS = {"text_encoder_out_layers": (1, 2, 3)}
@@ -410,6 +470,10 @@ ROWS: dict[str, Row] = {
     "qwen-image": Row(
         "qwen-image", qwen_image, lambda scale: {"true_cfg_scale": scale, "negative_prompt": ""},
         plain={"true_cfg_scale": 1.0}, latents=of_qwen, given=for_qwen,
+    ),
+    "qwen-image-2.1": Row(
+        "qwen-image-2.1", qwen_image_2_1, lambda scale: {"true_cfg_scale": scale, "negative_prompt": ""},
+        plain={"true_cfg_scale": 1.0}, latents=of_cells, given=for_cells, cuts=False,
     ),
     "krea-2-raw": Row(
         "krea-2", krea_2, lambda scale: {"guidance_scale": scale - 1}, plain={"guidance_scale": 0.0},

@@ -27,6 +27,9 @@ _TOP = {
     "time_embedding.linear_2": "time_embed.2",
     "conv_norm_out": "out.0",
     "conv_out": "out.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
+    "time_embedding.cond_proj": "time_embed.cond_proj",
 }
 
 
@@ -76,22 +79,23 @@ def _vae_name(name: str, blocks: int) -> str:
     return name
 
 
-def _vae_state(vae: Any) -> Iterator[tuple[str, Tensor]]:
+def vae_state(vae: Any) -> Iterator[tuple[str, Tensor]]:
     blocks = len(vae.config.block_out_channels)
     for name, value in vae.state_dict().items():
         theirs = _vae_name(name, blocks)
         convolution = "mid.attn_1" in theirs and value.ndim == 2
-        yield f"first_stage_model.{theirs}", value[:, :, None, None] if convolution else value
+        yield theirs, value[:, :, None, None] if convolution else value
 
 
-def _open_clip_state(encoder: Any) -> Iterator[tuple[str, Tensor]]:
-    state = encoder.state_dict()
+def open_clip_state(encoder: Any) -> Iterator[tuple[str, Tensor]]:
+    state = {name.removeprefix("text_model."): value for name, value in encoder.state_dict().items()}
     names = {"embeddings.token_embedding.weight": "token_embedding.weight"}
     names |= {"embeddings.position_embedding.weight": "positional_embedding"}
     names |= {f"final_layer_norm.{end}": f"ln_final.{end}" for end in ("weight", "bias")}
     for ours, theirs in names.items():
         yield theirs, state[ours]
-    yield "text_projection", torch.eye(encoder.config.hidden_size)
+    projection = state.get("text_projection.weight")
+    yield "text_projection", torch.eye(encoder.config.hidden_size) if projection is None else projection.T
     for index in range(encoder.config.num_hidden_layers):
         own, other = f"encoder.layers.{index}.", f"transformer.resblocks.{index}."
         for end in ("weight", "bias"):
@@ -104,17 +108,19 @@ def _open_clip_state(encoder: Any) -> Iterator[tuple[str, Tensor]]:
                 yield f"{other}{theirs}.{end}", state[f"{own}{ours}.{end}"]
 
 
-def original_state(unet: Any, vae: Any, encoder: Any, kind: str) -> dict[str, Tensor]:
-    """Return all tensors of a checkpoint under their original names; `kind` is `sd1` or `sd2`."""
+def unet_state(unet: Any) -> dict[str, Tensor]:
+    """Return all tensors of a UNet under their original names."""
     attention = ["CrossAttn" in block for block in unet.config.up_block_types]
     layers = unet.config.layers_per_block
-    state = {
-        f"model.diffusion_model.{_unet_name(name, layers, attention)}": value
-        for name, value in unet.state_dict().items()
-    }
-    state |= dict(_vae_state(vae))
+    return {_unet_name(name, layers, attention): value for name, value in unet.state_dict().items()}
+
+
+def original_state(unet: Any, vae: Any, encoder: Any, kind: str) -> dict[str, Tensor]:
+    """Return all tensors of a checkpoint under their original names; `kind` is `sd1` or `sd2`."""
+    state = {f"model.diffusion_model.{name}": value for name, value in unet_state(unet).items()}
+    state |= {f"first_stage_model.{name}": value for name, value in vae_state(vae)}
     if kind == "sd2":
-        state |= {f"cond_stage_model.model.{name}": value for name, value in _open_clip_state(encoder)}
+        state |= {f"cond_stage_model.model.{name}": value for name, value in open_clip_state(encoder)}
     else:
         inner = {name.removeprefix("text_model."): value for name, value in encoder.state_dict().items()}
         state |= {f"cond_stage_model.transformer.text_model.{name}": value for name, value in inner.items()}

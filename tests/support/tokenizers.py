@@ -79,3 +79,25 @@ def instruct_tokenizer() -> Any:
         model_max_length=1024,
         **roles,
     )
+
+
+def chat_processor() -> Any:
+    """Return a Qwen3VLProcessor of its tokenizer alone: its picture side wants torchvision, which texts do not."""
+    from transformers import Qwen3VLProcessor as Whole
+
+    class Qwen3VLProcessor(Whole):  # type: ignore[misc]
+        def __init__(self, tokenizer: Any) -> None:
+            self.tokenizer = tokenizer
+
+        def __call__(self, text: list[str], **how: Any) -> Any:
+            return self.tokenizer(text, **how)
+
+        def apply_chat_template(self, messages: Any, **_: Any) -> list[list[int]]:
+            system = messages[0]["content"][0]["text"]
+            return [list(self.tokenizer(f"<|im_start|>system\n{system}<|im_end|>\n").input_ids)]
+
+        def save_pretrained(self, folder: Any, **_: Any) -> None:
+            self.tokenizer.save_pretrained(folder)
+
+    Qwen3VLProcessor.__module__ = Whole.__module__
+    return Qwen3VLProcessor(chat_tokenizer())

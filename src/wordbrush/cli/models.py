@@ -15,6 +15,7 @@ from wordbrush.models.family import Family
 from wordbrush.models.listing import at_hand, card_text, licence_field
 from wordbrush.models.outline import INVERSIONS, decided, outline
 from wordbrush.models.registry import broken, families
+from wordbrush.notation import GIVEN
 
 __all__ = ["fetch", "list_models", "show"]
 
@@ -86,7 +87,7 @@ def show(command: ShowCommand) -> None:
     before, card = outline(located), card_text(located.path)
     known = {**before.facts(), "licence_field": licence_field(card)}
     if command.loads(before.stored):
-        names = ("name", "revision", "parametrisation", "config", "tokenizer", "vae")
+        names = ("name", "revision", *GIVEN)
         model = load_editor(ModelChoice(**{name: getattr(command, name) for name in names}), terminal).model
         facts = {**known, **decided(model), "identity": model.identity.as_dict()}
     else:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from wordbrush.errors import ModelError
+from wordbrush.notation import GIVEN
 from wordbrush.settings import DEFAULT_PRESET, PRESETS
 
 __all__ = [
@@ -36,7 +37,12 @@ __all__ = [
     "Reference",
     "Revision",
     "Sets",
+    "TextEncoder",
+    "TextEncoder2",
+    "TextEncoder3",
     "Tokenizer",
+    "Transformer",
+    "Unet",
     "Vae",
 ]
 
@@ -96,7 +102,7 @@ Config = Annotated[
     str | None,
     typer.Option(
         "--config",
-        help="For a .safetensors file of unusual shape: a folder with configurations and tokenizer.",
+        help="For a .safetensors file: a folder of its family with configurations, tokenizers and the parts it lacks.",
         metavar="FOLDER",
         rich_help_panel=MODEL_PANEL,
     ),
@@ -105,7 +111,7 @@ Tokenizer = Annotated[
     str | None,
     typer.Option(
         "--tokenizer",
-        help="For a .safetensors file: a folder with the tokenizer's files.",
+        help="For a .safetensors file of Stable Diffusion: a folder with the tokenizer's files.",
         metavar="FOLDER",
         rich_help_panel=MODEL_PANEL,
     ),
@@ -117,6 +123,36 @@ Vae = Annotated[
         help="An autoencoder in place of the checkpoint's own: a folder or a .safetensors file.",
         metavar="PATH",
         rich_help_panel=MODEL_PANEL,
+    ),
+]
+Unet = Annotated[
+    str | None,
+    typer.Option(
+        "--unet", help="A UNet in the same way.", metavar="PATH", rich_help_panel=MODEL_PANEL
+    ),
+]
+Transformer = Annotated[
+    str | None,
+    typer.Option(
+        "--transformer", help="A transformer in the same way.", metavar="PATH", rich_help_panel=MODEL_PANEL
+    ),
+]
+TextEncoder = Annotated[
+    str | None,
+    typer.Option(
+        "--text-encoder", help="A text encoder in the same way.", metavar="PATH", rich_help_panel=MODEL_PANEL
+    ),
+]
+TextEncoder2 = Annotated[
+    str | None,
+    typer.Option(
+        "--text-encoder-2", help="A second text encoder in the same way.", metavar="PATH", rich_help_panel=MODEL_PANEL
+    ),
+]
+TextEncoder3 = Annotated[
+    str | None,
+    typer.Option(
+        "--text-encoder-3", help="A third text encoder in the same way.", metavar="PATH", rich_help_panel=MODEL_PANEL
     ),
 ]
 Lora = Annotated[
@@ -171,6 +207,11 @@ class ModelChoice:
     config: Config = None
     tokenizer: Tokenizer = None
     vae: Vae = None
+    unet: Unet = None
+    transformer: Transformer = None
+    text_encoder: TextEncoder = None
+    text_encoder_2: TextEncoder2 = None
+    text_encoder_3: TextEncoder3 = None
     loras: tuple[tuple[str, float], ...] = ()
     """Files and scales; read from `--lora` where a command has it."""
     embeddings: tuple[tuple[str, str] | str, ...] = ()
@@ -180,7 +221,7 @@ class ModelChoice:
     def load(self) -> dict[str, Any]:
         """Keywords of `Editor.from_pretrained`; a Hugging Face id comes from the cache unless it may be downloaded."""
         how = ("revision", "device", "dtype", "offload", "loras", "embeddings")
-        names = (*how, "parametrisation", "config", "tokenizer", "vae")
+        names = (*how, *GIVEN)
         return {"local_files_only": not self.allow_download, **{name: getattr(self, name) for name in names}}
 
     def check_there(self) -> None:

@@ -25,10 +25,10 @@ from wordbrush.errors import ModelError, ProvenanceError, SettingsError
 from wordbrush.files import write_atomic
 from wordbrush.models.checkpoint.offload import resolve_offload
 from wordbrush.models.devices import resolve_device, resolve_dtype
-from wordbrush.notation import parse_embeddings, parse_loras
+from wordbrush.notation import GIVEN, PARTS, parse_embeddings, parse_loras
 from wordbrush.record.encode import FORMATS
 from wordbrush.record.provenance import encode_image
-from wordbrush.record.replay import GIVEN, MASKS, Recorded
+from wordbrush.record.replay import MASKS, Recorded
 from wordbrush.result import EditResult
 
 __all__ = ["replay"]
@@ -100,7 +100,7 @@ def _choice(recorded: Recorded, command: ReplayCommand, terminal: Terminal) -> M
     Raises:
         SettingsError: a LoRA or an embedding cannot be read, `--device` is not here, or `--dtype` or
             `--offload` is unknown.
-        ModelError: neither says where the model is.
+        ModelError: neither says where the model is, or a part of it.
         ProvenanceError: the record names a device that there is on no machine.
     """
     model, loras = recorded.record.model, parse_loras(command.lora or ())
@@ -113,6 +113,12 @@ def _choice(recorded: Recorded, command: ReplayCommand, terminal: Terminal) -> M
         resolve_dtype(command.dtype, place)
     resolve_offload(command.offload, place)
     given = {name: getattr(command, name) or value for name, value in _given(recorded, source).items()}
+    for part in PARTS:
+        if part in recorded.replaced and given[part] is None:
+            raise ModelError(
+                f"{command.file}: the record was made with a {part} that was given in memory; give it with "
+                f"--{part.replace('_', '-')}"
+            )
     return ModelChoice(
         name=source,
         revision=None if command.model else model["revision"] or None,
@@ -199,6 +205,9 @@ def _check_weights(editor: Editor, recorded: Recorded, command: ReplayCommand, t
     """
     then, here = recorded.record.model, editor.model.identity.as_dict()
     same = then["sha256"] == here["sha256"]
+    for part, digest in here.get("replaced", {}).items():
+        if not getattr(command, part) and recorded.replaced.get(part, digest) != digest:
+            raise _not_recorded(command.file, [here["given"][part]], f"--{part.replace('_', '-')}")
     if not same and command.model is None and _is_local(here["source"]):
         raise _not_recorded(command.file, [here["source"]], "--model")
     for flag, field, given in (("--lora", "loras", command.lora), ("--embedding", "embeddings", command.embedding)):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from wordbrush.errors import ModelError, SettingsError
 from wordbrush.models.addons.embeddings import EmbeddingSource, apply_embeddings, present_embeddings
 from wordbrush.models.addons.loras import LoraSource, apply_loras, present_loras
+from wordbrush.models.checkpoint.given import flag_of
 from wordbrush.models.checkpoint.layout import family_in
 from wordbrush.models.checkpoint.offload import encoders_of, place, resolve_offload
 from wordbrush.models.checkpoint.parts import from_pipeline, load_folder
+from wordbrush.models.checkpoint.single_file import family_of_single
 from wordbrush.models.checkpoint.sources import locate
 from wordbrush.models.checkpoint.weights import read_header
 from wordbrush.models.devices import resolve_device, resolve_dtype
@@ -27,13 +29,15 @@ from wordbrush.models.model import (
     TextEncoder,
     UnknownWord,
 )
-from wordbrush.models.registry import family_of_file, family_of_pipeline
+from wordbrush.models.registry import family_of_pipeline
+from wordbrush.notation import PARTS
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = [
     "EmbeddingIdentity",
+    "GivenParts",
     "Guidance",
     "LoraIdentity",
     "Model",
@@ -43,6 +47,21 @@ __all__ = [
     "UnknownWord",
     "load_model",
 ]
+
+
+class GivenParts(TypedDict, total=False):
+    """Parts in place of a checkpoint's own, or that a single file lacks.
+
+    Each is a folder in diffusers layout (the part's own, or a checkpoint's that has it), a `.safetensors` file under
+    the names of its authors or of its library, or a loaded network, which is used in place.
+    """
+
+    vae: str | Path | Any
+    unet: str | Path | Any
+    transformer: str | Path | Any
+    text_encoder: str | Path | Any
+    text_encoder_2: str | Path | Any
+    text_encoder_3: str | Path | Any
 
 
 def load_model(
@@ -58,8 +77,8 @@ def load_model(
     name: str | None = None,
     config: str | Path | None = None,
     tokenizer: str | Path | None = None,
-    vae: str | Path | None = None,
     parametrisation: str | None = None,
+    **parts: Unpack[GivenParts],
 ) -> Model:
     """Load a checkpoint of any family known (see `wordbrush.models.registry`), or take over a loaded pipeline.
 
@@ -78,21 +97,21 @@ def load_model(
         loras: safetensors files, or (file, scale) pairs.
         embeddings: safetensors files of learnt embeddings, or (file, word) pairs.
         name: what to call it in records.
-        config: for a single file of unusual shape, a folder with configurations and tokenizer.
-        tokenizer: for a single file, a folder with the tokenizer's files.
-        vae: an autoencoder in place of the checkpoint's own, or for a file without one: a folder in diffusers layout,
-            or a `.safetensors` file.
+        config: for a single file, a folder in diffusers layout with configurations and tokenizers, and with the parts
+            that the file has not; Stable Diffusion 1.x and 2.x of the usual shape want none.
+        tokenizer: for a single file of Stable Diffusion, a folder with the tokenizer's files.
         parametrisation: one that the family's card lists, where the checkpoint does not say or says it wrong.
+        parts: parts in place of the checkpoint's own, or that it lacks, by name; see `GivenParts`.
 
     Raises:
         UnsafeWeightsError: weights are stored as a pickle; it has not been opened.
         ModelError: the checkpoint is missing, damaged or of another kind.
         SettingsError: arguments are out of range or contradict each other.
     """
+    given = _parts(parts)
     if not isinstance(source, str | Path):
         arguments = {"revision": revision, "device": device, "dtype": dtype, "config": config, "tokenizer": tokenizer}
-        add_ons = {"vae": vae, "loras": tuple(loras) or None, "embeddings": tuple(embeddings) or None}
-        arguments["offload"] = offload
+        add_ons = {**given, "loras": tuple(loras) or None, "embeddings": tuple(embeddings) or None, "offload": offload}
         return _adopt(source, name, parametrisation, {**arguments, **add_ons})
     half = str(dtype) in {"float16", "fp16", "half", "torch.float16"}
     located = locate(source, revision=revision, local_files_only=local_files_only, prefer_half=half)
@@ -101,23 +120,21 @@ def load_model(
         raise SettingsError(
             "--config and --tokenizer (config=, tokenizer=) are for single-file checkpoints: a folder has its own"
         )
-    given = {"config": config, "tokenizer": tokenizer, "vae": vae, "parametrisation": parametrisation}
-    paths: dict[str, Any] = {"config": _folder(config, "config"), "tokenizer": _folder(tokenizer, "tokenizer")}
-    if vae is not None:
-        paths["vae"] = _vae(vae)
+    said = {"config": config, "tokenizer": tokenizer, **parts, "parametrisation": parametrisation}
+    folder, vocabulary = _folder(config, "config"), _folder(tokenizer, "tokenizer")
     where = resolve_device(device)
     way, about_offload = resolve_offload(offload, where)
     if single:
-        family, file = family_of_file(read_header(located.path), located.path.name)
+        family, file = family_of_single(read_header(located.path), located.path.name, folder)
         kind = resolve_dtype(dtype, where, family.card.half)
-        parts = file.load(located.path, kind, **paths)
+        loaded = file.load(located.path, kind, config=folder, tokenizer=vocabulary, given=given)
     else:
         family = family_in(located.path, located.name)
         kind = resolve_dtype(dtype, where, family.card.half)
-        parts = load_folder(located.path, family, located.name, kind, paths.get("vae"))
-    taught, about_words = apply_embeddings(parts, family, embeddings)
-    applied, about_loras = apply_loras(parts, family, loras)
-    about_place = place(parts, where, kind, way)
+        loaded = load_folder(located.path, family, located.name, kind, given)
+    taught, about_words = apply_embeddings(loaded, family, embeddings)
+    applied, about_loras = apply_loras(loaded, family, loras)
+    about_place = place(loaded, where, kind, way)
     origin = Origin(
         name or located.name,
         located.source,
@@ -126,15 +143,15 @@ def load_model(
         applied,
         parametrisation,
         taught,
-        tuple((argument, str(value)) for argument, value in given.items() if value is not None),
+        tuple((key, str(value)) for key, value in said.items() if isinstance(value, str | Path)),
     )
     kinds = family.card.parametrisations
     if parametrisation not in {None, *kinds} and len(kinds) == 1:  # where there are several, the family says it
         raise ModelError(f"prediction type {parametrisation!r} is not of {family.card.title}: {kinds[0]} is")
-    model = family.build(parts, origin)
-    notes = *located.notes, *model.notes, *parts.notes, *about_words, *about_loras, *about_offload, *about_place
+    model = family.build(loaded, origin)
+    notes = *located.notes, *model.notes, *loaded.notes, *about_words, *about_loras, *about_offload, *about_place
     may_leave = way is None and not about_place and where.type != "cpu"
-    return replace(model, notes=notes, encoders=encoders_of(parts, family, where) if may_leave else None)
+    return replace(model, notes=notes, encoders=encoders_of(loaded, family, where) if may_leave else None)
 
 
 def _adopt(pipeline: Any, name: str | None, parametrisation: str | None, arguments: dict[str, Any]) -> Model:
@@ -166,8 +183,21 @@ def _folder(path: str | Path | None, argument: str) -> Path | None:
     return folder
 
 
-def _vae(path: str | Path) -> Path:
-    found = Path(path).expanduser()
-    if not found.exists():
-        raise ModelError(f"--vae (vae=): there is no folder or file {str(path)!r} on this machine")
-    return found
+def _parts(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts that are given, paths as such.
+
+    Raises:
+        TypeError: there is no part of such a name.
+        ModelError: a path leads nowhere.
+    """
+    given: dict[str, Any] = {}
+    for part, source in parts.items():
+        if part not in PARTS:
+            raise TypeError(f"load_model() got an unexpected keyword argument {part!r}")
+        if isinstance(source, str | Path):
+            given[part] = Path(source).expanduser()
+            if not given[part].exists():
+                raise ModelError(f"{flag_of(part)}: there is no folder or file {str(source)!r} on this machine")
+        elif source is not None:
+            given[part] = source
+    return given

@@ -89,7 +89,8 @@ class AutoencoderCodec:
 
     Args:
         autoencoder: of diffusers: AutoencoderKL, AutoencoderTiny, AutoencoderKLFlux2, AutoencoderDC, or
-            AutoencoderKLQwenImage, whose pictures are films of one frame.
+            AutoencoderKLQwenImage, whose pictures are films of one frame. Of AutoencoderKLQwenImage21 pictures have a
+            fourth channel: what is encoded is opaque, and what is decoded lies on white.
         device: where it runs; by default where its weights are.
         tiled: work in overlapping tiles. Slower, needs less memory, and differs slightly at the seams.
     """
@@ -98,8 +99,10 @@ class AutoencoderCodec:
         config = autoencoder.config
         self.autoencoder, self.device, self.tiled = autoencoder, device or autoencoder.device, tiled
         self._film = hasattr(config, "temperal_downsample")
+        self._alpha = self._film and int(getattr(config, "in_channels", 3)) == 4
         if self._film:
-            self.factor, self.channels = 2 ** len(config.temperal_downsample), int(config.z_dim)
+            side = int(getattr(config, "patch_size", None) or 1)
+            self.factor, self.channels = 2 ** len(config.temperal_downsample) * side, int(config.z_dim)
         else:
             widths = getattr(config, "block_out_channels", None) or config.decoder_block_out_channels
             self.factor, self.channels = 2 ** (len(widths) - 1), int(config.latent_channels)
@@ -137,6 +140,7 @@ class AutoencoderCodec:
         return self._run(self._pixels, given / _over(self._scale, given) + _over(self._shift, given), "decode")
 
     def _mean(self, pixels: Tensor) -> Tensor:
+        pixels = torch.cat([pixels, torch.ones_like(pixels[:, :1])], dim=1) if self._alpha else pixels
         encoded = self.autoencoder.encode(pixels[:, :, None] if self._film else pixels)
         if hasattr(encoded, "latent_dist"):
             mean: Tensor = encoded.latent_dist.mode()
@@ -146,7 +150,8 @@ class AutoencoderCodec:
 
     def _pixels(self, latents: Tensor) -> Tensor:
         pixels: Tensor = self.autoencoder.decode(latents[:, :, None] if self._film else latents, return_dict=False)[0]
-        return pixels[:, :, 0] if self._film else pixels
+        pixels = pixels[:, :, 0] if self._film else pixels
+        return _on_white(pixels) if self._alpha else pixels
 
     def _run(self, step: Callable[[Tensor], Tensor], value: Tensor, verb: str) -> Tensor:
         def call(rows: slice | Sequence[int]) -> Tensor:
@@ -156,6 +161,12 @@ class AutoencoderCodec:
             return answered(
                 self.autoencoder, call, f"the autoencoder ({verb})", self.notes, narrow=(torch.float16, torch.bfloat16)
             )
+
+
+def _on_white(pixels: Tensor) -> Tensor:
+    """Lay pictures (batch, 4, height, width) in [-1, 1], opacity last, on white: (batch, 3, height, width)."""
+    opacity = (pixels[:, 3:].clamp(-1, 1) + 1) / 2
+    return pixels[:, :3] * opacity + (1 - opacity)
 
 
 def _affine(autoencoder: Any) -> tuple[float | Tensor, float | Tensor]:

@@ -149,6 +149,7 @@ class Parts:
         claims: what comes with the checkpoint, beside its scheduler's configuration, says of its parametrisation, as
             (parametrisation, who says it) pairs, the strongest first.
         unsaid: the parametrisation to take where nothing says it and it cannot be found out.
+        replaced: the parts that a user gave in place of the checkpoint's own, with the SHA-256 of each.
     """
 
     networks: Mapping[str, Any]
@@ -162,6 +163,7 @@ class Parts:
     notes: tuple[str, ...] = ()
     claims: tuple[tuple[str, str], ...] = ()
     unsaid: str = "epsilon"
+    replaced: tuple[tuple[str, str], ...] = ()
 
     def __getitem__(self, name: str) -> Any:
         return self.networks[name] if name in self.networks else self.others[name]
@@ -205,6 +207,7 @@ class Origin:
             loras=self.loras,
             embeddings=self.embeddings,
             given=self.given,
+            replaced=parts.replaced,
         )
 
 
@@ -225,7 +228,7 @@ class SingleFile(Protocol):
         *,
         config: Path | None = None,
         tokenizer: Path | None = None,
-        vae: Path | None = None,
+        given: Mapping[str, Any] = MappingProxyType({}),
     ) -> Parts:
         """Load the parts; nothing is downloaded.
 
@@ -234,7 +237,7 @@ class SingleFile(Protocol):
             dtype: of the networks.
             config: a folder in diffusers layout with configurations and tokenizers, where the user gave one.
             tokenizer: a folder with the tokenizer's files, where the user gave one.
-            vae: an autoencoder, a folder or a file, where the user gave one.
+            given: parts that the user gave, by name: folders, files or loaded networks.
 
         Raises:
             UnsafeWeightsError: it is a pickle, whatever it is called.

@@ -138,6 +138,7 @@ class ModelIdentity:
         loras: the LoRAs applied, in order.
         embeddings: the learnt embeddings, in order.
         given: what was given beside the source to load it, as (argument of `load_model`, text) pairs.
+        replaced: the parts among that, with the SHA-256 of each; networks in memory, too.
     """
 
     name: str
@@ -151,12 +152,14 @@ class ModelIdentity:
     loras: tuple[LoraIdentity, ...] = ()
     embeddings: tuple[EmbeddingIdentity, ...] = ()
     given: tuple[tuple[str, str], ...] = ()
+    replaced: tuple[tuple[str, str], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values; `embeddings` and `given`, a table, only where there are any."""
+        """Return the fields as plain JSON values; `embeddings`, `given` and `replaced` only where there are any."""
         listed = {name: [asdict(item) for item in getattr(self, name)] for name in ("loras", "embeddings")}
-        fields = {**asdict(self), **listed, "given": dict(self.given)}
-        return {name: value for name, value in fields.items() if value or name not in {"embeddings", "given"}}
+        fields = {**asdict(self), **listed, "given": dict(self.given), "replaced": dict(self.replaced)}
+        optional = {"embeddings", "given", "replaced"}
+        return {name: value for name, value in fields.items() if value or name not in optional}
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from wordbrush.models.checkpoint.layout import family_in
 from wordbrush.models.checkpoint.networks import translated
 from wordbrush.models.checkpoint.parts import Checkpoint, outlined, read_folder
 from wordbrush.models.checkpoint.quantised import method_of, quantised_note
+from wordbrush.models.checkpoint.single_file import NetworkFile
 from wordbrush.models.checkpoint.sources import Located
 from wordbrush.models.checkpoint.weights import read_header
 from wordbrush.models.family import Card, Family, Origin
@@ -135,6 +136,8 @@ def outline(located: Located) -> Outline:
     if located.path.is_file():
         header = read_header(located.path)
         family, file = family_of_file(header, located.path.name)
+        if isinstance(file, NetworkFile):
+            return _of_file(located, family, file, header.tensors)
         return Outline(*told, family, (_size("file", file.network, header.tensors),), notes=located.notes)
     family = family_in(located.path, located.name)
     own = read_folder(located.path, family, located.name)
@@ -143,6 +146,15 @@ def outline(located: Located) -> Outline:
     ]
     quantised = [note for name in own.configs for note in quantised_note(own.configs[name], f"{own.where}: {name}")]
     return Outline(*told, family, tuple(sizes), own, (*located.notes, *quantised))
+
+
+def _of_file(located: Located, family: Family, file: NetworkFile, tensors: Mapping[str, TensorEntry]) -> Outline:
+    """Return the outline of a file that holds some of a family's parts."""
+    found = file.found(located.path, tensors, family.parts)
+    sizes = [_size(name, family.parts[name].classes[0], part.own) for name, part in found.items()]
+    rest = [name for name, spec in family.parts.items() if name not in found and not spec.optional]
+    note = f"it holds {', '.join(found)}; {', '.join(rest)} come from --config FOLDER (config=)"
+    return Outline(located.name, located.revision, family, tuple(sizes), notes=(*located.notes, note))
 
 
 def decided(model: Model, notes: tuple[str, ...] = ()) -> dict[str, Any]:

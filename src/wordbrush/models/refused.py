@@ -9,7 +9,7 @@ from typing import Any
 
 from wordbrush.models.header import TensorEntry
 
-__all__ = ["MODULAR", "groups", "kind_of_index", "kind_of_tensors", "modular", "named_refusal"]
+__all__ = ["MODULAR", "groups", "kind_of_index", "kind_of_names", "kind_of_tensors", "modular", "named_refusal"]
 
 MODULAR = "modular_model_index.json"
 """What stands in place of model_index.json where a model is made for diffusers' modular pipelines alone."""
@@ -41,6 +41,20 @@ _PIPELINES = {
     "Wuerstchen": (
         "Wuerstchen, whose latent is too coarse to hold a picture still outside a mask. Stable Diffusion XL works"
     ),
+    "FluxKontext": (
+        "FLUX.1 Kontext, which reads the picture as further tokens and the text as an instruction. FLUX.1 dev works"
+    ),
+    "FluxFill": "FLUX.1 Fill, which takes the mask and the masked picture beside the latent. FLUX.1 dev works",
+    **dict.fromkeys(
+        ("FluxControlPipeline", "FluxControlImg2Img", "FluxControlInpaint"),
+        "FLUX.1 Depth or Canny, which takes a map of depth or edges beside the latent. FLUX.1 dev works",
+    ),
+    "QwenImageEdit": (
+        "Qwen-Image-Edit, which reads the picture as further tokens and the text as an instruction. Qwen-Image works"
+    ),
+    "QwenImageLayered": "Qwen-Image-Layered, which draws several layers at once. Qwen-Image works",
+    "ZImageOmni": "Z-Image-Omni, which reads pictures beside the text. Z-Image works",
+    "CogView4Control": "CogView 4 Control, which takes a control picture beside the latent. CogView 4 works",
 }
 """How the names of pipelines begin that are known and cannot be used: what they are, why not, and what works."""
 
@@ -56,25 +70,25 @@ _PARTS = {
 
 _BESIDE = "to be given with --lora (loras=) beside a model"
 _TENSORS = {
-    r"(^|\.)conditioner\.embedders\.": "a Stable Diffusion XL checkpoint",
-    r"(^|\.)joint_blocks\.": "a Stable Diffusion 3 checkpoint",
-    r"(^|\.)diffusion_model\.double_blocks\.": "a FLUX checkpoint in one file (a folder in diffusers layout is read)",
-    r"(^|\.)double_blocks\.": "a FLUX transformer alone (a folder in diffusers layout is read)",
     r"(^|\.)motion_modules\.": "an AnimateDiff motion module",
     r"^(ip_adapter|image_proj|image_proj_model)\.": "an IP-Adapter",
     r"hada_w1": f"a LoHa, {_BESIDE} if it is of a supported kind",
     r"lokr_w": f"a LoKr, {_BESIDE} if it is of a supported kind",
     r"^lora_(unet|te\d?)_": f"a LoRA, {_BESIDE}",
     r"\.lora_(A|B|up|down)\.|\.lora\.(up|down)\.|_lora\.(up|down)\.": f"a LoRA, {_BESIDE}",
-    r"(^|\.)(control_model|controlnet_cond_embedding|input_hint_block|zero_convs|controlnet_down_blocks)\.": (
-        "a ControlNet"
-    ),
+    r"(^|\.)(control_model|controlnet_(cond_embedding|(down_)?blocks)|input_hint_block|zero_convs)\.": "a ControlNet",
     r"^(string_to_param|string_to_token)\b|^emb_params$|^clip_[lg]$": "a textual-inversion embedding, not a model",
     r"^(module\.|params_ema\.|params\.)?(conv_first|RRDB_trunk|body\.\d+\.rdb\d|layers\.\d+\.residual_group)\b": (
         "an upscaler"
     ),
     r"^model\.1\.sub\.": "an upscaler",
 }
+_PIECES = {
+    r"(^|\.)conditioner\.embedders\.": "a piece of a Stable Diffusion XL checkpoint",
+    r"(^|\.)joint_blocks\.": "a piece of a Stable Diffusion 3 checkpoint",
+    r"(^|\.)double_blocks\.": "a piece of a FLUX checkpoint",
+}
+"""What names say of a file that no family takes."""
 _UNET = re.compile(r"(^|\.)(input_blocks\.\d|time_embed(ding)?\.|middle_block\.)|diffusion_model")
 _VAE = re.compile(r"(^|\.)(encoder|decoder)\.(conv_in|conv_out|mid|up|down|mid_block|up_blocks|down_blocks)\.")
 _TEXT = re.compile(r"(^|\.)(token_embedding\.|text_model\.encoder\.|transformer\.resblocks\.)")
@@ -107,12 +121,21 @@ def modular(index: Mapping[str, Any]) -> str:
     )
 
 
+def kind_of_names(names: Iterable[str]) -> str:
+    """Return what a single file is by names that no checkpoint has, or ""."""
+    return _first(_TENSORS, tuple(names))
+
+
+def _first(patterns: Mapping[str, str], names: tuple[str, ...]) -> str:
+    found = (kind for pattern, kind in patterns.items() if any(map(re.compile(pattern).search, names)))
+    return next(found, "")
+
+
 def kind_of_tensors(tensors: Mapping[str, TensorEntry]) -> str:
     """Return what a single file is, from its tensors, or "" if it is nothing known, or a whole checkpoint."""
     every = tuple(tensors)
-    for pattern, kind in _TENSORS.items():
-        if any(map(re.compile(pattern).search, every)):
-            return kind
+    if kind := kind_of_names(every) or _first(_PIECES, every):
+        return kind
     if 1 <= len(every) <= 2 and all(len(entry.shape) <= 2 for entry in tensors.values()):
         width = max(entry.shape[-1] if entry.shape else 0 for entry in tensors.values())
         if width in {768, 1024, 1280}:

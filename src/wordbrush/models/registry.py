@@ -39,6 +39,7 @@ _MODULES = {
     "flux-2": "flux_2",
     "flux-2-klein": "flux_2_klein",
     "qwen-image": "qwen_image",
+    "qwen-image-2.1": "qwen_image_2_1",
     "krea-2": "krea_2",
 }
 _BUILT_IN = tuple(
@@ -73,7 +74,7 @@ def family_of(index: Mapping[str, Any], where: str) -> Family:
     near: list[Family] = []
     for family in _recognising(lambda family: family.recognises(index)):
         if not mismatch(family.parts, index):
-            return family
+            return _allowed(family, index, where)
         near.append(family)
     _refuse_by_name(index, where)
     if near:
@@ -91,7 +92,7 @@ def family_of_pipeline(pipeline: Any, where: str) -> Family:
     near = list(_recognising(lambda family: family.recognises(index)))
     for family in near:
         if not mismatch(family.parts, index):
-            return family
+            return _allowed(family, index, where)
     _refuse_by_name(index, where)
     if not near:
         raise _unknown(where, kind_of_index(index))
@@ -109,8 +110,8 @@ def family_of_file(header: Header, where: str) -> tuple[Family, SingleFile]:
             return family, family.file
     if kind := kind_of_tensors(header.tensors):
         raise _unknown(where, kind)
-    networks = " and no ".join(family.file.network for family in families() if family.file is not None)
-    raise _refusal(f"{where} holds no {networks}; {groups(header.tensors)}", *families())
+    *some, last = [family.file.network for family in families() if family.file is not None]
+    raise _refusal(f"{where} holds no {', '.join(some)} or {last}; {groups(header.tensors)}", *families())
 
 
 def index_of(pipeline: Any) -> dict[str, Any]:
@@ -160,6 +161,13 @@ def _recognising(question: Callable[[Family], bool]) -> Iterator[Family]:
             continue
         if answer:
             yield family
+
+
+def _allowed(family: Family, index: Mapping[str, Any], where: str) -> Family:
+    """Return a family that takes a checkpoint; one of this package does not take what is refused by name."""
+    if family in _own():
+        _refuse_by_name(index, where)
+    return family
 
 
 def _refuse_by_name(index: Mapping[str, Any], where: str) -> None:

@@ -25,6 +25,7 @@ import numpy as np
 
 from wordbrush.diffusion.position import depth_of
 from wordbrush.errors import InputError, ProvenanceError, SettingsError
+from wordbrush.notation import GIVEN
 from wordbrush.picture.guard import sniff
 from wordbrush.picture.picture import Picture
 from wordbrush.record.encode import FORMATS
@@ -34,13 +35,10 @@ from wordbrush.region.mask import Mask
 from wordbrush.settings import Settings
 from wordbrush.texts import check_text
 
-__all__ = ["GIVEN", "MASKS", "Recorded", "carried_mask", "settings_of"]
+__all__ = ["MASKS", "Recorded", "carried_mask", "settings_of"]
 
 MASKS = ("mask", "include", "exclude")
 """The masks that an edit may be given."""
-
-GIVEN = ("config", "tokenizer", "vae", "parametrisation")
-"""What a model may be loaded with beside its source."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +141,18 @@ class Recorded:
         if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
             raise ProvenanceError("the field model.given of the record is not a table of texts")
         return {name: given.get(name) for name in GIVEN}
+
+    @property
+    def replaced(self) -> dict[str, Any]:
+        """SHA-256 of the parts that were given in place of the checkpoint's own, by name.
+
+        Raises:
+            ProvenanceError: the record does not tell it as it should.
+        """
+        replaced = self.record.model.get("replaced", {})
+        if not isinstance(replaced, dict):
+            raise ProvenanceError("the field model.replaced of the record is not a table")
+        return dict(replaced)
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of `Session.edit` that make the edit again."""

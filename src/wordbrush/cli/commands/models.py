@@ -11,6 +11,7 @@ import typer
 from wordbrush.cli import options as opt
 from wordbrush.cli.command import Command
 from wordbrush.errors import SettingsError
+from wordbrush.notation import GIVEN
 
 __all__ = ["FetchCommand", "ListCommand", "ShowCommand"]
 
@@ -40,6 +41,11 @@ class ShowCommand(Command):
     config: opt.Config = None
     tokenizer: opt.Tokenizer = None
     vae: opt.Vae = None
+    unet: opt.Unet = None
+    transformer: opt.Transformer = None
+    text_encoder: opt.TextEncoder = None
+    text_encoder_2: opt.TextEncoder2 = None
+    text_encoder_3: opt.TextEncoder3 = None
     load: Annotated[
         bool | None,
         typer.Option(
@@ -58,7 +64,8 @@ class ShowCommand(Command):
             SettingsError: a flag that says how to load it is given with `--no-load`.
         """
         if self.load is False and self._how:
-            raise SettingsError(f"--{self._how[0]} says how to load the model, and --no-load not to: leave one out")
+            flag = self._how[0].replace("_", "-")
+            raise SettingsError(f"--{flag} says how to load the model, and --no-load not to: leave one out")
 
     def loads(self, size: int) -> bool:
         """Say whether a model with weights of `size` bytes is to be loaded."""
@@ -66,7 +73,7 @@ class ShowCommand(Command):
 
     @property
     def _how(self) -> list[str]:
-        return [n for n in ("parametrisation", "config", "tokenizer", "vae") if getattr(self, n) is not None]
+        return [name for name in GIVEN if getattr(self, name) is not None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,6 +68,11 @@ class ReplayCommand(Command):
     config: opt.Config = None
     tokenizer: opt.Tokenizer = None
     vae: opt.Vae = None
+    unet: opt.Unet = None
+    transformer: opt.Transformer = None
+    text_encoder: opt.TextEncoder = None
+    text_encoder_2: opt.TextEncoder2 = None
+    text_encoder_3: opt.TextEncoder3 = None
     allow_download: opt.AllowDownload = False
     device: opt.Device = None
     dtype: Annotated[

@@ -13,7 +13,7 @@ from wordbrush.models.checkpoint.weights import plain_tensors
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["digest_files", "digest_modules", "file_digest"]
+__all__ = ["digest_digests", "digest_files", "digest_modules", "file_digest"]
 
 _KNOWN: dict[tuple[str, int, int], str] = {}
 
@@ -37,9 +37,14 @@ def digest_files(files: Mapping[str, Path]) -> str:
     Returns:
         For one file its own SHA-256; for more, the SHA-256 of the sorted lines "name sha256".
     """
-    if len(files) == 1:
-        return file_digest(next(iter(files.values())))
-    lines = sorted(f"{name} {file_digest(path)}\n" for name, path in files.items())
+    return digest_digests({name: file_digest(path) for name, path in files.items()})
+
+
+def digest_digests(digests: Mapping[str, str]) -> str:
+    """Return one digest over several, by name: for one itself, for more as `digest_files` does."""
+    if len(digests) == 1:
+        return next(iter(digests.values()))
+    lines = sorted(f"{name} {digest}\n" for name, digest in digests.items())
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

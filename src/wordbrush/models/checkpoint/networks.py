@@ -18,7 +18,7 @@ from wordbrush.models.checkpoint.weights import check_finite
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["check_loaded", "empty_network", "load_network", "surplus_note", "translated", "unknown_note"]
+__all__ = ["check_loaded", "class_of", "empty_network", "load_network", "surplus_note", "translated", "unknown_note"]
 
 _FEW = 3
 _KNOWN_LEFTOVERS = re.compile(
@@ -88,11 +88,16 @@ def empty_network(library: str, kind: str, folder: Path, name: str, where: str) 
         return of.from_config(config) if isinstance(config, dict) else of(config)
 
 
+def class_of(library: str, kind: str) -> Any:
+    """Return a class of a library, both as a family names them, whatever a checkpoint says."""
+    return getattr(import_module(library), kind)
+
+
 def _described(library: str, kind: str, folder: Path, name: str, where: str) -> tuple[Any, Any]:
     """Return the class of a network and its configuration: a table, or an object of transformers."""
     import transformers
 
-    of = getattr(import_module(library), kind)
+    of = class_of(library, kind)
     table = stripped(read_json(folder / name / "config.json", where))
     check_kinds(table, getattr(of, "config_class", None) or of, f"{where}: {name}/config.json")
     if not issubclass(of, transformers.PreTrainedModel):

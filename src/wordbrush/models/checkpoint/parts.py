@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import ModelError
-from wordbrush.models.checkpoint.autoencoder import load_vae
 from wordbrush.models.checkpoint.card import read_card
-from wordbrush.models.checkpoint.digests import digest_files, digest_modules
+from wordbrush.models.checkpoint.digests import digest_digests, digest_modules, file_digest
+from wordbrush.models.checkpoint.file_parts import InFile
+from wordbrush.models.checkpoint.given import PartSource, check_floating, check_given, config_of, load_given
 from wordbrush.models.checkpoint.layout import (
     INDEX,
     MAX_JSON,
@@ -48,7 +50,7 @@ __all__ = [
     "translated",
 ]
 
-_SCHEDULER, _VAE = "scheduler", "vae"
+_SCHEDULER = "scheduler"
 _VOCABULARIES = {"tokenizer", "vocab", "merges", "added_tokens", "spiece", "sentencepiece.bpe"}
 
 
@@ -116,7 +118,9 @@ class Checkpoint:
         return {name: load_tokenizer(self.folder / name, spec, self.where) for name, spec in wanted.items()}
 
 
-def read_folder(folder: Path, family: Family, where: str, *, prefer_half: bool = False) -> Checkpoint:
+def read_folder(
+    folder: Path, family: Family, where: str, *, prefer_half: bool = False, given: Collection[str] = ()
+) -> Checkpoint:
     """Read and check all of a checkpoint in diffusers layout but its tokenizers and its weights.
 
     Args:
@@ -124,6 +128,7 @@ def read_folder(folder: Path, family: Family, where: str, *, prefer_half: bool =
         family: whose checkpoint it is.
         where: what to call it in messages.
         prefer_half: take the fp16 variant of weights where there is one.
+        given: parts that come from elsewhere, whose weights it may lack.
 
     Raises:
         UnsafeWeightsError: a component is only there as a pickle, or is one under another name.
@@ -131,15 +136,18 @@ def read_folder(folder: Path, family: Family, where: str, *, prefer_half: bool =
     """
     names = list_files(folder)
     specs = parts_of(folder, family, where)
-    needed_files(names, specs, where, prefer_half=prefer_half)
+    check_given(given, specs, where)
+    wanted = {name: replace(spec, weights="") if name in given else spec for name, spec in specs.items()}
+    needed_files(names, wanted, where, prefer_half=prefer_half)
     networks = {name: spec for name, spec in specs.items() if spec.weights}
     configs = {name: read_json(folder / name / "config.json", where) for name in networks}
     weights = {
         name: choose_weights(names, name, spec.weights, where, prefer_half=prefer_half)
         for name, spec in networks.items()
+        if name not in given
     }
-    files = {name: {file: folder / file for file in whole_files(folder, weights[name], where)} for name in networks}
-    tensors = {name: _checked_tensors(files[name], names, configs[name], f"{where}: {name}") for name in networks}
+    files = {name: {file: folder / file for file in whole_files(folder, weights[name], where)} for name in weights}
+    tensors = {name: _checked_tensors(files[name], names, configs[name], f"{where}: {name}") for name in weights}
     family.check(configs, where)
     scheduler = _scheduler(folder, family, where)
     card, words = read_card(folder, names, where)
@@ -149,7 +157,14 @@ def read_folder(folder: Path, family: Family, where: str, *, prefer_half: bool =
     )
 
 
-def load_folder(folder: Path, family: Family, where: str, dtype: torch.dtype, vae: Path | None = None) -> Parts:
+def load_folder(
+    folder: Path,
+    family: Family,
+    where: str,
+    dtype: torch.dtype,
+    given: Mapping[str, PartSource] = MappingProxyType({}),
+    file: str = "",
+) -> Parts:
     """Load a checkpoint in diffusers layout; everything is checked before a weight is read.
 
     Args:
@@ -157,32 +172,46 @@ def load_folder(folder: Path, family: Family, where: str, dtype: torch.dtype, va
         family: whose checkpoint it is.
         where: what to call it in messages.
         dtype: of the networks.
-        vae: an autoencoder to take in place of its own.
+        given: parts to take in place of its own, by name; its own weights need not be there then.
+        file: what to call a file that parts lie in, in messages.
 
     Raises:
         UnsafeWeightsError: a component is only there as a pickle, or is one under another name.
-        ModelError: a file is missing or damaged, or the checkpoint is of another kind.
+        ModelError: a file is missing or damaged, a part does not fit, or the checkpoint is of another kind.
     """
-    own = read_folder(folder, family, where, prefer_half=str(dtype) == "torch.float16")
-    if vae is not None and _VAE not in own.configs:
-        raise ModelError(f"{family.card.title} have no autoencoder of their own: leave out --vae (vae=)")
-    files = dict(own.files)
+    own = read_folder(folder, family, where, prefer_half=str(dtype) == "torch.float16", given=given.keys())
+    digests: dict[str, str] = {}
     modules: dict[str, Any] = {}
+    configs, replaced = dict(own.configs), []
     notes: list[str] = []
     with quiet():
         for name, config in own.configs.items():
-            spec = own.specs[name]
-            if name == _VAE and vae is not None:
-                other = load_vae(vae, spec, config, dtype)
-                modules[name], told, files[name] = other.module, other.notes, dict(other.files)
+            spec, kind = own.specs[name], own.classes[name]
+            if name in given:
+                other = load_given(given[name], name, spec, kind, config, dtype, file or where)
+                modules[name], configs[name], told = other.module, other.config, other.notes
+                digests |= other.digests
+                replaced += [] if isinstance(given[name], InFile) else [(name, other.sha256)]
             else:
                 variant = own.weights[name].variant
-                modules[name], told = load_network(spec.library, own.classes[name], folder, name, variant, dtype, where)
+                modules[name], told = load_network(spec.library, kind, folder, name, variant, dtype, where)
                 told = (*told, *quantised_note(config, f"{where}: {name}"))
+                digests |= {place: file_digest(path) for place, path in own.files[name].items()}
             notes += told
         others = own.tokenizers()
-    digest = digest_files({name: path for group in files.values() for name, path in group.items()})
-    return Parts(modules, others, own.scheduler, digest, own.card, own.words, own.index, notes=tuple(notes))
+    if given:
+        family.check(configs, where)
+    return Parts(
+        modules,
+        others,
+        own.scheduler,
+        digest_digests(digests),
+        own.card,
+        own.words,
+        own.index,
+        notes=tuple(notes),
+        replaced=tuple(replaced),
+    )
 
 
 def outlined(own: Checkpoint) -> Parts:
@@ -236,11 +265,11 @@ def from_pipeline(pipeline: Any, family: Family, where: str) -> tuple[Parts, tor
     found = {name: getattr(pipeline, name, None) for name in family.parts if name != _SCHEDULER}
     loaded = {name: part for name, part in found.items() if part is not None}
     networks = {name: module for name, module in loaded.items() if family.parts[name].weights}
-    configs = {name: _config(module) for name, module in networks.items()}
+    configs = {name: config_of(module) for name, module in networks.items()}
     for name, module in networks.items():
         check_network(configs[name], f"{where}: the configuration of {name}", quantised=True)
         if not method_of(configs[name]):
-            _check_floating(module, f"{where}: {name}")
+            check_floating(module, f"{where}: {name}")
         check_finite(module, f"{where}: {name}")
     family.check(configs, where)
     scheduler = dict(pipeline.scheduler.config) if _SCHEDULER in family.parts else {}
@@ -254,18 +283,6 @@ def from_pipeline(pipeline: Any, family: Family, where: str) -> tuple[Parts, tor
         pipeline=pipeline,
     )
     return parts, torch.device(pipeline._execution_device)
-
-
-def _check_floating(module: Any, where: str) -> None:
-    for name, value in module.named_parameters():
-        if not value.is_floating_point():
-            dtype = str(value.dtype).removeprefix("torch.")
-            raise ModelError(f"{where}: {name} is stored as {dtype}: the weights are quantised; load the full ones")
-
-
-def _config(module: Any) -> dict[str, Any]:
-    config = module.config
-    return dict(config.to_dict() if hasattr(config, "to_dict") else config)
 
 
 def load_tokenizer(folder: Path, spec: PartSpec, where: str, **changes: Any) -> Any:

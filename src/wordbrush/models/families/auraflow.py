@@ -9,6 +9,7 @@ from torch import Tensor
 from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.schedule import schedule_from_config
 from wordbrush.models.assembly import TransformerFamily, assembled, flow_card, read_by
+from wordbrush.models.checkpoint.single_file import NetworkFile
 from wordbrush.models.codec import AutoencoderCodec
 from wordbrush.models.families.layer_names import AURAFLOW
 from wordbrush.models.family import SCHEDULER, Origin, Parts, PartSpec, network, tokenizer
@@ -46,6 +47,7 @@ class AuraFlow(TransformerFamily):
     name = "auraflow"
     card = CARD
     parts = PARTS
+    file = NetworkFile("transformer", "AuraFlowTransformer2DModel", "AuraFlow transformer")
     begins = "AuraFlow"
     lora_names = AURAFLOW
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from wordbrush.diffusion.denoiser import MASK, Conditioning
 from wordbrush.models.assembly import TransformerFamily, assembled, flow_card, flow_schedules, read_by
+from wordbrush.models.checkpoint.single_file import SD3_TEXTS, NetworkFile
 from wordbrush.models.families.flux_1 import T5, T5_TOKENIZER, FluxNetwork
 from wordbrush.models.families.layer_names import FLUX_1
 from wordbrush.models.family import SCHEDULER, Origin, Parts, PartSpec, network
@@ -51,6 +52,9 @@ class Chroma(TransformerFamily):
     name = "chroma"
     card = CARD
     parts = PARTS
+    file = NetworkFile(
+        "transformer", "ChromaTransformer2DModel", "Chroma transformer", texts={"text_encoder": SD3_TEXTS["t5xxl"]}
+    )
     packs = "latent_channels"
     begins = "Chroma"
     lora_names = FLUX_1

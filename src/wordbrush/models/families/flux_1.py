@@ -12,6 +12,7 @@ from torch import Tensor
 from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.faults import Notes
 from wordbrush.models.assembly import TransformerFamily, assembled, flow_card, flow_schedules, policy_of
+from wordbrush.models.checkpoint.single_file import SD3_TEXTS, NetworkFile
 from wordbrush.models.families.layer_names import FLUX_1
 from wordbrush.models.families.stable_diffusion_configs import TOKENIZER
 from wordbrush.models.family import SCHEDULER, TRANSFORMER_LAYERS, Origin, Parts, PartSpec, network, tokenizer
@@ -106,6 +107,13 @@ class Flux1(TransformerFamily):
     name = "flux-1"
     card = CARD
     parts = PARTS
+    file = NetworkFile(
+        "transformer",
+        "FluxTransformer2DModel",
+        "FLUX.1 transformer",
+        lacks=("distilled_guidance_layer.in_proj.weight",),
+        texts={"text_encoder": SD3_TEXTS["clip_l"], "text_encoder_2": SD3_TEXTS["t5xxl"]},
+    )
     packs = "latent_channels"
     begins = "FluxTransformer"
     lora: Mapping[str, tuple[str, ...]] = {

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.models.assembly import TransformerFamily, assembled, flow_card, flow_schedules, policy_of
+from wordbrush.models.checkpoint.single_file import NetworkFile
 from wordbrush.models.families.layer_names import FLUX_2
 from wordbrush.models.family import SCHEDULER, Family, Origin, Parts, PartSpec, classes_of, network, tokenizer
 from wordbrush.models.language import LanguageText, Reading
@@ -131,6 +132,12 @@ class Flux2(TransformerFamily):
     name = "flux-2"
     card = CARD
     # Of the processor that the published folder names, the tokenizer is all that a text needs.
+    file = NetworkFile(
+        "transformer",
+        "Flux2Transformer2DModel",
+        "FLUX.2 [dev] transformer",
+        holds=("guidance_in.in_layer.weight", "time_guidance_embed.guidance_embedder.linear_1.weight"),
+    )
     parts: Mapping[str, PartSpec] = {
         **NETWORKS,
         "text_encoder": network("Mistral3ForConditionalGeneration", library="transformers"),

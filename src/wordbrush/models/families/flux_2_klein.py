@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from wordbrush.models.assembly import TransformerFamily
+from wordbrush.models.checkpoint.single_file import NetworkFile
 from wordbrush.models.families.flux_2 import CARD, NETWORKS, built
 from wordbrush.models.families.layer_names import FLUX_2
 from wordbrush.models.family import Origin, Parts, PartSpec, classes_of, network, tokenizer
@@ -29,6 +30,12 @@ class Flux2Klein(TransformerFamily):
         guidance="cfg",
         licence="Apache-2.0 (4B), FLUX Non-Commercial (9B)",
         sibling="black-forest-labs/FLUX.2-klein-base-4B",
+    )
+    file = NetworkFile(
+        "transformer",
+        "Flux2Transformer2DModel",
+        "FLUX.2 [klein] transformer",
+        lacks=("guidance_in.in_layer.weight", "time_guidance_embed.guidance_embedder.linear_1.weight"),
     )
     parts: Mapping[str, PartSpec] = {
         **NETWORKS,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.models.assembly import TransformerFamily, assembled, flow_card, flow_schedules, read_by
+from wordbrush.models.checkpoint.single_file import NetworkFile
 from wordbrush.models.families.layer_names import KREA_2
 from wordbrush.models.families.qwen_image import LATENT, LIMIT, PREFIX, PREFIX_TOKENS, SUFFIX, TOKENIZER, meant
 from wordbrush.models.family import SCHEDULER, Origin, Parts, PartSpec, network
@@ -66,6 +67,7 @@ class Krea2(TransformerFamily):
     name = "krea-2"
     card = CARD
     parts = PARTS
+    file = NetworkFile("transformer", "Krea2Transformer2DModel", "Krea 2 transformer")
     packs = LATENT
     begins = "Krea2"
     lora_names = KREA_2

@@ -11,6 +11,7 @@ from wordbrush.diffusion.denoiser import MASK, Conditioning
 from wordbrush.diffusion.guidance import norm_kept
 from wordbrush.diffusion.schedule import FlowSchedule, shift_of
 from wordbrush.models.assembly import TransformerFamily, assembled, flow_card, policy_of, read_by
+from wordbrush.models.checkpoint.single_file import NetworkFile
 from wordbrush.models.codec import AutoencoderCodec
 from wordbrush.models.families.layer_names import LUMINA_2
 from wordbrush.models.family import SCHEDULER, Origin, Parts, PartSpec, network, tokenizer
@@ -64,6 +65,9 @@ class Lumina2(TransformerFamily):
     name = "lumina-2"
     card = CARD
     parts = PARTS
+    file = NetworkFile(
+        "transformer", "Lumina2Transformer2DModel", "Lumina-Image 2 transformer", lacks=("cap_pad_token",)
+    )
     begins = "Lumina2"
     lora_names = LUMINA_2
 

@@ -19,6 +19,7 @@ from wordbrush.models.assembly import (
     policy_of,
     read_by,
 )
+from wordbrush.models.checkpoint.single_file import NetworkFile
 from wordbrush.models.family import SCHEDULER, Origin, Parts, PartSpec, network, tokenizer
 from wordbrush.models.language import Reading
 from wordbrush.models.model import Model
@@ -86,6 +87,7 @@ class QwenImage(TransformerFamily):
     name = "qwen-image"
     card = CARD
     parts = PARTS
+    file = NetworkFile("transformer", "QwenImageTransformer2DModel", "Qwen-Image transformer")
     begins = "QwenImageTransformer"
 
     def check(self, configs: Mapping[str, Mapping[str, Any]], where: str) -> None:

@@ -13,6 +13,7 @@ from wordbrush.diffusion.denoiser import MASK, Conditioning
 from wordbrush.diffusion.schedule import FlowSchedule, GridRule, Level, Schedule, shift_of
 from wordbrush.errors import SettingsError
 from wordbrush.models.assembly import TransformerFamily, assembled, flow_card, policy_of, read_by
+from wordbrush.models.checkpoint.single_file import NetworkFile
 from wordbrush.models.codec import AutoencoderCodec
 from wordbrush.models.families.layer_names import SANA
 from wordbrush.models.family import SCHEDULER, Origin, Parts, PartSpec, classes_of, network, tokenizer
@@ -123,6 +124,7 @@ class Sana(TransformerFamily):
     name = "sana"
     card = CARD
     parts = PARTS
+    file = NetworkFile("transformer", "SanaTransformer2DModel", "Sana transformer")
     lora_names = SANA
 
     def recognises(self, index: Mapping[str, Any]) -> bool:

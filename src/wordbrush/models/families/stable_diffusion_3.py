@@ -13,6 +13,7 @@ from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.faults import Notes
 from wordbrush.diffusion.schedule import schedule_from_config
 from wordbrush.models.assembly import TransformerFamily, assembled, few_steps, flow_card, policy_of
+from wordbrush.models.checkpoint.single_file import SD3_TEXTS, NetworkFile
 from wordbrush.models.codec import AutoencoderCodec
 from wordbrush.models.families.layer_names import STABLE_DIFFUSION_3
 from wordbrush.models.families.stable_diffusion_configs import TOKENIZER
@@ -114,6 +115,17 @@ class StableDiffusion3(TransformerFamily):
     name = "stable-diffusion-3"
     card = CARD
     parts = PARTS
+    file = NetworkFile(
+        "transformer",
+        "SD3Transformer2DModel",
+        "Stable Diffusion 3 transformer",
+        lacks=("single_transformer_blocks.0.proj_mlp.weight",),
+        texts={
+            "text_encoder": SD3_TEXTS["clip_l"],
+            "text_encoder_2": SD3_TEXTS["clip_g"],
+            "text_encoder_3": SD3_TEXTS["t5xxl"],
+        },
+    )
     begins = "SD3"
     lora: Mapping[str, tuple[str, ...]] = {
         "transformer": TRANSFORMER_LAYERS,

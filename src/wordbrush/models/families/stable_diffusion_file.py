@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import ModelError
-from wordbrush.models.checkpoint.autoencoder import load_vae, vae_of_file
-from wordbrush.models.checkpoint.digests import digest_files
+from wordbrush.models.checkpoint.autoencoder import vae_of_file
+from wordbrush.models.checkpoint.digests import digest_digests, file_digest
+from wordbrush.models.checkpoint.given import check_given, load_given
 from wordbrush.models.checkpoint.layout import MAX_TOKENIZER, read_json
 from wordbrush.models.checkpoint.networks import check_loaded, surplus_note, translated
 from wordbrush.models.checkpoint.parts import load_tokenizer
@@ -64,7 +66,7 @@ class StableDiffusionFile:
         *,
         config: Path | None = None,
         tokenizer: Path | None = None,
-        vae: Path | None = None,
+        given: Mapping[str, Any] = MappingProxyType({}),
     ) -> Parts:
         """Load a checkpoint; nothing is downloaded.
 
@@ -74,15 +76,16 @@ class StableDiffusionFile:
             config: a folder in diffusers layout to take configurations and tokenizer from (its weights are not read),
                 for checkpoints of another shape than Stable Diffusion 1.x and 2.x.
             tokenizer: a folder with vocab.json and merges.txt.
-            vae: an autoencoder, a folder or a file, in place of the file's own.
+            given: parts in place of the file's own, by name: folders, files or loaded networks.
 
         Raises:
             UnsafeWeightsError: it is a pickle, whatever it is called.
             ModelError: parts are missing, or do not fit; the message says which and what to give.
         """
         where = path.name
+        check_given(given, PARTS, where)
         header = read_header(path)
-        layout = layout_of(header.tensors, where, without_vae=vae is not None)
+        layout = layout_of(header.tensors, where, without_vae="vae" in given)
         version = _version(header, layout)
         configs = built_in(version) if config is None else _read_configs(config)
         notes = [*layout.notes, *_told(configs, header, where)]
@@ -92,22 +95,27 @@ class StableDiffusionFile:
         check_networks(unet, own_vae, where)
         with quiet():
             reader = _tokenizer(version, config, tokenizer, where)
-        files = {"checkpoint": path}
-        if vae is not None:
-            other = load_vae(vae, PARTS["vae"], own_vae, dtype)
-            autoencoder, told, files = other.module, other.notes, {**files, **other.files}
-        else:
-            autoencoder, told = vae_of_file(path, str(layout.vae), header.tensors, own_vae, dtype, where, _ADVICE)
         modules, surplus = _load(path, layout, configs, dtype, where)
-        modules = {"unet": modules["unet"], "vae": autoencoder, "text_encoder": modules["text_encoder"]}
+        if "vae" not in given:
+            found = vae_of_file(path, str(layout.vae), header.tensors, own_vae, dtype, where, _ADVICE)
+            modules["vae"], told = found
+            notes += told
+        digests, replaced = {"checkpoint": file_digest(path)}, []
+        for name, source in given.items():
+            spec, usual = PARTS[name], configs[f"{name}/config.json"]
+            other = load_given(source, name, spec, spec.classes[0], usual, dtype)
+            modules[name], digests = other.module, {**digests, **other.digests}
+            notes += other.notes
+            replaced.append((name, other.sha256))
         return Parts(
-            modules,
+            {name: modules[name] for name in NETWORKS},
             {"tokenizer": reader},
             configs[_SCHEDULER],
-            digest_files(files),
-            notes=(*notes, *told, *surplus),
+            digest_digests(digests),
+            notes=(*notes, *surplus),
             claims=claims_of_file(path, header),
             unsaid="v_prediction" if version == "sd2" else "epsilon",
+            replaced=tuple(replaced),
         )
 
 
@@ -157,7 +165,7 @@ def _read_configs(config: Path) -> dict[str, dict[str, Any]]:
 
 def _load(
     path: Path, layout: Layout, configs: dict[str, dict[str, Any]], dtype: torch.dtype, where: str
-) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Load UNet and text encoder; the second result tells of weights that they have no place for."""
     with quiet(), TemporaryDirectory(prefix="wordbrush-") as scratch:
         from diffusers import UNet2DConditionModel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,9 +14,12 @@ from wordbrush.diffusion.faults import Notes, check_items
 from wordbrush.diffusion.schedule import schedule_from_config
 from wordbrush.errors import ModelError, SettingsError
 from wordbrush.models.assembly import assembled, chosen_kind, few_steps
+from wordbrush.models.checkpoint.single_file import NetworkFile
 from wordbrush.models.codec import AutoencoderCodec
+from wordbrush.models.families.stable_diffusion_claims import claims_of_file, scheduler_claims, settled, zero_snr_of
 from wordbrush.models.families.stable_diffusion_configs import TOKENIZER
 from wordbrush.models.family import SCHEDULER, TRANSLATED, Card, Family, Origin, Parts, PartSpec, classes_of, network
+from wordbrush.models.header import Header
 from wordbrush.models.model import Canvas, Model, Prompt
 from wordbrush.models.network import ModuleNetwork
 from wordbrush.models.precision import answered, evaluating
@@ -132,12 +136,36 @@ class ClipPair:
         return len(self.tokenizers[0]([text], truncation=False, verbose=False).input_ids[0])
 
 
+class XLFile(NetworkFile):
+    """Files of this family, in which trainers and merges say what the network predicts."""
+
+    def scheduled(
+        self, scheduler: Mapping[str, Any], path: Path, header: Header
+    ) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+        """See `NetworkFile.scheduled`."""
+        kind, notes = settled([*claims_of_file(path, header), *scheduler_claims(scheduler)])
+        said: dict[str, Any] = {} if kind is None else {"prediction_type": kind}
+        if zero_snr_of(header):
+            said |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+        return {**scheduler, **said}, notes
+
+
 class StableDiffusionXL(Family):
     """The family; see `wordbrush.models.family.Family`."""
 
     name = "stable-diffusion-xl"
     card = CARD
     parts = PARTS
+    file = XLFile(
+        "unet",
+        "UNet2DConditionModel",
+        "Stable Diffusion XL UNet",
+        holds=("label_emb.0.0.weight", "add_embedding.linear_1.weight"),
+        texts={
+            "text_encoder": "conditioner.embedders.0.transformer.",
+            "text_encoder_2": "conditioner.embedders.1.model.",
+        },
+    )
     lora: Mapping[str, tuple[str, ...]] = {
         "unet": ("unet.", "lora_unet_", "diffusion_model."),
         "text_encoder": ("text_encoder.", "lora_te1_", "lora_te_"),

@@ -12,6 +12,7 @@ from torch import Tensor
 from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.schedule import shift_of
 from wordbrush.models.assembly import TransformerFamily, assembled, flow_card, flow_schedules, read_by
+from wordbrush.models.checkpoint.single_file import NetworkFile
 from wordbrush.models.codec import AutoencoderCodec
 from wordbrush.models.families.layer_names import Z_IMAGE
 from wordbrush.models.family import SCHEDULER, Origin, Parts, PartSpec, network, tokenizer
@@ -59,6 +60,7 @@ class ZImage(TransformerFamily):
     name = "z-image"
     card = CARD
     parts = PARTS
+    file = NetworkFile("transformer", "ZImageTransformer2DModel", "Z-Image transformer")
     begins = "ZImage"
     lora_names = Z_IMAGE
 
