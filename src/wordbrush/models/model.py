@@ -58,8 +58,8 @@ class Guidance:
     scale: float
     join: Join | None = None
 
-    def scale_of(self, asked: float | None) -> float:
-        """Return the scale to decode with: the one asked for, else the default.
+    def scale_of(self, asked: float | None, switch: str = "guidance") -> float:
+        """Return the scale to walk with: the one asked for by a switch, else the default.
 
         Raises:
             SettingsError: a scale other than 1 is asked of a model that has no guidance.
@@ -67,7 +67,8 @@ class Guidance:
         if asked is None:
             return self.scale
         if self.kind == "none" and asked != 1.0:
-            raise SettingsError(f"guidance {asked:g} means nothing for this model, which has none: leave it out")
+            what = f"{switch} {asked:g} means nothing for this model"
+            raise SettingsError(f"{what}, whose guidance is in its network: leave it out, or set it to 1")
         return asked
 
     def weight_of(self, scale: float) -> float:
