@@ -82,7 +82,7 @@ def repeated(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch, places
 def test_the_page_says_what_the_model_is_and_what_it_has_no_use_for(me: Visit) -> None:
     parts = {part["props"].get("elem_id"): part["props"] for part in me.config["components"]}
     told = parts["about"]["value"]
-    assert "guidance is in its network; no text can be guided away from" in told
+    assert "guidance is in the network; no text can be guided away from" in told
     assert "The picture is noised with one draw unless you say (Tongyi-MAI/Z-Image, which it was distilled from" in told
     assert "1024 pixels" in told
     assert (parts["guidance"]["interactive"], parts["guidance"]["value"]) == (False, 1.0)
@@ -131,7 +131,7 @@ def test_a_model_that_is_told_its_guidance(
     assert "told the number" in guidance["info"]
     assert encoding["choices"][0][0] == "as fits the model: inverted"
     assert (negative["value"], negative["visible"]) == ("", False)
-    assert "a number told to its network (3.5 by default)" in told
+    assert "guidance is a number told to the network (3.5 by default)" in told
     controls = me.controls(**{**chosen, "negative": "", "guidance": 2, "threshold": 0.01})
     painted = me.call("paint", "click", [me.stage, EMPTY, *controls])
     assert painted[1]["state"] == "done", painted[1]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GUIDANCE",
+    "GUIDED",
     "Canvas",
     "EmbeddingIdentity",
     "Encoding",
@@ -35,6 +36,13 @@ Canvas = tuple[int, int]
 """Width and height of what is worked on, in latent cells."""
 
 GuidanceKind = Literal["cfg", "embedded", "none"]
+GUIDED: Mapping[GuidanceKind, str] = {
+    "cfg": "two estimates a step",
+    "embedded": "a number told to the network",
+    "none": "in the network",
+}
+"""How each kind guides, in words; see `Guidance`."""
+
 GUIDANCE = "guidance"
 """The name of the scale in the conditioning of a model that is told it, (batch,)."""
 

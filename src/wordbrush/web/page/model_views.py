@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from wordbrush.models.classes import ClassText
+from wordbrush.models.model import GUIDED
 
 if TYPE_CHECKING:
     from wordbrush.models.model import GuidanceKind, Model
@@ -26,15 +27,12 @@ _USUALLY = {"invert": "inverted", "noise": "noised with one draw"}
 def about(model: Model) -> str:
     """Return the HTML of what a visitor should know of a model: what it is, how it is guided, and its notes."""
     policy = model.policy
-    guided = {
-        "cfg": f"two estimates a step where guidance is not 1 ({policy.scale:g} by default)",
-        "embedded": f"guidance is a number told to its network ({policy.scale:g} by default)",
-        "none": "guidance is in its network",
-    }[policy.kind]
+    usual = "" if policy.kind == "none" else f" ({policy.scale:g} by default)"
     unsaid = "" if policy.kind == "cfg" else "; no text can be guided away from"
     undistilled = f" ({model.sibling}, which it was distilled from, inverts well)" if model.sibling else ""
     facts = [
-        f"{model.identity.name} ({model.identity.family}, {model.resolution} pixels): {guided}{unsaid}",
+        f"{model.identity.name} ({model.identity.family}, {model.resolution} pixels): guidance is {GUIDED[policy.kind]}"
+        f"{usual}{unsaid}",
         f"The picture is {_USUALLY[model.encoding]} unless you say{undistilled}",
     ]
     if isinstance(model.text, ClassText):
