@@ -8,7 +8,7 @@ import re
 import secrets
 import shlex
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -264,6 +264,10 @@ def edit_command(
     revision: str | None = None,
     device: str | None = None,
     dtype: str | None = None,
+    offload: str | None = None,
+    loras: Sequence[tuple[str, float]] = (),
+    embeddings: Sequence[tuple[str, str] | str] = (),
+    given: Mapping[str, str | None] | None = None,
     output: str,
     mask: str | None = None,
     include: str | None = None,
@@ -287,6 +291,10 @@ def edit_command(
         revision: commit, branch or tag of a hub id.
         device: where the model runs; None leaves the choice to the program.
         dtype: of its weights; None leaves the choice to the program.
+        offload: where they wait; None is all on the device.
+        loras: files and scales.
+        embeddings: files, or files and words.
+        given: what else it was loaded with, by the argument of `load_model`, such as `vae`.
         output: the result file; `-` is standard output.
         mask: file of the mask that replaces the automatic one.
         include: file of the mask that is always edited.
@@ -301,8 +309,10 @@ def edit_command(
     start, changed = _from_preset(preset, settings)
     texts = {"from": reference or None, "to": query, "negative": negative or None}
     weights = {"model": None if model == "pocket" else model, "revision": revision, "device": device, "dtype": dtype}
+    weights |= {"offload": offload, **(given or {})}
+    add_ons = {"lora": [_lora(*one) for one in loras], "embedding": [_embedding(one) for one in embeddings]}
     masks = {"mask": mask, "include": include, "exclude": exclude}
-    named = {**texts, "output": output, "seed": seed or None, **weights, **masks}
+    named = {**texts, "output": output, "seed": seed or None, **weights, **add_ons, **masks}
     flags = flag_words({**named, "preset": None if start == DEFAULT_PRESET else start})
     flags += [word for name, value in changed.items() for word in switches()[name].words(value)]
     dashed = picture.startswith("-") and picture != "-"
@@ -319,6 +329,16 @@ def shell(words: list[str]) -> str:
     written as `$'...'` instead, which bash, zsh and ksh read.
     """
     return " ".join(_escaped(word) if _BREAKS.search(word) else shlex.quote(word) for word in words)
+
+
+def _lora(path: str, scale: float) -> str:
+    """Write a LoRA as `parse_loras` reads it; a name with a colon is followed by its scale, lest its end be taken."""
+    return path if scale == 1 and ":" not in path else f"{path}:{scale!r}"
+
+
+def _embedding(one: tuple[str, str] | str) -> str:
+    """Write an embedding as `parse_embeddings` reads it."""
+    return one if isinstance(one, str) else ":".join(one)
 
 
 def _from_preset(preset: str, settings: Settings) -> tuple[str, dict[str, Any]]:

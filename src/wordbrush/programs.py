@@ -87,8 +87,9 @@ class Programs:
         """
         if settings.ratio > 0 and depth_of(settings.ratio, settings.steps) == 0:
             least = math.ceil(5000 / settings.steps) / 10_000
+            steps = "1 step" if settings.steps == 1 else f"{settings.steps} steps"
             raise SettingsError(
-                f"ratio {settings.ratio:g} of {settings.steps} steps is no step: give {least:g} or more, or more steps"
+                f"ratio {settings.ratio:g} of {steps} is no step: give {least:g} or more, or more steps"
             )
         schedule = self.driver.model.schedule_for(self.latent_size, settings.steps)
         return cut_grid(schedule, settings.ratio, settings.steps, settings.ratio_axis, settings.spacing)
@@ -182,10 +183,13 @@ class Programs:
         """Gather all that the algorithm knows of an edit: the latent, the texts encoded once, the levels."""
         model = self.driver.model
         schedule, inverted = model.schedule_for(self.latent_size, settings.steps), model.inverts(settings.encoding)
-        scale, upward = (model.policy.scale_of(g) for g in (settings.guidance, settings.inversion_guidance))
+        scale = model.policy.scale_of(settings.guidance)
+        upward = model.policy.scale_of(settings.inversion_guidance, "inversion_guidance")
         model.policy.check_negative(negative)
         if check_inversion and not inverted:
-            raise SettingsError("there is no inversion to check: the background is noised, see encoding")
+            raise SettingsError(
+                "there is no inversion to check, as the background is noised: set encoding to invert, or check nothing"
+            )
         inversion = reference if settings.inversion_text == "reference" else ""
         encoded = {
             **{name: self.conditioning(t, settings) for name, t in zip(_TEXTS, (query, reference, ""), strict=True)},

@@ -40,7 +40,8 @@ def test_list_knows_the_families(wordbrush: Command) -> None:
     assert (family["name"], family["guidance_kind"], family["guidance"]) == ("stable-diffusion", "cfg", 7.5)
     assert family["parametrisations"] == ["epsilon", "v_prediction", "sample"]
     text = wordbrush("models", "list", "--families").text
-    assert "guidance: cfg, 7.5 by default" in text
+    assert "guidance: cfg (two estimates a step), 7.5 by default" in text
+    assert "native: 1328 pixels a side" in text
     assert "measured" in text
     assert "pictures: inverted; noised where distilled to few steps (undistilled: Tongyi-MAI/Z-Image)" in text
     by_name = {family["name"]: family for family in done.json["families"]}
@@ -121,10 +122,12 @@ def test_doctor_examines_this_machine(wordbrush: Command) -> None:
     done = wordbrush("doctor", "--json")
     assert done.code == 0, done.json
     checks = {check["name"]: check for check in done.json["checks"]}
-    assert list(checks) == ["python", "packages", "versions", "devices", "threads", "memory", "cache", "pocket"]
+    order = ["python", "packages", "versions", "devices", "threads", "memory", "cache", "families", "pocket"]
+    assert list(checks) == order
     assert done.json["healthy"] is True
     assert "cpu" in checks["devices"]["detail"]
     assert "loads and evaluates" in checks["pocket"]["detail"]
+    assert "flux-2-klein" in checks["families"]["detail"]
 
 
 def test_versions_are_compared_with_what_is_required() -> None:

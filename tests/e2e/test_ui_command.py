@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from tests.support.command import Command
+from wordbrush.web.options import Options
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - what must be refused
 
@@ -32,6 +33,7 @@ def test_it_explains_itself(wordbrush: Command) -> None:
     assert done.code == 0
     assert "Usage: wordbrush ui" in done.text
     for flag in ("--host", "--port", "--allow-model", "--no-pocket", "--auth", "--no-auth", "--device", "--dtype",
+                 "--model", "--revision", "--offload", "--lora", "--embedding", "--vae", "--config",
                  "--allow-download", "--mcp", "--embedded", "--allow-host", "--trust-proxy", "--queue",
                  "--open"):  # fmt: skip
         assert flag in done.text
@@ -60,6 +62,7 @@ def test_others_are_let_in_only_on_purpose(wordbrush: Command, host: str) -> Non
         (["--no-pocket"], "--allow-model"),
         (["--port", "70000"], "--port"),
         (["--queue", "0"], "--queue"),
+        (["--lora", "x.safetensors:1000"], "--lora"),
     ],
 )
 def test_bad_flags_are_one_line(wordbrush: Command, words: list[str], part: str) -> None:
@@ -85,6 +88,22 @@ def test_a_port_in_use_is_one_line(wordbrush: Command) -> None:
 def test_a_model_that_is_not_there_is_one_line(wordbrush: Command, tmp_path: Path) -> None:
     missing = tmp_path / "no-model"
     wordbrush("ui", "--port", "0", "--allow-model", str(missing)).failed(4, "no-model")
+
+
+def test_the_switches_of_a_model_are_those_of_the_first(
+    wordbrush: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Options] = []
+    monkeypatch.setattr("wordbrush.cli.ui.serve", lambda options, **_: started.append(options))
+    words = ("--revision", "v2", "--lora", "a.safetensors:0.5", "--vae", "v", "--device", "cpu", "--offload", "model")
+    assert wordbrush("ui", "--model", "a/b", "--allow-model", "c", *words).code == 0
+    assert wordbrush("ui", "--allow-model", "c", "--model", "pocket", "--embedding", "e:word").code == 0
+    one, two = started
+    assert (one.models, two.models) == (("a/b", "c", "pocket"), ("c", "pocket"))
+    assert (one.device, one.offload, one.allow_download) == ("cpu", "model", False)
+    given = {name: value for name, value in one.first.items() if value}
+    assert given == {"revision": "v2", "loras": (("a.safetensors", 0.5),), "vae": "v"}
+    assert {name: value for name, value in two.first.items() if value} == {"embeddings": (("e", "word"),)}
 
 
 @contextmanager

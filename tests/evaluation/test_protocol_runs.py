@@ -208,9 +208,13 @@ def test_imagenet_with_a_model_of_classes(wordbrush: Command, networks: Path, tm
     assert done.code == 0, done.err
     assert [row["query"] for row in rows_of(tmp_path / "out")] == ["2", "7"]
     assert figure(done.json, "accuracy")["n"] == 2
-    done = wordbrush(*command, *QUICK, "--out", tmp_path / "texts", "-q")
-    assert done.code == 6
-    assert "none of the 1000 classes" in done.err
+    refused = wordbrush(*command, *QUICK, "--out", tmp_path / "texts", "-q")
+    refused.failed(3, "entry 17", "'a photo of a marsh hopper' is none of the 1000 classes", "--template '{id}'")
+    named = (tmp_path / "dit" / "model_index.json").read_text().replace("a red fox", "marsh hopper")
+    (tmp_path / "dit" / "model_index.json").write_text(named)
+    done = wordbrush(*command, *QUICK, "--out", tmp_path / "names", "--template", "{}", "--limit", "1", "-q", "--json")
+    assert done.code == 0, done.err
+    assert [row["query"] for row in rows_of(tmp_path / "names")] == ["marsh hopper"]
 
 
 def test_prompts_on_the_pocket_without_any_data(wordbrush: Command, tmp_path: Path) -> None:

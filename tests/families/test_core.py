@@ -117,7 +117,7 @@ def test_encoding_is_a_switch_over_the_models_own() -> None:
 
 @pytest.mark.parametrize("steps", [1, 2, 4, 8])
 def test_a_ratio_below_the_first_step_is_told_and_its_advice_works(steps: int) -> None:
-    with pytest.raises(SettingsError, match=f"of {steps} steps is no step: give") as told:
+    with pytest.raises(SettingsError, match=f"of {steps} steps? is no step: give") as told:
         toy.editor().edit(picture(), HALF, DARK, **(STEPS | {"steps": steps, "ratio": 0.4 / steps}))
     advised = float(str(told.value).partition("give ")[2].split()[0])
     result = toy.editor().edit(picture(), HALF, DARK, **(STEPS | {"steps": steps, "ratio": advised}))

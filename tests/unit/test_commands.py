@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from wordbrush.errors import SettingsError
-from wordbrush.notation import edit_command, flag_words, shell, switches
+from wordbrush.notation import edit_command, flag_words, parse_loras, shell, switches
 from wordbrush.settings import PRESETS, Settings
 
 
@@ -47,6 +47,15 @@ def test_everything_else_is() -> None:
 def test_how_the_model_was_loaded_is_said() -> None:
     line = command(model="a/b", revision="v2", device="cpu", dtype="bfloat16")
     assert line == "--to 'a zebra' --model a/b --revision v2 --device cpu --dtype bfloat16"
+    line = command(
+        offload="group", given={"vae": "v", "config": None}, embeddings=("e.safetensors", ("f", "word")),
+        loras=(("a", 1.0), ("b:0.5", 1.0), ("c", -1e-05)),
+    )  # fmt: skip
+    assert line == (
+        "--to 'a zebra' --offload group --vae v --lora a --lora b:0.5:1.0 --lora c:-1e-05 --embedding e.safetensors "
+        "--embedding f:word"
+    )
+    assert parse_loras(("a", "b:0.5:1.0", "c:-1e-05")) == (("a", 1.0), ("b:0.5", 1.0), ("c", -1e-05))
 
 
 def test_values_that_begin_with_a_dash_cannot_be_taken_for_flags() -> None:

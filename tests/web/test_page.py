@@ -75,8 +75,8 @@ def test_a_preset_moves_the_controls_and_leaves_texts_and_seeds(me: Visit) -> No
 
 def test_another_model_brings_its_own_guidance_and_paints(me: Visit, tiny_model: str) -> None:
     guidance, *_ = me.call("model", "input", [me.stage, *me.controls(**TEXTS, model=tiny_model)])
-    assert guidance == 7.5
-    controls = me.controls(**{**TEXTS, "model": tiny_model, "guidance": guidance, "threshold": 0.1})
+    assert (guidance["value"], guidance["interactive"]) == (7.5, True)
+    controls = me.controls(**{**TEXTS, "model": tiny_model, "guidance": 7.5, "threshold": 0.1})
     painted = me.call("paint", "click", [me.stage, EMPTY, *controls])
     assert painted[1]["state"] == "done", painted[1]
     assert f"--model {tiny_model}" in painted[5]
@@ -201,7 +201,7 @@ def test_a_hub_model_is_fetched_where_the_operator_lets_it(
             with running(models=("pocket", name), allow_download=allowed) as found, Visit.to(found.address) as visit:
                 visit.upload(FOX)
                 controls = visit.controls(**TEXTS, model=name)
-                told = visit.call("model", "input", [visit.stage, *controls])[2]
+                told = visit.call("model", "input", [visit.stage, *controls])[-1]
                 painted = visit.call("paint", "click", [visit.stage, EMPTY, *controls])
             if not allowed:
                 assert "not in the local hub cache" in told["note"]

@@ -5,6 +5,7 @@ Checks import what they look at themselves: a library that cannot be imported is
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -23,7 +24,7 @@ from wordbrush.errors import WordbrushError
 __all__ = ["check_versions", "doctor", "examine"]
 
 OK, WARN, FAIL = "ok", "warning", "FAILED"
-PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "numpy", "pillow", "scipy", "peft")
+PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "numpy", "pillow", "scipy", "accelerate", "peft")
 
 
 def doctor(command: DoctorCommand) -> None:
@@ -53,6 +54,7 @@ def examine() -> list[dict[str, str]]:
         "threads": _threads,
         "memory": _memory,
         "cache": _cache,
+        "families": _families,
         "pocket": _pocket,
     }
     report = []
@@ -126,7 +128,8 @@ def _devices() -> tuple[str, str]:
 
     devices = ["cpu"]
     if torch.cuda.is_available():
-        devices += [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
+        cards = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+        devices += [f"cuda:{i} {card.name} ({card.total_memory / 2**30:.0f} GiB)" for i, card in enumerate(cards)]
     if torch.backends.mps.is_available():
         devices.append("mps")
     return OK, ", ".join(devices)
@@ -151,6 +154,22 @@ def _cache() -> tuple[str, str]:
 
     folder = Path(HF_HUB_CACHE)
     return OK, f"{folder} ({'exists' if folder.is_dir() else 'not made yet'}); weights fetched from the hub live there"
+
+
+def _families() -> tuple[str, str]:
+    """Tell the families of models that can be used: that the libraries here have the classes that each names."""
+    from wordbrush.models.registry import broken, families
+
+    problems = list(broken())
+    specs = [(family.name, part, spec) for family in families() for part, spec in family.parts.items() if spec.classes]
+    libraries = {spec.library for _, _, spec in specs}
+    here = {library: set(dir(importlib.import_module(library))) for library in libraries}  # takes a second each
+    for name, part, spec in specs:
+        if not here[spec.library] & set(spec.classes):
+            problems.append(f"{name}: {spec.library} here has no {spec.classes[0]} ({part})")
+    if problems:
+        return WARN, "; ".join(problems)
+    return OK, f"{', '.join(family.name for family in families())}: every class they name is here"
 
 
 def _pocket() -> tuple[str, str]:

@@ -13,6 +13,7 @@ from wordbrush.cli.terminal import Terminal, one_line, print_json, print_text
 from wordbrush.models.checkpoint.sources import fetch_vocabulary, locate
 from wordbrush.models.family import Family
 from wordbrush.models.listing import at_hand, card_text, licence_field
+from wordbrush.models.model import GUIDED, GuidanceKind
 from wordbrush.models.outline import INVERSIONS, decided, outline
 from wordbrush.models.registry import broken, families
 from wordbrush.notation import GIVEN
@@ -44,13 +45,18 @@ def _list_families(*, json: bool) -> None:
     for family in facts:
         print_text(f"{family['name']:<24}{family['title']}")
         for key, text in (
-            ("guidance", f"{family['guidance_kind']}, {family['guidance']:g} by default"),
+            ("guidance", f"{_guided(family['guidance_kind'])}, {family['guidance']:g} by default"),
             ("pictures", _inversion(family["inversion"], family["sibling"])),
+            ("native", f"{family['native']} pixels a side, where a checkpoint does not say"),
             ("on CUDA", family["half"]),
             ("licence", family["licence"]),
             ("evidence", family["evidence"]),
         ):
             print_text(f"{'':<24}{key}: {text}")
+
+
+def _guided(kind: GuidanceKind) -> str:
+    return f"{kind} ({GUIDED[kind]})"
 
 
 def _inversion(inversion: str, sibling: str) -> str:
@@ -107,9 +113,10 @@ def _print_facts(facts: dict[str, Any]) -> None:
     """Print one fact a line, the weights last; notes are on standard error already."""
     totals = ("parameters", "float32_bytes", "half_bytes")
     lines: dict[str, str] = {}
+    facts |= {"guidance_kind": _guided(facts["guidance_kind"])}
     for key, value in facts.items():
         if isinstance(value, dict):
-            lines |= {f"{key}.{inner}": str(item) for inner, item in value.items()}
+            lines |= {f"{key}.{inner}": str(item) for inner, item in value.items() if item != []}
         elif key not in {"parts", "notes", *totals}:
             lines[key] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     for part in [*facts["parts"], {"name": "all", **{key: facts[key] for key in totals}}]:

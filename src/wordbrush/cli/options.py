@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from wordbrush.errors import ModelError
-from wordbrush.notation import GIVEN
+from wordbrush.notation import GIVEN, parse_embeddings, parse_loras
 from wordbrush.settings import DEFAULT_PRESET, PRESETS
 
 __all__ = [
@@ -216,6 +217,14 @@ class ModelChoice:
     """Files and scales; read from `--lora` where a command has it."""
     embeddings: tuple[tuple[str, str] | str, ...] = ()
     """Files, with words; read from `--embedding` where a command has it."""
+
+    def with_add_ons(self, lora: Iterable[str] | None, embedding: Iterable[str] | None) -> ModelChoice:
+        """Return the choice with what `--lora` and `--embedding` were given.
+
+        Raises:
+            SettingsError: an item of them cannot be read.
+        """
+        return replace(self, loras=parse_loras(lora or ()), embeddings=parse_embeddings(embedding or ()))
 
     @property
     def load(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from wordbrush.cli.loading import load_editor
 from wordbrush.cli.runs import end_run, run_progress
 from wordbrush.cli.terminal import Terminal, print_json, print_text
 from wordbrush.editor import Editor
-from wordbrush.errors import SettingsError
+from wordbrush.errors import InputError, SettingsError
 from wordbrush.evaluation.journal import Journal
 from wordbrush.evaluation.plan import find_method
 from wordbrush.evaluation.protocols.common import Entry, Protocol
@@ -29,6 +29,7 @@ from wordbrush.evaluation.protocols.suites import Suite, Weights, parse_networks
 from wordbrush.evaluation.protocols.tables import figures_of
 from wordbrush.evaluation.runner import run_work
 from wordbrush.evaluation.variants import parse_assignments
+from wordbrush.models.classes import ClassText
 from wordbrush.settings import Settings
 
 __all__ = ["Setup", "check_run", "run_protocol", "weights_of"]
@@ -88,6 +89,23 @@ def check_run(flags: RunFlags, *, regions: bool) -> None:
     find_method(flags.method)
 
 
+def _check_classes(editor: Editor, entries: Sequence[Entry]) -> None:
+    """Refuse texts that a model of classes does not know, before the first edit and not at each of a thousand.
+
+    Raises:
+        InputError: the first that it does not know, with what to do.
+    """
+    known = editor.model.text
+    if not isinstance(known, ClassText):
+        return
+    for entry in entries:
+        try:
+            known.encode([entry.query, entry.reference])
+        except InputError as error:
+            advice = "eval imagenet gives this model the classes' numbers with --template '{id}'"
+            raise InputError(f"entry {entry.id}: {error}; {advice}") from error
+
+
 def run_protocol(flags: RunFlags, setup: Setup, editor: Editor | None = None) -> None:
     """Edit, measure, report; the exit code says whether an entry failed.
 
@@ -100,6 +118,7 @@ def run_protocol(flags: RunFlags, setup: Setup, editor: Editor | None = None) ->
         terminal.note(note)
     missing = check_pictures(entries) if setup.prepare is None else 0
     editor = editor or load_editor(flags.model, terminal)
+    _check_classes(editor, entries)
     choice = flags.model
     run = ProtocolRun(
         flags.out, settings_of(flags), flags.preset, flags.method, flags.seed, choice.name, choice.load

@@ -23,14 +23,16 @@ def ui(command: UiCommand) -> None:
         raise SettingsError(
             f"--host {command.host} lets others in: give --auth USER:PASSWORD, or say --no-auth if you mean it"
         )
+    load = command.model_choice.load
+    del load["local_files_only"]
     options = Options(
         host=command.host,
         port=command.port,
-        models=_models(command),
+        models=command.names,
         auth=parse_auth(auth) if auth else None,
-        device=command.device,
-        dtype=command.dtype,
-        allow_download=command.allow_download,
+        allow_download=command.model.allow_download,
+        **{name: load.pop(name) for name in ("device", "dtype", "offload")},
+        first=load,
         mcp=command.mcp,
         embedded=command.embedded,
         hosts=tuple(command.allow_host or ()),
@@ -38,10 +40,3 @@ def ui(command: UiCommand) -> None:
         limits=Limits(queue=command.queue),
     )
     serve(options, open_browser=command.open_browser)
-
-
-def _models(command: UiCommand) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys([*(command.allow_model or []), *([] if command.no_pocket else ["pocket"])]))
-    if not names:
-        raise SettingsError("--no-pocket leaves no model; name one with --allow-model")
-    return names

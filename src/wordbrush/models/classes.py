@@ -70,9 +70,10 @@ class ClassText:
                 raise InputError(f"{label!r} is the name of several classes: give the number, one of {every}")
         near = self._near(label)
         hint = f"; near it are {', '.join(near)}" if near else ""
+        named = "a class's name or its number" if self.names else "the number of a class, as it has no names for them,"
         raise InputError(
-            f"{label!r} is none of the {self.classes} classes of this model, which knows no other texts: give a "
-            f"class's name or its number from 0 to {self.classes - 1}{hint}"
+            f"{label!r} is none of the {self.classes} classes of this model, which knows no other texts: give {named} "
+            f"from 0 to {self.classes - 1}{hint}"
         )
 
     def _table(self, parts: Callable[[str], list[str]], fold: Callable[[str], str]) -> Mapping[str, list[int]]:

@@ -8,6 +8,7 @@ third party ships no data file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     import torch
 
     from wordbrush.diffusion.denoiser import Parametrisation
+
+_SECOND = re.compile(r"(unconditional|uncond|negative)_(transformer|unet)|(transformer|unet)_(\d|unconditional|uncond)")
+"""What an index calls a network beside the one that a model here has."""
 
 __all__ = [
     "SCHEDULER",
@@ -304,8 +308,11 @@ def classes_of(index: Mapping[str, Any]) -> dict[str, str]:
 
 
 def mismatch(parts: Mapping[str, PartSpec], index: Mapping[str, Any]) -> str:
-    """Return in words the first part of an index that is missing or of another class than wanted, or ""."""
+    """Return in words the first part of an index that is missing, one too many or not of a class wanted, or ""."""
     classes = classes_of(index)
+    for name in classes:
+        if name not in parts and _SECOND.fullmatch(name):
+            return f"component {name!r} is a second network, for some steps or for guidance, and a model here has one"
     for name, spec in parts_in(parts, index).items():
         if spec.classes and classes.get(name) not in spec.classes:
             kind = f"{classes[name]} of {index[name][0]}" if name in classes else "missing"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GUIDANCE",
+    "GUIDED",
     "Canvas",
     "EmbeddingIdentity",
     "Encoding",
@@ -37,6 +38,13 @@ Canvas = tuple[int, int]
 """Width and height of what is worked on, in latent cells."""
 
 GuidanceKind = Literal["cfg", "embedded", "none"]
+GUIDED: Mapping[GuidanceKind, str] = {
+    "cfg": "two estimates a step",
+    "embedded": "a number told to the network",
+    "none": "in the network",
+}
+"""How each kind guides, in words; see `Guidance`."""
+
 GUIDANCE = "guidance"
 """The name of the scale in the conditioning of a model that is told it, (batch,)."""
 
@@ -63,8 +71,8 @@ class Guidance:
     join: Join | None = None
     least: float = 1.0
 
-    def scale_of(self, asked: float | None) -> float:
-        """Return the scale to decode with: the one asked for, else the default.
+    def scale_of(self, asked: float | None, switch: str = "guidance") -> float:
+        """Return the scale to walk with: the one asked for by a switch, else the default.
 
         Raises:
             SettingsError: a scale other than 1 is asked of a model that has no guidance.
@@ -72,7 +80,8 @@ class Guidance:
         if asked is None:
             return self.scale
         if self.kind == "none" and asked != 1.0:
-            raise SettingsError(f"guidance {asked:g} means nothing for this model, which has none: leave it out")
+            what = f"{switch} {asked:g} means nothing for this model"
+            raise SettingsError(f"{what}, whose guidance is in its network: leave it out, or set it to 1")
         return asked
 
     def weight_of(self, scale: float) -> float:

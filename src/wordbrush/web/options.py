@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from wordbrush.picture.limits import ReadingLimits, limited
 
@@ -66,6 +68,8 @@ class Options:
         auth: (user, password) asked for by HTTP Basic before anything is served, or None.
         device: as for `load_model`.
         dtype: as for `load_model`.
+        offload: as for `load_model`.
+        first: further keywords of `load_model` for the first model alone, such as `loras`.
         allow_download: hub ids among `models` may be downloaded.
         mcp: serve the API as MCP tools, too.
         embedded: the page is shown inside another site's frame over HTTPS, as on a hosting page.
@@ -82,6 +86,8 @@ class Options:
     auth: tuple[str, str] | None = field(default=None, repr=False)
     device: str | None = None
     dtype: str | None = None
+    offload: str | None = None
+    first: Mapping[str, Any] = field(default_factory=dict)
     allow_download: bool = False
     mcp: bool = False
     embedded: bool = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +15,7 @@ from wordbrush.cli.command import Command, Switches
 from wordbrush.cli.reading import Reading
 from wordbrush.cli.targets import CONTRAST_SUFFIXES, PICTURE_SUFFIXES, STDIO, check_free, check_suffix, marks, numbered
 from wordbrush.errors import OutputError, SettingsError
-from wordbrush.notation import drawn, parse_embeddings, parse_loras, parse_one_seed, parse_seeds
+from wordbrush.notation import drawn, parse_one_seed, parse_seeds
 from wordbrush.picture.limits import ReadingLimits
 from wordbrush.settings import Settings
 from wordbrush.texts import check_text
@@ -82,8 +81,7 @@ class _Contrasting(Command):
         Raises:
             SettingsError: an item of them cannot be read.
         """
-        loras, embeddings = parse_loras(self.lora or ()), parse_embeddings(self.embedding or ())
-        return dataclasses.replace(self.model, loras=loras, embeddings=embeddings)
+        return self.model.with_add_ons(self.lora, self.embedding)
 
 
 @dataclass(frozen=True, kw_only=True)

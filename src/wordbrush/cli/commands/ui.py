@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Annotated, Any
 
 import typer
@@ -44,11 +45,15 @@ class UiCommand(Command):
         ),
     ] = 20
     mcp: Annotated[bool, _server("--mcp", help="Serve the API as MCP tools, too (extra mcp).")] = False
+    model: opt.ModelChoice
+    lora: opt.Lora = None
+    embedding: opt.Embedding = None
     allow_model: Annotated[
         list[str] | None,
         typer.Option(
             "--allow-model",
-            help="A model visitors may choose, as for edit --model; the first is the default. Repeatable.",
+            help="A further model visitors may choose. What is said of --model but device, dtype and offload is of the "
+            "first alone, which is chosen at start. Repeatable.",
             metavar="NAME",
             rich_help_panel=opt.MODEL_PANEL,
         ),
@@ -57,9 +62,6 @@ class UiCommand(Command):
         bool,
         typer.Option("--no-pocket", help="Do not offer the pocket model besides.", rich_help_panel=opt.MODEL_PANEL),
     ] = False
-    allow_download: opt.AllowDownload = False
-    device: opt.Device = None
-    dtype: opt.Dtype = None
     auth: Annotated[
         str | None,
         _access(
@@ -90,12 +92,36 @@ class UiCommand(Command):
     ] = None
     embedded: Annotated[bool, _access("--embedded", help="Other sites may frame the page over HTTPS.")] = False
 
-    def check(self) -> None:
-        """Refuse to start without the packages that the page needs.
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The models visitors may choose, the one chosen at start first.
 
         Raises:
-            SettingsError: one is not installed; the message says which extra brings it.
+            SettingsError: there is none.
         """
+        asked, pocket = self.model.name, [] if self.no_pocket else ["pocket"]
+        names = [*([] if asked == "pocket" else [asked]), *(self.allow_model or []), *pocket]
+        if not names:
+            raise SettingsError("--no-pocket leaves no model; name one with --model or --allow-model")
+        return tuple(dict.fromkeys(names))
+
+    @cached_property
+    def model_choice(self) -> opt.ModelChoice:
+        """The model chosen at start, with its LoRAs and embeddings.
+
+        Raises:
+            SettingsError: there is none, or an item of them cannot be read.
+        """
+        return replace(self.model.with_add_ons(self.lora, self.embedding), name=self.names[0])
+
+    def check(self) -> None:
+        """Refuse what cannot be read, and to start without the packages that the page needs.
+
+        Raises:
+            SettingsError: no model is left, a LoRA or an embedding cannot be read, or a package is not installed; the
+                message says which extra brings it.
+        """
+        _ = self.model_choice
         _need("gradio", "web")
         if self.mcp:
             _need("mcp", "web,mcp")

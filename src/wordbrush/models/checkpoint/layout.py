@@ -47,6 +47,8 @@ MAX_TOKENIZER = 64 << 20
 
 EXTRAS = ("wordbrush.json", "words.json", "words.txt")
 
+_NOT_WHOLE = "is missing, so the checkpoint is not whole: fetch or copy it again, or take another"
+
 _LIBRARIES = {"diffusers", "transformers", "stable_diffusion"}
 
 
@@ -74,7 +76,7 @@ def read_text(path: Path, where: str, limit: int = MAX_JSON) -> str:
     Raises:
         ModelError: it is missing, too large, special or not UTF-8; the message names the file within `where`.
     """
-    name = f"{path.parent.name}/{path.name}"
+    name = _called(path, where)
     try:
         check_size(path, where, limit)
         with path.open("rb") as file:
@@ -83,9 +85,14 @@ def read_text(path: Path, where: str, limit: int = MAX_JSON) -> str:
             raise ModelError(f"{where}: {name} has more than {limit / 1e6:.0f} MB")
         return raw.decode("utf-8")
     except FileNotFoundError as error:
-        raise ModelError(f"{where}: {name} is missing") from error
+        raise ModelError(f"{where}: {name} {_NOT_WHOLE}") from error
     except (OSError, ValueError) as error:
         raise ModelError(f"{where}: {name} is not readable: {error}") from error
+
+
+def _called(path: Path, where: str) -> str:
+    """Return what to call a file of a checkpoint: its name in its folder, the checkpoint's own left out."""
+    return path.name if path.parent.name in {where, ""} else f"{path.parent.name}/{path.name}"
 
 
 def check_size(path: Path, where: str, limit: int) -> None:
@@ -95,7 +102,7 @@ def check_size(path: Path, where: str, limit: int) -> None:
         ModelError: as said; the message names the file within `where`.
         OSError: it is not there.
     """
-    status, name = path.stat(), f"{path.parent.name}/{path.name}"
+    status, name = path.stat(), _called(path, where)
     if not stat.S_ISREG(status.st_mode):
         raise ModelError(f"{where}: {name} is no plain file")
     if status.st_size > limit:
@@ -109,11 +116,11 @@ def read_json(path: Path, where: str, limit: int = MAX_JSON) -> dict[str, Any]:
     Raises:
         ModelError: it is missing, too large or not a table; the message names the file within `where`.
     """
-    name = f"{path.parent.name}/{path.name}"
+    name = _called(path, where)
     try:
         table = json.loads(read_text(path, where, limit))
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"{where}: {name} is not readable JSON: {error}") from error
+        raise ModelError(f"{where}: {name} is not readable JSON, so it is damaged: {error}") from error
     if not isinstance(table, dict):
         raise ModelError(f"{where}: {name} is not a table")
     return table
@@ -198,7 +205,7 @@ def choose_weights(
                 f"{where}: the weights of {component} are only there as {component}/{name}, a pickle, which can run "
                 "code when opened; ask for the checkpoint as .safetensors"
             )
-    raise ModelError(f"{where}: {component}/{stem}.safetensors is missing")
+    raise ModelError(f"{where}: {component}/{stem}.safetensors {_NOT_WHOLE}")
 
 
 def whole_files(folder: Path, weights: Weights, where: str) -> list[str]:
@@ -217,7 +224,7 @@ def whole_files(folder: Path, weights: Weights, where: str) -> list[str]:
         if not re.fullmatch(r"[\w.-]+\.safetensors", name):
             raise ModelError(f"{where}: {index} names {name!r}, which is not a safetensors file beside it")
         if f"{component}/{name}" not in weights.files:
-            raise ModelError(f"{where}: {component}/{name} is missing")
+            raise ModelError(f"{where}: {component}/{name} {_NOT_WHOLE}")
     if not named:
         raise ModelError(f"{where}: {index} names no weights")
     return [f"{component}/{name}" for name in named]
@@ -238,7 +245,7 @@ def needed_files(
     for part, spec in parts.items():
         own = frozenset(name.removeprefix(f"{part}/") for name in names if name.startswith(f"{part}/"))
         if lost := spec.lacks(own):
-            raise ModelError(f"{where}: {part}/{lost} is missing")
+            raise ModelError(f"{where}: {part}/{lost} {_NOT_WHOLE}")
         needed |= {f"{part}/{name}" for name in own if re.fullmatch(spec.keeps, name)}
     for part, spec in parts.items():
         if spec.weights:

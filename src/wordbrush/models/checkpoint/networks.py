@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_loaded", "class_of", "empty_network", "load_network", "surplus_note", "translated", "unknown_note"]
 
+_ANOTHERS = "damaged or another model's: fetch them again, or put the right ones there"
 _FEW = 3
 _KNOWN_LEFTOVERS = re.compile(
     r"position_ids$|num_batches_tracked$|logit_scale$|text_projection|visual_projection|^vision_model\."
@@ -50,7 +51,7 @@ def load_network(
     of, config = _described(library, kind, folder, name, where)
     # The configuration is handed over, so that no key of the file chooses code.
     options: dict[str, Any] = {"torch_dtype": dtype} if isinstance(config, dict) else {"dtype": dtype, "config": config}
-    with translated(f"{where}: {name} cannot be loaded"):
+    with translated(f"{where}: {name} cannot be loaded", f"; the files are {_ANOTHERS}"):
         module, report = of.from_pretrained(
             folder,
             subfolder=name,
@@ -62,8 +63,10 @@ def load_network(
         )
     for problem in ("missing_keys", "mismatched_keys"):
         if keys := sorted(map(str, report.get(problem, ()))):
-            kind_of = problem.removesuffix("_keys")
-            raise ModelError(f"{where}: {name} has {len(keys)} {kind_of} weights, the first is {keys[0]!r}")
+            what = "missing" if problem == "missing_keys" else "of another shape than its configuration says"
+            few = f"a weight is {what}, {keys[0]!r}"
+            told = few if len(keys) == 1 else f"{len(keys)} weights are {what}, the first is {keys[0]!r}"
+            raise ModelError(f"{where}: {name}: {told}; the files are {_ANOTHERS}")
     place = f"{where}: {name}"
     return check_loaded(module, place), unknown_note(map(str, report.get("unexpected_keys", ())), place)
 
@@ -155,6 +158,8 @@ def translated(what: str, advice: str = "") -> Iterator[None]:
             raise ResourceError(f"{what}: out of memory; load with dtype='float16', or on another device") from error
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         first = first.split(". If you want to", 1)[0]  # advice of diffusers on arguments that nobody has here
+        if isinstance(error, KeyError):
+            first = f"it has no {first}"
         if "meta tensor" in first:  # what torch says of a weight that nothing was loaded into
             first = "weights are missing"
         raise ModelError(f"{what}: {first}{advice}") from error

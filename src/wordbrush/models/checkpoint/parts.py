@@ -298,5 +298,5 @@ def load_tokenizer(folder: Path, spec: PartSpec, where: str, **changes: Any) -> 
         if path.suffix in {".json", ".txt", ".model"}:
             check_size(path, where, MAX_TOKENIZER if path.stem in _VOCABULARIES else MAX_JSON)
     kind = getattr(import_module(spec.library), spec.classes[0])
-    with translated(f"{where}: the {folder.name} cannot be loaded"):
+    with translated(f"{where}: the {folder.name} cannot be loaded", "; its files are damaged: fetch them again"):
         return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **changes)

@@ -47,6 +47,9 @@ _NEVER_NULL |= {"mid_block_scale_factor", "norm_eps", "layer_norm_eps"}
 
 _LARGEST = {"downsample_padding": 1, "freq_shift": 1, "mid_block_scale_factor": 1e4, "norm_eps": 1, "layer_norm_eps": 1}
 
+_OLD_NAME = "Transformer2DModel"
+"""What the transformers of several families were called once."""
+
 _IMPLEMENTATION = re.compile(r"_?(\w+_)?implementation(_internal)?")
 _NEVER_PASSED = {"auto_map", "custom_pipelines", "use_kernels", "kernel_config"}
 
@@ -94,12 +97,23 @@ def check_network(
             _check_number(key, value, where, above=0.0, most=1e4)
         elif key == "shift_factor":
             _check_number(key, value, where, above=-1e4, most=1e4)
+        elif isinstance(value, Mapping) and key.endswith("_config") and key != KEY:
+            _check_nested(key, value, most_layers, widest, where)
         else:
             _check_finite(key, value, where)
 
 
+def _check_nested(of: str, config: Mapping[str, Any], most_layers: int, widest: int, where: str) -> None:
+    """Check the sizes in a table within a configuration, as of the language model of one that sees, too."""
+    for key, value in config.items():
+        if value is not None and key in _LAYERS:
+            _check_whole(f"{of}.{key}", value, most_layers, where)
+        elif value is not None and key in _WIDTHS and key != "max_position_embeddings":
+            _check_whole(f"{of}.{key}", value, widest, where)
+
+
 def check_kinds(config: Mapping[str, Any], of: type, where: str) -> None:
-    """Check that the numbers of a configuration are numbers, wherever the class that reads it has a number by default.
+    """Check that a configuration is of the class that reads it, and its numbers are numbers where the class has some.
 
     Args:
         config: contents of its config.json.
@@ -107,8 +121,9 @@ def check_kinds(config: Mapping[str, Any], of: type, where: str) -> None:
         where: what to call it in messages.
 
     Raises:
-        ModelError: one is not; the message names the key.
+        ModelError: it is another's, or a value is no number; the message names the key.
     """
+    _check_owner(config, of, where)
     for key, parameter in inspect.signature(of).parameters.items():
         default, value = parameter.default, config.get(key)
         if key not in config or type(default) not in {int, float}:
@@ -117,6 +132,18 @@ def check_kinds(config: Mapping[str, Any], of: type, where: str) -> None:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not _in_range(key, value):
             raise ModelError(f"{where}: {key} is {_shown(value)}, where a number such as {default} is wanted")
+
+
+def _check_owner(config: Mapping[str, Any], of: type, where: str) -> None:
+    """Raise where a configuration says that it is of another class: that one's sizes by default may be enormous."""
+    wanted = str(getattr(of, "model_type", "")) or of.__name__
+    said = config.get("model_type" if hasattr(of, "model_type") else "_class_name")
+    if not isinstance(said, str) or _OLD_NAME in {said, wanted}:
+        return
+    if said.split("_")[0] != wanted.split("_")[0]:
+        raise ModelError(
+            f"{where} is of {said[:60]}, where {wanted} is wanted: the part is another model's; put the right one there"
+        )
 
 
 def _in_range(key: str, value: float) -> bool:

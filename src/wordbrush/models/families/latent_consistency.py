@@ -32,7 +32,7 @@ CARD = Card(
     licence="see the checkpoint",
     evidence=TRANSLATED,
     encoding="noise",
-    sibling="the Stable Diffusion model it was distilled from",
+    sibling="its Stable Diffusion original",
 )
 _TOLD = "time_cond_proj_dim"
 _TRAINED_STEPS = 50

@@ -147,7 +147,7 @@ def fields_of(models: Sequence[str]) -> dict[str, Field]:
         Field(name="mask", kind="file", help=f"A mask instead of one found, white = edit; {mask}."),
         Field(name="include", kind="file", help=f"A mask that is always edited, white = edit; {mask}."),
         Field(name="exclude", kind="file", help=f"A mask that is never edited, white = keep; {mask}."),
-        _text("switches", "Further switches as on the command line: --maps 4 --rule otsu --grow 1.", most=500),
+        _text("switches", "Further switches as on the command line: --maps 4 --rule otsu --encoding noise.", most=500),
         Field(
             name="check_inversion", kind="boolean", default=False,
             help="Measure how well the inversion leads back; costs a further walk down.",

@@ -11,8 +11,8 @@ __all__ = ["CONTROLS", "EDGES", "SLIDERS", "TEXTS", "VARIATION"]
 
 CONTROLS = (
     "query", "reference", "negative", "model", "preset", "rule", "threshold", "grow", "feather", "fill_holes",
-    "drop_specks", "edges", "invert", "contrast_seed", "seeds", "eta", "ratio", "guidance", "steps", "flags",
-    "check_inversion",
+    "drop_specks", "edges", "invert", "contrast_seed", "seeds", "eta", "ratio", "guidance", "steps", "encoding",
+    "flags", "check_inversion",
 )  # fmt: skip
 """Names of the controls, in the order in which handlers get their values."""
 

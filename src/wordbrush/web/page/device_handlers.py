@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from typing import Any
 
 import gradio as gr
@@ -77,7 +77,7 @@ class DeviceHandlers(Handlers):
             yield {
                 **await run_in_threadpool(self.region_shown, stage, opened, request, strokes),
                 **await run_in_threadpool(self.versions_shown, visitor, left, painted[-1].id),
-                self.parts.progress: _painted(painted[-1]),
+                self.parts.progress: _painted(painted[-1], self.model_of(request.model).notes),
             }
         except Exception as error:
             # What was painted before it stays, and is shown.
@@ -112,6 +112,7 @@ def _failure(error: Exception) -> Value:
     return views.problem(f"{SORRY}.")
 
 
-def _painted(version: Version) -> Value:
-    warnings = " ".join(f"{warning}." for warning in version.report.warnings)
+def _painted(version: Version, told: Collection[str]) -> Value:
+    """Return the progress box for a version, without the notes of the model, which the page shows already."""
+    warnings = " ".join(f"{warning}." for warning in version.report.warnings if warning not in told)
     return views.idle(f"{views.reused_line(version)} {warnings}".strip(), "done", f"Painted {version.name}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import gradio as gr
 
@@ -18,12 +18,16 @@ from wordbrush.web.gate.log import SORRY, fault
 from wordbrush.web.page import views
 from wordbrush.web.page.controls import CONTROLS, SLIDERS, TEXTS
 from wordbrush.web.page.layout import Parts
+from wordbrush.web.page.model_views import about, controls_for
 from wordbrush.web.state.keys import COOKIE
 from wordbrush.web.state.pictures import Opened, Strokes
 from wordbrush.web.state.request import PageRequest
 from wordbrush.web.state.versions import Version
 from wordbrush.web.state.visitors import Visitor
 from wordbrush.web.workbench import Workbench
+
+if TYPE_CHECKING:
+    from wordbrush.models.model import Model
 
 __all__ = ["UNCHANGED", "Handlers", "Scene", "Update", "Value", "errors_shown", "sides_of", "values_of"]
 
@@ -123,9 +127,13 @@ class Handlers:
             raise InputError("this version was dropped to keep within the limits of memory")
         return version
 
+    def model_of(self, name: str) -> Model:
+        """Return a model by the operator's name for it."""
+        return self.workbench.models.editor(name).model
+
     def guidance(self, model: str) -> float:
         """Return a model's own guidance scale."""
-        return self.workbench.models.editor(model).model.guidance
+        return self.model_of(model).guidance
 
     def request_of(self, values: Mapping[str, Any]) -> PageRequest:
         """Read the values of the controls.
@@ -159,7 +167,16 @@ class Handlers:
         values = request.controls(self.guidance(request.model))
         (label, low, high, step), number = SLIDERS[values["rule"]], values["threshold"]
         values["threshold"] = gr.Slider(min(low, number), max(high, number), number, step=step, label=label)
-        return {self.parts.controls[name]: values[name] for name in CONTROLS}
+        return {
+            **{self.parts.controls[name]: values[name] for name in CONTROLS},
+            **self.model_shown(request.model, values),
+        }
+
+    def model_shown(self, name: str, values: Mapping[str, Any]) -> Update:
+        """Say what a model is, and put the controls whose use depends on it as it has use for them."""
+        model = self.model_of(name)
+        controls = {self.parts.controls[key]: control for key, control in controls_for(model, values).items()}
+        return {**controls, self.parts.about: about(model)}
 
     def request_shown(self, request: PageRequest) -> Update:
         """Put the controls where a request has them, and name the words in it that its model does not know."""

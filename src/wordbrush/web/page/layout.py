@@ -10,10 +10,12 @@ import gradio as gr
 from wordbrush.settings import DEFAULT_PRESET, PRESETS
 from wordbrush.web.page import components
 from wordbrush.web.page.controls import EDGES, SLIDERS, VARIATION
+from wordbrush.web.page.model_views import about, encodings, guidance_info
 from wordbrush.web.page.views import NOTHING_PAINTED, empty_stage
 from wordbrush.web.state.request import values_of_preset
 
 if TYPE_CHECKING:
+    from wordbrush.models.model import Model
     from wordbrush.web.workbench import Workbench
 
 __all__ = ["Parts", "lay_out"]
@@ -32,6 +34,7 @@ class Parts:
         controls: by the names of `CONTROLS`.
         stage: the picture.
         words: words the model does not know.
+        about: what the model is.
         progress: how far the work is, and messages.
         versions: the history.
         compare: two pictures under a slider.
@@ -43,6 +46,7 @@ class Parts:
     controls: dict[str, Any]
     stage: gr.HTML
     words: gr.HTML
+    about: gr.HTML
     progress: gr.HTML
     versions: gr.HTML
     compare: gr.HTML
@@ -61,7 +65,7 @@ def lay_out(workbench: Workbench) -> Parts:
             stage = components.stage(value=empty_stage(workbench.samples))
             progress = components.progress()
         with gr.Column(scale=2, min_width=320):
-            controls, words, buttons = _controls(workbench)
+            controls, words, told, buttons = _controls(workbench)
     compare, versions = components.compare(), components.versions()
     with gr.Accordion("How it got there", open=False, elem_id="drawer"):
         command = gr.Textbox(
@@ -69,17 +73,21 @@ def lay_out(workbench: Workbench) -> Parts:
             elem_id="command",
         )  # fmt: skip
         facts = gr.HTML(NOTHING_PAINTED, elem_id="facts")
-    return Parts(controls, stage, words, progress, versions, compare, facts, command, *buttons)
+    return Parts(controls, stage, words, told, progress, versions, compare, facts, command, *buttons)
 
 
-def _controls(workbench: Workbench) -> tuple[dict[str, Any], gr.HTML, tuple[gr.Button, gr.Button, gr.Button]]:
+def _controls(
+    workbench: Workbench,
+) -> tuple[dict[str, Any], gr.HTML, gr.HTML, tuple[gr.Button, gr.Button, gr.Button]]:
     c: dict[str, Any] = {}
     c["reference"] = gr.Textbox(label="from: what the picture shows (may stay empty)", max_length=2000, elem_id="from")
     c["query"] = gr.Textbox(label="to: what it should show", max_length=2000, elem_id="to")
     words = components.words()
     names = list(workbench.models.names)
     c["model"] = gr.Dropdown(names, value=names[0], label="Model", visible=len(names) > 1, elem_id="model")
-    rest = values_of_preset(DEFAULT_PRESET, workbench.models.editor(names[0]).model.guidance)
+    model = workbench.models.editor(names[0]).model
+    told = gr.HTML(about(model), elem_id="about")
+    rest = values_of_preset(DEFAULT_PRESET, model.guidance)
     with gr.Group():
         find = gr.Button("Find the region", variant="secondary", elem_id="find")
         c |= _region_controls(rest)
@@ -87,8 +95,8 @@ def _controls(workbench: Workbench) -> tuple[dict[str, Any], gr.HTML, tuple[gr.B
         with gr.Row():
             paint = gr.Button("Paint", variant="primary", elem_id="paint", scale=3)
             stop = gr.Button("Stop", variant="stop", elem_id="stop", scale=1, min_width=80)
-        c |= _paint_controls(rest)
-    return c, words, (find, paint, stop)
+        c |= _paint_controls(rest, model)
+    return c, words, told, (find, paint, stop)
 
 
 def _slider(name: str, label: str, value: Any, low: float, high: float, step: float, info: str | None = None) -> Any:
@@ -118,7 +126,7 @@ def _region_controls(rest: dict[str, Any]) -> dict[str, Any]:
     return c
 
 
-def _paint_controls(rest: dict[str, Any]) -> dict[str, Any]:
+def _paint_controls(rest: dict[str, Any], model: Model) -> dict[str, Any]:
     c: dict[str, Any] = {}
     with gr.Row():
         c["seeds"] = gr.Textbox("0", label="Seeds", info="several: 1,2,5-8", max_lines=1, elem_id="seeds")
@@ -127,10 +135,17 @@ def _paint_controls(rest: dict[str, Any]) -> dict[str, Any]:
         "ratio", "Ratio", rest["ratio"], 0, 1, 0.01, "how far into the noise: low keeps shapes, high frees them"
     )
     with gr.Accordion("More", open=False, elem_id="more"):
-        c["guidance"] = _slider("guidance", "Guidance", rest["guidance"], 1, 20, 0.1, "how firmly the text is followed")
+        c["guidance"] = _slider("guidance", "Guidance", rest["guidance"], 1, 20, 0.1, guidance_info(model))
+        c["guidance"].interactive = model.policy.kind != "none"
         c["steps"] = _slider("steps", "Steps", rest["steps"], 1, 100, 1)
         c["eta"] = _slider("eta", "Variation", VARIATION, 0, 1, 0.05, "how much seeds differ; 0: not at all")
-        c["negative"] = gr.Textbox(label="What the result should not show", max_length=2000, elem_id="negative")
+        c["encoding"] = gr.Dropdown(
+            encodings(model), value=rest["encoding"], label="How the picture comes into the noise", elem_id="encoding"
+        )
+        c["negative"] = gr.Textbox(
+            label="What the result should not show", max_length=2000, visible=model.policy.kind == "cfg",
+            elem_id="negative",
+        )  # fmt: skip
         c["flags"] = gr.Textbox(
             label="Further switches", info="as on the command line: --maps 4 --antithetic", max_length=500,
             elem_id="flags",

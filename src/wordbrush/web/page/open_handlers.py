@@ -55,6 +55,7 @@ class OpenHandlers(Handlers):
         """Show a picture with the settings and strokes of a record; `at_origin`: it is the one the record tells of."""
         models = self.workbench.models
         request = PageRequest.of_record(record, models.names, lambda name: models.editor(name).model.resolution)
+        request = request.suiting(models.editor(request.model).model.policy)  # it may be another than the record's
         strokes, opened.own_mask = Strokes.of_record(record)
         name = record.input["name"] or "another picture"
         note = f"The settings in this file are restored. It was made from {name}: "

@@ -24,6 +24,9 @@ RECUT = ("threshold", "grow", "feather", "fill_holes", "drop_specks", "edges", "
 TYPED = ("query", "reference", "contrast_seed", "flags")
 """Controls that are typed into, and cut the region again when they are left."""
 
+OF_MODEL = ("guidance", "encoding", "negative")
+"""Controls that a model may have no use for."""
+
 QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 LATEST: dict[str, Any] = {**QUICK, "trigger_mode": "always_last"}
 """Asks once more where it was asked for again before its answer came.
@@ -51,7 +54,7 @@ def add_page(page: gr.Blocks, workbench: Workbench) -> None:
 
 
 def _wire_opening(page: gr.Blocks, parts: Parts, do: OpenHandlers, scene: list[Any], history: list[Any]) -> None:
-    everything = [*scene, parts.words, parts.progress]
+    everything = [*scene, parts.words, parts.about, parts.progress]
     page.load(do.load, [parts.stage], [*everything, *history], **QUICK)
     parts.stage.opened(do.opened, [parts.stage], everything, **QUICK)
     parts.stage.sample(do.sample, scene, everything, **QUICK)
@@ -69,8 +72,9 @@ def _wire_region(parts: Parts, do: RegionHandlers, scene: list[Any]) -> None:
     parts.stage.stroke(**cut, **LATEST)
     parts.stage.masked(**cut, **LATEST)
     parts.controls["rule"].input(do.rule, scene, [parts.controls["threshold"], *seen], **QUICK)
-    parts.controls["model"].input(do.model, scene, [parts.controls["guidance"], *seen], **QUICK)
-    parts.controls["preset"].input(do.preset, scene, [*scene, parts.progress], **QUICK)
+    of_model = [parts.controls[name] for name in OF_MODEL]
+    parts.controls["model"].input(do.model, scene, [*of_model, parts.about, *seen], **QUICK)
+    parts.controls["preset"].input(do.preset, scene, [*scene, parts.about, parts.progress], **QUICK)
 
 
 def _wire_device(parts: Parts, do: DeviceHandlers, scene: list[Any], history: list[Any]) -> list[Any]:

@@ -54,10 +54,10 @@ class RegionHandlers(Handlers):
 
     @errors_shown
     def model(self, http: gr.Request, stage: Value, *controls: Any) -> Update:
-        """Change the model: load it, set the guidance to its default, and cut its contrast if that is known."""
+        """Change the model: load it, say what it is, set the guidance to its default, and cut a known contrast."""
         values = values_of(controls)
         values["guidance"] = self.guidance(values["model"])
-        return {self.parts.controls["guidance"]: values["guidance"], **self._cut_picture(http, stage, values)}
+        return {**self.model_shown(values["model"], values), **self._cut_picture(http, stage, values)}
 
     @errors_shown
     def preset(self, http: gr.Request, stage: Value, *controls: Any) -> Update:

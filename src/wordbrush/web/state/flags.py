@@ -14,7 +14,7 @@ __all__ = ["CONTROLLED", "SWITCHES", "flags_of", "parse_flags"]
 
 SWITCHES = (
     "rule", "threshold", "grow", "feather", "fill_holes", "drop_specks", "edges", "invert", "ratio", "guidance",
-    "steps", "eta",
+    "steps", "eta", "encoding",
 )  # fmt: skip
 """The switches that the controls of the page set."""
 

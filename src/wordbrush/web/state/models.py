@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Models"]
 
+NAMED = ("revision", "device", "dtype", "offload", "loras", "embeddings")
+"""Keywords of `load_model` that `edit_command` has parameters for; the others go into `given`."""
+
 
 class Models:
     """Editors by name.
@@ -51,11 +54,17 @@ class Models:
 
     def flags(self, name: str) -> dict[str, Any]:
         """Return the arguments of `edit_command` that load the same weights in the same way."""
-        revision = self.editor(name).model.identity.revision or None
-        return {"model": name, "revision": revision, "device": self._options.device, "dtype": self._options.dtype}
+        given = self._keywords(name)
+        given["revision"] = self.editor(name).model.identity.revision or None  # the commit, whatever it was called
+        named = {key: given.pop(key) for key in NAMED if key in given}
+        return {"model": name, **named, "given": given}
+
+    def _keywords(self, name: str) -> dict[str, Any]:
+        """Return how a model is loaded, as keywords of `load_model`."""
+        options = self._options
+        first = options.first if name == self.names[0] else {}
+        return {**first, "device": options.device, "dtype": options.dtype, "offload": options.offload}
 
     def _load(self, name: str) -> Editor:
-        options = self._options
-        return Editor.from_pretrained(
-            name, local_files_only=not options.allow_download, device=options.device, dtype=options.dtype
-        )
+        keywords = self._keywords(name)
+        return Editor.from_pretrained(name, local_files_only=not self._options.allow_download, **keywords)

@@ -19,6 +19,7 @@ from wordbrush.settings import DEFAULT_PRESET, PRESETS, RULES, Settings
 from wordbrush.web.state.flags import SWITCHES, flags_of, parse_flags
 
 if TYPE_CHECKING:
+    from wordbrush.models.model import Guidance
     from wordbrush.picture.picture import Picture
     from wordbrush.record.provenance import Provenance
     from wordbrush.region.mask import Mask
@@ -114,6 +115,12 @@ class PageRequest:
             seeds=(record.seed,),
             contrast_seed=contrast_seed,
         )
+
+    def suiting(self, policy: Guidance) -> PageRequest:
+        """Return the request without the guidance and the negative text that a model refuses."""
+        refused = {"guidance"} if policy.kind == "none" else set[str]()
+        switches = {name: value for name, value in self.switches.items() if name not in refused}
+        return dataclasses.replace(self, switches=switches, negative=self.negative if policy.kind == "cfg" else "")
 
     def controls(self, guidance: float) -> dict[str, Any]:
         """Return where the controls stand for this request, by the names `of` takes."""
@@ -239,7 +246,6 @@ def command_of(
         preset=preset,
         settings=request.settings or Settings(),
         output=output,
-        **model,
-        **masks,
+        **{**model, **masks},
     )
     return shell(words)
