@@ -260,7 +260,7 @@ def test_the_command_of_an_edit_gives_its_bytes(
         "paper", steps=5, maps=2, rule="area", guidance=3, invert=True, contrast_seed=2**40, eta=1, grow=-1
     )
     editor = Editor.from_pretrained(str(tiny_folder), local_files_only=True)
-    texts = {"query": "a zebra,\nsaid -it", "reference": "it's a horse", "negative": "--to"}
+    texts: dict[str, Any] = {"query": "a zebra,\nsaid -it", "reference": "it's a horse", "negative": "--to"}
     result = editor.edit(picture, **texts, seed=7, preset="paper", settings=settings)
     words = edit_command(
         picture=str(picture), **texts, seed=7, preset="paper", settings=settings, model=str(tiny_folder),
