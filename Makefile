@@ -40,9 +40,10 @@ browser:  ## install Chromium for the browser tests, where it is absent, as root
 	  && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium fonts-dejavu-core >/dev/null; } \
 	  || echo "*** NO CHROMIUM: THE BROWSER TESTS WILL BE SKIPPED. As root, apt-get install chromium. ***" >&2
 
-# As many processes as WORKERS, each with a core and a gigabyte or two of its own; the tests of one file stay together.
+# As many processes as WORKERS, each with a core and up to 2 GB of its own; the tests of one file stay together. Threads
+# that wait for one another sleep: where cores are short, they would spin for minutes.
 WORKERS ?= 2
-PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 test: $(VENV)/.developer browser  ## run every test
 	@$(PYTEST)

@@ -157,7 +157,7 @@ def heed_control_c() -> None:
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
 def test_control_c_leaves_nothing_behind(picture: Path, tiny_folder: Path, tmp_path: Path) -> None:
     words = ["edit", str(picture), *TEXTS, "-o", str(tmp_path / "out.png"), "--model", str(tiny_folder)]
-    command = [sys.executable, "-m", "wordbrush", *words, "--steps", "1000", "--maps", "64"]
+    command = [sys.executable, "-m", "wordbrush", *words, "--steps", "1000", "--maps", "2"]
     shown = {**os.environ, "FORCE_COLOR": "1"}  # bars, as on a terminal, tell when it is at work
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stderr=pipe, stdout=pipe, env=shown, preexec_fn=heed_control_c) as process:
