@@ -229,7 +229,7 @@ def _warnings(done: Finished, model: Model) -> tuple[str, ...]:
             "what it draws will hardly fit; take a model for pictures of this sort"
         )
     if done.settings.encoding == "auto" and model.encoding == "noise":
-        undistilled = f"; {model.sibling}, which it was distilled from, inverts well" if model.sibling else ""
+        undistilled = f"; undistilled, {model.sibling} inverts well" if model.sibling else ""
         warnings.append(
             "this model was distilled to few steps, on which an inversion does not come back: the background was "
             f"noised instead (encoding invert inverts it all the same){undistilled}"

@@ -12,7 +12,9 @@ import torch
 from tests.support.more_families import stable_diffusion_3
 from wordbrush.errors import ModelError
 from wordbrush.models import load_model
+from wordbrush.models.assembly import few_steps
 from wordbrush.models.checkpoint.layout import refuse_by_names
+from wordbrush.models.family import Origin, Parts
 from wordbrush.models.text import EMBEDDING
 
 TEXT = "a red fox"
@@ -62,3 +64,18 @@ def test_a_name_tells_a_model_of_few_steps_and_a_card_tells_better(folder: Path)
     (folder / "wordbrush.json").write_text(json.dumps({"distilled": False, "guidance": 2}))
     plain = load_model(folder, name="sd3.5-large-turbo")
     assert (plain.policy.kind, plain.policy.scale, plain.encoding, plain.notes) == ("cfg", 2.0, "invert", ())
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("sdxl-turbo", "turbo"), ("dreamshaperXL_v2TurboDpmppSDE", "Turbo"), ("Hyper-SDXL", "Hyper"),
+        ("HyperSD15", "HyperSD"),
+        ("SDXL-Lightning-4step", "Lightning"), ("Qwen-Image-Lightning", "Lightning"), ("lcm-sdxl", "lcm"),
+        ("hyperRealism_v3", ""), ("HyperRealistic", ""), ("flashback-xl", ""), ("Stable-diffusion-3.5", ""),
+    ],
+)  # fmt: skip
+def test_only_words_tell_a_model_of_few_steps(name: str, word: str) -> None:
+    few, notes = few_steps(Parts({}, {}, {}, ""), Origin(name, "", "", torch.device("cpu")))
+    assert few == bool(word)
+    assert all(f"by {word!r} in its name" in note for note in notes)

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from tests.support import tiny
 from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.errors import ModelError, SettingsError, UnsafeWeightsError
-from wordbrush.models import Model, load_model
+from wordbrush.models import LoraIdentity, Model, load_model
+from wordbrush.models.addons.distilled import distilled_by_loras
 from wordbrush.models.text import EMBEDDING
 
 pytestmark = pytest.mark.usefixtures("closed_network")
@@ -112,3 +113,29 @@ def test_lora_in_the_naming_of_other_trainers_is_the_same(checkpoints: Path, tmp
     ours, theirs = (load_model(checkpoints / "sd1", loras=[path]) for path in (lora, tmp_path / "other.safetensors"))
     assert torch.allclose(output(ours), output(theirs), atol=1e-5)
     assert torch.allclose(words(ours), words(theirs), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "distils"),
+    [
+        ("lcm-lora-sdv1-5/pytorch_lora_weights.safetensors", True), ("Hyper-SD15-8steps-lora.safetensors", True),
+        ("sdxl_lightning_4step_lora.safetensors", True), ("FLUX.1-Turbo-Alpha.safetensors", True),
+        ("dmd2_sdxl.safetensors", True), ("HyperSD.safetensors", True),
+        ("style.safetensors", False), ("lightning_bolts.safetensors", False), ("hyperrealism.safetensors", False),
+        ("fox-2000steps.safetensors", False), ("flash photography.safetensors", False),
+        ("turbocharger.safetensors", False),
+    ],
+)  # fmt: skip
+def test_a_lora_that_distils_is_told_by_its_name(model: Model, name: str, distils: bool) -> None:
+    found = distilled_by_loras(model, (LoraIdentity(f"/any/{name}", "", 1.0),))
+    assert (found.encoding, found.guidance) == (("noise", 1.0) if distils else ("invert", 7.5))
+    assert distilled_by_loras(model, (LoraIdentity(name, "", 0.0),)) is model
+
+
+def test_a_model_with_a_lora_that_distils_is_noised_and_told(checkpoints: Path, lora: Path) -> None:
+    few = lora.rename(lora.with_name("lcm.safetensors"))
+    found = load_model(checkpoints / "sd1", loras=[few])
+    assert (found.policy.kind, found.guidance, found.encoding) == ("cfg", 1.0, "noise")
+    assert found.policy.scale_of(2.0) == 2.0
+    assert "by the name of its LoRA 'lcm.safetensors': guidance is 1, and the picture is noised" in found.notes[-1]
+    assert found.sibling == "sd1 without that LoRA"

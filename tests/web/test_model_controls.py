@@ -83,7 +83,7 @@ def test_the_page_says_what_the_model_is_and_what_it_has_no_use_for(me: Visit) -
     parts = {part["props"].get("elem_id"): part["props"] for part in me.config["components"]}
     told = parts["about"]["value"]
     assert "guidance is in the network; no text can be guided away from" in told
-    assert "The picture is noised with one draw unless you say (Tongyi-MAI/Z-Image, which it was distilled from" in told
+    assert "The picture is noised with one draw unless you say (undistilled, Tongyi-MAI/Z-Image inverts well)" in told
     assert "1024 pixels" in told
     assert (parts["guidance"]["interactive"], parts["guidance"]["value"]) == (False, 1.0)
     assert "none to set" in parts["guidance"]["info"]

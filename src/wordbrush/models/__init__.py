@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from wordbrush.errors import ModelError, SettingsError
+from wordbrush.models.addons.distilled import distilled_by_loras
 from wordbrush.models.addons.embeddings import EmbeddingSource, apply_embeddings, present_embeddings
 from wordbrush.models.addons.loras import LoraSource, apply_loras, present_loras
 from wordbrush.models.checkpoint.given import flag_of
@@ -148,7 +149,7 @@ def load_model(
     kinds = family.card.parametrisations
     if parametrisation not in {None, *kinds} and len(kinds) == 1:  # where there are several, the family says it
         raise ModelError(f"prediction type {parametrisation!r} is not of {family.card.title}: {kinds[0]} is")
-    model = family.build(loaded, origin)
+    model = distilled_by_loras(family.build(loaded, origin), applied)
     notes = *located.notes, *model.notes, *loaded.notes, *about_words, *about_loras, *about_offload, *about_place
     may_leave = way is None and not about_place and where.type != "cpu"
     return replace(model, notes=notes, encoders=encoders_of(loaded, family, where) if may_leave else None)
@@ -171,7 +172,8 @@ def _adopt(pipeline: Any, name: str | None, parametrisation: str | None, argumen
     called = name or source.rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1]
     loras, embeddings = present_loras(parts, family), present_embeddings(parts, family)
     given = () if parametrisation is None else (("parametrisation", parametrisation),)
-    return family.build(parts, Origin(called, source, "", device, loras, parametrisation, embeddings, given))
+    model = family.build(parts, Origin(called, source, "", device, loras, parametrisation, embeddings, given))
+    return distilled_by_loras(model, loras)
 
 
 def _folder(path: str | Path | None, argument: str) -> Path | None:

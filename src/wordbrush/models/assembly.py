@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -29,7 +30,9 @@ __all__ = [
 
 
 _USUAL_STEPS = 28
-_FEW_STEPS = ("turbo", "lightning", "hyper", "flash", "lcm")
+_FEW_STEPS = re.compile(
+    r"(?<![A-Za-z])([Tt]urbo|[Ll]ightning|[Hh]yper|[Ff]lash|lcm)(?![A-Za-z])|Turbo|TURBO|Lightning|LCM|Hyper[-_ ]?SD"
+)
 """Words in the names of models distilled to few steps, whose files do not tell."""
 
 
@@ -135,11 +138,11 @@ def few_steps(parts: Parts, origin: Origin) -> tuple[bool, tuple[str, ...]]:
     """
     if "distilled" in parts.card:
         return bool(parts.card["distilled"]), ()
-    named = next((word for word in _FEW_STEPS if word in origin.name.lower()), "")
-    if not named:
+    named = _FEW_STEPS.search(origin.name)
+    if named is None:
         return False, ()
     return True, (
-        f"taken for a model distilled to few steps, by {named!r} in its name: it is run without guidance, and the "
+        f"taken for a model distilled to few steps, by {named[0]!r} in its name: it is run without guidance, and the "
         'background is noised, not inverted; {"distilled": false} in a wordbrush.json of its folder says otherwise',
     )
 

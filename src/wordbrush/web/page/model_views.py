@@ -29,7 +29,7 @@ def about(model: Model) -> str:
     policy = model.policy
     usual = "" if policy.kind == "none" else f" ({policy.scale:g} by default)"
     unsaid = "" if policy.kind == "cfg" else "; no text can be guided away from"
-    undistilled = f" ({model.sibling}, which it was distilled from, inverts well)" if model.sibling else ""
+    undistilled = f" (undistilled, {model.sibling} inverts well)" if model.sibling else ""
     facts = [
         f"{model.identity.name} ({model.identity.family}, {model.resolution} pixels): guidance is {GUIDED[policy.kind]}"
         f"{usual}{unsaid}",
