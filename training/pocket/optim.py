@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from .parallel import Team
 
 _NS = (3.4445, -4.7750, 2.0315)
+_OUTER = ("embedding", "conv_in", "conv_out", "quant_conv")
+_OUTER += ("embedder", "embed_tokens", "pad_token", "final_layer", "adaLN")  # of transformers
 
 
 def orthogonalised(updates: list[Tensor], steps: int = 5) -> list[Tensor]:
@@ -89,7 +91,7 @@ def split(modules: list[nn.Module]) -> tuple[list[nn.Parameter], list[nn.Paramet
         for name, weight in module.named_parameters():
             if not weight.requires_grad:
                 continue
-            outer = any(key in name for key in ("embedding", "conv_in", "conv_out", "quant_conv"))
+            outer = any(key in name for key in _OUTER)
             (rest if weight.ndim < 2 or outer else hidden).append(weight)
     return hidden, rest
 
