@@ -73,7 +73,7 @@ def test_the_batched_pass_is_the_modules_own(model: FlowDenoiser) -> None:
 
 def test_every_word_is_one_token_of_both_tokenizers_and_a_stranger_is_several(model: FlowDenoiser) -> None:
     ids = token_ids(model.tokenizer, TEXTS)
-    for text, row in zip(TEXTS, model._table[ids], strict=True):
+    for text, row in zip(TEXTS, model.table[ids], strict=True):
         laid_out = model.chat.apply_chat_template([{"role": "user", "content": text}], tokenize=False)
         told = model.chat([laid_out]).input_ids[0]
         assert row[: len(told)].tolist() == told

@@ -69,7 +69,7 @@ class FlowDenoiser(nn.Module):
         self.text = new_reader(self.chat, width)
         self.transformer = new_transformer(width, layers, channels)
         self.head = FlowTruthHead(width)
-        self.register_buffer("_table", token_table(self.tokenizer, self.chat), persistent=False)
+        self.register_buffer("table", token_table(self.tokenizer, self.chat), persistent=False)
         # Words stand at 1 to 32 of the first axis, the picture at 33 of it; the other axes are row and column.
         words = torch.tensor([[1 + i, 0, 0] for i in range(TEXT_TOKENS)])
         cells = torch.tensor([[TEXT_TOKENS + 1, i, j] for i in range(SIDE // PATCH) for j in range(SIDE // PATCH)])
@@ -85,7 +85,7 @@ class FlowDenoiser(nn.Module):
         """Return states (batch, 32, width) of pocket's tokens (batch, 32), and which of them are text (batch, 32)."""
         end = tokens == self.tokenizer.eos_token_id
         present = end.cumsum(1) - end.long() == 0
-        return self.text(input_ids=self._table[tokens]).last_hidden_state, present
+        return self.text(input_ids=self.table[tokens]).last_hidden_state, present
 
     def forward(self, noised: Tensor, level: Tensor, tokens: Tensor, truth: bool = False) -> Any:
         """Return the network's answer, minus the velocity, and with `truth` the head's logits too.
