@@ -76,7 +76,7 @@ FLOW = Kind(_build, ("transformer", "text", "head"), Flow(), generate, _compiled
 def flow_parser() -> argparse.ArgumentParser:
     """Return the command line of this stage."""
     line = parser()
-    line.set_defaults(widths=[WIDTH], layers=LAYERS, truth=0.2, lr=2e-3)
+    line.set_defaults(widths=[WIDTH], layers=LAYERS, truth=0.2, lr=2e-3, iterations=3)
     return line
 
 

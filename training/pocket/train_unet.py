@@ -81,7 +81,7 @@ class Run:
         parts = [self.model.get_submodule(name) for name in kind.parts]
         self.predict = kind.compiled(self.model) if args.compile else self.model
         self.hidden = split(parts)[0] if args.optimizer == "muon" else []
-        self.made = optimizers(parts, args.optimizer, args.lr, team=self.team)
+        self.made = optimizers(parts, args.optimizer, args.lr, team=self.team, iterations=args.iterations)
         self.averages = [Ema(self.model, decay) for decay in args.ema]
         self.step, self.minutes = 0, 0.0
         if (self.folder / "state.json").is_file():
@@ -176,6 +176,7 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--piece", type=float, default=1e9, help="stop after so many minutes of it, to resume")
     line.add_argument("--optimizer", default="muon")
     line.add_argument("--lr", type=float, default=1.5e-3)
+    line.add_argument("--iterations", type=int, default=5, help="of Newton and Schulz in each step of Muon")
     line.add_argument("--batch", type=int, default=32)
     line.add_argument("--widths", type=int, nargs="+", default=[128, 192])
     line.add_argument("--layers", type=int, default=1)
