@@ -142,7 +142,8 @@ class Diffusion:
 
     def visible(self, level: Tensor) -> Tensor:
         """Whether the share of noise is below `TRUTH_NOISE`."""
-        return (1 - _ALPHAS.to(level.device)[level]).sqrt() < TRUTH_NOISE
+        noise: Tensor = (1 - _ALPHAS.to(level.device)[level]).sqrt()
+        return noise < TRUTH_NOISE
 
 
 DIFFUSION = Diffusion()

@@ -25,7 +25,13 @@ SHIFT = 1.0
 
 
 def export_flow(
-    run: Path, vae_weights: Path, scale: float, out: Path, width: int = WIDTH, layers: int = LAYERS, decay: float = 0.998
+    run: Path,
+    vae_weights: Path,
+    scale: float,
+    out: Path,
+    width: int = WIDTH,
+    layers: int = LAYERS,
+    decay: float = 0.998,
 ) -> None:
     """Write one of the averages of `run` and the autoencoder; the truth head stays behind."""
     vae = load_vae(vae_weights)
@@ -47,7 +53,7 @@ def lengthened(model: FlowDenoiser) -> Qwen3Model:
     made = new_reader(model.chat, model.text.config.hidden_size, READER_LAYERS + 1)
     made.load_state_dict(model.text.state_dict(), strict=False)
     with torch.no_grad():
-        known = torch.zeros(len(model.chat), 1).index_fill_(0, model.table.unique(), 1.0)
+        known = torch.zeros(len(model.chat), 1).index_fill_(0, model.table, 1.0)
         made.embed_tokens.weight.mul_(known)  # letters, which were never seen, say nothing
         for name, weight in made.layers[-1].named_parameters():
             if "norm" not in name:

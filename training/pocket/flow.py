@@ -62,6 +62,9 @@ class FlowDenoiser(nn.Module):
     Captions come as tokens of pocket's tokenizer, as they are cached: `tokenizer`; `chat` is the one that is exported.
     """
 
+    table: Tensor
+    _turns: Tensor
+
     def __init__(self, folder: Path, width: int, layers: int, channels: int = 16) -> None:
         """Build untrained networks; the files of pocket's tokenizer are written under `folder`."""
         super().__init__()

@@ -32,7 +32,7 @@ def build_chat_tokenizer() -> Qwen2Tokenizer:
 
 
 def token_table(pocket: CLIPTokenizer, chat: Qwen2Tokenizer) -> Tensor:
-    """Return the number in `chat` of each token of pocket's tokenizer; letters, which no caption has, become padding."""
+    """Return the number in `chat` of each token of pocket's; letters, which no caption has, become padding."""
     theirs, ours = pocket.get_vocab(), chat.get_vocab()
     table = torch.full((len(theirs),), ours[_PAD])
     table[pocket.bos_token_id], table[pocket.eos_token_id] = ours[_START], ours[_END]
@@ -49,11 +49,19 @@ def new_reader(tokenizer: Qwen2Tokenizer, width: int, layers: int = READER_LAYER
     """
     made = Qwen3Model(
         Qwen3Config(
-            vocab_size=len(tokenizer), hidden_size=width, intermediate_size=2 * width, num_hidden_layers=layers,
-            num_attention_heads=width // 64, num_key_value_heads=width // 64, head_dim=64, use_cache=False,
-            max_position_embeddings=512, bos_token_id=None, eos_token_id=None,
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            intermediate_size=2 * width,
+            num_hidden_layers=layers,
+            num_attention_heads=width // 64,
+            num_key_value_heads=width // 64,
+            head_dim=64,
+            max_position_embeddings=512,
+            use_cache=False,
+            bos_token_id=None,
+            eos_token_id=None,
             pad_token_id=tokenizer.pad_token_id,
-        )  # fmt: skip
+        )
     )
     made.norm.requires_grad_(False)
     return made

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from .parallel import Team
 
 _NS = (3.4445, -4.7750, 2.0315)
-_OUTER = ("embedding", "conv_in", "conv_out", "quant_conv")
-_OUTER += ("embedder", "embed_tokens", "pad_token", "final_layer", "adaLN")  # of transformers
+_OUTER = (
+    *("embedding", "conv_in", "conv_out", "quant_conv"),
+    *("embedder", "embed_tokens", "pad_token", "final_layer", "adaLN"),  # of transformers
+)
 
 
 def orthogonalised(updates: list[Tensor], steps: int = 5) -> list[Tensor]:

@@ -59,7 +59,8 @@ def merge_words(tokens: list[str], words: list[list[str]]) -> tuple[list[str], l
     Each word in turn is split by the merges so far and its pieces are joined by new ones, left to right. New merges
     rank below the old, so words that were already whole stay whole.
     """
-    tokens, merges = [*tokens], []
+    tokens = [*tokens]
+    merges: list[tuple[str, str]] = []
     for letters in words:
         pieces = _split(letters, merges)
         while len(pieces) > 1:

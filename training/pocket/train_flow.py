@@ -1,12 +1,13 @@
 """Training of pocket-flow, a rectified-flow transformer in the layout of Z-Image, on pocket's cached latents.
 
 A latent at time t is (1 - t) latent + t noise; the network is told 1 - t and answers with latent - noise, minus the
-velocity. Half of the times are spread evenly, half are logit-normal around .57, where the shape of an object is decided.
+velocity. Half of the times are spread evenly, half are logit-normal around .57, where an object's shape is decided.
 """
 
 from __future__ import annotations
 
 import argparse
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -15,7 +16,8 @@ from torch import Tensor
 from .diffusion import Batch
 from .flow import FlowDenoiser
 from .text import token_ids
-from .train_unet import Kind, parser, train
+from .train_unet import Kind, Run, parser
+from .train_unet import train as train_kind
 
 WIDTH = 192
 LAYERS = 8
@@ -54,7 +56,7 @@ def generate(model: FlowDenoiser, texts: list[str], seed: int, steps: int = 20, 
     latents = torch.randn((len(texts), model.channels, 16, 16), generator=torch.Generator().manual_seed(seed))
     tokens = token_ids(model.tokenizer, [*texts, *[""] * len(texts)])
     times = torch.linspace(1, 0, steps + 1)
-    for here, there in zip(times[:-1], times[1:], strict=True):
+    for here, there in pairwise(times):
         both = model(torch.cat([latents, latents]), here.expand(2 * len(texts)), tokens)
         told, plain = both.chunk(2)
         latents = latents + (here - there) * (plain + scale * (told - plain))
@@ -80,5 +82,10 @@ def flow_parser() -> argparse.ArgumentParser:
     return line
 
 
+def train(args: argparse.Namespace) -> Run:
+    """Train until the schedule's end, or for `args.piece` minutes; see `train_unet.train`."""
+    return train_kind(args, kind=FLOW)
+
+
 if __name__ == "__main__":
-    train(flow_parser().parse_args(), kind=FLOW)
+    train(flow_parser().parse_args())
