@@ -57,5 +57,9 @@ def test_half_precision_files_are_counted_as_they_are_stored(tmp_path: Path) -> 
 def test_wordbrush_json_is_taken_at_its_word(tmp_path: Path) -> None:
     folder = saved(z_image(shift=3.0), tmp_path / "turbo")
     (folder / "wordbrush.json").write_text(json.dumps({"distilled": False, "guidance": 2.5, "resolution": 96}))
-    told = outline(locate(folder)).foretold()
+    before = outline(locate(folder))
+    told = before.foretold()
     assert (told["guidance"], told["inversion"], told["resolution"]) == (2.5, "inverted", 96)
+    assert before.facts()["evidence"].startswith("translated")
+    (folder / "wordbrush.json").write_text(json.dumps({"evidence": "measured: by us"}))
+    assert outline(locate(folder)).facts()["evidence"] == "measured: by us"

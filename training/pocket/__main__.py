@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from . import examples, export, heldout, latents, train_unet, train_vae, usual
+from . import examples, export, export_flow, heldout, latents, train_flow, train_unet, train_vae, usual
 from .artwork import FluentArtwork, fetch
 from .atlas import build_atlas
 from .pictures import draw
@@ -93,6 +93,21 @@ def _export(args: argparse.Namespace) -> None:
     usual.tell(args.model)
 
 
+def _flow(args: argparse.Namespace) -> None:
+    run = args.work / "run"
+    files = ["--latents", str(run / "latents.npy"), "--heldout", str(run / "heldout-latents.npy")]
+    words = ["--run", str(run / "flow"), "--vae", str(run / "vae-frozen.safetensors"), "--threads", str(args.processes)]
+    words += ["--minutes", str(args.flow_minutes), "--compile"]
+    train_flow.train(train_flow.flow_parser().parse_args([*words, *files]))
+
+
+def _flow_export(args: argparse.Namespace) -> None:
+    run = args.work / "run"
+    scale = json.loads((run / "vae-frozen.json").read_text())["scaling_factor"]
+    export_flow.export_flow(run / "flow", run / "vae-frozen.safetensors", scale, args.flow_model)
+    usual.tell(args.flow_model)
+
+
 def _heldout(args: argparse.Namespace) -> None:
     heldout.write(args.heldout, FluentArtwork(fetch(args.work)))
 
@@ -109,6 +124,8 @@ STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
     "latents": _latents,
     "unet": _unet,
     "export": _export,
+    "flow": _flow,
+    "flow-export": _flow_export,
     "heldout": _heldout,
     "examples": _examples,
     "atlas": _atlas,
@@ -121,12 +138,14 @@ def main() -> None:
     line.add_argument("stages", nargs="+", choices=["all", *STAGES], help="stages to run, or all")
     line.add_argument("--work", type=Path, default=Path("training/pocket/run"), help="folder of everything in between")
     line.add_argument("--model", type=Path, default=Path("src/wordbrush/models/pocket"))
+    line.add_argument("--flow-model", type=Path, default=Path("src/wordbrush/models/pocket_flow"))
     line.add_argument("--heldout", type=Path, default=Path("tests/pocket/heldout"))
     line.add_argument("--examples", type=Path, default=Path("examples"))
     line.add_argument("--channels", type=int, default=16, help="latent channels")
     line.add_argument("--vae-steps", type=int, default=8000)
     line.add_argument("--finish-steps", type=int, default=1000)
     line.add_argument("--unet-minutes", type=float, default=720.0)
+    line.add_argument("--flow-minutes", type=float, default=160.0)
     line.add_argument("--scenes", type=int, default=60_000)
     line.add_argument("--processes", type=int, default=2)
     args = line.parse_args()

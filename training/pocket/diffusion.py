@@ -104,25 +104,63 @@ class Corpus:
         return batch
 
 
-def _noised(batch: Batch, level: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the noised latents and the v that is to be predicted for them."""
-    alphas = _ALPHAS.to(level.device)[level].view(-1, 1, 1, 1)
-    signal, spread = alphas.sqrt(), (1 - alphas).sqrt()
-    noised = (signal * batch.latents + spread * noise).contiguous(memory_format=torch.channels_last)
-    return noised, signal * noise - spread * batch.latents
+class Process(Protocol):
+    """How latents are noised and what is predicted: of diffusion, or of a rectified flow."""
+
+    even: Tensor
+    """48 levels spread evenly, at which the held-out error is measured."""
+
+    def draw(self, count: int, generator: torch.Generator, device: torch.device) -> Tensor:
+        """Return random levels (batch,) for training."""
+        ...
+
+    def noised(self, batch: Batch, level: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the noised latents and what is to be predicted for them."""
+        ...
+
+    def visible(self, level: Tensor) -> Tensor:
+        """Whether objects can be seen at the levels, so that the truth head may be asked."""
+        ...
 
 
-def v_loss(predict: Predict, batch: Batch, generator: torch.Generator, truth: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Return the training loss at random levels, and the mean squared error of v in it.
+class Diffusion:
+    """Stable Diffusion's noise schedule and v."""
+
+    even = torch.linspace(20, 979, 48).long()
+
+    def draw(self, count: int, generator: torch.Generator, device: torch.device) -> Tensor:
+        """Return random levels; see `Process`."""
+        uniform = torch.rand(count, generator=generator, device=device)
+        return (uniform**LEVEL_POWER * len(_ALPHAS)).long().clamp(max=len(_ALPHAS) - 1)
+
+    def noised(self, batch: Batch, level: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the noised latents and their v."""
+        alphas = _ALPHAS.to(level.device)[level].view(-1, 1, 1, 1)
+        signal, spread = alphas.sqrt(), (1 - alphas).sqrt()
+        noised = (signal * batch.latents + spread * noise).contiguous(memory_format=torch.channels_last)
+        return noised, signal * noise - spread * batch.latents
+
+    def visible(self, level: Tensor) -> Tensor:
+        """Whether the share of noise is below `TRUTH_NOISE`."""
+        noise: Tensor = (1 - _ALPHAS.to(level.device)[level]).sqrt()
+        return noise < TRUTH_NOISE
+
+
+DIFFUSION = Diffusion()
+
+
+def v_loss(
+    predict: Predict, batch: Batch, generator: torch.Generator, truth: float = 0.0, process: Process = DIFFUSION
+) -> tuple[Tensor, Tensor]:
+    """Return the training loss at random levels, and the mean squared error of the prediction in it.
 
     The loss is that error plus `truth` times the truth head's cross-entropy over the less noisy examples. The
     generator must live on the latents' device.
     """
     latents = batch.latents
     device = latents.device
-    uniform = torch.rand(len(latents), generator=generator, device=device)
-    level = (uniform**LEVEL_POWER * len(_ALPHAS)).long().clamp(max=len(_ALPHAS) - 1)
-    noised, v = _noised(batch, level, torch.randn(latents.shape, generator=generator, device=device))
+    level = process.draw(len(latents), generator, device)
+    noised, v = process.noised(batch, level, torch.randn(latents.shape, generator=generator, device=device))
     asked = truth > 0 and batch.classes is not None
     with autocast(device):
         out = predict(noised, level, batch.tokens, truth=True) if asked else predict(noised, level, batch.tokens)
@@ -130,13 +168,18 @@ def v_loss(predict: Predict, batch: Batch, generator: torch.Generator, truth: fl
     error = (made.float() - v).square().mean()
     if logits is None or batch.classes is None:
         return error, error.detach()
-    visible = (1 - _ALPHAS.to(device)[level]).sqrt() < TRUTH_NOISE
-    return error + truth * truth_loss(logits, batch.classes, visible), error.detach()
+    return error + truth * truth_loss(logits, batch.classes, process.visible(level)), error.detach()
 
 
 @torch.no_grad()
-def held_out_loss(predict: Predict, corpus: Corpus, count: int = 192, device: torch.device | None = None) -> float:
-    """Return the v error over the first `count` scenes, or all, in 48s, at evenly spread levels and fixed noises."""
+def held_out_loss(
+    predict: Predict,
+    corpus: Corpus,
+    count: int = 192,
+    device: torch.device | None = None,
+    process: Process = DIFFUSION,
+) -> float:
+    """Return the error over the first `count` scenes, or all, in 48s, at evenly spread levels and fixed noises."""
     generator = torch.Generator().manual_seed(11)
     device = device or torch.device("cpu")
     total = 0.0
@@ -145,8 +188,8 @@ def held_out_loss(predict: Predict, corpus: Corpus, count: int = 192, device: to
         chosen = np.arange(start, start + 48)
         batch = corpus.rows(chosen, np.zeros_like(chosen)).to(device)
         noise = torch.randn(batch.latents.shape, generator=generator).to(device)
-        level = torch.linspace(20, 979, 48, device=device).long()
-        noised, v = _noised(batch, level, noise)
+        level = process.even.to(device)
+        noised, v = process.noised(batch, level, noise)
         with autocast(device):
             made = predict(noised, level, batch.tokens)
         total += float((made.float() - v).square().mean((1, 2, 3)).sum())

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
+from torch import nn
 
 from .autoencoder import load_vae
 from .denoiser import Denoiser
@@ -30,10 +32,7 @@ def export(
     """
     vae = load_vae(vae_weights)
     model = Denoiser(run, widths, layers, vae.config.latent_channels)
-    averaged = load_file(str(average_file(run, decay)))
-    missing, unexpected = model.load_state_dict(averaged, strict=False)
-    if unexpected or any("position_ids" not in name for name in missing):
-        raise ValueError(f"{run} does not fit this architecture: {missing} {unexpected}")
+    averaged(model, run, decay)
     vae.register_to_config(scaling_factor=scale)
     pipeline = StableDiffusionPipeline(
         vae=vae,
@@ -45,14 +44,25 @@ def export(
         feature_extractor=None,
         requires_safety_checker=False,
     )
+    save_pipeline(pipeline, out, {"guidance": GUIDANCE})
+    for name in ("vocab.json", "merges.txt"):
+        (out / "tokenizer" / name).write_bytes((run / "vocabulary" / name).read_bytes())
+
+
+def averaged(model: nn.Module, run: Path, decay: float) -> None:
+    """Give a model the weights of one of the averages of `run`."""
+    missing, unexpected = model.load_state_dict(load_file(str(average_file(run, decay))), strict=False)
+    if unexpected or any("position_ids" not in name for name in missing):
+        raise ValueError(f"{run} does not fit this architecture: {missing} {unexpected}")
+
+
+def save_pipeline(pipeline: Any, out: Path, card: dict[str, Any]) -> None:
+    """Write a pipeline in half precision, with the words of pocket's world and what is told to wordbrush."""
     pipeline.to(torch.float16)
     pipeline.save_pretrained(out, safe_serialization=True)
-    build = run / "vocabulary"
-    for name in ("vocab.json", "merges.txt"):
-        (out / "tokenizer" / name).write_bytes((build / name).read_bytes())
     _load_in_float32(out / "text_encoder" / "config.json")
     save_json(known_words(), out / "words.json")
-    save_json({"guidance": GUIDANCE}, out / "wordbrush.json")
+    save_json(card, out / "wordbrush.json")
     for file in out.rglob("*.safetensors"):
         file.chmod(0o644)
 

@@ -24,9 +24,10 @@ from .scenes import Stream, sample_scene
 from .store import save_json, save_weights, tensor_of
 from .text import MAX_LENGTH, build_tokenizer, token_ids
 from .train_vae import LATENT_NOISE
-from .truth_head import class_map
+from .truth_head import CELL, class_map
 
-_SIDE = SIZE // 8
+SIDE = SIZE // CELL
+"""Latent cells along the side of a picture."""
 _BLOCK = 16
 
 
@@ -94,8 +95,8 @@ def write_tokens(work: Path, name: str, stream: Stream, count: int) -> None:
 
 def prepare(run: Path, name: str, count: int, channels: int) -> None:
     """Make the files of `count` scenes, all zero, unless they are there: a zero latent is one not encoded yet."""
-    latents = ("", np.float16, (count, channels, _SIDE, _SIDE))
-    for suffix, kind, shape in (latents, ("-classes", np.uint8, (count, _SIDE, _SIDE))):
+    latents = ("", np.float16, (count, channels, SIDE, SIDE))
+    for suffix, kind, shape in (latents, ("-classes", np.uint8, (count, SIDE, SIDE))):
         path = run / f"{name}{suffix}.npy"
         if not path.is_file() or np.load(path, mmap_mode="r").shape != shape:
             np.lib.format.open_memmap(path, "w+", kind, shape).flush()

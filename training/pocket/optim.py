@@ -14,6 +14,10 @@ from torch import Tensor, nn
 from .parallel import Team
 
 _NS = (3.4445, -4.7750, 2.0315)
+_OUTER = (
+    *("embedding", "conv_in", "conv_out", "quant_conv"),
+    *("embedder", "embed_tokens", "pad_token", "final_layer", "adaLN"),  # of transformers
+)
 
 
 def orthogonalised(updates: list[Tensor], steps: int = 5) -> list[Tensor]:
@@ -31,10 +35,13 @@ def orthogonalised(updates: list[Tensor], steps: int = 5) -> list[Tensor]:
         x = torch.stack([wide[index] for index in chosen])
         x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
         one = torch.eye(shape[0], device=x.device)
-        gram, whole = x @ x.mT, one
-        for _ in range(steps):
+        gram = x @ x.mT
+        whole = a * one + b * gram + c * gram @ gram
+        factor = whole
+        for _ in range(steps - 1):
+            gram = factor @ gram @ factor
             factor = a * one + b * gram + c * gram @ gram
-            gram, whole = factor @ gram @ factor, factor @ whole
+            whole = factor @ whole
         for index, matrix in zip(chosen, whole @ x, strict=True):
             update = updates[index]
             tall = update.shape[0] > update.numel() // update.shape[0]
@@ -51,9 +58,12 @@ def _wide(update: Tensor) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Momentum, orthogonalised (Jordan et al. 2024), step scaled by 0.2 sqrt(max side) to match AdamW's size."""
 
-    def __init__(self, params: Any, lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
-        """Take parameters of two or more axes."""
+    def __init__(
+        self, params: Any, lr: float, momentum: float = 0.95, weight_decay: float = 0.0, iterations: int = 5
+    ) -> None:
+        """Take parameters of two or more axes, and the iterations of Newton and Schulz in each step."""
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.iterations = iterations
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -65,7 +75,7 @@ class Muon(torch.optim.Optimizer):
                 if "momentum" not in self.state[weight]:
                     self.state[weight]["momentum"] = torch.zeros_like(weight)
             updates = [self._blended(weight, group["momentum"]) for weight in weights]
-            for weight, update in zip(weights, orthogonalised(updates), strict=True):
+            for weight, update in zip(weights, orthogonalised(updates, self.iterations), strict=True):
                 size = max(weight.shape[0], weight.numel() // weight.shape[0])
                 weight.mul_(1.0 - group["lr"] * group["weight_decay"])
                 weight.add_(update, alpha=-group["lr"] * 0.2 * size**0.5)
@@ -89,13 +99,18 @@ def split(modules: list[nn.Module]) -> tuple[list[nn.Parameter], list[nn.Paramet
         for name, weight in module.named_parameters():
             if not weight.requires_grad:
                 continue
-            outer = any(key in name for key in ("embedding", "conv_in", "conv_out", "quant_conv"))
+            outer = any(key in name for key in _OUTER)
             (rest if weight.ndim < 2 or outer else hidden).append(weight)
     return hidden, rest
 
 
 def optimizers(
-    modules: list[nn.Module], kind: str, lr: float, decay: float = 0.01, team: Team | None = None
+    modules: list[nn.Module],
+    kind: str,
+    lr: float,
+    decay: float = 0.01,
+    team: Team | None = None,
+    iterations: int = 5,
 ) -> list[torch.optim.Optimizer]:
     """Return the optimizers of `kind`, "adamw" or "muon"; every group carries its own "peak" rate for schedules.
 
@@ -105,7 +120,8 @@ def optimizers(
     if kind == "adamw":
         made: list[torch.optim.Optimizer] = [_adamw([*hidden, *rest], lr, decay)]
     elif kind == "muon":
-        made = [Muon(team.share(hidden) if team else hidden, lr=lr, weight_decay=decay), _adamw(rest, lr, 0.0)]
+        muon = Muon(team.share(hidden) if team else hidden, lr=lr, weight_decay=decay, iterations=iterations)
+        made = [muon, _adamw(rest, lr, 0.0)]
     else:
         raise ValueError(f"unknown optimizer {kind!r}: adamw or muon")
     for optimizer in made:

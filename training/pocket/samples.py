@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,7 +47,14 @@ def generate(model: Denoiser, texts: list[str], seed: int, steps: int = 16, guid
 
 
 @torch.no_grad()
-def sample_sheet(model: Denoiser, vae_weights: Path, path: Path, count: int = 16, seed: int = 3) -> None:
+def sample_sheet(
+    model: Any,
+    vae_weights: Path,
+    path: Path,
+    count: int = 16,
+    seed: int = 3,
+    generate: Callable[[Any, list[str], int], Tensor] = generate,
+) -> None:
     """Draw the first `count` of `CAPTIONS` and write them as one PNG, eight a row."""
     vae = load_vae(vae_weights)
     scale = float(json.loads(vae_weights.with_suffix(".json").read_text())["scaling_factor"])

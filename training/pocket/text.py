@@ -33,16 +33,15 @@ def known_words() -> list[str]:
     return sorted(words)
 
 
-def _bytes_to_unicode() -> list[str]:
+def byte_letters() -> list[str]:
     """Return the 256 characters that byte-level BPE writes bytes with."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     rest = [byte for byte in range(256) if byte not in plain]
     return [chr(byte) for byte in plain] + [chr(256 + i) for i in range(len(rest))]
 
 
-def _split(word: str, merges: list[tuple[str, str]]) -> list[str]:
-    """Split a word as byte-level BPE does: apply the merges in order of rank."""
-    pieces = [*word[:-1], word[-1] + "</w>"]
+def _split(pieces: list[str], merges: list[tuple[str, str]]) -> list[str]:
+    """Join the pieces of a word as byte-level BPE does: apply the merges in order of rank."""
     for first, second in merges:
         joined: list[str] = []
         for piece in pieces:
@@ -54,23 +53,28 @@ def _split(word: str, merges: list[tuple[str, str]]) -> list[str]:
     return pieces
 
 
-def build_tokenizer(folder: Path) -> CLIPTokenizer:
-    """Write vocab.json and merges.txt that keep every known word whole, and return the tokenizer.
+def merge_words(tokens: list[str], words: list[list[str]]) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return the tokens with those that join each word's letters added, and the merges that keep every word whole.
 
     Each word in turn is split by the merges so far and its pieces are joined by new ones, left to right. New merges
     rank below the old, so words that were already whole stay whole.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    tokens: list[str] = []
-    for letter in _bytes_to_unicode():
-        tokens += [letter, f"{letter}</w>"]
+    tokens = [*tokens]
     merges: list[tuple[str, str]] = []
-    for word in known_words():
-        pieces = _split(word, merges)
+    for letters in words:
+        pieces = _split(letters, merges)
         while len(pieces) > 1:
             merges.append((pieces[0], pieces[1]))
             tokens.append(pieces[0] + pieces[1])
-            pieces = _split(word, merges)
+            pieces = _split(letters, merges)
+    return tokens, merges
+
+
+def build_tokenizer(folder: Path) -> CLIPTokenizer:
+    """Write vocab.json and merges.txt that keep every known word whole, and return the tokenizer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    letters = [token for letter in byte_letters() for token in (letter, f"{letter}</w>")]
+    tokens, merges = merge_words(letters, [[*word[:-1], f"{word[-1]}</w>"] for word in known_words()])
     vocabulary = {token: index for index, token in enumerate([*dict.fromkeys(tokens), _START, _END])}
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False))
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *(" ".join(pair) for pair in merges)]) + "\n")

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from .denoiser import Denoiser, warm_start
-from .diffusion import Corpus, Examples, held_out_loss, v_loss
+from .diffusion import DIFFUSION, Corpus, Examples, Process, held_out_loss, v_loss
 from .optim import optimizers, set_rate, split
 from .parallel import Team
 from .precision import best_device, clock
-from .samples import sample_sheet
+from .samples import generate, sample_sheet
 from .state import Ema, load_state, save_state
 
 
@@ -33,26 +36,52 @@ def truth_weight(share: float, weight: float) -> float:
     return weight if share < 2 / 3 else 0.0
 
 
+@dataclass(frozen=True)
+class Kind:
+    """What is trained.
+
+    Attributes:
+        build: from the settings, the folder of the run and the latent channels to the networks.
+        parts: of the networks, in the order in which their weights are given to the optimizers.
+        process: what they are to predict.
+        generate: latents (batch, channel, 16, 16) of texts and a seed, for the sample sheets.
+        compiled: the networks, compiled for training.
+    """
+
+    build: Callable[[argparse.Namespace, Path, int], nn.Module]
+    parts: tuple[str, ...]
+    process: Process
+    generate: Callable[[Any, list[str], int], torch.Tensor]
+    compiled: Callable[[Any], Any] = torch.compile
+
+
+def _denoiser(args: argparse.Namespace, folder: Path, channels: int) -> Denoiser:
+    model = Denoiser(folder, tuple(args.widths), args.layers, channels)
+    if args.init_from:
+        warm_start(model, Path(args.init_from))
+    return model
+
+
+UNET = Kind(_denoiser, ("unet", "text", "head"), DIFFUSION, generate)
+
+
 class Run:
     """Everything that a training run holds: the model, its averages, the optimizers, the data and the team."""
 
-    def __init__(self, args: argparse.Namespace, corpus: Examples | None = None) -> None:
+    def __init__(self, args: argparse.Namespace, corpus: Examples | None = None, kind: Kind = UNET) -> None:
         """Build or resume; `corpus` replaces the cached latents."""
-        self.args, self.folder = args, Path(args.run)
+        self.args, self.folder, self.kind = args, Path(args.run), kind
         self.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(args.seed)
         torch.set_num_threads(args.threads)
         self.team = Team(args.rank, args.world, self.folder / "meeting")
         self.held = Corpus(Path(args.heldout), seed=1)
         self.device = torch.device(args.device) if args.device else best_device()
-        self.model = Denoiser(self.folder, tuple(args.widths), args.layers, self.held.channels)
-        if args.init_from:
-            warm_start(self.model, Path(args.init_from))
-        self.model.to(self.device)
-        parts: list[nn.Module] = [self.model.unet, self.model.text, self.model.head]
-        self.predict = torch.compile(self.model) if args.compile else self.model
+        self.model = kind.build(args, self.folder, self.held.channels).to(self.device)
+        parts = [self.model.get_submodule(name) for name in kind.parts]
+        self.predict = kind.compiled(self.model) if args.compile else self.model
         self.hidden = split(parts)[0] if args.optimizer == "muon" else []
-        self.made = optimizers(parts, args.optimizer, args.lr, team=self.team)
+        self.made = optimizers(parts, args.optimizer, args.lr, team=self.team, iterations=args.iterations)
         self.averages = [Ema(self.model, decay) for decay in args.ema]
         self.step, self.minutes = 0, 0.0
         if (self.folder / "state.json").is_file():
@@ -70,7 +99,8 @@ class Run:
         args, share = self.args, self.share
         set_rate(self.made, rate(share, self.step, args.warmup, args.decay))
         batch = self.corpus.batch(args.batch // args.world, dropout=0.12).to(self.device)
-        loss, error = v_loss(self.predict, batch, self.corpus.generator, truth_weight(share, args.truth))
+        weight = truth_weight(share, args.truth)
+        loss, error = v_loss(self.predict, batch, self.corpus.generator, weight, self.kind.process)
         loss.backward()  # type: ignore[no-untyped-call]
         weights = list(self.model.parameters())
         self.minutes = self.team.average(weights, minutes)
@@ -91,16 +121,16 @@ class Run:
         self.corpus.refresh()
         figures: dict[str, float] = {}
         for ema in self.averages if self.args.rank == 0 else []:
-            with ema.applied(self.model):
-                loss = held_out_loss(self.model, self.held, device=self.device)
+            with ema.applied(self.model), torch.compiler.set_stance("force_eager"):
+                loss = held_out_loss(self.model, self.held, device=self.device, process=self.kind.process)
             figures[f"held_out_{ema.decay:g}"] = round(loss, 4)
         return figures
 
     def sheet(self, name: str, count: int = 16) -> None:
         """Draw a sample sheet with the first average, in the first process."""
         if self.args.vae and self.args.rank == 0:
-            with self.averages[0].applied(self.model):
-                sample_sheet(self.model, Path(self.args.vae), self.folder / name, count)
+            with self.averages[0].applied(self.model), torch.compiler.set_stance("force_eager"):
+                sample_sheet(self.model, Path(self.args.vae), self.folder / name, count, generate=self.kind.generate)
 
     def log(self, entry: dict[str, float]) -> None:
         """Add a line to the log, in the first process."""
@@ -110,9 +140,9 @@ class Run:
                 log.write(json.dumps(entry) + "\n")
 
 
-def train(args: argparse.Namespace, corpus: Examples | None = None) -> Run:
+def train(args: argparse.Namespace, corpus: Examples | None = None, kind: Kind = UNET) -> Run:
     """Train until the schedule's end or, to be resumed, for `args.piece` minutes of training time."""
-    run = Run(args, corpus)
+    run = Run(args, corpus, kind)
     before, started = run.minutes, clock(run.device)
     saved, drawn, total, count = before, before, torch.zeros((), device=run.device), 0
     while run.share < 1.0 and run.minutes - before < args.piece:
@@ -146,6 +176,7 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--piece", type=float, default=1e9, help="stop after so many minutes of it, to resume")
     line.add_argument("--optimizer", default="muon")
     line.add_argument("--lr", type=float, default=1.5e-3)
+    line.add_argument("--iterations", type=int, default=5, help="of Newton and Schulz in each step of Muon")
     line.add_argument("--batch", type=int, default=32)
     line.add_argument("--widths", type=int, nargs="+", default=[128, 192])
     line.add_argument("--layers", type=int, default=1)

@@ -57,7 +57,7 @@ ModelName = Annotated[
     str,
     typer.Option(
         "--model",
-        help="pocket (shipped), a folder in diffusers layout, a .safetensors file, or a Hugging Face id.",
+        help="pocket, pocket-flow (shipped), a folder in diffusers layout, a .safetensors file, or a Hugging Face id.",
         metavar="NAME",
         rich_help_panel=MODEL_PANEL,
     ),

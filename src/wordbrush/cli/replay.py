@@ -24,6 +24,7 @@ from wordbrush.editor import Editor
 from wordbrush.errors import ModelError, ProvenanceError, SettingsError
 from wordbrush.files import write_atomic
 from wordbrush.models.checkpoint.offload import resolve_offload
+from wordbrush.models.checkpoint.sources import BUILT_IN
 from wordbrush.models.devices import resolve_device, resolve_dtype
 from wordbrush.notation import GIVEN, PARTS, parse_embeddings, parse_loras
 from wordbrush.record.encode import FORMATS
@@ -143,7 +144,7 @@ def _named_by_record(choice: ModelChoice, command: ReplayCommand) -> list[str]:
 
 def _is_local(source: str) -> bool:
     try:
-        return source != "pocket" and Path(source).expanduser().exists()
+        return source not in BUILT_IN and Path(source).expanduser().exists()
     except (OSError, ValueError, RuntimeError):
         return False
 

@@ -17,8 +17,8 @@ MAX_CARD = 200_000
 
 def at_hand() -> list[dict[str, Any]]:
     """Return the models on this machine, as name, revision, bytes and where: the shipped ones, then the cache."""
-    folders = {name: Path(__file__).parent / name for name in BUILT_IN}
-    sizes = {name: sum(f.stat().st_size for f in folder.rglob("*.safetensors")) for name, folder in folders.items()}
+    here = {name: folder for name, folder in BUILT_IN.items() if (folder / INDEX).is_file()}
+    sizes = {name: sum(f.stat().st_size for f in folder.rglob("*.safetensors")) for name, folder in here.items()}
     shipped = [{"name": name, "revision": "", "bytes": size, "where": "shipped"} for name, size in sizes.items()]
     return [*shipped, *_cached()]
 

@@ -89,8 +89,9 @@ class Outline:
         return sum(part.stored for part in self.parts)
 
     def facts(self) -> dict[str, Any]:
-        """Return what the family's card and the headers say, as plain JSON values."""
+        """Return what the family's card and the headers say, as plain JSON values; a folder knows its own evidence."""
         card, parts = self.family.card, [part.as_dict() for part in self.parts]
+        own = {} if self.own is None else self.own.card
         totals = {key: sum(part[key] for part in parts) for key in ("parameters", "float32_bytes", "half_bytes")}
         return {
             "name": self.name,
@@ -98,7 +99,7 @@ class Outline:
             "family": self.family.name,
             "title": card.title,
             "licence": card.licence,
-            "evidence": card.evidence,
+            "evidence": str(own.get("evidence", card.evidence)),
             "half": card.half,
             "parts": parts,
             **totals,

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 
 from wordbrush.errors import ModelError, SettingsError
 from wordbrush.models.checkpoint.cache import Snapshot, broken_links, find_snapshot, state_in_words
@@ -18,8 +19,9 @@ from wordbrush.models.checkpoint.weights import refuse_pickle_name
 
 __all__ = ["BUILT_IN", "Located", "fetch_vocabulary", "locate", "offline"]
 
-BUILT_IN = ("pocket",)
-"""Models that are shipped inside the package."""
+_MODELS = Path(__file__).parents[1]
+BUILT_IN = MappingProxyType({"pocket": _MODELS / "pocket", "pocket-flow": _MODELS / "pocket_flow"})
+"""Models that are shipped inside the package, and their folders."""
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _SUFFIXES = {".safetensors", ".ckpt", ".bin"}
@@ -57,7 +59,7 @@ def locate(
     """Find a checkpoint; for a hub repository, in the local cache first and then, if allowed, on the hub.
 
     Args:
-        source: `pocket`, a folder, a `.safetensors` file, or a hub id `owner/name`.
+        source: `pocket` or `pocket-flow`, a folder, a `.safetensors` file, or a hub id `owner/name`.
         revision: branch, tag or commit of a hub repository.
         local_files_only: never go online; also what HF_HUB_OFFLINE=1 means.
         prefer_half: take fp16 weight files where a repository has both.
@@ -73,7 +75,7 @@ def locate(
     if revision is not None and (here or path.exists()):
         raise SettingsError(f"revision {revision!r} means nothing for {text!r}: only hub repositories have revisions")
     if here:
-        folder = Path(__file__).parents[1] / text
+        folder = BUILT_IN[text]
         if not (folder / INDEX).is_file():
             raise ModelError(f"the {text} model is not part of this installation: install wordbrush again")
         return Located(text, text, "", folder)
