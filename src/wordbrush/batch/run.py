@@ -183,7 +183,7 @@ class Batch:
         Raises:
             InputError: the manifest cannot be read at all.
         """
-        manifest, of_all, number, told = Manifest(self.source), self.of_all(), 1, set[str]()
+        manifest, of_all, number, told = Manifest(self.source, self.folder), self.of_all(), 1, set[str]()
         for row in manifest.rows():
             if notes is not None and len(told) < _NEAR:
                 _tell_near(row, told, notes)
