@@ -20,6 +20,7 @@ from wordbrush.batch.run import Batch
 from wordbrush.batch.work import Outcome, Rows, failed
 from wordbrush.editor import Editor
 from wordbrush.errors import InputError, SettingsError, WordbrushError
+from wordbrush.files import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +99,7 @@ class EditItem:
     def _opened(self) -> EditMaker:
         if self._maker is None:
             batch = self.batch
-            batch.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(batch.folder)
             work = replace(batch.work, replace=False)
             self._maker = EditMaker(work, batch.editor or Editor.from_pretrained(batch.model, **batch.load))
         return self._maker
