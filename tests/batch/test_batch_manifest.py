@@ -85,9 +85,8 @@ def test_a_line_without_end_costs_itself_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_csv_in_every_encoding_of_spreadsheets(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "m.csv"
-    lines = (
-        "", "picture;query;;breed", 'a.png;"a zebra; ""big""', 'on grass";x;Irish', "", "b.png;;;", "c.png;1;2;3;4", "d.png",
-    )  # fmt: skip
+    lines = ["", "picture;query;;breed", 'a.png;"a zebra; ""big""', 'on grass";x;Irish', ""]
+    lines += ["b.png;;;", "c.png;1;2;3;4", "d.png"]
     path.write_bytes("".join(f"{line}\r\n" for line in lines).encode(encoding))
     assert told(path) == [
         (3, {"picture": "a.png", "query": 'a zebra; "big"\r\non grass', "column 3": "x", "breed": "Irish"}),

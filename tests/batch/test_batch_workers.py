@@ -42,9 +42,9 @@ def test_one_and_two_workers_write_the_same_bytes(tmp_path: Path) -> None:
         summary = toy_batch(rows, tmp_path / str(workers)).run(workers=workers)
         assert (summary.done, summary.failed) == (8, 0)
     assert results(tmp_path / "1") == results(tmp_path / "2")
-    # The rows of one picture went to one worker, whose session it was.
+    # The rows of one picture went to one worker, whose session it was; but at the end nobody is idle.
     reused = Counter(tuple(row["result"]["reused"]) for row in ledger_rows(tmp_path / "2"))
-    assert reused == {(): 4, ("latent", "trajectory"): 4}
+    assert reused[("latent", "trajectory")] >= 2
 
 
 def test_poison_costs_its_own_rows(tmp_path: Path) -> None:

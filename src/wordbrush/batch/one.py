@@ -129,7 +129,7 @@ def _listed(value: Any) -> Any:
 
 
 def _named(picture: Any, given: dict[str, bytes]) -> Any:
-    """Return what an item names as picture; one that lies in memory is put into `given` by its digest."""
+    """Return what an item names as picture; one that lies in memory is put into `given` under a URL of its own."""
     name = ""
     if isinstance(picture, dict):
         name, picture = str(picture.get("path") or ""), picture.get("bytes") or picture.get("path")
@@ -139,7 +139,7 @@ def _named(picture: Any, given: dict[str, bytes]) -> Any:
         picture = file.getvalue()
     if not isinstance(picture, bytes):
         return picture
-    called = f"{hashlib.sha256(picture).hexdigest()[:16]}-{Path(name).name or 'picture'}"
+    called = f"given://{hashlib.sha256(picture).hexdigest()[:16]}/{Path(name).name or 'picture'}"
     given[called] = picture
     return called
 
