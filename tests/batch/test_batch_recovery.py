@@ -7,6 +7,7 @@ import random
 import resource
 import shutil
 import signal
+import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -169,16 +170,14 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_file_system_without_a_write_ahead_log_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from wordbrush.batch import ledger_file
-
-    class Base(ledger_file.sqlite3.Connection):
+    class Base(sqlite3.Connection):
         def execute(self, sql: str, *values: Any) -> Any:
             if "journal_mode=WAL" in sql:
-                raise ledger_file.sqlite3.OperationalError("locking protocol")
+                raise sqlite3.OperationalError("locking protocol")
             return super().execute(sql, *values)
 
-    connect = ledger_file.sqlite3.connect
-    monkeypatch.setattr(ledger_file.sqlite3, "connect", lambda *a, **k: connect(*a, factory=Base, **k))
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, factory=Base, **k))
     rows = rows_of(tmp_path / "in", 1, 1)
     summary = run(rows, tmp_path / "out")
     assert summary.done == 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from wordbrush.batch.edits import EditWork
 from wordbrush.batch.inputs import current, taken
@@ -83,7 +83,7 @@ class Batch:
         output: str | None = None,
         check_inversion: bool = False,
         **single: Any,
-    ) -> Batch:
+    ) -> Self:
         """Say what is to be edited, how, and where the results go.
 
         Args:
