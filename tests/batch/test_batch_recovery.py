@@ -95,14 +95,14 @@ def test_control_c_ends_the_item_and_the_next_run_goes_on(tmp_path: Path) -> Non
 
 def test_a_full_disk_ends_the_run_which_then_goes_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     rows, out = rows_of(tmp_path / "in", 2, 1), tmp_path / "out"
-    (large,) = write_pictures(tmp_path / "large", 1, (1000, 1000))
+    (large,) = write_pictures(tmp_path / "large", 1, (700, 700))
     rows.insert(3, {"picture": str(large), "output": "p-large"})
 
     def limited(most: int) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
         run(rows, out)
 
-    for most, part in ((1_000_000, "p-large.png"), (20_000, "ledger")):  # one result, then the ledger is too large
+    for most, part in ((500_000, "p-large.png"), (20_000, "ledger")):  # one result, then the ledger is too large
         assert ended(forked(partial(limited, most))) == OutputError.exit_code
         message = capfd.readouterr().err
         assert part in message

@@ -239,6 +239,7 @@ def test_arguments_that_cannot_be_meant(tmp_path: Path, editor: Editor) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_ten_thousand_rows_keep_memory_flat(tmp_path: Path, editor: Editor) -> None:
     (path,) = write_pictures(tmp_path, 1)
     mask = tmp_path / "m.png"

@@ -6,6 +6,7 @@ killed, and the run notices when a worker is.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import warnings
 from collections import deque
@@ -93,7 +94,8 @@ class _Crew:
         if self.fill():
             member.row = self._choose(member.group)
             member.group = member.row.get("grp")
-            connection.send(member.row)
+            with contextlib.suppress(OSError):  # a worker that has died by now is heard of next
+                connection.send(member.row)
         else:
             self._dismiss(connection)  # the worker reads the end and goes
 
