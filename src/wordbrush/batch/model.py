@@ -24,7 +24,11 @@ _SPARE: Final = 1 << 30
 """Bytes that a worker process takes besides its weights: libraries, one picture, one edit."""
 
 _ITEMS: Final = 4
-"""Least items that make up for the start of a worker process."""
+_ITEMS_OF_SMALL: Final = 40
+"""Least items a worker that make up for the start of its process; of a small model an item takes a second or less."""
+
+_SMALL: Final = 512 << 20
+"""Bytes of weights below which a model is small."""
 
 
 def facts_of_files(model: str, load: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,7 +91,7 @@ def shares(
     if workers is None:
         weights = sum(path.stat().st_size for path in _files(model, load).values())
         held = psutil.virtual_memory().available // (2 * weights + _SPARE)
-        workers = max(1, min(cores, held, items // _ITEMS))
+        workers = max(1, min(cores, held, items // (_ITEMS_OF_SMALL if weights < _SMALL else _ITEMS)))
         return workers, threads or max(1, cores // workers)
     return workers, threads or 1
 
