@@ -3,8 +3,8 @@
 Ray Data runs tables, not rows, and drops or repeats them where a process dies; so a row's fate is settled here:
 
 - Outcomes come back as text, one block each, so that they are known as soon as they are there.
-- A row that comes back without an outcome had an actor that died. At the end it is run again, alone, at most
-  `retries` times; so a row that kills its actor fails, and harms no other.
+- A row that comes back without an outcome was in one call with one whose actor died, or was it. At the end it is run
+  again, alone, at most `retries` times; so a row that kills its actor fails, and harms no other.
 - The results are files that the work writes by itself, in one step each: what was written and not told is taken up by
   the next run.
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gc
 import json
 import pickle
 import secrets
@@ -23,15 +24,15 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Final
 
 from wordbrush.batch.crew import WorkerDiedError
 from wordbrush.batch.ray_actor import STOP, TOKEN, RowActor, Terms, versions
-from wordbrush.batch.ray_cluster import Crew, crew_of, folder_at, quiet
+from wordbrush.batch.ray_cluster import Crew, crew_of, quiet
 from wordbrush.batch.work import EngineOptions, Outcome, Row, Rows, Work, failed
-from wordbrush.errors import OutputError, ResourceError, SettingsError
+from wordbrush.errors import OutputError, ResourceError, SettingsError, WordbrushError
 
 __all__ = ["run_ray"]
 
@@ -44,6 +45,7 @@ _BUNDLE: Final = 8
 _SHARES: Final = 4
 """Least calls of each actor, so that all are busy to the end."""
 
+_MEETING: Final = ".wordbrush-ray-"
 _GLANCE: Final = 0.3  # seconds
 
 
@@ -70,7 +72,9 @@ def run_ray(work: Work, rows: Rows, options: EngineOptions) -> Iterator[Outcome]
 def _meeting(work: Work, crew: Crew, folder: Path) -> Iterator[Terms]:
     """Make the folder in which driver and actors meet, while the block runs."""
     token = secrets.token_hex(16)
-    place = folder_at(folder, token)
+    place = folder / f"{_MEETING}{token[:8]}"
+    for old in folder.glob(f"{_MEETING}*"):  # of drivers that were killed
+        shutil.rmtree(old, ignore_errors=True)
     try:
         place.mkdir(parents=True)
         (place / TOKEN).write_text(token, "utf-8")
@@ -152,11 +156,14 @@ class _Run:
                     left.pop(outcome["key"], None)
                     self.lost.pop(outcome["key"], None)
                     yield outcome
-        except _ray_errors() as error:
+        except WordbrushError:
+            raise
+        except Exception as error:  # of Ray; what came back stays, and the rest is tried again
             if len(left) == many:
                 raise ResourceError(f"Ray cannot run the work ({' '.join(str(error).split())[-300:]})") from error
         finally:
             table.unlink(missing_ok=True)
+            gc.collect()  # actors end with the last trace of them, and else hold what the next pass needs
         if self.rows.stopped:
             return
         for key, row in left.items():
@@ -166,15 +173,13 @@ class _Run:
 
 def _bundles(rows: Sequence[Row], most: int) -> list[list[Row]]:
     """Part rows into calls, in their order; a group that fits into one call is not parted."""
-    bundles, group = [list[Row]()], list[Row]()
-    for row, following in zip(rows, [*rows[1:], None], strict=True):
-        group.append(row)
-        if following is None or following.get("grp") != row.get("grp") or len(group) == most:
-            if len(bundles[-1]) + len(group) > most:
+    bundles = list[list[Row]]()
+    for _, group in groupby(rows, key=lambda row: row.get("grp")):
+        while part := list(islice(group, most)):
+            if not bundles or len(bundles[-1]) + len(part) > most:
                 bundles.append([])
-            bundles[-1] += group
-            group = []
-    return [bundle for bundle in bundles if bundle]
+            bundles[-1] += part
+    return bundles
 
 
 def _write(table: Path, bundles: Sequence[Sequence[Row]]) -> None:
@@ -192,7 +197,7 @@ def _streamed(table: Path, terms: Terms, crew: Crew, bundles: Sequence[Sequence[
 
     Raises:
         WordbrushError: an actor met an error that ends the run.
-        RayError: Ray itself failed.
+        Exception: Ray itself failed.
     """
     from ray.data import ActorPoolStrategy, DataContext, read_parquet
 
@@ -201,10 +206,13 @@ def _streamed(table: Path, terms: Terms, crew: Crew, bundles: Sequence[Sequence[
         context = copy.deepcopy(DataContext.get_current())
         context.enable_progress_bars = context.print_on_execution_start = False
         context.max_errored_blocks = -1
+        context.execution_no_progress_timeout_s = crew.wait
+        context.use_datasource_v2 = False  # it starts actors to read one file, and has been seen to hang (Ray 2.60)
         with DataContext.current(context):
             # Read before there are actors: they may hold all CPUs, and reading would wait for them for ever.
             data = read_parquet(str(table), override_num_blocks=1).repartition(target_num_rows_per_block=1)
             data = data.materialize()
+        data.context.execution_no_progress_timeout_s = -1  # a row may take as long as it takes
         data.context.target_max_block_size = 1  # bytes: each outcome is a block of its own, and comes at once
         alone = max(map(len, bundles)) == 1
         told = data.map_batches(
@@ -230,8 +238,3 @@ def _streamed(table: Path, terms: Terms, crew: Crew, bundles: Sequence[Sequence[
 def _actor_arguments() -> dict[str, Any]:
     return {"max_restarts": -1, "max_task_retries": 0}
 
-
-def _ray_errors() -> tuple[type[BaseException], ...]:
-    from ray.exceptions import RayError
-
-    return (RayError,)

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import socket
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -67,10 +68,11 @@ class Terms:
                 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # actors that asked for no GPU would all take the first
             if self.work.facts() != self.facts:
                 raise ModelError("the model there is not the driver's: its files differ")
-            import torch
-
-            torch.set_num_threads(self.threads)
-            return self.work.open()
+            make = self.work.open()
+            torch = sys.modules.get("torch")  # work without it should not pay for it
+            if torch is not None:
+                torch.set_num_threads(self.threads)
+            return make
 
     @contextlib.contextmanager
     def _counted(self) -> Iterator[None]:
@@ -129,16 +131,14 @@ class RowActor:
             yield _row(fatal=self.error)
             return
         stop = Path(self.terms.folder, STOP)
-        left = {row["key"]: row for row in bundle}
         try:
             for outcome in self.make(Rows(bundle, stop.exists)):
-                left.pop(outcome["key"], None)
                 yield _row(outcome)
         except WordbrushError as error:
             yield _row(fatal=error)
-        except Exception as error:  # a fault: it is not known of which row
-            for row in left.values():
-                yield _row(failed(row, error))
+        except Exception as error:  # a fault, it is not known of which row: the driver sends each again, alone
+            if len(bundle) == 1:
+                yield _row(failed(bundle[0], error))
 
 
 def _row(outcome: Outcome | None = None, fatal: WordbrushError | None = None) -> dict[str, list[Any]]:

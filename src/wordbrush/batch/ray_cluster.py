@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import warnings
@@ -14,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
-from pathlib import Path
 from typing import Any, Final
 
 from wordbrush.batch.work import EngineOptions
@@ -32,6 +32,7 @@ _QUIET: Final = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+_TALK: Final = "Set ray log level from environment"
 _HERE: Final = {
     "RAY_memory_monitor_refresh_ms": "0",  # it kills workers where anybody's processes fill the memory
     "RAY_enable_metrics_collection": "0",
@@ -40,12 +41,21 @@ _HERE: Final = {
 
 @dataclass(frozen=True)
 class Crew:
-    """How many actors there are at most, what each asks Ray for, and the threads of torch in each."""
+    """How many actors there are at most, what each asks Ray for, the threads of torch in each, and how long to wait.
+
+    Attributes:
+        workers: actors.
+        cpus: of each, for Ray's count of them.
+        gpus: of each.
+        threads: of torch in each.
+        wait: seconds in which Ray must offer what is asked of it.
+    """
 
     workers: int
     cpus: float
     gpus: float
     threads: int
+    wait: float
 
 
 @contextmanager
@@ -99,7 +109,7 @@ def _started(ray: Any, address: str | None, folder: str | None, options: EngineO
         cpus, gpus = _needs(options)
         given = {
             "address": "local",
-            "num_cpus": max(1, ceil(options.workers * cpus)) if options.workers else None,  # None: as many as there are
+            "num_cpus": ceil(options.workers * cpus) + 1 if options.workers else None,  # None: as many as there are
             "include_dashboard": False,
             "object_store_memory": _STORE,
             "_temp_dir": folder,
@@ -110,12 +120,33 @@ def _started(ray: Any, address: str | None, folder: str | None, options: EngineO
     elif address.startswith("ray://"):
         raise SettingsError(f"{address}: start on a machine of the cluster (or `ray job submit`), and name its address")
     try:
-        with _handlers(), warnings.catch_warnings(), _environment({} if address else _HERE):
+        with _handlers(), warnings.catch_warnings(), _filtered(), _environment({} if address else _HERE):
             warnings.simplefilter("ignore")
             ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **given)
     except Exception as error:
         what = f"no Ray cluster answers at {address}" if address else "Ray does not start on this machine"
         raise SettingsError(f"{what} ({' '.join(str(error).split())[:300]})") from error
+
+
+@contextmanager
+def _filtered() -> Iterator[None]:
+    """Keep the standard error of the block, and pass on what is not Ray's own talk of its log levels."""
+    try:
+        before = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    with tempfile.TemporaryFile() as kept:
+        sys.stderr.flush()
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+            kept.seek(0)
+            lines = [line for line in kept.read().decode(errors="replace").splitlines(True) if _TALK not in line]
+            sys.stderr.write("".join(lines))
 
 
 def _needs(options: EngineOptions) -> tuple[float, float | None]:
@@ -133,16 +164,17 @@ def _needs(options: EngineOptions) -> tuple[float, float | None]:
 def _sized(ray: Any, options: EngineOptions, *, joined: bool) -> Crew:
     """Say how many actors the cluster holds, once it offers what one needs."""
     cpus, gpus = _needs(options)
+    wait = float(options.extra.get("wait", _WAIT))
     if gpus is None:
         gpus = float(ray.cluster_resources().get("GPU", 0) >= 1)
     one = {name: value for name, value in (("CPU", cpus), ("GPU", gpus)) if value}
     if joined and one:
-        _await(ray, one, float(options.extra.get("wait", _WAIT)))
+        _await(ray, one, wait)
     there: Mapping[str, float] = ray.cluster_resources()
     held = min((int(there.get(name, 0) // value) for name, value in one.items()), default=1)
     if not joined and not held:
         raise ResourceError(f"this machine has not what one worker asks for: {_words(one)}")
-    return Crew(options.workers or max(1, held), cpus, gpus, options.threads or max(1, int(cpus)))
+    return Crew(options.workers or max(1, held), cpus, gpus, options.threads or max(1, int(cpus)), wait)
 
 
 def _await(ray: Any, one: Mapping[str, float], seconds: float) -> None:
@@ -216,7 +248,3 @@ def _close_logs() -> None:
         with contextlib.suppress(OSError):
             handler.close()
 
-
-def folder_at(folder: Path, token: str) -> Path:
-    """Return where a run and its actors meet, within the folder of results."""
-    return folder / f".wordbrush-ray-{token[:8]}"
