@@ -207,7 +207,7 @@ def _streamed(table: Path, terms: Terms, crew: Crew, bundles: Sequence[Sequence[
         context.enable_progress_bars = context.print_on_execution_start = False
         context.max_errored_blocks = -1
         context.execution_no_progress_timeout_s = crew.wait
-        context.use_datasource_v2 = False  # it starts actors to read one file, and has been seen to hang (Ray 2.60)
+        context.use_datasource_v2 = False  # that starts processes of its own to read one file
         with DataContext.current(context):
             # Read before there are actors: they may hold all CPUs, and reading would wait for them for ever.
             data = read_parquet(str(table), override_num_blocks=1).repartition(target_num_rows_per_block=1)

@@ -35,6 +35,7 @@ _QUIET: Final = {
 _TALK: Final = "Set ray log level from environment"
 _HERE: Final = {
     "RAY_memory_monitor_refresh_ms": "0",  # it kills workers where anybody's processes fill the memory
+    "RAY_worker_niceness": "0",  # by default 15: beside anything else that runs they would hardly start
     "RAY_enable_metrics_collection": "0",
 }
 
