@@ -6,12 +6,13 @@ killed, and the run notices when a worker is.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import warnings
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +22,8 @@ from wordbrush.batch.work import Outcome, Row, Rows, Work, failed
 from wordbrush.errors import ModelError, ResourceError, WordbrushError
 
 if TYPE_CHECKING:
-    from multiprocessing.context import SpawnProcess
+    from multiprocessing.context import ForkServerContext, SpawnContext
+    from multiprocessing.process import BaseProcess
 
 __all__ = ["WorkerDiedError", "crew_outcomes"]
 
@@ -37,7 +39,7 @@ class WorkerDiedError(ResourceError):
 class _Member:
     """A worker process, whether it has asked for a row yet, its present row and the group of that."""
 
-    process: SpawnProcess
+    process: BaseProcess
     started: bool = False
     row: Row | None = None
     group: str | None = None
@@ -52,6 +54,7 @@ class _Crew:
     workers: int
     threads: int | None
     retries: int
+    context: SpawnContext | ForkServerContext
     members: dict[Connection, _Member] = field(default_factory=dict)
     waiting: deque[Row] = field(default_factory=deque)
     deaths: dict[str, int] = field(default_factory=dict)
@@ -66,9 +69,8 @@ class _Crew:
 
     def hire(self) -> None:
         """Start a worker; it asks for its first row by itself."""
-        context = get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self.work, self.threads), daemon=True)
+        ours, theirs = self.context.Pipe()
+        process = self.context.Process(target=_serve, args=(theirs, self.work, self.threads), daemon=True)
         process.start()
         theirs.close()
         self.members[ours] = _Member(process)
@@ -92,7 +94,8 @@ class _Crew:
         if self.fill():
             member.row = self._choose(member.group)
             member.group = member.row.get("grp")
-            connection.send(member.row)
+            with contextlib.suppress(OSError):  # a worker that has died by now is heard of next
+                connection.send(member.row)
         else:
             self._dismiss(connection)  # the worker reads the end and goes
 
@@ -114,7 +117,7 @@ class _Crew:
         """Try the row of a dead worker again, or yield that it failed."""
         code, row = member.process.exitcode, member.row
         if row is None:
-            if member.started:
+            if member.started or self.rows.stopped:
                 return
             raise ModelError(f"a worker process ended while it started (exit code {code}); try fewer --workers")
         deaths = self.deaths[row["key"]] = self.deaths.get(row["key"], 0) + 1
@@ -143,7 +146,7 @@ def crew_outcomes(
         ModelError: a worker cannot start.
         WordbrushError: one of `work.fatal`.
     """
-    crew = _Crew(work, rows, workers, threads, retries)
+    crew = _Crew(work, rows, workers, threads, retries, _context(work))
     try:
         while crew.fill() or crew.members:
             busy = sum(member.row is not None for member in crew.members.values())
@@ -158,6 +161,18 @@ def crew_outcomes(
             member.process.terminate()
         for member in crew.members.values():
             member.process.join()
+
+
+def _context(work: Work) -> SpawnContext | ForkServerContext:
+    """Return how processes are started: forked off one that has imported the work's libraries, where there are forks.
+
+    That one has one thread and has run no network, so nothing is forked in the middle of anything.
+    """
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload([type(work).__module__])
+    return context
 
 
 def _serve(connection: Connection, work: Work, threads: int | None) -> None:
