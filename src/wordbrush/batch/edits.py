@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from wordbrush.batch.inputs import MASK_FOLDER, adopted, mask_of, stamp, written
 from wordbrush.batch.items import BatchItem
+from wordbrush.batch.model import facts_of_files
 from wordbrush.batch.sources import bytes_of, is_url
 from wordbrush.batch.work import Make, Outcome, Row, Rows, Work, done, failed
 from wordbrush.editor import Editor
@@ -67,6 +68,10 @@ class EditWork(Work):
     def portable(self) -> bool:
         """Whether the model can be loaded by its name."""
         return bool(self.model)
+
+    def facts(self) -> dict[str, Any] | None:
+        """Return which model it is, by the digests of its files."""
+        return facts_of_files(self.model, self.load) if self.model else None
 
     def open(self, editor: Editor | None = None) -> Make:
         """Load the model, and return the function of rows.

@@ -25,7 +25,7 @@ from wordbrush.errors import Cancelled, OutputError, SettingsError
 
 __all__ = ["ENGINES", "BatchSummary", "Progress", "engine_of", "run_rows"]
 
-ENGINES: Final[Mapping[str, str]] = {"local": "local:run_local"}
+ENGINES: Final[Mapping[str, str]] = {"local": "local:run_local", "ray": "ray:run_ray"}
 """Engines by name, as `module:function` within this package; a module is imported when its engine is chosen."""
 
 PARTIAL: Final = 6

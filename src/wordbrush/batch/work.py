@@ -84,6 +84,14 @@ class Work(ABC):
         """Whether another process can open it."""
         return True
 
+    def facts(self) -> Any:
+        """Return what must be the same wherever it is opened, JSON values: which model it is, for one.
+
+        Raises:
+            ModelError: the model is not on this machine.
+        """
+        return None
+
     @abstractmethod
     def open(self, editor: Editor | None = None) -> Make:
         """Load models and tools, once a process, and return the function of rows; `editor` is used if given.

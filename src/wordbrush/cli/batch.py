@@ -44,6 +44,7 @@ def run(command: BatchCommand) -> None:
                 workers=command.workers,
                 threads=command.threads,
                 retries=command.retries,
+                engine_options=command.engine_options,
                 retry_failed=command.retry_failed,
                 limit=command.limit,
                 on_progress=show,

@@ -65,12 +65,21 @@ class BatchCommand(Contrasting):
     check_inversion: opt.CheckInversion = False
     strip_metadata: opt.StripMetadata = False
     no_prompt: opt.NoPrompt = False
-    engine: Annotated[str, _run("--engine", "What runs the items: local.", metavar="NAME")] = "local"
+    engine: Annotated[str, _run("--engine", "What runs the items: local or ray.", metavar="NAME")] = "local"
     workers: Annotated[int | None, _run("--workers", "Processes, on a CPU.", min=1)] = None
     threads: Annotated[int | None, _run("--threads", "Of each; the last bits depend on it.", min=1)] = None
     retries: Annotated[int, _run("--retries", "Further tries of an item whose process died.", min=0)] = 1
     retry_failed: Annotated[bool, _run("--retry-failed", "Try those again that failed.")] = False
     limit: Annotated[int | None, _run("--limit", "At most this many items now.", min=0)] = None
+    address: Annotated[
+        str | None, _run("--address", "Ray cluster to join, host:port or auto; else Ray starts here.", metavar="PLACE")
+    ] = None
+    cpus_per_worker: Annotated[
+        float | None, _run("--cpus-per-worker", "What each worker asks Ray for; by default its threads.", min=0)
+    ] = None
+    gpus_per_worker: Annotated[
+        float | None, _run("--gpus-per-worker", "Likewise; by default 1 where the cluster has any.", min=0)
+    ] = None
     dry_run: Annotated[bool, _run("--dry-run", "Print items, evaluations, hours and gigabytes; edit nothing.")] = False
     json: opt.Json = False
     quiet: opt.Quiet = False
@@ -115,6 +124,12 @@ class BatchCommand(Contrasting):
         """The ending of results, with its dot."""
         return "." + self.format.lower().removeprefix(".")
 
+    @property
+    def engine_options(self) -> dict[str, Any]:
+        """What only the engine knows, of what is given."""
+        names = ("address", "cpus_per_worker", "gpus_per_worker")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
     def check(self) -> None:
         """Refuse flags that cannot work together, before anything is loaded.
 
@@ -122,6 +137,9 @@ class BatchCommand(Contrasting):
             SettingsError: a flag cannot be read, or flags contradict one another.
             InputError: a text is not Unicode.
         """
+        if self.engine == "local" and self.engine_options:
+            name = next(iter(self.engine_options)).replace("_", "-")
+            raise SettingsError(f"--{name} is for --engine ray")
         _ = self.seeds, self.model_choice, self.settings
         check_texts({"--to": [self.to], "--from": [self.reference], "--negative": [self.negative]})
         if self.suffix not in PICTURE_SUFFIXES:
