@@ -22,7 +22,6 @@ from wordbrush.models.registry import family_of_pipeline
         ("HiDreamImagePipeline", {"transformer": "HiDreamImageTransformer2DModel"}, r"HiDream.*Llama.*FLUX\.1"),
         ("Ideogram4Pipeline", {"transformer": "Ideogram4Transformer2DModel"}, r"second network.*Qwen-Image"),
         ("PixArtAlphaPipeline", {"transformer": "PixArtTransformer2DModel"}, "PixArt-Sigma"),
-        ("QwenImage21Pipeline", {"transformer": "QwenImage21Transformer2DModel"}, r"transparency.*Qwen-Image works"),
         ("HunyuanDiTPipeline", {"transformer": "HunyuanDiT2DModel"}, r"Hunyuan-DiT.*PixArt-Sigma"),
         ("StableCascadeDecoderPipeline", {"decoder": "StableCascadeUNet"}, r"Stable Cascade.*coarse"),
         ("SomethingPipeline", {"transformer": "SomethingTransformer"}, "transformer of a kind not known"),

@@ -22,9 +22,6 @@ _PIPELINES = {
     "HiDream": (
         "HiDream, whose texts are read by four encoders, one of them a Llama that its files do not hold. FLUX.1 works"
     ),
-    "QwenImage21": (
-        "Qwen-Image 2.1, whose latent holds transparency beside colour. Qwen-Image works"
-    ),
     "Ideogram4": (
         "Ideogram 4, which is guided by a second network, trained without texts, and a model here has one. Qwen-Image, "
         "which draws lettering too, works"
