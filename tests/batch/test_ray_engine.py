@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+import wordbrush as wb
+from tests.support.batches import results, write_pictures
 from tests.support.calls import ROOT
 from tests.support.ray_works import TextWork, entries
 from wordbrush.batch.ledger import Ledger
@@ -139,6 +141,42 @@ def test_a_killed_driver_loses_what_was_in_flight_alone(cluster: str, tmp_path: 
     assert len(begun) <= 40 + 2 * 2 * 5  # two actors, two calls each, of five rows each
     assert len(texts(tmp_path)) == 40
     assert (tmp_path / "told").read_text() == ""  # nothing of Ray's on the terminal
+
+
+@pytest.mark.slow
+def test_edits_are_byte_for_byte_those_of_the_local_engine(cluster: str, tmp_path: Path) -> None:
+    pictures = write_pictures(tmp_path / "pictures", 3, (64, 64))
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    rows = [{"picture": str(path), "seed": seed} for path in pictures for seed in (0, 1)]
+    rows.append({"picture": str(tmp_path / "bad.png")})
+    shuffled = random.Random(3).sample(rows, len(rows))
+    switches = {"to": "a duck on grass", "reference": "a dog", "steps": 2, "maps": 1, "strength": (0.5,)}
+    one = wb.batch(rows, tmp_path / "local", workers=1, threads=1, **switches)
+    two = wb.batch(shuffled, tmp_path / "ray", engine="ray", workers=2, threads=1, **switches)
+    assert (one.done, one.failed, one.exit_code) == (two.done, two.failed, two.exit_code) == (6, 1, 6)
+    assert {e.kind for e in two.errors} == {"PictureError"}
+    local = results(tmp_path / "local")
+    assert len(local) == 12  # with their masks
+    assert results(tmp_path / "ray") == local
+
+
+def test_datasets_map_and_a_plain_loop_do_the_same(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+    rows = [{"picture": str(path), "breed": "duck"} for path in write_pictures(tmp_path / "pictures", 2, (64, 64))]
+    rows.append({"picture": str(tmp_path / "none.png"), "breed": "duck"})
+    told = {}
+    for name in ("loop", "map", "pickled"):
+        edit = wb.EditItem(tmp_path / name, to="a {breed} on grass", steps=2, maps=1, strength=(0.5,))
+        if name == "map":
+            made = datasets.Dataset.from_list(rows).map(edit, load_from_cache_file=False)
+            told[name] = [{**row} for row in made]
+        else:
+            edit = pickle.loads(pickle.dumps(edit))
+            told[name] = [{**row, **edit(row)} for row in rows]
+    assert [row["state"] for row in told["map"]] == ["done", "done", "failed"]
+    for name in ("map", "pickled"):
+        assert [{**row, "seconds": 0} for row in told[name]] == [{**row, "seconds": 0} for row in told["loop"]]
+    assert results(tmp_path / "map") == results(tmp_path / "loop")
 
 
 def test_what_ends_the_run_is_raised_in_the_driver(

@@ -76,12 +76,14 @@ def crew_of(options: EngineOptions) -> Iterator[Crew]:
     unknown = sorted(set(extra) - set(_OPTIONS))
     if unknown:
         raise SettingsError(f"engine option {unknown[0]!r} is unknown: known are {', '.join(_OPTIONS)}")
+    address = extra.get("address") or os.environ.get("RAY_ADDRESS")
+    if address and address.startswith("ray://"):
+        raise SettingsError(f"{address}: start on a machine of the cluster (or `ray job submit`), and name its address")
     with _environment(_QUIET):
         ray = _imported()
         if ray.is_initialized():
             yield _sized(ray, options, joined=True)
             return
-        address = extra.get("address") or os.environ.get("RAY_ADDRESS")
         folder = None if address else _short_folder()
         try:
             _started(ray, address, folder, options)
@@ -118,8 +120,6 @@ def _started(ray: Any, address: str | None, folder: str | None, options: EngineO
         }
         if gpus == 0:
             given["num_gpus"] = 0
-    elif address.startswith("ray://"):
-        raise SettingsError(f"{address}: start on a machine of the cluster (or `ray job submit`), and name its address")
     try:
         with _handlers(), warnings.catch_warnings(), _filtered(), _environment({} if address else _HERE):
             warnings.simplefilter("ignore")
