@@ -28,6 +28,8 @@ __all__ = ["MASKS", "SUFFIXES", "BatchItem", "Defaults", "digest_of", "items_of"
 
 MASKS: Final = ("mask", "include", "exclude")
 TEXTS: Final = ("query", "reference", "negative")
+TRUTHS: Final = ("truth", "truth_mask")
+"""Columns that no edit takes: what the picture should become, and where it should change; reports measure by them."""
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif")
 """Endings of results: the formats that carry the record."""
 
@@ -206,7 +208,7 @@ def _made(
             suffix=suffix,
             picture=beside(folder, written["picture"]),
             masks=places,
-            data=data,
+            data={name: beside(folder, value) if name in TRUTHS else value for name, value in data.items()},
             **said,
         )
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from wordbrush.evaluation.page import Cell, Page, Section, Table
 from wordbrush.evaluation.plots import Series, lines_with_bands
 from wordbrush.evaluation.results import csv_text
+from wordbrush.pages.page import Cell, Page, Section, Table
 
 if TYPE_CHECKING:
     from wordbrush.evaluation.bounds import Bounds, Spread

@@ -9,15 +9,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from wordbrush.evaluation.cells import difference_cell, interval_cell
 from wordbrush.evaluation.examples import choose, read_example
 from wordbrush.evaluation.items import DETERMINED_KINDS, LOCAL_KINDS
-from wordbrush.evaluation.page import Cell, Example, Page, Section, Table, difference_cell, grey, interval_cell
 from wordbrush.evaluation.paired import FEWEST
 from wordbrush.evaluation.plan import PANELS, Row, Rows, ran
 from wordbrush.evaluation.results import csv_text, json_text, write_results
 from wordbrush.evaluation.run_plots import plots_of
 from wordbrush.evaluation.scoring import METRICS
 from wordbrush.evaluation.summary import SCOPES, Comparison, Summary, compare, scope_of, scopes_of, summarise
+from wordbrush.pages.page import Cell, Example, Page, Section, Table, grey
 from wordbrush.picture.panel import heat_colours
 from wordbrush.settings import DEFAULT_PRESET, Settings
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from wordbrush.evaluation.items import Scores
-from wordbrush.evaluation.page import Cell, Example, Page, Section, Table, grey
 from wordbrush.evaluation.protocols.measuring import Pair
 from wordbrush.evaluation.protocols.tables import FigureRow
 from wordbrush.evaluation.results import csv_text, json_text, write_results
+from wordbrush.pages.page import Cell, Example, Page, Section, Table, grey
 
 if TYPE_CHECKING:
     from wordbrush.evaluation.networks.figures import Figure
