@@ -101,7 +101,7 @@ def _grey(mask: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 def _words(item: Mapping[str, Any]) -> str:
     query, reference = str(item.get("query") or ""), str(item.get("reference") or "")
-    return f"“{reference}” → “{query}”" if reference and query else f"“{query or reference}”" if query or reference else ""
+    return " → ".join(f"“{text}”" for text in (reference, query) if text)
 
 
 def _note(kept: Kept) -> str:

@@ -1,8 +1,8 @@
 """The report of a batch: a contact sheet in pages, with what failed and why.
 
 `report.html` has the summary and the first items; more of them are in `sheet/`, with the small pictures. All addresses
-are relative, so that the folder can be moved or packed. Items are read from the ledger one by one, and at most two pages
-of them are in memory. The same ledger and files give the same bytes.
+are relative, so that the folder can be moved or packed. Items are read from the ledger one by one, and at most two
+pages of them are in memory. The same ledger and files give the same bytes.
 """
 
 from __future__ import annotations

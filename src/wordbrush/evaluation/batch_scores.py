@@ -50,8 +50,8 @@ FIGURES: Final[Mapping[str, Metric]] = {
 NOTE: Final = (
     "Of every item against the truth that its row names. Inside and outside are parts of the picture by `truth_mask`; "
     "inside is compared with `truth`, outside with `truth` if there is one, else with the input; changed pixels are "
-    f"those unlike the input. Equal pixels have a PSNR of {metrics.PSNR_CAP:.0f} dB. Several edits of one picture are averaged "
-    "first: n counts pictures. Intervals are Student's, of 95 %, for means over pictures like these."
+    f"those unlike the input. Equal pixels have a PSNR of {metrics.PSNR_CAP:.0f} dB. Several edits of one picture are "
+    "averaged first: n counts pictures. Intervals are Student's, of 95 %, for means over pictures like these."
 )
 
 _ROWS: Final = 60
