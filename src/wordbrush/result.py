@@ -25,14 +25,15 @@ from wordbrush.texts import text_notes
 
 if TYPE_CHECKING:
     from wordbrush.diffedit import Painted
-    from wordbrush.engine.driver import Driver, Outcome, Run
+    from wordbrush.engine.driver import Driver
     from wordbrush.engine.events import Callback
+    from wordbrush.engine.outcome import Costs, Outcome, Run
     from wordbrush.engine.running import Item
     from wordbrush.models.model import Model, Prompt
     from wordbrush.region.threshold import Contrast
     from wordbrush.request import EditRequest
 
-__all__ = ["UNKNOWN_FROM", "USUAL_NOISE", "EditResult", "Finished", "results_of"]
+__all__ = ["UNKNOWN_FROM", "USUAL_NOISE", "EditResult", "Finished", "result_of", "results_of"]
 
 USUAL_NOISE = "usual_noise"
 """Where a model's card says how much noise the inversion finds in pictures that the model knows, see `noise_found`."""
@@ -176,13 +177,25 @@ def results_of(
     """
     run = driver.run(list(items), callback, stop_on_error=on_error == "raise")
     return [
-        outcome.error if isinstance(outcome.error, WordbrushError) else _result_of(outcome, driver, run, preset)
+        outcome.error if isinstance(outcome.error, WordbrushError) else result_of(outcome, driver, run, preset)
         for outcome in run.outcomes
     ]
 
 
-def _result_of(outcome: Outcome[Finished], driver: Driver, run: Run[Finished], preset: str | None) -> EditResult:
-    """Put a finished edit, its report and its record together."""
+def result_of(
+    outcome: Outcome[Finished], driver: Driver, costs: Run[Finished] | Costs, preset: str | None
+) -> EditResult:
+    """Put a finished edit, its report and its record together.
+
+    Args:
+        outcome: of the edit.
+        driver: which ran it.
+        costs: seconds, evaluations and notes for the report: of the whole call, or the edit's own.
+        preset: name to record.
+
+    Raises:
+        Exception: whatever ended the edit.
+    """
     done = outcome.result()
     painted, settings = done.painted, done.settings
     region, contrast = painted.region, painted.contrast
@@ -195,15 +208,15 @@ def _result_of(outcome: Outcome[Finished], driver: Driver, run: Run[Finished], p
         provenance=_provenance(done, driver, preset),
         report=Report(
             seed=done.request.seed,
-            timings=dict(run.timings),
-            evaluations=dict(run.evaluations),
+            timings=dict(costs.timings),
+            evaluations=dict(costs.evaluations),
             mask_area=region.pixels.area,
             real_ratio=done.real_ratio,
             near_threshold=0 if contrast is None else contrast.ties(settings.threshold, settings.rule),
             reconstruction_error=painted.reconstruction_error,
             noise=painted.noise,
             reused=outcome.reused,
-            warnings=(*_warnings(done, driver.model), *run.notes),
+            warnings=(*_warnings(done, driver.model), *costs.notes),
         ),
         fit=done.fit,
     )

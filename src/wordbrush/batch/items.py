@@ -155,7 +155,9 @@ def near_settings(columns: Mapping[str, Any]) -> dict[str, str]:
     return {name: found[0] for name, found in near.items() if found}
 
 
-def items_of(row: ManifestRow, defaults: Defaults, of_all: Mapping[str, Any], folder: str, first: int = 1) -> list[BatchItem]:
+def items_of(
+    row: ManifestRow, defaults: Defaults, of_all: Mapping[str, Any], folder: str, first: int = 1
+) -> list[BatchItem]:
     """Return the edits that a row asks for.
 
     Args:
@@ -190,7 +192,7 @@ def _made(
     words = {**row.values, "stem": stem, "number": row.number}
     texts = {name: _asked_text(name, asked, defaults, words) for name in TEXTS}
     given = {name: _filled(value, words) for name in MASKS if (value := getattr(defaults, name)) is not None}
-    masks = {name: written.get(name) or given[name] for name in MASKS if name in written or name in given}
+    masks: dict[str, str] = {n: written.get(n) or given[n] for n in MASKS if n in written or n in given}
     places = {name: beside(folder, written[name]) if name in written else place for name, place in masks.items()}
     output = written.get("output") or (None if defaults.output is None else _filled(defaults.output, words))
     preset, chosen = _text(asked.get("preset", defaults.preset), "preset"), _switches(asked)
@@ -198,7 +200,7 @@ def _made(
     name, suffix = _name(output, defaults.suffix)
     for index, (seed, point, mark) in enumerate(_grid(asked, chosen, defaults)):
         settings = asdict(Settings.from_preset(preset, **{**defaults.settings, **point, **chosen}))
-        said = {**texts, "seed": seed, "preset": preset, "settings": settings, "check_inversion": check}
+        said: dict[str, Any] = {**texts, "seed": seed, "preset": preset, "settings": settings, "check_inversion": check}
         key = digest_of({**said, "picture": written["picture"], "masks": masks, "suffix": suffix, **of_all})
         yield BatchItem(
             key=key,
@@ -273,7 +275,7 @@ def _filled(template: str, words: Mapping[str, Any]) -> str:
             return match[0][0]
         found = words.get(name.strip())
         if found is None or isinstance(found, dict | list | bytes):
-            raise InputError(f"{template[:60]!r} needs the column {name.strip()}, and the row has none with a plain value")
+            raise InputError(f"{template[:60]!r} needs a column {name.strip()}, and the row has no such text or number")
         return str(found)
 
     return _COLUMN.sub(value, template)

@@ -29,7 +29,7 @@ from wordbrush.batch.names import folded, suffixed
 from wordbrush.batch.work import COLUMNS, Outcome, Row
 from wordbrush.errors import InputError, OutputError, WordbrushError
 
-__all__ = ["LEDGER", "STATES", "Added", "Entry", "ErrorGroup", "Ledger", "State"]
+__all__ = ["LEDGER", "STATES", "Added", "Checks", "Entry", "ErrorGroup", "Ledger", "State"]
 
 State = Literal["waiting", "running", "done", "failed"]
 STATES: Final[tuple[State, ...]] = ("waiting", "running", "done", "failed")
@@ -40,6 +40,8 @@ LEDGER: Final = "ledger.sqlite"
 SCHEMA: Final = 1
 _MARK: Final = 0x77_62_6C_67  # tells our files from other SQLite files
 _PAGE: Final = 200
+_NOTES: Final = 5
+_ROW: Final = ("key", "number", "name", "grp", "attempts", "crashes", "item")
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS items (
   key TEXT PRIMARY KEY, number INTEGER NOT NULL, line INTEGER, name TEXT NOT NULL, folded TEXT NOT NULL UNIQUE,
@@ -77,6 +79,20 @@ class Entry:
     item: Mapping[str, Any]
     line: int | None = None
     error: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What is looked at when items are entered, besides the ledger.
+
+    Attributes:
+        current: called with the row of an item that is done and its entry. True keeps it, False has it done again, and
+            an entry of another key is entered in its place.
+        taken: says whether the name that a new entry wants belongs to something else.
+    """
+
+    current: Callable[[dict[str, Any], Entry], Entry | bool] = lambda _row, _entry: True
+    taken: Callable[[Entry], bool] = lambda _entry: False
 
 
 @dataclass
@@ -156,7 +172,7 @@ class Ledger:
     # Runs.
 
     def begin(self, command: Mapping[str, Any], version: str) -> int:
-        """Begin a run and return its number; what an earlier run left running is waiting again, as crashed once more."""
+        """Begin a run and return its number; what a killed run left running waits again, as crashed once more."""
         with self._writing():
             self._base.execute("UPDATE items SET state='waiting', crashes=crashes+1 WHERE state='running'")
             made = self._base.execute(
@@ -179,29 +195,24 @@ class Ledger:
 
     # Items.
 
-    def add(
-        self, entries: Iterable[Entry], current: Callable[[dict[str, Any], Entry], Entry | bool] = lambda row, _: True
-    ) -> Added:
+    def add(self, entries: Iterable[Entry], checks: Checks | None = None) -> Added:
         """Enter items of this run; known ones keep their state and their name.
 
         Args:
             entries: as many as there are; they are streamed.
-            current: called with the row of an item that is done and its entry. True keeps it, False has it done
-                again, and an entry of another key is entered in its place.
+            checks: what is looked at besides the ledger; by default nothing.
 
         Raises:
             OutputError: the ledger cannot be written.
         """
-        added, entries = Added(), iter(entries)
+        added, entries, checks = Added(), iter(entries), checks or Checks()
         while batch := list(islice(entries, _PAGE)):
             with self._writing():
                 for entry in batch:
-                    self._enter(entry, added, current)
+                    self._enter(entry, added, checks)
         return added
 
-    def _enter(
-        self, entry: Entry, added: Added, current: Callable[[dict[str, Any], Entry], Entry | bool]
-    ) -> None:
+    def _enter(self, entry: Entry, added: Added, checks: Checks) -> None:
         found = self._base.execute("SELECT * FROM items WHERE key=?", (entry.key,)).fetchone()
         if found is not None and found["run"] == self.run:
             added.twice += 1
@@ -209,30 +220,39 @@ class Ledger:
                 added.notes.append(f"line {entry.line or entry.number} asks for the same as {found['name']}: done once")
             return
         if found is None:
-            self._insert(entry, added)
+            self._insert(entry, added, checks)
             return
         state = found["state"]
         if state == "done":
-            verdict = current(_parsed(found), entry)
+            verdict = checks.current(_parsed(found), entry)
             if isinstance(verdict, Entry):
-                self._enter(verdict, added, current)
+                self._enter(verdict, added, checks)
                 return
             state = "done" if verdict else "waiting"
         values = (entry.number, entry.line, self._place(entry), self.run, json.dumps(entry.item), state, entry.key)
         self._base.execute("UPDATE items SET number=?, line=?, place=?, run=?, item=?, state=? WHERE key=?", values)
         added.known += 1
 
-    def _insert(self, entry: Entry, added: Added) -> None:
+    def _insert(self, entry: Entry, added: Added, checks: Checks) -> None:
         name = entry.name
-        if self._base.execute("SELECT 1 FROM items WHERE folded=?", (folded(name),)).fetchone():
+        if checks.taken(entry) or self._base.execute("SELECT 1 FROM items WHERE folded=?", (folded(name),)).fetchone():
             name = suffixed(name, entry.key)
-            if len(added.notes) < 5:
-                added.notes.append(f"another item has the name {entry.name} already: this one is called {name}")
+            if len(added.notes) < _NOTES:
+                added.notes.append(f"the name {entry.name} is taken: the item of line {entry.line} is called {name}")
         kind, sentence = entry.error or (None, None)
         values = {
-            **{"key": entry.key, "number": entry.number, "line": entry.line, "name": name, "folded": folded(name)},
-            **{"grp": entry.group, "place": self._place(entry), "run": self.run, "item": json.dumps(entry.item)},
-            **{"state": "failed" if entry.error else "waiting", "error_type": kind, "error": sentence},
+            "key": entry.key,
+            "number": entry.number,
+            "line": entry.line,
+            "name": name,
+            "folded": folded(name),
+            "grp": entry.group,
+            "place": self._place(entry),
+            "run": self.run,
+            "state": "failed" if entry.error else "waiting",
+            "item": json.dumps(entry.item),
+            "error_type": kind,
+            "error": sentence,
         }
         places = ", ".join(f":{column}" for column in values)
         self._base.execute(f"INSERT INTO items ({', '.join(values)}) VALUES ({places})", values)  # noqa: S608
@@ -263,7 +283,7 @@ class Ledger:
         while True:
             with self._reading():
                 page = self._base.execute(
-                    "SELECT key, number, name, attempts, crashes, item, place FROM items WHERE run=? AND"
+                    "SELECT key, number, name, grp, attempts, crashes, item, place FROM items WHERE run=? AND"
                     " state='waiting' AND (crashes, place, number, key) > (?, ?, ?, ?)"
                     " ORDER BY crashes, place, number, key LIMIT ?",
                     (self.run, *last, _PAGE),
@@ -275,7 +295,7 @@ class Ledger:
                     self._base.execute(
                         "UPDATE items SET state='running', attempts=attempts+1 WHERE key=?", (row["key"],)
                     )
-                yield {**{name: row[name] for name in row.keys() if name != "place"}, "attempts": row["attempts"] + 1}  # noqa: SIM118
+                yield {name: row[name] for name in _ROW} | {"attempts": row["attempts"] + 1}
             last = (page[-1]["crashes"], page[-1]["place"], page[-1]["number"], page[-1]["key"])
 
     def finish(self, outcome: Outcome) -> None:
@@ -335,7 +355,7 @@ class Ledger:
         return float(row[0]), int(row[1])
 
     def rows(self, run: int | None = None, state: State | None = None) -> Iterator[dict[str, Any]]:
-        """Yield items with every column, `item`, `inputs` and `result` as JSON values, in the order of their numbers."""
+        """Yield items in order of run and number: every column, `item`, `inputs` and `result` as JSON values."""
         last: tuple[Any, ...] = (-1, -1, "")
         while True:
             with self._reading():
@@ -406,7 +426,8 @@ def _writable(path: Path, notes: list[str]) -> sqlite3.Connection:
             base.execute("PRAGMA journal_mode=DELETE")
             notes.append(f"{path}: this file system takes no write-ahead log; a plain journal is used, which is slower")
         base.execute("PRAGMA synchronous=NORMAL")
-        base.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id={_MARK}; PRAGMA user_version={SCHEMA}; COMMIT")
+        marks = f"PRAGMA application_id={_MARK}; PRAGMA user_version={SCHEMA};"
+        base.executescript(f"BEGIN IMMEDIATE; {_TABLES} {marks} COMMIT")
     except BaseException:
         base.close()
         raise
@@ -416,7 +437,8 @@ def _writable(path: Path, notes: list[str]) -> sqlite3.Connection:
 def _read_only(path: Path) -> sqlite3.Connection:
     """Open for reading; in a folder that cannot be written as a file that nobody changes."""
     for way in ("mode=ro", "immutable=1"):
-        base = sqlite3.connect(f"{path.resolve().as_uri()}?{way}", uri=True, isolation_level=None, check_same_thread=False)
+        address = f"{path.resolve().as_uri()}?{way}"
+        base = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
         try:
             _check_schema(base, path)
             base.execute("SELECT count(*) FROM runs")
@@ -433,7 +455,7 @@ def _check_schema(base: sqlite3.Connection, path: Path) -> None:
     if not empty and mark != _MARK:
         raise InputError(f"{path}: this is not a batch's ledger; choose another folder")
     if not empty and version > SCHEMA:
-        raise InputError(f"{path}: the ledger was made by a newer wordbrush (schema {version}, known is {SCHEMA}); update")
+        raise InputError(f"{path}: made by a newer wordbrush (schema {version}, known is {SCHEMA}); update this one")
 
 
 @contextlib.contextmanager

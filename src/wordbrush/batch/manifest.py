@@ -9,7 +9,7 @@ import codecs
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,7 +67,8 @@ class Manifest:
     def __init__(self, source: Any) -> None:
         self.source: Any = str(source) if isinstance(source, str | Path) else source
         if isinstance(source, bytes | Mapping | Iterator) or not isinstance(self.source, Iterable):
-            raise InputError(f"a batch takes a folder, a pattern, a table or a list of rows, not {type(source).__name__}")
+            kind = type(source).__name__
+            raise InputError(f"a batch takes a folder, a pattern, a table or a list of rows, not {kind}")
         self.name = self.source if isinstance(self.source, str) else "rows"
         self.folder = ""
         self._read = self._reader()
@@ -80,7 +81,7 @@ class Manifest:
         """
         return self._read()
 
-    def _reader(self) -> Any:
+    def _reader(self) -> Callable[[], Iterator[ManifestRow]]:
         source = self.source
         if not isinstance(source, str):
             return self._given

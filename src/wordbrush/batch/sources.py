@@ -12,7 +12,7 @@ from wordbrush.errors import InputError
 from wordbrush.files import bounded_read
 from wordbrush.picture.limits import reading_limits
 
-__all__ = ["beside", "bytes_of", "is_glob", "is_url", "listed", "opened", "stem_of", "suffix_of"]
+__all__ = ["beside", "bytes_of", "is_folder", "is_glob", "is_url", "listed", "opened", "stem_of", "suffix_of"]
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
@@ -71,7 +71,8 @@ def opened(place: str, kind: str) -> Iterator[BinaryIO]:
     except FileNotFoundError as error:
         raise InputError(f"there is no {kind} {place}") from error
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read the {kind} {place[:200]!r} ({getattr(error, 'strerror', None) or error})") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read the {kind} {place[:200]!r} ({reason})") from error
 
 
 def bytes_of(place: str, error: type[InputError], kind: str) -> bytes:

@@ -17,11 +17,11 @@ from wordbrush.errors import OutputError, WordbrushError
 if TYPE_CHECKING:
     from wordbrush.editor import Editor
 
-__all__ = ["COLUMNS", "Engine", "EngineOptions", "Make", "Outcome", "Row", "Work", "done", "failed", "settled"]
+__all__ = ["COLUMNS", "Engine", "EngineOptions", "Make", "Outcome", "Row", "Rows", "Work", "done", "failed", "settled"]
 
 Row = Mapping[str, Any]
-"""What goes in: `key`, `number`, `name`, `attempts`, `crashes` of the item, and `item`, a JSON text; so it fits into a
-table of any kind."""
+"""What goes in: `key`, `number`, `name`, `grp`, `attempts`, `crashes` of the item, and `item`, a JSON text; so it fits
+into a table of any kind."""
 
 Outcome = dict[str, Any]
 """What comes out, JSON values: every name of `COLUMNS`, and whatever else the work tells, which the ledger keeps as
@@ -42,10 +42,32 @@ COLUMNS: Final[Mapping[str, Any]] = {
 }
 """The columns of an outcome that every ledger has, with what they are where nothing is said."""
 
-Make = Callable[[Iterable[Row]], Iterator[Outcome]]
+Make = Callable[["Rows"], Iterator[Outcome]]
 """Yields one outcome a row, in any order. It may read some rows ahead; rows of one group come one after the other."""
 
 _LONGEST = 1000
+
+
+class Rows(Iterator[Row]):
+    """Rows that end where there are no more, or where the run is to be stopped.
+
+    Args:
+        rows: all there are.
+        stopped: says whether to stop; what has been begun is then finished, and what was only read ahead is left.
+    """
+
+    def __init__(self, rows: Iterable[Row], stopped: Callable[[], bool] = lambda: False) -> None:
+        self._rows, self._stopped = iter(rows), stopped
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing new is to be begun."""
+        return self._stopped()
+
+    def __next__(self) -> Row:
+        if self._stopped():
+            raise StopIteration
+        return next(self._rows)
 
 
 class Work(ABC):
@@ -56,6 +78,11 @@ class Work(ABC):
     """
 
     fatal: ClassVar[tuple[type[Exception], ...]] = (OutputError,)
+
+    @property
+    def portable(self) -> bool:
+        """Whether another process can open it."""
+        return True
 
     @abstractmethod
     def open(self, editor: Editor | None = None) -> Make:
@@ -87,9 +114,9 @@ class EngineOptions:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-Engine = Callable[[Work, Iterator[Row], EngineOptions], Iterator[Outcome]]
+Engine = Callable[[Work, Rows, EngineOptions], Iterator[Outcome]]
 """Pulls rows, runs an opened `Work` on them wherever it likes, and yields the outcomes as they come. The rows end by
-themselves where the run is to be stopped; every row that was pulled shall have its outcome."""
+themselves where the run is to be stopped; a row that was pulled and has no outcome waits for the next run."""
 
 
 def done(row: Row, *, seconds: float = 0.0, evaluations: int = 0, **told: Any) -> Outcome:

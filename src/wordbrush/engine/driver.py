@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections import OrderedDict
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -23,6 +23,7 @@ from wordbrush.diffusion.faults import NotFiniteError
 from wordbrush.diffusion.schedule import Level
 from wordbrush.engine.events import Callback, Event
 from wordbrush.engine.memory import ChunkedCodec, Ladder
+from wordbrush.engine.outcome import Costs, Ended, Outcome, Run
 from wordbrush.engine.running import Item, Running
 from wordbrush.engine.store import Store
 from wordbrush.models.codec import Notes
@@ -30,45 +31,11 @@ from wordbrush.models.codec import Notes
 if TYPE_CHECKING:
     from wordbrush.models.model import Canvas, Model, Prompt
 
-__all__ = ["Driver", "Outcome", "Run"]
+__all__ = ["Driver"]
 
 T = TypeVar("T")
 
 PROMPTS_KEPT = 256
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome(Generic[T]):
-    """How one item ended: with a value, or with the error that ended it; and what its store held already."""
-
-    value: T | None
-    error: Exception | None
-    reused: tuple[str, ...]
-
-    def result(self) -> T:
-        """Return the value, or raise the error."""
-        if self.error is not None:
-            raise self.error
-        value: Any = self.value
-        result: T = value
-        return result
-
-
-@dataclass(eq=False)
-class Run(Generic[T]):
-    """The outcomes and the costs of one run of the driver.
-
-    Attributes:
-        outcomes: in the order of the items.
-        timings: seconds by stage.
-        evaluations: network evaluations (rows) by stage.
-        notes: fallbacks that were needed: smaller chunks, tiles, another precision.
-    """
-
-    outcomes: list[Outcome[T]] = field(default_factory=list)
-    timings: dict[str, float] = field(default_factory=dict)
-    evaluations: dict[str, int] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
 
 class Driver:
@@ -130,29 +97,50 @@ class Driver:
             callback: called with an `Event` after every step; what it raises is raised in the program of that step.
             stop_on_error: give all items up and raise as soon as one ends with an error.
         """
-        run, making = Run[T](), set[Any]()
-        every = [Running(item, number, making) for number, item in enumerate(items)]
-        waiting, active = deque(every), list[Running]()
+        run, outcomes = Run[T](), dict[int, Outcome[T]]()
+        with closing(self.stream(items, callback)) as stream:
+            for ended in stream:
+                if stop_on_error:
+                    ended.outcome.result()
+                outcomes[ended.number] = ended.outcome
+                ended.costs.add_to(run)
+        run.outcomes = [outcomes[number] for number in range(len(items))]
+        return run
+
+    def stream(
+        self, items: Iterable[Item[T]], callback: Callback | None = None
+    ) -> Generator[Ended[T], None, None]:
+        """Run programs as `run` does, and yield each as it ends, with what it cost alone.
+
+        Args:
+            items: any number; one is taken when another has ended, so that a call is as full as the items allow.
+            callback: as in `run`.
+        """
+        making, active, total = set[Any](), dict[int, Running](), 0
+        waiting = iter(items)
         # As many at once as may fill a call, so that memory holds for any number of items.
         most = self.batch_limit if self.join else 1
         self._take_notes()  # of a run that was broken off
-        with torch.no_grad():
-            while waiting or active:
-                while waiting and len(active) < most:
-                    active.append(waiting.popleft())
-                    active[-1].begin()
-                for running in active:
-                    running.resume()
-                self._serve(active, every, run, callback)
-                for running in [r for r in active if r.ended]:
-                    active.remove(running)
-                    if stop_on_error and running.error is not None:
-                        for other in every:
-                            other.close()
-                        raise running.error
-        run.outcomes = [Outcome(r.value, r.error, r.reused) for r in every]
-        run.notes = self._take_notes()
-        return run
+        try:
+            while True:
+                for item in islice(waiting, most - len(active)):
+                    active[total] = Running(item, total, making)
+                    with torch.no_grad():
+                        active[total].begin()
+                    total += 1
+                if not active:
+                    return
+                with torch.no_grad():
+                    for running in active.values():
+                        running.resume()
+                    self._serve(active, callback)
+                for number in [number for number, running in active.items() if running.ended]:
+                    running = active.pop(number)
+                    costs = Costs(running.timings, running.evaluations, self._take_notes())
+                    yield Ended(number, Outcome(running.value, running.error, running.reused), costs)
+        finally:
+            for running in active.values():
+                running.close()
 
     def _take_notes(self) -> tuple[str, ...]:
         return (*self.notes.take(), *self.codec.notes.take())
@@ -185,16 +173,14 @@ class Driver:
         x0, eps = (torch.cat([getattr(p, name) for p in parts]) for name in ("x0", "eps"))
         return [Prediction(*pair) for pair in zip(torch.split(x0, counts), torch.split(eps, counts), strict=True)]
 
-    def _serve(
-        self, active: Sequence[Running], every: Sequence[Running], run: Run[Any], callback: Callback | None
-    ) -> None:
+    def _serve(self, active: Mapping[int, Running], callback: Callback | None) -> None:
         """Answer the first ask and all that fit into the same call, resume their programs, and report the step."""
-        ready = [ask for running in active for ask in running.open]
+        ready = [ask for running in active.values() for ask in running.open]
         coded = [ask for ask in ready if isinstance(ask, AskCodec)]
         if coded:  # first, so that those who wait for their latent can join the others
-            self._code(coded[0], every[coded[0].item], run, callback)
+            self._code(coded[0], active[_owner(coded[0])], callback)
         elif ready:
-            self._predict(self._group([ask for ask in ready if isinstance(ask, Ask)]), every, run, callback)
+            self._predict(self._group([ask for ask in ready if isinstance(ask, Ask)]), active, callback)
 
     def _group(self, ready: Sequence[Ask]) -> list[Ask]:
         """Choose the asks of the next call: the first, and those that may stand beside it."""
@@ -209,44 +195,47 @@ class Driver:
                 full.add(ask.item)
         return group
 
-    def _code(self, ask: AskCodec, running: Running, run: Run[Any], callback: Callback | None) -> None:
-        with _clock(run, {ask.stage: 1}):
+    def _code(self, ask: AskCodec, running: Running, callback: Callback | None) -> None:
+        with _clock([(running, ask.stage, 1)]):
             try:
                 values = getattr(self.codec, ask.verb)(ask.values)
             except Exception as error:  # thrown in at the ask, so that its item fails alone
                 running.throw(_placed(error, ask.stage, 1))
                 return
             running.answer([values])
-        _tell(running, Event(ask.stage, 1, 1, item=ask.item), callback)
+        _tell(running, Event(ask.stage, 1, 1, item=running.number), callback)
 
-    def _predict(
-        self, group: Sequence[Ask], every: Sequence[Running], run: Run[Any], callback: Callback | None
-    ) -> None:
-        owners, rows = sorted({ask.item for ask in group}), dict[str, int]()
-        for ask in group:
-            rows[ask.stage] = rows.get(ask.stage, 0) + len(ask.x)
-        with _clock(run, rows):
+    def _predict(self, group: Sequence[Ask], active: Mapping[int, Running], callback: Callback | None) -> None:
+        owners = sorted({_owner(ask) for ask in group})
+        with _clock([(active[_owner(ask)], ask.stage, len(ask.x)) for ask in group]):
             try:
                 predictions: list[Prediction] | None = self.answer(group)
             except Exception as error:  # thrown in at the ask, so that its item fails alone
                 if len(owners) == 1:
                     ask = _blamed(error, group)
-                    every[owners[0]].throw(_placed(error, ask.stage, ask.step))
+                    active[owners[0]].throw(_placed(error, ask.stage, ask.step))
                     return
                 predictions = None
             answered = [] if predictions is None else list(zip(group, predictions, strict=True))
             for owner in owners if answered else []:
-                every[owner].answer([prediction for ask, prediction in answered if ask.item == owner])
+                active[owner].answer([prediction for ask, prediction in answered if ask.item == owner])
         if not answered:  # whose fault it is shows when each is asked alone
             for owner in owners:
-                self._predict([ask for ask in group if ask.item == owner], every, run, callback)
+                self._predict([ask for ask in group if ask.item == owner], active, callback)
             return
-        for stage, count in rows.items():
-            run.evaluations[stage] = run.evaluations.get(stage, 0) + count
+        for ask in group:
+            counts = active[_owner(ask)].evaluations
+            counts[ask.stage] = counts.get(ask.stage, 0) + len(ask.x)
         for owner in owners:
             ask, prediction = [pair for pair in answered if pair[0].item == owner][-1]
             if ask.closes:
-                _tell(every[owner], _event(ask, prediction, every[owner]), callback)
+                _tell(active[owner], _event(ask, prediction, active[owner]), callback)
+
+
+def _owner(ask: Ask | AskCodec) -> int:
+    """Return the number of the item that asks."""
+    owner: Any = ask.item
+    return int(owner)
 
 
 def _event(ask: Ask, prediction: Prediction, running: Running) -> Event:
@@ -264,15 +253,15 @@ def _tell(running: Running, event: Event, callback: Callback | None) -> None:
 
 
 @contextmanager
-def _clock(run: Run[Any], rows: Mapping[str, int]) -> Iterator[None]:
-    """Add the seconds of the block to stages, in proportion to their rows."""
+def _clock(shares: Sequence[tuple[Running, str, int]]) -> Iterator[None]:
+    """Add the seconds of the block to items and their stages, in proportion to their rows."""
     begin = time.perf_counter()
     try:
         yield
     finally:
-        seconds = (time.perf_counter() - begin) / sum(rows.values())
-        for stage, count in rows.items():
-            run.timings[stage] = run.timings.get(stage, 0.0) + seconds * count
+        seconds = (time.perf_counter() - begin) / sum(count for _, _, count in shares)
+        for running, stage, count in shares:
+            running.timings[stage] = running.timings.get(stage, 0.0) + seconds * count
 
 
 def _joined(levels: Sequence[Level], counts: Sequence[int]) -> Level:

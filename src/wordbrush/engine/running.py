@@ -54,6 +54,8 @@ class Running:
         self.answers: list[Any] = []
         self.awaited: Once | None = None
         self.ended, self._several = False, False
+        self.timings: dict[str, float] = {}
+        self.evaluations: dict[str, int] = {}
         self.value: Any = None
         self.error: Exception | None = None
 
