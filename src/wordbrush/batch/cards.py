@@ -13,13 +13,14 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
+from wordbrush.batch.items import TRUTHS
 from wordbrush.batch.kept import Kept, reason
 from wordbrush.batch.thumbs import Thumbs
 from wordbrush.errors import InputError, SettingsError
 from wordbrush.pages.page import Card, Link, Tile
 from wordbrush.settings import Settings
 
-__all__ = ["address", "card_of", "changed_settings"]
+__all__ = ["card_of", "changed_settings", "short"]
 
 _MOST = 300
 """Letters of a value that a card shows."""
@@ -28,6 +29,11 @@ _MOST = 300
 def address(name: str, up: str = "") -> str:
     """Return a relative address of a file of the folder; `up` leads from the page to the folder."""
     return up + quote(name)
+
+
+def short(place: str) -> str:
+    """Return the last part of a path: where it lay is nobody's business who is shown the report."""
+    return place.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
 
 
 def card_of(kept: Kept, thumbs: Thumbs, up: str, values: Mapping[str, str]) -> Card:
@@ -62,7 +68,7 @@ def _tile(
     try:
         source = made(known())
     except InputError as error:
-        return Tile(name, f"{name}: {reason(error)}")
+        return Tile(name, f"no {name} to show: {reason(error)}")
     return Tile(name, alt, address(f"sheet/thumbs/{source}", up), None if to is None else address(to, up))
 
 
@@ -72,9 +78,10 @@ def _input(kept: Kept, thumbs: Thumbs, up: str) -> Tile:
         return there or thumbs.made(kept.picture.sha256, "p", lambda: kept.picture.srgb)
 
     if not kept.source:
-        return Tile("input", "input: the row names no picture")
-    says = str(kept.item.get("reference") or kept.source.replace("\\", "/").rsplit("/", 1)[-1])
-    return _tile("input", f"input: {says}", up, None, kept.source_digest, made)
+        return Tile("input", "no picture is named")
+    says = str(kept.item.get("reference") or short(kept.source))
+    tile = _tile("input", f"input: {says}", up, None, kept.source_digest, made)
+    return tile if tile.source or kept.is_done else Tile("input", "no input to show")  # the error says why
 
 
 def _result(kept: Kept, thumbs: Thumbs, up: str) -> Tile:
@@ -134,12 +141,13 @@ def _preset(name: str) -> dict[str, Any]:
 
 def _facts(kept: Kept) -> dict[str, str]:
     item, row = kept.item, kept.row
-    facts = {"picture": kept.source} if kept.source else {}
-    facts |= {name: str(place) for name, place in (item.get("masks") or {}).items()}
+    facts = {"picture": short(kept.source)} if kept.source else {}
+    facts |= {name: short(str(place)) for name, place in (item.get("masks") or {}).items()}
     facts |= {"line": str(row["line"])} if row["line"] else {}
     facts |= {"preset": str(item["preset"])} if "preset" in item else {}
     facts |= {name: _plain(value) for name, value in (item.get("settings") or {}).items()}
-    facts |= {f"column {name}": _plain(value) for name, value in kept.data.items()}
+    for name, value in kept.data.items():
+        facts[f"column {name}"] = short(_plain(value)) if name in TRUTHS else _plain(value)
     return {str(name)[:_MOST]: text[:_MOST] for name, text in facts.items()}
 
 

@@ -24,7 +24,7 @@ from wordbrush.request import check_seed
 from wordbrush.settings import DEFAULT_PRESET, Settings
 from wordbrush.texts import check_text
 
-__all__ = ["MASKS", "SUFFIXES", "BatchItem", "Defaults", "digest_of", "items_of", "near_settings", "refused_entry"]
+__all__ = ["MASKS", "SUFFIXES", "TRUTHS", "BatchItem", "Defaults", "digest_of", "items_of", "near_settings", "refused_entry"]
 
 MASKS: Final = ("mask", "include", "exclude")
 TEXTS: Final = ("query", "reference", "negative")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wordbrush.batch.inputs import stamp
 from wordbrush.batch.sources import bytes_of, is_url
 from wordbrush.errors import InputError, MaskError, PictureError
 from wordbrush.files import bounded_read
@@ -17,7 +18,7 @@ from wordbrush.picture.limits import reading_limits
 from wordbrush.picture.picture import Picture
 from wordbrush.region.mask import Mask
 
-__all__ = ["Kept", "opened_mask", "opened_picture", "reason"]
+__all__ = ["Kept", "opened_picture", "reason"]
 
 
 def opened_picture(place: str) -> Picture:
@@ -27,15 +28,6 @@ def opened_picture(place: str) -> Picture:
         PictureError: it is not there, or is none.
     """
     return Picture.open(bytes_of(place, PictureError, "picture") if is_url(place) else place)
-
-
-def opened_mask(place: str) -> NDArray[np.float32]:
-    """Open the mask at a path or URL, (height, width) in [0, 1].
-
-    Raises:
-        MaskError: it is not there, or is none.
-    """
-    return Mask.open(bytes_of(place, MaskError, "mask") if is_url(place) else place).values
 
 
 class Kept:
@@ -117,7 +109,7 @@ class Kept:
         """Return the digest of the picture's file as it was read, unless another file lies there now."""
         for read in self.row["inputs"] or ():
             if read.get("path") == self.source:
-                return _unless_changed(self.source, read) if not is_url(self.source) else read.get("sha256")
+                return _unless_changed(self.source, read)
         return None
 
     def output_digest(self) -> str | None:
@@ -140,12 +132,9 @@ def _inside(name: Any) -> str | None:
 
 
 def _unless_changed(place: str, told: Mapping[str, Any]) -> str | None:
-    try:
-        found = Path(place).stat()
-    except (OSError, ValueError):
-        return told.get("sha256")
-    same = (found.st_size, found.st_mtime_ns) == (told.get("size"), told.get("mtime_ns"))
-    return told.get("sha256") if same else None
+    """Return the digest that is told of a file; None where the file has another size or time than is told."""
+    found = stamp(place)
+    return told.get("sha256") if all(told.get(name) == value for name, value in found.items()) else None
 
 
 def reason(error: InputError) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from wordbrush.batch.cards import card_of
+from wordbrush.batch.cards import card_of, short
 from wordbrush.batch.kept import Kept
 from wordbrush.batch.ledger import ErrorGroup, Ledger
 from wordbrush.batch.thumbs import Thumbs, make_folder
@@ -200,14 +200,14 @@ class _Sheet:
     def _group(self, group: _Failures) -> Group:
         told = group.told
         more = Link(f"All {told.count}", f"{SHEET}/{group.name(1)}") if group.parts else None
-        return Group(told.kind or "Failed", told.count, told.example if told.count > 1 else "", group.first, more)
+        return Group(told.kind or "Failed", told.count, told.example, group.first, more)
 
     def _facts(self) -> dict[str, str]:
         seconds, evaluations = self.ledger.totals(self.run)
         runs = self.ledger.runs()
         command: Mapping[str, Any] = runs[-1]["command"] if runs else {}
         told = [name for name in ("source", "model", "engine") if command.get(name)]
-        facts = {name.capitalize(): str(command[name])[:200] for name in told}
+        facts = {name.capitalize(): short(str(command[name])) for name in told}
         facts["Work"] = f"{_clock(seconds)} of work, {evaluations} evaluations of the network"
         if self.counts["done"]:
             facts["Work"] += f"; {seconds / self.counts['done']:.2f} s an item"

@@ -16,7 +16,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from wordbrush.batch.kept import Kept, opened_mask, opened_picture, reason
+from wordbrush.batch.inputs import mask_of
+from wordbrush.batch.kept import Kept, opened_picture, reason
 from wordbrush.errors import InputError
 from wordbrush.evaluation import metrics
 from wordbrush.evaluation.cells import interval_cell, interval_text
@@ -36,7 +37,7 @@ FIGURES: Final[Mapping[str, Metric]] = {
     "inside_rms": Metric("inside: rms (of 255)", higher=False, decimals=1),
     "outside_psnr": Metric("outside: PSNR (dB)", decimals=1),
     "outside_rms": Metric("outside: rms (of 255)", higher=False, decimals=1),
-    "outside_changed": Metric("outside: share of changed pixels", higher=False),
+    "outside_changed": Metric("outside: changed pixels (share)", higher=False),
     "psnr": Metric("all: PSNR (dB)", decimals=1),
     "rms": Metric("all: rms (of 255)", higher=False, decimals=1),
     "mask_iou": Metric("mask: IoU"),
@@ -95,7 +96,7 @@ def score_item(kept: Kept, networks: Networks) -> Scores:
     result = kept.result.srgb
     truth_at, region_at = (_place(kept.data.get(name)) for name in ("truth", "truth_mask"))
     truth = None if truth_at is None else _sized(opened_picture(truth_at).srgb, result, "truth")
-    region = None if region_at is None else _sized(opened_mask(region_at), result, "truth_mask") > 0.5
+    region = None if region_at is None else _sized(mask_of("truth_mask", region_at)[0].values, result, "truth_mask") > 0.5
     found = dict[str, float | None]()
     if region is not None:
         found |= _parts(kept, result, truth, region)
@@ -216,7 +217,7 @@ class TruthScorer:
             self.keep(kept.row["key"], scores)
             for name in dict.fromkeys((None, self.group_of(kept))):
                 self._groups.setdefault(name, _Group()).add(kept.source, scores)
-        return {name.replace("_", " "): f"{value:.{FIGURES[name].decimals}f}" for name, value in scores.items()}
+        return {_short(name): f"{value:.{FIGURES[name].decimals}f}" for name, value in scores.items()}
 
     def _wanted(self, kept: Kept) -> bool:
         return self.networks.clip is not None or bool({"truth", "truth_mask"} & kept.data.keys())
@@ -224,7 +225,7 @@ class TruthScorer:
     def group_of(self, kept: Kept) -> str | None:
         """Return the value of the column `by`, or None without one."""
         found = None if self.by is None else _column(kept, self.by)
-        return found if found is not None or self.by is None else "–"
+        return found if found is not None or self.by is None else f"no {self.by}"
 
     def groups(self) -> list[str]:
         """Return the names of the groups that have figures, numbers in their order."""
@@ -268,6 +269,10 @@ class TruthScorer:
         found = {name: _interval(values) for name, values in means.items()}
         cells = (interval_cell(found.get(name), FIGURES[name].decimals, of=n) for name in names)
         return [Cell(group), Cell(str(n)), *cells]
+
+
+def _short(name: str) -> str:
+    return FIGURES[name].label.partition(" (")[0].replace(": ", " ")
 
 
 def _interval(values: Sequence[float]) -> Interval:
