@@ -37,7 +37,8 @@ class Read(HTMLParser):
             self.shown += data
 
     def named(self, tag: str, kind: str = "") -> list[dict[str, str]]:
-        return [found for name, found in self.tags if name == tag and (not kind or kind in found.get("class", "").split())]
+        of_tag = [found for name, found in self.tags if name == tag]
+        return [found for found in of_tag if not kind or kind in found.get("class", "").split()]
 
     def addresses(self) -> list[str]:
         return [found[name] for _, found in self.tags for name in ("href", "src") if name in found]

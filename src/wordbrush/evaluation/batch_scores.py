@@ -96,7 +96,9 @@ def score_item(kept: Kept, networks: Networks) -> Scores:
     result = kept.result.srgb
     truth_at, region_at = (_place(kept.data.get(name)) for name in ("truth", "truth_mask"))
     truth = None if truth_at is None else _sized(opened_picture(truth_at).srgb, result, "truth")
-    region = None if region_at is None else _sized(mask_of("truth_mask", region_at)[0].values, result, "truth_mask") > 0.5
+    region = None
+    if region_at is not None:
+        region = _sized(mask_of("truth_mask", region_at)[0].values, result, "truth_mask") > 0.5
     found = dict[str, float | None]()
     if region is not None:
         found |= _parts(kept, result, truth, region)
