@@ -17,6 +17,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wordbrush.batch.one import EditItem
+    from wordbrush.batch.run import Batch, batch
+    from wordbrush.batch.runner import BatchSummary
     from wordbrush.editor import Editor
     from wordbrush.engine.events import Event
     from wordbrush.errors import (
@@ -45,6 +48,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "batch.one": ("EditItem",),
+    "batch.run": ("Batch",),
+    "batch.runner": ("BatchSummary",),
     "region.threshold": ("Contrast",),
     "editor": ("Editor",),
     "errors": (
@@ -74,8 +80,11 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "PRESETS",
+    "Batch",
+    "BatchSummary",
     "Cancelled",
     "Contrast",
+    "EditItem",
     "EditRequest",
     "EditResult",
     "Editor",
@@ -97,12 +106,15 @@ __all__ = [
     "UnsafeWeightsError",
     "WordbrushError",
     "__version__",
+    "batch",
     "read_provenance",
 ]
 
 
 def __getattr__(name: str) -> Any:
     home = _HOME_OF.get(name)
+    if name == "batch":  # a package that can be called
+        return import_module("wordbrush.batch")
     if home is None:
         raise AttributeError(f"module 'wordbrush' has no attribute {name!r}")
     return getattr(import_module(f"wordbrush.{home}"), name)

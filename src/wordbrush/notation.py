@@ -210,6 +210,14 @@ class Switch:
         except (KeyError, ValueError):
             raise SettingsError(f"{self.name} {text!r} is not {_EXPECTED.get(self.kind, 'a number')}") from None
 
+    def read_several(self, text: str) -> tuple[Any, ...]:
+        """Read one or several values: commas between them, or semicolons where one value has commas itself.
+
+        Raises:
+            SettingsError: one of them is no such value.
+        """
+        return tuple(dict.fromkeys(self.read(one.strip()) for one in text.split(";" if self.kind is tuple else ",")))
+
 
 @functools.cache
 def switches() -> Mapping[str, Switch]:

@@ -114,7 +114,7 @@ class _Crew:
         """Try the row of a dead worker again, or yield that it failed."""
         code, row = member.process.exitcode, member.row
         if row is None:
-            if member.started:
+            if member.started or self.rows.stopped:
                 return
             raise ModelError(f"a worker process ended while it started (exit code {code}); try fewer --workers")
         deaths = self.deaths[row["key"]] = self.deaths.get(row["key"], 0) + 1

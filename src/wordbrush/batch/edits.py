@@ -77,6 +77,10 @@ class EditWork(Work):
         return EditMaker(self, editor or Editor.from_pretrained(self.model, **self.load))
 
 
+_Opening = Future[tuple[Picture, dict[str, Any]]]
+"""A picture that is being opened, with what is to be kept of its file."""
+
+
 @dataclass(frozen=True, eq=False)
 class _Ready:
     """A row whose files have been read."""
@@ -102,7 +106,7 @@ class EditMaker:
         self.given: dict[str, bytes] = {}
         """Pictures that lie in memory, by what their items name as picture."""
         self._sessions: OrderedDict[tuple[str, int | None], Session] = OrderedDict()
-        self._pictures: OrderedDict[str, Future[tuple[Picture, dict[str, Any]]]] = OrderedDict()
+        self._pictures: OrderedDict[str, tuple[dict[str, int], _Opening]] = OrderedDict()
 
     def __call__(self, rows: Rows) -> Iterator[Outcome]:
         """Yield the outcomes of rows.
@@ -115,32 +119,32 @@ class EditMaker:
         try:
             yield from _Pass(self, rows, readers, writers).outcomes()
         finally:
-            self._pictures.clear()
             for pool in (readers, writers):
                 pool.shutdown(cancel_futures=True)
+            for name in [name for name, (_, opening) in self._pictures.items() if opening.cancelled()]:
+                del self._pictures[name]
 
     def begin(self, row: Row, readers: ThreadPoolExecutor) -> Future[_Ready | Outcome]:
         """Begin to read the files of a row; what is wrong with them is its outcome."""
         item = BatchItem.of(row)
         name = item.picture
-        if name not in self._pictures:
-            self._pictures[name] = readers.submit(self._open, name)
-            if len(self._pictures) > _PICTURES:
-                self._pictures.popitem(last=False)
-        return readers.submit(self._read, row, item, self._pictures[name])
+        now = {} if name in self.given else stamp(name)
+        if name not in self._pictures or self._pictures[name][0] != now:
+            self._pictures[name] = now, readers.submit(self._open, name, now)
+        self._pictures.move_to_end(name)
+        if len(self._pictures) > _PICTURES:
+            self._pictures.popitem(last=False)
+        return readers.submit(self._read, row, item, self._pictures[name][1])
 
-    def _open(self, name: str) -> tuple[Picture, dict[str, Any]]:
+    def _open(self, name: str, told: Mapping[str, int]) -> tuple[Picture, dict[str, Any]]:
         with limited(self.work.limits):
-            told = {} if name in self.given else stamp(name)
             given = self.given.get(name)
             picture = Picture.open(given or (bytes_of(name, PictureError, "picture") if is_url(name) else name))
         if picture.name is None and name not in self.given:
             picture = replace(picture, name=Path(name.partition("?")[0]).name)
         return picture, {"kind": "picture", "path": name, "sha256": picture.sha256, **told}
 
-    def _read(
-        self, row: Row, item: BatchItem, opening: Future[tuple[Picture, dict[str, Any]]]
-    ) -> _Ready | Outcome:
+    def _read(self, row: Row, item: BatchItem, opening: _Opening) -> _Ready | Outcome:
         begin = time.perf_counter()
         try:
             picture, told = opening.result()

@@ -193,7 +193,7 @@ def _made(
     texts = {name: _asked_text(name, asked, defaults, words) for name in TEXTS}
     given = {name: _filled(value, words) for name in MASKS if (value := getattr(defaults, name)) is not None}
     masks: dict[str, str] = {n: written.get(n) or given[n] for n in MASKS if n in written or n in given}
-    places = {name: beside(folder, written[name]) if name in written else place for name, place in masks.items()}
+    places = {name: beside(folder if name in written else "", place) for name, place in masks.items()}
     output = written.get("output") or (None if defaults.output is None else _filled(defaults.output, words))
     preset, chosen = _text(asked.get("preset", defaults.preset), "preset"), _switches(asked)
     check = _flag(asked.get("check_inversion", defaults.check_inversion))

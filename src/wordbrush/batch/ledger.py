@@ -15,104 +15,25 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
-from filelock import lock_descriptor
-
+from wordbrush.batch.entry import STATES, Added, Checks, Entry, ErrorGroup, State
+from wordbrush.batch.ledger_file import LEDGER, explained, locked, writable
+from wordbrush.batch.ledger_file import read_only as open_to_read
 from wordbrush.batch.names import folded, suffixed
 from wordbrush.batch.work import COLUMNS, Outcome, Row
-from wordbrush.errors import InputError, OutputError, WordbrushError
+from wordbrush.errors import InputError, OutputError
 
 __all__ = ["LEDGER", "STATES", "Added", "Checks", "Entry", "ErrorGroup", "Ledger", "State"]
 
-State = Literal["waiting", "running", "done", "failed"]
-STATES: Final[tuple[State, ...]] = ("waiting", "running", "done", "failed")
-
-LEDGER: Final = "ledger.sqlite"
-"""The file's name in the folder."""
-
-SCHEMA: Final = 1
-_MARK: Final = 0x77_62_6C_67  # tells our files from other SQLite files
 _PAGE: Final = 200
 _NOTES: Final = 5
 _ROW: Final = ("key", "number", "name", "grp", "attempts", "crashes", "item")
-_TABLES: Final = """
-CREATE TABLE IF NOT EXISTS items (
-  key TEXT PRIMARY KEY, number INTEGER NOT NULL, line INTEGER, name TEXT NOT NULL, folded TEXT NOT NULL UNIQUE,
-  grp TEXT NOT NULL, place INTEGER NOT NULL, run INTEGER NOT NULL, state TEXT NOT NULL, item TEXT NOT NULL,
-  attempts INTEGER NOT NULL DEFAULT 0, crashes INTEGER NOT NULL DEFAULT 0, seconds REAL, evaluations INTEGER,
-  error_type TEXT, error TEXT, output TEXT, sha256 TEXT, size INTEGER, mtime_ns INTEGER, inputs TEXT, result TEXT
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS by_place ON items (run, state, crashes, place, number, key);
-CREATE INDEX IF NOT EXISTS by_number ON items (run, number, key);
-CREATE INDEX IF NOT EXISTS by_group ON items (grp, run, place);
-CREATE TABLE IF NOT EXISTS runs (
-  run INTEGER PRIMARY KEY, began TEXT NOT NULL, ended TEXT, seconds REAL, version TEXT NOT NULL, command TEXT NOT NULL
-);
-"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """An item as it is entered.
-
-    Attributes:
-        key: of all that determines its output; the same item has the same key in every run.
-        number: its place in the run, from 1.
-        line: of the manifest, or None.
-        name: wanted for its files, without ending; another item may have it already.
-        group: items of one group are run one after the other, so that they can share what is computed once.
-        item: what the work gets, JSON values.
-        error: type and sentence of a row that cannot be an item; it is entered as failed.
-    """
-
-    key: str
-    number: int
-    name: str
-    group: str
-    item: Mapping[str, Any]
-    line: int | None = None
-    error: tuple[str, str] | None = None
-
-
-@dataclass(frozen=True)
-class Checks:
-    """What is looked at when items are entered, besides the ledger.
-
-    Attributes:
-        current: called with the row of an item that is done and its entry. True keeps it, False has it done again, and
-            an entry of another key is entered in its place.
-        taken: says whether the name that a new entry wants belongs to something else.
-    """
-
-    current: Callable[[dict[str, Any], Entry], Entry | bool] = lambda _row, _entry: True
-    taken: Callable[[Entry], bool] = lambda _entry: False
-
-
-@dataclass
-class Added:
-    """What became of entries: `new` ones, `known` from earlier runs, and those that came `twice` in this one."""
-
-    new: int = 0
-    known: int = 0
-    twice: int = 0
-    notes: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class ErrorGroup:
-    """Failures of one type: how many, and the first of them as an example."""
-
-    kind: str
-    count: int
-    example: str
-    name: str
 
 
 class Ledger:
@@ -142,16 +63,16 @@ class Ledger:
         if read_only:
             if not (folder / LEDGER).is_file():
                 raise InputError(f"{folder}: there is no {LEDGER}, so no batch was run into this folder")
-            with _explained(folder):
-                return cls(folder, _read_only(folder / LEDGER), None, notes)
+            with explained(folder):
+                return cls(folder, open_to_read(folder / LEDGER), None, notes)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{folder}: the folder cannot be made ({error.strerror or error})") from error
-        lock = _locked(folder, notes)
+        lock = locked(folder, notes)
         try:
-            with _explained(folder):
-                return cls(folder, _writable(folder / LEDGER, notes), lock, notes)
+            with explained(folder):
+                return cls(folder, writable(folder / LEDGER, notes), lock, notes)
         except BaseException:
             os.close(lock)
             raise
@@ -354,6 +275,28 @@ class Ledger:
             ).fetchone()
         return float(row[0]), int(row[1])
 
+    def find(self, key: str) -> dict[str, Any] | None:
+        """Return the row of an item as `rows` does, or None."""
+        with self._reading():
+            row = self._base.execute("SELECT * FROM items WHERE key=?", (key,)).fetchone()
+        return None if row is None else _parsed(row)
+
+    def mean_size(self) -> float | None:
+        """Return the mean bytes of the results, or None where there are none."""
+        with self._reading():
+            size: float | None = self._base.execute("SELECT avg(size) FROM items WHERE state='done'").fetchone()[0]
+        return size
+
+    def warnings(self, run: int | None = None, most: int = 5) -> list[tuple[str, int]]:
+        """Return the most frequent warnings of the results, with how many have them."""
+        with self._reading():
+            rows = self._base.execute(
+                "SELECT value, count(*) AS n FROM items, json_each(items.result, '$.warnings')"
+                " WHERE state='done' AND (?1 IS NULL OR run=?1) GROUP BY value ORDER BY n DESC, value LIMIT ?2",
+                (run, most),
+            ).fetchall()
+        return [(row["value"], row["n"]) for row in rows]
+
     def rows(self, run: int | None = None, state: State | None = None) -> Iterator[dict[str, Any]]:
         """Yield items in order of run and number: every column, `item`, `inputs` and `result` as JSON values."""
         last: tuple[Any, ...] = (-1, -1, "")
@@ -371,7 +314,7 @@ class Ledger:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        with self._turn, _explained(self.folder):
+        with self._turn, explained(self.folder):
             self._base.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -383,7 +326,7 @@ class Ledger:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
-        with self._turn, _explained(self.folder):
+        with self._turn, explained(self.folder):
             yield
 
 
@@ -394,78 +337,3 @@ def _parsed(row: sqlite3.Row) -> dict[str, Any]:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _locked(folder: Path, notes: list[str]) -> int:
-    """Take the lock of a folder, where its file system can lock, and return the file that holds it."""
-    path = folder / "ledger.lock"
-    try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise OutputError(f"{path}: nothing can be written here ({error.strerror or error})") from error
-    try:
-        taken = lock_descriptor(file, blocking=False)
-    except OSError:
-        notes.append(f"{folder}: this file system cannot lock files; see to it that no other batch writes here")
-        return file
-    if not taken:
-        os.close(file)
-        raise OutputError(f"{folder}: another batch is writing here; wait for it, or choose another folder")
-    return file
-
-
-def _writable(path: Path, notes: list[str]) -> sqlite3.Connection:
-    base = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
-    try:
-        _check_schema(base, path)
-        try:
-            mode = base.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-        except sqlite3.OperationalError:
-            mode = None
-        if mode != "wal":
-            base.execute("PRAGMA journal_mode=DELETE")
-            notes.append(f"{path}: this file system takes no write-ahead log; a plain journal is used, which is slower")
-        base.execute("PRAGMA synchronous=NORMAL")
-        marks = f"PRAGMA application_id={_MARK}; PRAGMA user_version={SCHEMA};"
-        base.executescript(f"BEGIN IMMEDIATE; {_TABLES} {marks} COMMIT")
-    except BaseException:
-        base.close()
-        raise
-    return base
-
-
-def _read_only(path: Path) -> sqlite3.Connection:
-    """Open for reading; in a folder that cannot be written as a file that nobody changes."""
-    for way in ("mode=ro", "immutable=1"):
-        address = f"{path.resolve().as_uri()}?{way}"
-        base = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
-        try:
-            _check_schema(base, path)
-            base.execute("SELECT count(*) FROM runs")
-        except sqlite3.OperationalError:
-            base.close()
-            continue
-        return base
-    raise InputError(f"{path}: the ledger cannot be read")
-
-
-def _check_schema(base: sqlite3.Connection, path: Path) -> None:
-    mark, version = (base.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
-    empty = mark == 0 and not base.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if not empty and mark != _MARK:
-        raise InputError(f"{path}: this is not a batch's ledger; choose another folder")
-    if not empty and version > SCHEMA:
-        raise InputError(f"{path}: made by a newer wordbrush (schema {version}, known is {SCHEMA}); update this one")
-
-
-@contextlib.contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    """Say in one sentence what SQLite could not do."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise OutputError(f"{folder / LEDGER}: the ledger cannot be written ({error}); run again to go on") from error
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, WordbrushError):
-            raise
-        raise InputError(f"{folder / LEDGER}: this is not a batch's ledger ({error}); choose another folder") from error

@@ -9,13 +9,14 @@ import codecs
 import csv
 import io
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from wordbrush.batch.sources import is_folder, is_glob, is_url, listed, opened, suffix_of
+from wordbrush.batch.sources import fixed_folder, is_folder, is_glob, is_url, listed, opened, suffix_of
 from wordbrush.errors import InputError
 
 __all__ = ["PICTURES", "Manifest", "ManifestRow"]
@@ -58,19 +59,20 @@ class Manifest:
     Args:
         source: a folder of pictures; a pattern such as `pictures/*.png`; a `.jsonl`, `.csv`, `.tsv` or `.parquet` file;
             one picture; a URL of any of these; or rows in Python, a sequence of mappings.
+        out: folder of the results, which are no pictures to be edited.
 
     Attributes:
         name: of the source, for people.
         folder: what relative paths in rows are relative to; "" is the current one.
     """
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, out: str | Path | None = None) -> None:
         self.source: Any = str(source) if isinstance(source, str | Path) else source
         if isinstance(source, bytes | Mapping | Iterator) or not isinstance(self.source, Iterable):
             kind = type(source).__name__
             raise InputError(f"a batch takes a folder, a pattern, a table or a list of rows, not {kind}")
         self.name = self.source if isinstance(self.source, str) else "rows"
-        self.folder = ""
+        self.folder, self._out = "", None if out is None or is_url(str(out)) else Path(out).absolute()
         self._read = self._reader()
 
     def rows(self) -> Iterator[ManifestRow]:
@@ -86,15 +88,16 @@ class Manifest:
         if not isinstance(source, str):
             return self._given
         suffix = suffix_of(source)
+        cut = source.rfind("/") if is_url(source) else max(source.rfind("/"), source.rfind(os.sep))
+        self.folder = source[: cut + 1]
         if is_glob(source) or (suffix not in (*_TABLES, *PICTURES) and is_folder(source)):
+            self.folder = fixed_folder(source)
             return self._pictures
         if suffix in PICTURES:
-            return lambda: iter([ManifestRow(1, {"picture": source}, where="picture")])
+            return lambda: iter([ManifestRow(1, {"picture": source[cut + 1 :]}, where="picture")])
         if suffix not in _TABLES:
             kinds = f"{', '.join(_TABLES[:-1])} or {_TABLES[-1]}"
             raise InputError(f"{source}: a batch takes a folder of pictures, a pattern, or a table ({kinds})")
-        cut = max(source.rfind("/"), source.rfind("\\") if not is_url(source) else -1)
-        self.folder = source[: cut + 1]
         return {".parquet": self._parquet, ".csv": self._csv, ".tsv": self._csv}.get(suffix, self._jsonl)
 
     def _given(self) -> Iterator[ManifestRow]:
@@ -105,14 +108,19 @@ class Manifest:
                 yield ManifestRow(number, {}, f"a row is a mapping, not {type(values).__name__}", "row")
 
     def _pictures(self) -> Iterator[ManifestRow]:
+        if self._out is not None and not is_url(self.folder) and Path(self.folder).absolute() == self._out:
+            raise InputError(f"{self.folder}: the results need a folder of their own: choose another for -o")
         try:
-            places = [one for one in listed(self.source) if suffix_of(one) in PICTURES]
+            places = [one for one in listed(self.source) if suffix_of(one) in PICTURES and not self._is_result(one)]
         except OSError as error:
             raise InputError(f"{self.source}: the folder cannot be read ({error.strerror or error})") from error
         if not places:
             raise InputError(f"{self.source}: there are no pictures here ({', '.join(PICTURES)})")
         for number, place in enumerate(places, start=1):
-            yield ManifestRow(number, {"picture": place}, where="picture")
+            yield ManifestRow(number, {"picture": place.removeprefix(self.folder)}, where="picture")
+
+    def _is_result(self, place: str) -> bool:
+        return self._out is not None and not is_url(place) and Path(place).absolute().is_relative_to(self._out)
 
     def _jsonl(self) -> Iterator[ManifestRow]:
         with opened(self.source, "manifest") as file, _decoded(file) as lines:
@@ -124,7 +132,9 @@ class Manifest:
 
     def _csv(self) -> Iterator[ManifestRow]:
         with opened(self.source, "manifest") as file, _decoded(file) as lines:
-            first = lines.readline(_LONGEST)
+            first, skipped = lines.readline(_LONGEST), 0
+            while first and not first.strip():
+                first, skipped = lines.readline(_LONGEST), skipped + 1
             comma = "\t" if suffix_of(self.source) == ".tsv" else max(",;\t", key=first.count)
             header = next(csv.reader([first], delimiter=comma), [])
             names = [name.strip() or f"column {index}" for index, name in enumerate(header, start=1)]
@@ -134,7 +144,7 @@ class Manifest:
                 raise InputError(f"{self.source}: {what} at the top")
             reader = csv.reader(iter(lambda: lines.readline(_LONGEST), ""), delimiter=comma, strict=False)
             while True:
-                number = reader.line_num + 2
+                number = skipped + reader.line_num + 2
                 try:
                     cells = next(reader)
                 except StopIteration:

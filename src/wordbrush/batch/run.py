@@ -58,6 +58,95 @@ class Batch:
     include_prompt: bool = True
     limits: ReadingLimits = field(default_factory=reading_limits)
 
+    @classmethod
+    def of(
+        cls,
+        source: Any,
+        out: str | Path,
+        *,
+        to: str = "",
+        reference: str = "",
+        seed: int | str | Sequence[int] = 0,
+        preset: str | None = None,
+        settings: Settings | None = None,
+        grid: Mapping[str, Sequence[Any]] | None = None,
+        format: str = ".png",  # noqa: A002 - the word for it
+        model: str | Editor = "pocket",
+        load: Mapping[str, Any] | None = None,
+        masks: bool = True,
+        strip_metadata: bool = False,
+        include_prompt: bool = True,
+        negative: str = "",
+        mask: str | None = None,
+        include: str | None = None,
+        exclude: str | None = None,
+        output: str | None = None,
+        check_inversion: bool = False,
+        **single: Any,
+    ) -> Batch:
+        """Say what is to be edited, how, and where the results go.
+
+        Args:
+            source: a folder or a pattern of pictures, a table (.jsonl, .csv, .parquet), a URL of these, or rows in
+                Python: mappings with `picture`, `query`, `reference`, masks, `seed`, any switch, `output`; other
+                columns are data.
+            out: folder of the results and of the ledger.
+            to: what the pictures should show, where a row has no `query`; may name columns: `a {breed} on grass`.
+            reference: what they show now; likewise.
+            seed: one, several, or text such as `1,2,5-8`; each makes an item of every row.
+            preset: set of switches.
+            settings: all switches instead of a preset.
+            grid: values by switch; every combination makes an item of every row.
+            format: ending of the results' names where they have none.
+            model: what `Editor.from_pretrained` takes, or a loaded editor, which runs in this process only.
+            load: further arguments of `Editor.from_pretrained`.
+            masks: write the masks, too, into `masks/`.
+            strip_metadata: write no records.
+            include_prompt: write the texts into the records.
+            negative: what the results should not show; may name columns.
+            mask: a mask's file instead of finding one; likewise.
+            include: a mask that is always edited; likewise.
+            exclude: a mask that is never edited; likewise.
+            output: names of the results; likewise. `{stem}` is the picture's name.
+            check_inversion: measure how well the inversion leads back.
+            single: single switches, see `Settings`.
+
+        Raises:
+            SettingsError: an argument is out of range.
+        """
+        chosen = dict(single)
+        if settings is not None:
+            plain_ones = Settings.from_preset(preset or DEFAULT_PRESET)
+            every = {name: getattr(settings, name) for name in switches()}
+            chosen = {**{n: v for n, v in every.items() if v != getattr(plain_ones, n)}, **single}
+        defaults = Defaults(
+            query=to,
+            reference=reference,
+            negative=negative,
+            mask=mask,
+            include=include,
+            exclude=exclude,
+            output=output,
+            preset=preset or DEFAULT_PRESET,
+            settings=chosen,
+            seeds=_seeds(seed),
+            grid={name: tuple(values) for name, values in (grid or {}).items()},
+            suffix=format,
+            check_inversion=check_inversion,
+        )
+        check_defaults(defaults)
+        named = {"model": model} if isinstance(model, str) else {"model": "", "editor": model}
+        return cls(
+            source=source,
+            out=out,
+            defaults=defaults,
+            load=load or {},
+            masks=masks,
+            strip_metadata=strip_metadata,
+            include_prompt=include_prompt,
+            **named,
+        )
+
     @property
     def folder(self) -> Path:
         """The folder of the results, resolved."""
@@ -94,7 +183,7 @@ class Batch:
         Raises:
             InputError: the manifest cannot be read at all.
         """
-        manifest, of_all, number, told = Manifest(self.source), self.of_all(), 1, set[str]()
+        manifest, of_all, number, told = Manifest(self.source, self.folder), self.of_all(), 1, set[str]()
         for row in manifest.rows():
             if notes is not None and len(told) < _NEAR:
                 _tell_near(row, told, notes)
@@ -173,25 +262,6 @@ def batch(
     source: Any,
     out: str | Path,
     *,
-    to: str = "",
-    reference: str = "",
-    negative: str = "",
-    mask: str | None = None,
-    include: str | None = None,
-    exclude: str | None = None,
-    output: str | None = None,
-    seed: int | str | Sequence[int] = 0,
-    preset: str | None = None,
-    settings: Settings | None = None,
-    grid: Mapping[str, Sequence[Any]] | None = None,
-    check_inversion: bool = False,
-    format: str = ".png",  # noqa: A002 - the word for it
-    model: str | Editor = "pocket",
-    load: Mapping[str, Any] | None = None,
-    masks: bool = True,
-    strip_metadata: bool = False,
-    include_prompt: bool = True,
-    on_progress: Callable[[Progress], None] | None = None,
     engine: str | Engine = "local",
     workers: int | None = None,
     threads: int | None = None,
@@ -199,33 +269,14 @@ def batch(
     engine_options: Mapping[str, Any] | None = None,
     retry_failed: bool = False,
     limit: int | None = None,
-    **single: Any,
+    on_progress: Callable[[Progress], None] | None = None,
+    **asked: Any,
 ) -> BatchSummary:
     """Edit many pictures, and keep a ledger of them beside the results; run again, it goes on where it was.
 
     Args:
-        source: a folder or a pattern of pictures, a table (.jsonl, .csv, .parquet), a URL of these, or rows in Python:
-            mappings with `picture`, `query`, `reference`, masks, `seed`, any switch, `output`; other columns are data.
+        source: a folder or a pattern of pictures, a table (.jsonl, .csv, .parquet), a URL of these, or rows.
         out: folder of the results and of the ledger.
-        to: what the pictures should show, where a row has no `query`; may name columns: `a {breed} on grass`.
-        reference: what they show now; likewise.
-        negative: what the results should not show; likewise.
-        mask: a mask's file instead of finding one; likewise.
-        include: a mask that is always edited; likewise.
-        exclude: a mask that is never edited; likewise.
-        output: names of the results; likewise. `{stem}` is the picture's name.
-        seed: one, several, or text such as `1,2,5-8`; each makes an item of every row.
-        preset: set of switches.
-        settings: all switches instead of a preset.
-        grid: values by switch; every combination makes an item of every row.
-        check_inversion: measure how well the inversion leads back.
-        format: ending of the results' names where they have none.
-        model: what `Editor.from_pretrained` takes, or a loaded editor, which runs in this process only.
-        load: further arguments of `Editor.from_pretrained`.
-        masks: write the masks, too, into `masks/`.
-        strip_metadata: write no records.
-        include_prompt: write the texts into the records.
-        on_progress: called with a `Progress` at the beginning and after every item.
         engine: `local`, or what runs elsewhere.
         workers: processes on a CPU; by default as many as cores, memory and items allow.
         threads: of each. The last bits of a result depend on it.
@@ -233,7 +284,8 @@ def batch(
         engine_options: what only this engine knows.
         retry_failed: try those again that failed.
         limit: run at most so many items now.
-        single: single switches, see `Settings`.
+        on_progress: called with a `Progress` at the beginning and after every item.
+        asked: what is edited, and how: `to`, `reference`, `seed`, `grid`, `model`, any switch, ...; see `Batch.of`.
 
     Returns:
         What became of all items. An item that fails raises nothing: it is counted, and kept with its error.
@@ -245,39 +297,7 @@ def batch(
         ModelError: the model cannot be used.
         Cancelled: Ctrl-C was pressed.
     """
-    chosen = dict(single)
-    if settings is not None:
-        plain_ones = Settings.from_preset(preset or DEFAULT_PRESET)
-        every = {name: getattr(settings, name) for name in switches()}
-        chosen = {**{n: v for n, v in every.items() if v != getattr(plain_ones, n)}, **single}
-    defaults = Defaults(
-        query=to,
-        reference=reference,
-        negative=negative,
-        mask=mask,
-        include=include,
-        exclude=exclude,
-        output=output,
-        preset=preset or DEFAULT_PRESET,
-        settings=chosen,
-        seeds=_seeds(seed),
-        grid={name: tuple(values) for name, values in (grid or {}).items()},
-        suffix=format,
-        check_inversion=check_inversion,
-    )
-    check_defaults(defaults)
-    named = {"model": model} if isinstance(model, str) else {"model": "", "editor": model}
-    what = Batch(
-        source=source,
-        out=out,
-        defaults=defaults,
-        load=load or {},
-        masks=masks,
-        strip_metadata=strip_metadata,
-        include_prompt=include_prompt,
-        **named,
-    )
-    return what.run(
+    return Batch.of(source, out, **asked).run(
         engine=engine,
         workers=workers,
         threads=threads,

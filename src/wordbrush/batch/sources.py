@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import glob
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -12,7 +13,7 @@ from wordbrush.errors import InputError
 from wordbrush.files import bounded_read
 from wordbrush.picture.limits import reading_limits
 
-__all__ = ["beside", "bytes_of", "is_folder", "is_glob", "is_url", "listed", "opened", "stem_of", "suffix_of"]
+__all__ = ["beside", "bytes_of", "fixed_folder", "is_folder", "is_glob", "is_url", "listed", "opened", "stem_of", "suffix_of"]
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
@@ -39,12 +40,12 @@ def stem_of(place: str) -> str:
 
 
 def beside(folder: str, place: str) -> str:
-    """Return a path or URL as seen from a folder; absolute ones and URLs stay."""
-    if is_url(place) or not folder:
+    """Return a path or URL as seen from a folder, "" for the current one: URLs stay, a local path is absolute."""
+    if is_url(place):
         return place
     if is_url(folder):
         return place if place.startswith("/") else f"{folder.rstrip('/')}/{place}"
-    return str(Path(folder) / Path(place).expanduser())
+    return str((Path(folder) / Path(place).expanduser()).absolute())
 
 
 @contextmanager
@@ -89,21 +90,31 @@ def bytes_of(place: str, error: type[InputError], kind: str) -> bytes:
         raise problem if isinstance(problem, error) else error(str(problem)) from problem
 
 
+def fixed_folder(place: str) -> str:
+    """Return the folder that a pattern, or a folder itself, lists from, with a slash at its end; "" for the current one."""
+    if not is_glob(place):
+        return place.rstrip("/") + "/"
+    fixed = re.split(r"[*?\[]", place, maxsplit=1)[0]
+    return fixed[: fixed.rfind("/") + 1]
+
+
 def listed(place: str) -> list[str]:
     """Return the files of a folder, or those that a pattern names, in order; hidden ones are left out.
+
+    Each begins with `fixed_folder(place)` as it is written there.
 
     Raises:
         InputError: there is no such folder, or no driver for such URLs.
     """
     if is_url(place):
-        system, path = _system(place)
+        (system, path), folder = _system(place), fixed_folder(place)
         found = system.glob(path) if is_glob(place) else [f["name"] for f in system.ls(path) if f["type"] == "file"]
-        places = [system.unstrip_protocol(one) for one in found]
+        root = _system(folder)[1]
+        places = [folder + str(one).removeprefix(root).lstrip("/") for one in found]
     elif is_glob(place):
-        anchor = Path(place).anchor
-        places = [str(p) for p in Path(anchor or ".").glob(str(Path(place).relative_to(anchor))) if p.is_file()]
+        places = [one for one in glob(place, recursive=True) if Path(one).is_file()]  # noqa: PTH207 - keeps what is typed
     else:
-        places = [str(p) for p in Path(place).iterdir() if p.is_file()]
+        places = [fixed_folder(place) + one.name for one in Path(place).iterdir() if one.is_file()]
     return sorted(one for one in places if not PurePosixPath(one.replace("\\", "/")).name.startswith("."))
 
 

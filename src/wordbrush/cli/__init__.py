@@ -1,4 +1,4 @@
-"""The command line: `wordbrush edit`, `mask`, `demo`, `models`, `eval`, `inspect`, `replay`, `ui`, `doctor`.
+"""The command line: `wordbrush edit`, `mask`, `batch`, `demo`, `models`, `eval`, `inspect`, `replay`, `ui`, `doctor`.
 
 Standard output carries data only, standard error speaks to people. Exit codes: 0 done, 1 a fault of this program,
 2 usage, 3 bad input or output, 4 model, 5 out of memory, 6 some items of a run failed, 130 interrupted. An error is one

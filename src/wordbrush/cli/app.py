@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 from wordbrush.cli.command import Command, command_of
+from wordbrush.cli.commands.batch import BatchCommand, ExportCommand, StatusCommand
 from wordbrush.cli.commands.doctor import DoctorCommand
 from wordbrush.cli.commands.edit import DemoCommand, EditCommand, MaskCommand
 from wordbrush.cli.commands.evaluate import BoundsCommand, TruthCommand
@@ -22,6 +24,9 @@ COMMANDS: Final[dict[str, tuple[type[Command], str]]] = {
     "edit": (EditCommand, "edit:edit"),
     "mask": (MaskCommand, "mask:mask"),
     "demo": (DemoCommand, "demo:demo"),
+    "batch run": (BatchCommand, "batch:run"),
+    "batch status": (StatusCommand, "batch:status"),
+    "batch export": (ExportCommand, "batch:export"),
     "models list": (ListCommand, "models:list_models"),
     "models show": (ShowCommand, "models:show"),
     "models fetch": (FetchCommand, "models:fetch"),
@@ -39,6 +44,7 @@ COMMANDS: Final[dict[str, tuple[type[Command], str]]] = {
 """Words of a command to its flags and its work, as `command_of` takes them."""
 
 GROUPS: Final = {
+    "batch": "Edit many pictures: `batch SOURCE -o DIR` is short for `batch run SOURCE -o DIR`.",
     "models": "List, show and fetch models.",
     "eval": "Measure: against the truth, the paper's bounds, and by the paper's protocols.",
 }
@@ -71,9 +77,20 @@ def root(
     """Edit the part of a picture that words change, and only that part."""
 
 
+class _Batch(TyperGroup):
+    """The group `batch`, of which `run` need not be written: what is none of its commands is the source of a run."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `run` in front of words that begin with no command."""
+        if args and args[0] not in {*self.commands, "-h", "--help"}:
+            args = ["run", *args]
+        rest: list[str] = super().parse_args(ctx, args)
+        return rest
+
+
 _groups = {"": app}
 for _name, _help in GROUPS.items():
-    _groups[_name] = typer.Typer(help=_help, no_args_is_help=True)
+    _groups[_name] = typer.Typer(help=_help, no_args_is_help=True, cls=_Batch if _name == "batch" else TyperGroup)
     app.add_typer(_groups[_name], name=_name)
 for _words, (_kind, _work) in COMMANDS.items():
     _group, _, _name = _words.rpartition(" ")

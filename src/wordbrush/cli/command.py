@@ -22,11 +22,13 @@ from wordbrush.cli.terminal import Terminal
 from wordbrush.notation import Switch, bound, switches
 from wordbrush.picture.limits import ReadingLimits, limited
 
-__all__ = ["Command", "Switches", "command_of"]
+__all__ = ["Command", "Grids", "Switches", "command_of"]
 
 ALGORITHM_PANEL = "Algorithm (each overrides the preset)"
 
 Switches = Annotated[dict[str, Any], "one flag for each switch of `Settings`; those that were used, by name"]
+
+Grids = Annotated[dict[str, tuple[Any, ...]], "the same, each with one or several values"]
 
 Group = TypeVar("Group")
 
@@ -35,8 +37,8 @@ class Command:
     """One call of a command: a frozen dataclass of its arguments and flags.
 
     A field annotated with a typer option or argument is one flag. A field whose type is a dataclass stands for the
-    flags of that one, `Switches` for those of `Settings`. A field without any of these is no flag and keeps its
-    default.
+    flags of that one, `Switches` and `Grids` for those of `Settings`. A field without any of these is no flag and keeps
+    its default.
     """
 
     quiet: bool = False
@@ -93,9 +95,9 @@ def _load(work: str, called: Command) -> Callable[[Command], None]:
 def _parameters(kind: type) -> Iterator[inspect.Parameter]:
     """Yield what typer reads: one parameter for each flag, groups where they stand."""
     for item, hint in _hinted(kind):
-        if hint == Switches:
+        if hint in (Switches, Grids):
             for switch in switches().values():
-                yield _parameter(switch.name, _flag(switch), None)
+                yield _parameter(switch.name, _flag(switch, several=hint == Grids), None)
         elif dataclasses.is_dataclass(hint):
             yield from _parameters(typing.cast("type", hint))
         elif _is_flag(hint):
@@ -111,6 +113,12 @@ def _filled(kind: type[Group], values: dict[str, Any]) -> Group:
             used = {name: switch for name, switch in switches().items() if values[name] is not None}
             arguments[item.name] = {
                 name: switch.read(values[name]) if switch.kind is tuple else values[name]
+                for name, switch in used.items()
+            }
+        elif hint == Grids:
+            used = {name: switch for name, switch in switches().items() if values[name] is not None}
+            arguments[item.name] = {
+                name: (values[name],) if switch.kind is bool else switch.read_several(values[name])
                 for name, switch in used.items()
             }
         elif dataclasses.is_dataclass(hint):
@@ -134,17 +142,26 @@ def _parameter(name: str, hint: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
 
 
-def _flag(switch: Switch) -> Any:
-    """Return the option of a switch: its help names its words or its range, and its default."""
+def _flag(switch: Switch, *, several: bool = False) -> Any:
+    """Return the option of a switch: its help names its words or its range, and its default.
+
+    Args:
+        switch: it.
+        several: it takes one or several values.
+    """
     facts = [", ".join(switch.choices)] if switch.choices else []
     facts += [" to ".join(map(bound, switch.range))] if switch.range else []
     facts += [f"default {switch.shown_default}"] if switch.default is not None else []
+    metavar = {bool: None, int: "N", float: "X", tuple: "X[,X...]"}.get(switch.kind, "NAME")
+    if several and metavar is not None:
+        metavar += "[;...]" if switch.kind is tuple else "[,...]"
     option = typer.Option(
         f"{switch.flag}/--no-{switch.flag[2:]}" if switch.kind is bool else switch.flag,
         help=switch.help[0].upper() + switch.help[1:] + (f" ({'; '.join(facts)})." if facts else "."),
         show_default=False,
-        metavar={bool: None, int: "N", float: "X", tuple: "X[,X...]"}.get(switch.kind, "NAME"),
+        metavar=metavar,
         rich_help_panel=ALGORITHM_PANEL,
     )
-    kind: Any = typing.Literal[switch.choices] if switch.choices else str if switch.kind is tuple else switch.kind
+    as_text = switch.kind is tuple or (several and switch.kind is not bool)
+    kind: Any = str if as_text else typing.Literal[switch.choices] if switch.choices else switch.kind
     return Annotated[kind | None, option]

@@ -18,6 +18,7 @@ __all__ = [
     "MODEL_PANEL",
     "OUTPUT_PANEL",
     "AllowDownload",
+    "CheckInversion",
     "Config",
     "Device",
     "Dtype",
@@ -27,7 +28,10 @@ __all__ = [
     "Include",
     "Json",
     "Lora",
+    "MaskFile",
     "ModelChoice",
+    "Negative",
+    "NoPrompt",
     "OffloadWay",
     "Parametrisation",
     "PictureFile",
@@ -35,7 +39,9 @@ __all__ = [
     "Quiet",
     "Reference",
     "Revision",
+    "Seeds",
     "Sets",
+    "StripMetadata",
     "Tokenizer",
     "Vae",
 ]
@@ -137,6 +143,17 @@ Embedding = Annotated[
         rich_help_panel=MODEL_PANEL,
     ),
 ]
+Negative = Annotated[str, typer.Option("--negative", help="What the result should not show.", metavar="TEXT")]
+Seeds = Annotated[str, typer.Option("--seed", help="One seed or several: 1,2,5-8, random.", metavar="SEEDS")]
+MaskFile = Annotated[
+    str | None,
+    typer.Option(
+        "--mask",
+        help="Use this mask instead of finding one; white = edit. FILE#N takes class N of a label map.",
+        metavar="FILE",
+        rich_help_panel=MASK_PANEL,
+    ),
+]
 Include = Annotated[
     str | None,
     typer.Option("--include", help="A mask that is always edited, besides the one found.", rich_help_panel=MASK_PANEL),
@@ -149,6 +166,16 @@ Preset = Annotated[
 ]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", help="A switch, over the preset. Repeatable.", metavar="SETTING=VALUE")
+]
+CheckInversion = Annotated[
+    bool,
+    typer.Option("--check-inversion", help="Measure how well the inversion leads back; costs a further walk down."),
+]
+StripMetadata = Annotated[
+    bool, typer.Option("--strip-metadata", help="Write no record of what was done.", rich_help_panel=OUTPUT_PANEL)
+]
+NoPrompt = Annotated[
+    bool, typer.Option("--no-prompt", help="Leave the texts out of the record.", rich_help_panel=OUTPUT_PANEL)
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.", rich_help_panel=OUTPUT_PANEL)]
 Json = Annotated[

@@ -1,11 +1,11 @@
-"""What the evaluation commands share: the progress line, the list of failures, and the check of a word."""
+"""What long runs share, batches and evaluations: the progress line, the list of failures, and the check of a word."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import typer
 from rich.progress import BarColumn, TextColumn
@@ -13,9 +13,21 @@ from rich.progress import Progress as Bar
 
 from wordbrush.cli.terminal import Terminal
 from wordbrush.errors import SettingsError
-from wordbrush.evaluation.runner import Progress
 
-__all__ = ["end_run", "one_of", "progress_line", "run_progress"]
+__all__ = ["HowFar", "end_run", "one_of", "progress_line", "run_progress"]
+
+class HowFar(Protocol):
+    """How far a run is: what is done, of how many, what was done when it began, what has failed."""
+
+    @property
+    def done(self) -> int: ...  # noqa: D102
+    @property
+    def total(self) -> int: ...  # noqa: D102
+    @property
+    def resumed(self) -> int: ...  # noqa: D102
+    @property
+    def failed(self) -> int: ...  # noqa: D102
+
 
 PARTIAL: Final = 6
 """Exit code of a run in which some rows failed and the others are there."""
@@ -54,23 +66,23 @@ def end_run(failures: Sequence[str], total: int, rows: str, terminal: Terminal) 
         raise typer.Exit(PARTIAL)
 
 
-def progress_line(progress: Progress, seconds: float) -> str:
+def progress_line(progress: HowFar, seconds: float, unit: str = "row") -> str:
     """Return `done/total, rate, time left`; the rate is of this run alone, not of the rows it found."""
     new_rows = progress.done - progress.resumed
-    text = f"{progress.done}/{progress.total} rows"
+    text = f"{progress.done}/{progress.total} {unit}s"
     if progress.resumed:
         text += f" ({progress.resumed} were there)"
     if new_rows and seconds > 0:
-        rate = new_rows / seconds
-        text += f", {rate:.2f} rows/s" if rate >= 0.1 else f", {1 / rate:.1f} s a row"
+        rate, one = new_rows / seconds, f"{'an' if unit[0] in 'aeiou' else 'a'} {unit}"
+        text += f", {rate:.2f} {unit}s/s" if rate >= 0.1 else f", {1 / rate:.1f} s {one}"
         if progress.done < progress.total:
             text += f", {_clock((progress.total - progress.done) / rate)} left"
     return text + (f", {progress.failed} failed" if progress.failed else "")
 
 
 @contextmanager
-def run_progress(terminal: Terminal) -> Iterator[Callable[[Progress], None] | None]:
-    """Yield what to hand to `runner.run`: it shows how far the run is, on standard error."""
+def run_progress(terminal: Terminal, unit: str = "row") -> Iterator[Callable[[HowFar], None] | None]:
+    """Yield what to hand to a runner: it shows how far the run is, on standard error."""
     if terminal.quiet:
         yield None
         return
@@ -85,20 +97,20 @@ def run_progress(terminal: Terminal) -> Iterator[Callable[[Progress], None] | No
     if not console.is_terminal:
         shown = -EVERY
 
-        def tell(progress: Progress) -> None:
+        def tell(progress: HowFar) -> None:
             nonlocal shown
             now = since()
             if now - shown >= EVERY or progress.done == progress.total:
                 shown = now
-                terminal.note(progress_line(progress, now))
+                terminal.note(progress_line(progress, now, unit))
 
         yield tell
         return
     with Bar(BarColumn(), TextColumn("{task.description}", markup=False), console=console) as bar:
         task = bar.add_task("loading", total=None)
 
-        def draw(progress: Progress) -> None:
-            text = progress_line(progress, since())
+        def draw(progress: HowFar) -> None:
+            text = progress_line(progress, since(), unit)
             bar.update(task, description=text, total=progress.total, completed=progress.done)
 
         yield draw

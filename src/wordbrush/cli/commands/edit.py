@@ -21,7 +21,7 @@ from wordbrush.picture.limits import ReadingLimits
 from wordbrush.settings import Settings
 from wordbrush.texts import check_text
 
-__all__ = ["DemoCommand", "EditCommand", "MaskCommand"]
+__all__ = ["Contrasting", "DemoCommand", "EditCommand", "MaskCommand", "check_texts"]
 
 _Out = opt.OUTPUT_PANEL
 
@@ -33,8 +33,8 @@ def check_texts(texts: Mapping[str, Sequence[str]]) -> None:
             check_text(text, f"text of {flag}")
 
 
-class _Contrasting(Command):
-    """What `edit` and `mask` share: the algorithm's settings and the model."""
+class Contrasting(Command):
+    """What `edit`, `mask` and `batch` share: the algorithm's settings and the model."""
 
     preset: str
     switches: dict[str, Any]
@@ -87,7 +87,7 @@ class _Contrasting(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EditCommand(_Contrasting):
+class EditCommand(Contrasting):
     """Edit the part of a picture that words change.
 
     With several seeds or texts the files are numbered: out-s5.png, out-q2.png, out-q2-s5.png.
@@ -96,26 +96,16 @@ class EditCommand(_Contrasting):
     picture: opt.PictureFile
     to: Annotated[list[str], typer.Option("--to", help="What it should show; repeat for several.", metavar="TEXT")]
     reference: opt.Reference = ""
-    negative: Annotated[
-        str, typer.Option("--negative", help="What the result should not show.", metavar="TEXT")
-    ] = ""
+    negative: opt.Negative = ""
     output: Annotated[
         str | None, typer.Option("--output", "-o", help="Result file; - writes a PNG to standard output.")
     ] = None
-    seed: Annotated[str, typer.Option("--seed", help="One seed or several: 1,2,5-8, random.", metavar="SEEDS")] = "0"
+    seed: opt.Seeds = "0"
     preset: opt.Preset = opt.DEFAULT_PRESET
     model: opt.ModelChoice
     lora: opt.Lora = None
     embedding: opt.Embedding = None
-    mask: Annotated[
-        str | None,
-        typer.Option(
-            "--mask",
-            help="Use this mask instead of finding one; white = edit. FILE#N takes class N of a label map.",
-            metavar="FILE",
-            rich_help_panel=opt.MASK_PANEL,
-        ),
-    ] = None
+    mask: opt.MaskFile = None
     include: opt.Include = None
     exclude: opt.Exclude = None
     save_mask: Annotated[
@@ -131,16 +121,9 @@ class EditCommand(_Contrasting):
         str | None,
         typer.Option("--panel", help="Write input | contrast | mask | result as one picture.", rich_help_panel=_Out),
     ] = None
-    check_inversion: Annotated[
-        bool,
-        typer.Option("--check-inversion", help="Measure how well the inversion leads back; costs a further walk down."),
-    ] = False
-    strip_metadata: Annotated[
-        bool, typer.Option("--strip-metadata", help="Write no record of what was done.", rich_help_panel=_Out)
-    ] = False
-    no_prompt: Annotated[
-        bool, typer.Option("--no-prompt", help="Leave the texts out of the record.", rich_help_panel=_Out)
-    ] = False
+    check_inversion: opt.CheckInversion = False
+    strip_metadata: opt.StripMetadata = False
+    no_prompt: opt.NoPrompt = False
     force: opt.Force = False
     json: opt.Json = False
     quiet: opt.Quiet = False
@@ -199,7 +182,7 @@ class EditCommand(_Contrasting):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskCommand(_Contrasting):
+class MaskCommand(Contrasting):
     """Find the region that words change and write it as a mask, without editing."""
 
     picture: opt.PictureFile

@@ -1,0 +1,109 @@
+"""What tests of batches work on: small pictures, an instant model, and work that goes wrong on purpose."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tests.support import toy
+from wordbrush.batch.edits import EditWork
+from wordbrush.batch.ledger import Ledger
+from wordbrush.batch.run import Batch
+from wordbrush.batch.work import Make, Outcome, Rows, Work, done, failed
+from wordbrush.editor import Editor
+
+QUICK: dict[str, Any] = {
+    "to": "dark left, light right",
+    "reference": "dark left, dark right",
+    "maps": 1,
+    "strength": (0.6,),
+    "steps": 2,
+    "ratio": 1.0,
+    "solver": "ddim",
+    "edges": "cells",
+    "rim": 0.0,
+    "match": 0.0,
+}
+"""Arguments of `batch` with which an edit of the toy model takes a few milliseconds."""
+
+
+def write_pictures(folder: Path, count: int, size: tuple[int, int] = (16, 16)) -> list[Path]:
+    """Write dark pictures with a little texture, each another."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"p{number:03}.png" for number in range(count)]
+    for number, path in enumerate(paths):
+        noise = np.random.default_rng(number).integers(-12, 13, (*size[::-1], 3))
+        Image.fromarray((64 + noise).astype(np.uint8)).save(path, compress_level=1)
+    return paths
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """Return what a batch wrote, by name, without its ledger."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("ledger."))
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def ledger_rows(folder: Path) -> list[dict[str, Any]]:
+    """Return all rows of a ledger."""
+    with Ledger.open(folder, read_only=True) as ledger:
+        return list(ledger.rows())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyWork(EditWork):
+    """Edits with the toy model, which every process makes for itself."""
+
+    def open(self, editor: Editor | None = None) -> Make:
+        return super().open(editor or toy.editor())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyBatch(Batch):
+    """A batch with the toy model, in any process."""
+
+    model: str = "toy"
+
+    @property
+    def work(self) -> EditWork:
+        return ToyWork(**vars(super().work))
+
+    def of_all(self) -> dict[str, Any]:
+        return {"model": "toy"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marks(Work):
+    """Writes its process' number into `folder` for each row it begins; a name tells what becomes of a row.
+
+    `kill`: its process is killed. `crash once`: the same, but only the first time. `memory`: memory runs out. `fail`:
+    any error. Anything else is done.
+    """
+
+    folder: str
+
+    def open(self, editor: Editor | None = None) -> Make:
+        return self._make
+
+    def _make(self, rows: Rows) -> Iterator[Outcome]:
+        for row in rows:
+            tries = Path(self.folder, f"{row['name']}.tries")
+            with tries.open("a") as file:
+                file.write(f"{os.getpid()}\n")
+            yield self._done(row, len(tries.read_text().splitlines()))
+
+    def _done(self, row: Mapping[str, Any], tries: int) -> Outcome:
+        name = row["name"]
+        if name.startswith("kill") or (name.startswith("crash") and tries == 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if name.startswith("memory"):
+            return failed(row, MemoryError("no more"))
+        if name.startswith("fail"):
+            return failed(row, ValueError("wrong"))
+        return done(row, evaluations=1, process=os.getpid())
