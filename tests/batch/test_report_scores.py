@@ -104,7 +104,7 @@ def test_the_page_shows_the_tables_and_the_cards_their_figures(folder: Path) -> 
 
 def test_the_ledger_keeps_the_figures_unless_another_writes_it(folder: Path, report: dict[str, Any]) -> None:
     with Ledger.open(folder) as ledger:
-        kept = {row["number"]: (row["result"] or {}).get("scores") for row in ledger.rows()}
+        kept: dict[int, Any] = {row["number"]: (row["result"] or {}).get("scores") for row in ledger.rows()}
         assert kept[2]["inside_rms"] == 10.0
         assert kept[6] is kept[7] is kept[8] is None
         told = next(row["result"] for row in ledger.rows() if row["number"] == 1)

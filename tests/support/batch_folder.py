@@ -65,8 +65,8 @@ def run_into(folder: Path, rows: Iterable[Drawn], *, name: str = "rows.jsonl", e
             except WordbrushError as error:
                 entries.append(refused_entry(manifest_row, error, number))
         ledger.add(entries)
-        for row in list(ledger.rows(ledger.run, "waiting")):
-            outcome = _outcome(folder, row, of[row["key"]])
+        for waiting in list(ledger.rows(ledger.run, "waiting")):
+            outcome = _outcome(folder, waiting, of[waiting["key"]])
             if outcome is not None:
                 ledger.finish(outcome)
         if end:

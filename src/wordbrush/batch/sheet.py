@@ -188,6 +188,8 @@ class _Sheet:
         shares = {"done": done, "failed": failed} | ({"waiting": waiting} if waiting else {})
         sections = [Section("What failed", groups=[self._group(group) for group in self.failures.values()])]
         sections = sections if self.failures else []
+        warnings = [f"{count} of {done}: {text}" for text, count in self.ledger.warnings(self.run)]
+        sections += [Section("Most frequent warnings", lines=warnings)] if warnings else []
         sections += self.scorer.sections() if self.scorer is not None else ()
         if cards:
             numbers = f": {len(cards)} of {self.total}" if self.parts > 1 else ""
