@@ -24,7 +24,7 @@ $(VENV)/.workbench: $(VENV)/.installed
 	@touch $@
 
 $(VENV)/.developer: $(VENV)/.installed
-	@$(PIP) -e ".[lora,eval,web,mcp,dev]"
+	@$(PIP) -e ".[batch,lora,eval,web,mcp,dev]"
 	@touch $@
 
 demo: $(VENV)/.installed  ## edit the shipped sample picture with the pocket model; prints the path of the panel

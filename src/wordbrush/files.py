@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from wordbrush.errors import InputError, OutputError
 
-__all__ = ["TEMPORARY_PREFIX", "bounded_open", "bounded_read", "stream_number", "write_atomic"]
+__all__ = ["TEMPORARY_PREFIX", "bounded_open", "bounded_read", "make_folder", "stream_number", "write_atomic"]
 
 TEMPORARY_PREFIX = ".wordbrush-"
 _STREAM = re.compile(r"/(?:dev|proc/self)/fd/(\d{1,4})")
@@ -182,6 +182,18 @@ def write_atomic(path: str | Path, data: bytes, *, force: bool = False) -> None:
         if temporary is not None:
             with contextlib.suppress(OSError, ValueError):
                 temporary.unlink()
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those it lies in, unless it is there.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{path}: the folder cannot be made ({getattr(error, 'strerror', None) or error})") from error
 
 
 def _check_target(target: Path, *, force: bool) -> int | None:

@@ -1,4 +1,4 @@
-"""Items: a row, the defaults of the call and the grid; what determines a result determines its key, and nothing else."""
+"""Items: a row, the defaults of the call and the grid; what determines a result, and nothing else, is in its key."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def test_defaults_fill_what_a_row_lacks() -> None:
 
 
 def test_templates() -> None:
-    defaults = Defaults(query="{{a|b}} {breed}, {stem} {number} {a|b} {age}", mask="masks/{stem}.png", output="{breed}/{age}")
+    query = "{{a|b}} {breed}, {stem} {number} {a|b} {age}"
+    defaults = Defaults(query=query, mask="masks/{stem}.png", output="{breed}/{age}")
     item = one({"age": 3.5, "picture": "s3://bucket/deep/b.c.jpg?x=1"}, defaults)
     assert item.query == "{a|b} poodle, b.c 7 {a|b} 3.5"
     assert item.picture == "s3://bucket/deep/b.c.jpg?x=1"
@@ -144,7 +145,7 @@ def test_items_survive_the_ledger() -> None:
     item = one({"mask": "m.png", "tags": [1, {"a": None}], "odd": float("nan")})
     assert item.data == {"breed": "poodle", "tags": [1, {"a": None}], "odd": "nan"}
     entry = item.entry()
-    row = {"key": entry.key, "number": entry.number, "line": entry.line, "name": "other", "item": json.dumps(entry.item)}
+    row = {**vars(entry), "name": "other", "item": json.dumps(entry.item)}
     back = BatchItem.of(row)
     assert replace(back, settings={}, name="") == replace(item, settings={}, name="")
     assert back.name == "other"

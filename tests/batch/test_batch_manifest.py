@@ -1,4 +1,4 @@
-"""Manifests: every kind of source gives its rows; a row that cannot be read says so by its line, and the rest goes on."""
+"""Manifests: every kind of source gives its rows; one that cannot be read says so by its line, and the rest goes on."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_results_are_no_sources(tmp_path: Path) -> None:
 def test_json_lines(tmp_path: Path) -> None:
     path = tmp_path / "m.jsonl"
     lines = [
-        '\ufeff{"picture": "a.png", "query": "caf\u00e9", "seed": 3, "extra": {"deep": [1]}, "none": null, "empty": ""}',
+        '\ufeff{"picture": "a.png", "query": "caf\u00e9", "seed": 3, "extra": {"deep": [1]}, "none": null, "no": ""}',
         "",
         '{"picture": "b.png"',
         '["no object"]',
@@ -85,8 +85,9 @@ def test_a_line_without_end_costs_itself_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_csv_in_every_encoding_of_spreadsheets(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "m.csv"
-    text = '\r\npicture;query;;breed\r\na.png;"a zebra; ""big""\r\non grass";x;Irish\r\n\r\nb.png;;;\r\nc.png;1;2;3;4\r\nd.png\r\n'
-    path.write_bytes(text.encode(encoding))
+    lines = ["", "picture;query;;breed", 'a.png;"a zebra; ""big""', 'on grass";x;Irish', ""]
+    lines += ["b.png;;;", "c.png;1;2;3;4", "d.png"]
+    path.write_bytes("".join(f"{line}\r\n" for line in lines).encode(encoding))
     assert told(path) == [
         (3, {"picture": "a.png", "query": 'a zebra; "big"\r\non grass', "column 3": "x", "breed": "Irish"}),
         (6, {"picture": "b.png"}),
@@ -145,7 +146,7 @@ def test_urls(tmp_path: Path) -> None:
         folder = Manifest(source)
         assert [row.values for row in folder.rows()] == [{"picture": "a.png"}], source
         assert folder.folder == "memory://batch/"
-    with pytest.raises(InputError, match="there is no manifest memory://batch/n.csv"):
+    with pytest.raises(InputError, match=r"there is no manifest memory://batch/n\.csv"):
         rows("memory://batch/n.csv")
     with pytest.raises(InputError, match="nosuch://"):
         rows("nosuch://bucket/m.csv")

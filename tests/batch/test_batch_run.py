@@ -7,10 +7,10 @@ import os
 import random
 import shutil
 import sqlite3
-import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -50,7 +50,8 @@ def test_a_folder_is_edited_and_not_edited_again(tmp_path: Path, editor: Editor)
         assert row["state"] == "done"
         assert f"masks/{row['name']}.png" == row["result"]["mask"] in files
         record = wb.read_provenance(tmp_path / "out" / row["output"])
-        assert (record.query, record.seed, record.input["name"]) == (QUICK["to"], row["item"]["seed"], paths[row["line"] - 1].name)
+        assert (record.query, record.seed) == (QUICK["to"], row["item"]["seed"])
+        assert record.input["name"] == paths[row["line"] - 1].name
         alone = editor.edit(row["item"]["picture"], row["item"]["query"], row["item"]["reference"], seed=record.seed,
                             settings=wb.Settings(**row["item"]["settings"]), preset="balanced")  # fmt: skip
         alone.save(tmp_path / "alone.png", force=True)
@@ -82,12 +83,11 @@ def test_only_what_is_new_or_gone_or_changed_is_done(tmp_path: Path, editor: Edi
     assert state(changed) == (4, 4, 0, 0)
     assert len(results(tmp_path / "out")) == len(after) + 8
     assert state(run(tmp_path / "in", tmp_path / "out", editor)) == (4, 4, 0, 4)
-    # Without its ledger a batch takes over the results that are there.
+    # Without its ledger a batch takes over the results that are there, but that of other bytes.
     (tmp_path / "out" / "ledger.sqlite").unlink()
-    calls = editor.driver.calls
     assert state(run(tmp_path / "in", tmp_path / "out", editor)) == (4, 4, 0, 0)
-    assert editor.driver.calls == calls
-    assert [row["result"]["adopted"] for row in ledger_rows(tmp_path / "out")] == [True] * 4
+    told = [row["result"].get("adopted", False) for row in ledger_rows(tmp_path / "out")]
+    assert told == [True, True, True, False]
 
 
 def test_rows_that_fail_leave_the_others(tmp_path: Path, editor: Editor) -> None:
@@ -243,14 +243,19 @@ def test_ten_thousand_rows_keep_memory_flat(tmp_path: Path, editor: Editor) -> N
     (path,) = write_pictures(tmp_path, 1)
     mask = tmp_path / "m.png"
     Mask.empty((16, 16)).save(mask)  # nothing to edit: no network runs, everything else does
-    manifest = tmp_path / "m.jsonl"
-    peaks = []
-    for count in (300, 10_000):
-        row = {"picture": path.name, "mask": "m.png", "note": "x" * 100}
+    manifest, process, held = tmp_path / "m.jsonl", psutil.Process(), dict[int, int]()
+    for count in (200, 10_000):
+        row = {"picture": path.name, "mask": "m.png", "note": "x" * 500}
         manifest.write_text("".join(json.dumps({**row, "seed": seed}) + "\n" for seed in range(count)))
-        tracemalloc.start()
-        summary = run(manifest, tmp_path / f"out{count}", editor, limit=300)
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-        assert (summary.total, summary.done, summary.waiting) == (count, 300, count - 300)
-    assert peaks[1] < peaks[0] + 1_000_000, peaks
+        at = list[int]()
+        summary = run(
+            manifest,
+            tmp_path / f"out{count}",
+            editor,
+            limit=200,
+            on_progress=lambda _, at=at: at.append(process.memory_info().rss),  # type: ignore[misc]
+        )
+        assert (summary.total, summary.done, summary.waiting) == (count, 200, count - 200)
+        held[count] = max(at)
+    # The rows alone, with their settings, are more than 20 MB.
+    assert held[10_000] - held[200] < 12_000_000, held

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 from tests.support import toy
 from wordbrush.batch.edits import EditWork
 from wordbrush.batch.ledger import Ledger
 from wordbrush.batch.run import Batch
 from wordbrush.batch.work import Make, Outcome, Rows, Work, done, failed
+from wordbrush.diffusion.denoiser import Conditioning, NetworkDenoiser
+from wordbrush.diffusion.faults import check_items
 from wordbrush.editor import Editor
+from wordbrush.engine.driver import Driver
+from wordbrush.errors import WordbrushError
 
 QUICK: dict[str, Any] = {
     "to": "dark left, light right",
@@ -61,7 +68,36 @@ class ToyWork(EditWork):
     """Edits with the toy model, which every process makes for itself."""
 
     def open(self, editor: Editor | None = None) -> Make:
-        return super().open(editor or toy.editor())
+        return super().open(editor or toy.editor(16))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoisonWork(EditWork):
+    """The same, but for some texts the network fails: see `POISON`."""
+
+    def open(self, editor: Editor | None = None) -> Make:
+        made = toy.editor(16)
+        model = replace(made.model, denoiser=NetworkDenoiser(_poisoned, "epsilon"))
+        made.driver = Driver(model)
+        return super().open(made)
+
+
+POISON = {
+    "NotFiniteError": "light left, dark right",
+    "ResourceError": "light left",
+    "WorkerDiedError": "light left, light right",
+}
+"""What becomes of an edit to a text: values that are no numbers, memory that runs out, a process that is killed."""
+
+
+def _poisoned(x: Tensor, labels: Tensor, conditioning: Conditioning) -> Tensor:
+    halves = [tuple(row) for row in conditioning["halves"].tolist()]
+    if (0.5, 0.5) in halves:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if (0.5, 0.0) in halves:
+        raise torch.OutOfMemoryError("no more")
+    noise = toy.exact_noise(x, labels, conditioning)
+    return check_items(noise * torch.nan if (0.5, -0.5) in halves else noise, "the network")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +105,11 @@ class ToyBatch(Batch):
     """A batch with the toy model, in any process."""
 
     model: str = "toy"
+    kind: type[EditWork] = ToyWork
 
     @property
     def work(self) -> EditWork:
-        return ToyWork(**vars(super().work))
+        return self.kind(**vars(super().work))
 
     def of_all(self) -> dict[str, Any]:
         return {"model": "toy"}
@@ -107,3 +144,30 @@ class Marks(Work):
         if name.startswith("fail"):
             return failed(row, ValueError("wrong"))
         return done(row, evaluations=1, process=os.getpid())
+
+
+def forked(call: Callable[[], object]) -> int:
+    """Begin to run a function in a fork of this process, and return its number; it ends with 0, or as `ended` says.
+
+    A fork has everything imported, so that many of them can be killed in little time.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # other threads of this process hold nothing it needs
+        number = os.fork()
+    if number:
+        return number
+    code = 1
+    try:
+        torch.set_num_threads(1)
+        call()
+        code = 0
+    except WordbrushError as error:
+        os.write(2, f"{error}\n".encode())
+        code = error.exit_code
+    finally:
+        os._exit(code)
+
+
+def ended(number: int) -> int:
+    """Wait for a fork, and return its exit code; below zero the signal that ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])

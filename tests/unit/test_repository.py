@@ -27,10 +27,10 @@ def pins() -> dict[str, str]:
 
 
 def test_every_dependency_is_pinned_the_indirect_ones_too() -> None:
-    """Walk what is installed from the runtime, lora, eval, web, mcp and dev requirements on: each has its line."""
+    """Walk what is installed from the runtime, batch, lora, eval, web, mcp and dev requirements on: each has its line."""
     table = project()["project"]
     extras = table["optional-dependencies"]
-    named = [text for extra in ("lora", "eval", "web", "mcp", "dev") for text in extras[extra]]
+    named = [text for extra in ("batch", "lora", "eval", "web", "mcp", "dev") for text in extras[extra]]
     todo = [Requirement(text) for text in [*table["dependencies"], *named]]
     seen: set[str] = set()
     while todo:
@@ -49,7 +49,7 @@ def test_every_dependency_is_pinned_the_indirect_ones_too() -> None:
 def test_pins_meet_the_bounds_users_get() -> None:
     table = project()["project"]
     extras = table["optional-dependencies"]
-    for text in [*table["dependencies"], *(text for extra in ("lora", "eval", "web", "mcp") for text in extras[extra])]:
+    for text in [*table["dependencies"], *(text for extra in ("batch", "lora", "eval", "web", "mcp") for text in extras[extra])]:
         requirement = Requirement(text)
         assert requirement.specifier.contains(pins()[canonicalize_name(requirement.name)]), text
 

@@ -11,7 +11,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +21,8 @@ from wordbrush.batch.work import Outcome, Row, Rows, Work, failed
 from wordbrush.errors import ModelError, ResourceError, WordbrushError
 
 if TYPE_CHECKING:
-    from multiprocessing.context import SpawnProcess
+    from multiprocessing.context import BaseContext
+    from multiprocessing.process import BaseProcess
 
 __all__ = ["WorkerDiedError", "crew_outcomes"]
 
@@ -37,7 +38,7 @@ class WorkerDiedError(ResourceError):
 class _Member:
     """A worker process, whether it has asked for a row yet, its present row and the group of that."""
 
-    process: SpawnProcess
+    process: BaseProcess
     started: bool = False
     row: Row | None = None
     group: str | None = None
@@ -52,6 +53,7 @@ class _Crew:
     workers: int
     threads: int | None
     retries: int
+    context: BaseContext
     members: dict[Connection, _Member] = field(default_factory=dict)
     waiting: deque[Row] = field(default_factory=deque)
     deaths: dict[str, int] = field(default_factory=dict)
@@ -66,9 +68,8 @@ class _Crew:
 
     def hire(self) -> None:
         """Start a worker; it asks for its first row by itself."""
-        context = get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self.work, self.threads), daemon=True)
+        ours, theirs = self.context.Pipe()
+        process = self.context.Process(target=_serve, args=(theirs, self.work, self.threads), daemon=True)
         process.start()
         theirs.close()
         self.members[ours] = _Member(process)
@@ -143,7 +144,7 @@ def crew_outcomes(
         ModelError: a worker cannot start.
         WordbrushError: one of `work.fatal`.
     """
-    crew = _Crew(work, rows, workers, threads, retries)
+    crew = _Crew(work, rows, workers, threads, retries, _context(work))
     try:
         while crew.fill() or crew.members:
             busy = sum(member.row is not None for member in crew.members.values())
@@ -158,6 +159,18 @@ def crew_outcomes(
             member.process.terminate()
         for member in crew.members.values():
             member.process.join()
+
+
+def _context(work: Work) -> BaseContext:
+    """Return how processes are started: forked off one that has imported the work's libraries, where there are forks.
+
+    That one has one thread and has run no network, so nothing is forked in the middle of anything.
+    """
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload([type(work).__module__])
+    return context
 
 
 def _serve(connection: Connection, work: Work, threads: int | None) -> None:

@@ -19,7 +19,7 @@ from wordbrush.editor import Editor
 from wordbrush.engine.outcome import Ended
 from wordbrush.engine.running import Item
 from wordbrush.errors import OutputError, PictureError
-from wordbrush.files import write_atomic
+from wordbrush.files import make_folder, write_atomic
 from wordbrush.picture.fit import plan_fit
 from wordbrush.picture.limits import ReadingLimits, limited
 from wordbrush.picture.picture import Picture
@@ -186,7 +186,7 @@ class EditMaker:
             return failed(ready.row, there, seconds=seconds, inputs=ready.inputs)
         if work.masks:
             told["mask"] = f"{MASK_FOLDER}/{name}.png"
-            Path(work.folder, MASK_FOLDER).mkdir(exist_ok=True)
+            make_folder(Path(work.folder, MASK_FOLDER))
             write_atomic(Path(work.folder, told["mask"]), result.mask.png_bytes(), force=True)
         write_atomic(target, data, force=True)
         report = result.report

@@ -7,7 +7,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
 from pathlib import PurePosixPath
@@ -121,7 +121,7 @@ class BatchItem:
 
     def entry(self) -> Entry:
         """Return the item as the ledger enters it."""
-        values = {name: value for name, value in asdict(self).items() if name not in ("key", "number", "line", "name")}
+        values = {name: value for name, value in vars(self).items() if name not in ("key", "number", "line", "name")}
         return Entry(
             key=self.key, number=self.number, line=self.line, name=self.name, group=self.group, item=values
         )
@@ -199,7 +199,7 @@ def _made(
     check = _flag(asked.get("check_inversion", defaults.check_inversion))
     name, suffix = _name(output, defaults.suffix)
     for index, (seed, point, mark) in enumerate(_grid(asked, chosen, defaults)):
-        settings = asdict(Settings.from_preset(preset, **{**defaults.settings, **point, **chosen}))
+        settings = vars(Settings.from_preset(preset, **{**defaults.settings, **point, **chosen})).copy()
         said: dict[str, Any] = {**texts, "seed": seed, "preset": preset, "settings": settings, "check_inversion": check}
         key = digest_of({**said, "picture": written["picture"], "masks": masks, "suffix": suffix, **of_all})
         yield BatchItem(

@@ -27,7 +27,8 @@ from wordbrush.batch.ledger_file import LEDGER, explained, locked, writable
 from wordbrush.batch.ledger_file import read_only as open_to_read
 from wordbrush.batch.names import folded, suffixed
 from wordbrush.batch.work import COLUMNS, Outcome, Row
-from wordbrush.errors import InputError, OutputError
+from wordbrush.errors import InputError
+from wordbrush.files import make_folder
 
 __all__ = ["LEDGER", "STATES", "Added", "Checks", "Entry", "ErrorGroup", "Ledger", "State"]
 
@@ -65,10 +66,7 @@ class Ledger:
                 raise InputError(f"{folder}: there is no {LEDGER}, so no batch was run into this folder")
             with explained(folder):
                 return cls(folder, open_to_read(folder / LEDGER), None, notes)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{folder}: the folder cannot be made ({error.strerror or error})") from error
+        make_folder(folder)
         lock = locked(folder, notes)
         try:
             with explained(folder):

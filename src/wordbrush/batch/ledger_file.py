@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS items (
   grp TEXT NOT NULL, place INTEGER NOT NULL, run INTEGER NOT NULL, state TEXT NOT NULL, item TEXT NOT NULL,
   attempts INTEGER NOT NULL DEFAULT 0, crashes INTEGER NOT NULL DEFAULT 0, seconds REAL, evaluations INTEGER,
   error_type TEXT, error TEXT, output TEXT, sha256 TEXT, size INTEGER, mtime_ns INTEGER, inputs TEXT, result TEXT
-) WITHOUT ROWID;
+);
 CREATE INDEX IF NOT EXISTS by_place ON items (run, state, crashes, place, number, key);
 CREATE INDEX IF NOT EXISTS by_number ON items (run, number, key);
 CREATE INDEX IF NOT EXISTS by_group ON items (grp, run, place);

@@ -20,6 +20,7 @@ from wordbrush.batch.run import Batch
 from wordbrush.batch.work import Outcome, Rows, failed
 from wordbrush.editor import Editor
 from wordbrush.errors import InputError, SettingsError, WordbrushError
+from wordbrush.files import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +99,7 @@ class EditItem:
     def _opened(self) -> EditMaker:
         if self._maker is None:
             batch = self.batch
-            batch.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(batch.folder)
             work = replace(batch.work, replace=False)
             self._maker = EditMaker(work, batch.editor or Editor.from_pretrained(batch.model, **batch.load))
         return self._maker
@@ -128,7 +129,7 @@ def _listed(value: Any) -> Any:
 
 
 def _named(picture: Any, given: dict[str, bytes]) -> Any:
-    """Return what an item names as picture; one that lies in memory is put into `given` by its digest."""
+    """Return what an item names as picture; one that lies in memory is put into `given` under a URL of its own."""
     name = ""
     if isinstance(picture, dict):
         name, picture = str(picture.get("path") or ""), picture.get("bytes") or picture.get("path")
@@ -138,7 +139,7 @@ def _named(picture: Any, given: dict[str, bytes]) -> Any:
         picture = file.getvalue()
     if not isinstance(picture, bytes):
         return picture
-    called = f"{hashlib.sha256(picture).hexdigest()[:16]}-{Path(name).name or 'picture'}"
+    called = f"given://{hashlib.sha256(picture).hexdigest()[:16]}/{Path(name).name or 'picture'}"
     given[called] = picture
     return called
 

@@ -13,7 +13,18 @@ from wordbrush.errors import InputError
 from wordbrush.files import bounded_read
 from wordbrush.picture.limits import reading_limits
 
-__all__ = ["beside", "bytes_of", "fixed_folder", "is_folder", "is_glob", "is_url", "listed", "opened", "stem_of", "suffix_of"]
+__all__ = [
+    "beside",
+    "bytes_of",
+    "fixed_folder",
+    "is_folder",
+    "is_glob",
+    "is_url",
+    "listed",
+    "opened",
+    "stem_of",
+    "suffix_of",
+]
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
@@ -91,7 +102,7 @@ def bytes_of(place: str, error: type[InputError], kind: str) -> bytes:
 
 
 def fixed_folder(place: str) -> str:
-    """Return the folder that a pattern, or a folder itself, lists from, with a slash at its end; "" for the current one."""
+    """Return the folder that a folder or pattern lists from, with a slash at its end; "" for the current one."""
     if not is_glob(place):
         return place.rstrip("/") + "/"
     fixed = re.split(r"[*?\[]", place, maxsplit=1)[0]
