@@ -102,8 +102,8 @@ def write_screenshots(
             small.save(folder / f"{name}.png", optimize=True)
 
 
-def write_batch_report(path: Path = DOCS / "images" / "batch-report.png", size: tuple[int, int] = (1200, 1250)) -> None:
-    """Take a picture of the report of a small batch: samples, edits with known truth, and a file that is no picture."""
+def write_batch_report(path: Path = DOCS / "images" / "batch-report.png", size: tuple[int, int] = (1200, 1000)) -> None:
+    """Take a picture of the report of a small batch: edits with known truth, samples, and a file that is no picture."""
     if shutil.which("chromium") is None:
         return
     from playwright.sync_api import sync_playwright
@@ -115,6 +115,8 @@ def write_batch_report(path: Path = DOCS / "images" / "batch-report.png", size: 
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
             tab = browser.new_page(viewport={"width": size[0], "height": size[1]})
             tab.goto(page.as_uri())
+            tab.get_by_role("heading", name="Items").evaluate("heading => heading.scrollIntoView()")
+            tab.wait_for_load_state("networkidle")
             tab.screenshot(path=folder / "shot.png")
             browser.close()
         with Image.open(folder / "shot.png") as image:
@@ -125,9 +127,9 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
     """Write the files of the batch, and return its rows."""
     rows: list[dict[str, Any]] = [
         {"picture": str(sample.path), "query": sample.query, "reference": sample.reference}
-        for sample in load_samples()[:6]
+        for sample in load_samples()[:4]
     ]
-    for item in load_truth(default_bench(), "test", ("object", "colour", "ground"), limit=3):
+    for item in load_truth(default_bench(), "test", ("object", "colour", "ground"), limit=1):
         stem = item.id.replace("/", "-")
         files = {"picture": item.picture, "truth": item.counterfactual, "truth_mask": np.uint8(item.region) * 255}
         for kind, pixels in files.items():
@@ -136,7 +138,7 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
         named = {kind: str(folder / f"{stem}-{kind}.png") for kind in files}
         rows.append({"query": query, "reference": reference, "kind": item.kind, "output": stem, **named})
     (folder / "broken.png").write_bytes(b"no picture")
-    return [*rows, {"picture": str(folder / "broken.png"), "query": "a horse on grass"}]
+    return [*rows[-3:], {"picture": str(folder / "broken.png"), "query": "a horse on grass"}, *rows[:-3]]
 
 
 if __name__ == "__main__":

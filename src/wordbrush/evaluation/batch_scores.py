@@ -6,9 +6,10 @@ Figures of several edits of one picture are averaged first, so that a picture is
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -49,8 +50,8 @@ FIGURES: Final[Mapping[str, Metric]] = {
 """What can be measured, in the order of the tables."""
 
 NOTE: Final = (
-    "Of every item against the truth that its row names. Inside and outside are parts of the picture by `truth_mask`; "
-    "inside is compared with `truth`, outside with `truth` if there is one, else with the input; changed pixels are "
+    "Of every item against the truth that its row names. Inside and outside are parts of the picture by truth_mask; "
+    "inside is compared with truth, outside with truth if there is one, else with the input; changed pixels are "
     f"those unlike the input. Equal pixels have a PSNR of {metrics.PSNR_CAP:.0f} dB. Several edits of one picture are "
     "averaged first: n counts pictures. Intervals are Student's, of 95 %, for means over pictures like these."
 )
@@ -241,7 +242,7 @@ class TruthScorer:
 
     def _told(self, name: str | None) -> dict[str, dict[str, Any]]:
         means = self._groups[name].means() if name in self._groups else {}
-        return {figure: _figure(values) for figure, values in means.items()}
+        return {figure: _figure(figure, values) for figure, values in means.items()}
 
     def sections(self) -> Sequence[Section]:
         """Return the tables, where there is a figure."""
@@ -268,7 +269,7 @@ class TruthScorer:
     def _row(self, group: str, names: Sequence[str]) -> list[Cell]:
         means = self._groups[group].means()
         n = max(map(len, means.values()))
-        found = {name: _interval(values) for name, values in means.items()}
+        found = {name: _interval(name, values) for name, values in means.items()}
         cells = (interval_cell(found.get(name), FIGURES[name].decimals, of=n) for name in names)
         return [Cell(group), Cell(str(n)), *cells]
 
@@ -277,20 +278,32 @@ def _short(name: str) -> str:
     return FIGURES[name].label.partition(" (")[0].replace(": ", " ")
 
 
-def _interval(values: Sequence[float]) -> Interval:
-    return interval_over({"all": values})
+def _interval(name: str, values: Sequence[float]) -> Interval:
+    """Return the mean over pictures with its interval, as far as values of this figure can be."""
+    found = interval_over({"all": values})
+    if found.low is None or found.high is None:
+        return found
+    least, most = _limits(name)
+    return replace(found, low=max(found.low, least), high=min(found.high, most))
+
+
+def _limits(name: str) -> tuple[float, float]:
+    """Return the least and the greatest value that a figure can have."""
+    kind = name.rpartition("_")[2]
+    known = {"psnr": (0, metrics.PSNR_CAP), "rms": (0, 255), "lpips": (0, math.inf), "clip": (-100, 100)}
+    return known.get(kind, (0, 1))
 
 
 def _line(name: str, values: Sequence[float]) -> list[Cell]:
-    metric, found = FIGURES[name], _interval(values)
+    metric, found = FIGURES[name], _interval(name, values)
     numbers = [median(values), min(values), max(values)]
     shown = [Cell(f"{number:.{metric.decimals}f}") for number in numbers]
     mean = Cell(f"{found.mean:.{metric.decimals}f}")
     return [Cell(metric.label), Cell(str(found.n)), mean, Cell(interval_text(found, metric.decimals)), *shown]
 
 
-def _figure(values: Sequence[float]) -> dict[str, Any]:
-    found = _interval(values)
+def _figure(name: str, values: Sequence[float]) -> dict[str, Any]:
+    found = _interval(name, values)
     span = {"n": found.n, "mean": found.mean, "low": found.low, "high": found.high, "how": found.how}
     return {**span, "median": median(values), "least": min(values), "most": max(values)}
 
