@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from wordbrush.batch.items import BatchItem, Defaults, items_of, near_settings
+from wordbrush.batch.columns import near_settings
+from wordbrush.batch.items import BatchItem, Defaults, items_of
 from wordbrush.batch.manifest import ManifestRow
 from wordbrush.errors import InputError, SettingsError
 from wordbrush.settings import Settings

@@ -7,6 +7,7 @@ import random
 import resource
 import shutil
 import signal
+import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -94,14 +95,14 @@ def test_control_c_ends_the_item_and_the_next_run_goes_on(tmp_path: Path) -> Non
 
 def test_a_full_disk_ends_the_run_which_then_goes_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     rows, out = rows_of(tmp_path / "in", 2, 1), tmp_path / "out"
-    (large,) = write_pictures(tmp_path / "large", 1, (1000, 1000))
+    (large,) = write_pictures(tmp_path / "large", 1, (700, 700))
     rows.insert(3, {"picture": str(large), "output": "p-large"})
 
     def limited(most: int) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
         run(rows, out)
 
-    for most, part in ((1_000_000, "p-large.png"), (20_000, "ledger")):  # one result, then the ledger is too large
+    for most, part in ((500_000, "p-large.png"), (20_000, "ledger")):  # one result, then the ledger is too large
         assert ended(forked(partial(limited, most))) == OutputError.exit_code
         message = capfd.readouterr().err
         assert part in message
@@ -169,16 +170,14 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_file_system_without_a_write_ahead_log_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from wordbrush.batch import ledger_file
-
-    class Base(ledger_file.sqlite3.Connection):
+    class Base(sqlite3.Connection):
         def execute(self, sql: str, *values: Any) -> Any:
             if "journal_mode=WAL" in sql:
-                raise ledger_file.sqlite3.OperationalError("locking protocol")
+                raise sqlite3.OperationalError("locking protocol")
             return super().execute(sql, *values)
 
-    connect = ledger_file.sqlite3.connect
-    monkeypatch.setattr(ledger_file.sqlite3, "connect", lambda *a, **k: connect(*a, factory=Base, **k))
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, factory=Base, **k))
     rows = rows_of(tmp_path / "in", 1, 1)
     summary = run(rows, tmp_path / "out")
     assert summary.done == 4

@@ -239,6 +239,7 @@ def test_arguments_that_cannot_be_meant(tmp_path: Path, editor: Editor) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_ten_thousand_rows_keep_memory_flat(tmp_path: Path, editor: Editor) -> None:
     (path,) = write_pictures(tmp_path, 1)
     mask = tmp_path / "m.png"
@@ -253,7 +254,7 @@ def test_ten_thousand_rows_keep_memory_flat(tmp_path: Path, editor: Editor) -> N
             tmp_path / f"out{count}",
             editor,
             limit=200,
-            on_progress=lambda _, at=at: at.append(process.memory_info().rss),  # type: ignore[misc]
+            on_progress=lambda _, at=at: at.append(process.memory_info().rss),
         )
         assert (summary.total, summary.done, summary.waiting) == (count, 200, count - 200)
         held[count] = max(at)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,7 @@ from wordbrush.errors import ModelError
 
 
 def toy_batch(source: Any, out: Path, kind: type[EditWork] = ToyWork, **keywords: Any) -> ToyBatch:
-    return ToyBatch.of(source, out, **{**QUICK, **keywords, "model": "toy"}) if kind is ToyWork else ToyBatch(
-        **{**vars(ToyBatch.of(source, out, **{**QUICK, **keywords, "model": "toy"})), "kind": kind}
-    )
+    return replace(ToyBatch.of(source, out, **{**QUICK, **keywords, "model": "toy"}), kind=kind)
 
 
 def test_one_and_two_workers_write_the_same_bytes(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -396,3 +396,40 @@ def test_unlike_edits_together_equal_each_alone_in_fewer_calls() -> None:
         assert calls == 149
         assert editor.driver.calls == (62 if join else calls)
         assert editor.driver.batch_limit == 64
+
+
+@pytest.mark.parametrize("join", [False, True])
+def test_a_stream_takes_items_as_others_end_and_tells_what_each_cost(join: bool) -> None:
+    made = toy.editor(join=join, batch_limit=4)
+    requests = [request(seed, FEW if seed % 2 else CHEAP) for seed in range(6)]
+    items = [made.open(one.picture).item(one) for one in requests]
+    whole = Driver(made.model, join=join, batch_limit=4).run([made.open(one.picture).item(one) for one in requests])
+    taken, ended = list[int](), dict[int, Any]()
+
+    def lazily() -> Iterator[Item[Any]]:
+        for number, item in enumerate(items):
+            taken.append(number)
+            yield item
+
+    for one in made.driver.stream(lazily()):
+        # No more is taken than may run at once, so that any number of items can wait.
+        assert len(taken) <= len(ended) + (4 if join else 1)
+        ended[one.number] = one
+        if not join:
+            assert one.number == len(ended) - 1
+    assert sorted(ended) == list(range(6))
+    for number, outcome in enumerate(whole.outcomes):
+        streamed = ended[number].outcome.result().image
+        assert np.abs(np.asarray(streamed, int) - np.asarray(outcome.result().image, int)).max() <= (1 if join else 0)
+    summed = {stage: sum(one.costs.evaluations[stage] for one in ended.values()) for stage in whole.evaluations}
+    assert summed == whole.evaluations
+    stages = {"encode", "contrast", "invert", "decode", "compose"}
+    assert all(one.costs.timings.keys() == stages for one in ended.values())
+
+
+def test_a_stream_that_is_left_closes_what_runs() -> None:
+    made = toy.editor(join=True, batch_limit=2)
+    stream = made.driver.stream(made.open(picture(seed)).item(request(seed)) for seed in range(4))
+    assert next(stream).outcome.error is None
+    stream.close()
+    assert made.driver.run([made.open(picture(0)).item(request(0))]).outcomes[0].error is None

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from wordbrush.batch.items import TRUTHS
+from wordbrush.batch.columns import TRUTHS
 from wordbrush.batch.kept import Kept, reason
 from wordbrush.batch.thumbs import Thumbs
 from wordbrush.errors import InputError, SettingsError

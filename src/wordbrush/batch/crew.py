@@ -6,6 +6,7 @@ killed, and the run notices when a worker is.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import warnings
 from collections import deque
@@ -21,7 +22,7 @@ from wordbrush.batch.work import Outcome, Row, Rows, Work, failed
 from wordbrush.errors import ModelError, ResourceError, WordbrushError
 
 if TYPE_CHECKING:
-    from multiprocessing.context import BaseContext
+    from multiprocessing.context import ForkServerContext, SpawnContext
     from multiprocessing.process import BaseProcess
 
 __all__ = ["WorkerDiedError", "crew_outcomes"]
@@ -53,7 +54,7 @@ class _Crew:
     workers: int
     threads: int | None
     retries: int
-    context: BaseContext
+    context: SpawnContext | ForkServerContext
     members: dict[Connection, _Member] = field(default_factory=dict)
     waiting: deque[Row] = field(default_factory=deque)
     deaths: dict[str, int] = field(default_factory=dict)
@@ -93,7 +94,8 @@ class _Crew:
         if self.fill():
             member.row = self._choose(member.group)
             member.group = member.row.get("grp")
-            connection.send(member.row)
+            with contextlib.suppress(OSError):  # a worker that has died by now is heard of next
+                connection.send(member.row)
         else:
             self._dismiss(connection)  # the worker reads the end and goes
 
@@ -161,7 +163,7 @@ def crew_outcomes(
             member.process.join()
 
 
-def _context(work: Work) -> BaseContext:
+def _context(work: Work) -> SpawnContext | ForkServerContext:
     """Return how processes are started: forked off one that has imported the work's libraries, where there are forks.
 
     That one has one thread and has run no network, so nothing is forked in the middle of anything.

@@ -5,37 +5,27 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
-from functools import cache
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from wordbrush.batch.ledger import Entry
+from wordbrush.batch.columns import MASKS, TEXTS, TRUTHS, columns_of, filled, flag_of, switches_of, text_of
+from wordbrush.batch.entry import Entry
 from wordbrush.batch.manifest import ManifestRow
 from wordbrush.batch.names import safe_name
 from wordbrush.batch.sources import beside, stem_of
 from wordbrush.batch.work import Row
 from wordbrush.errors import InputError, SettingsError
-from wordbrush.notation import Switch, parse_seeds, switches
+from wordbrush.notation import parse_seeds, switches
 from wordbrush.request import check_seed
 from wordbrush.settings import DEFAULT_PRESET, Settings
-from wordbrush.texts import check_text
+from wordbrush.values import plain
 
-__all__ = ["MASKS", "SUFFIXES", "TRUTHS", "BatchItem", "Defaults", "digest_of", "items_of", "near_settings", "refused_entry"]
+__all__ = ["SUFFIXES", "BatchItem", "Defaults", "digest_of", "items_of", "refused_entry", "seeds_of"]
 
-MASKS: Final = ("mask", "include", "exclude")
-TEXTS: Final = ("query", "reference", "negative")
-TRUTHS: Final = ("truth", "truth_mask")
-"""Columns that no edit takes: what the picture should become, and where it should change; reports measure by them."""
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif")
 """Endings of results: the formats that carry the record."""
-
-_ALIASES: Final = {"to": "query", "from": "reference"}
-_OTHERS: Final = ("picture", *TEXTS, *MASKS, "seed", "preset", "output", "settings", "check_inversion")
-_COLUMN = re.compile(r"\{\{|\}\}|\{([^{}|:]+)\}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +64,22 @@ class Defaults:
     grid: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     suffix: str = ".png"
     check_inversion: bool = False
+
+    def check(self) -> None:
+        """Refuse what would fail every row.
+
+        Raises:
+            SettingsError: a switch, a value of the grid or the ending is unknown or out of range.
+            InputError: a grid is empty.
+        """
+        if self.suffix not in SUFFIXES:
+            raise SettingsError(f"format {self.suffix!r} is unknown: known are {', '.join(SUFFIXES)}")
+        Settings.from_preset(self.preset, **self.settings)
+        for name, values in self.grid.items():
+            if not values:
+                raise InputError(f"the grid of {name} is empty")
+            for value in values:
+                Settings.from_preset(self.preset, **{**self.settings, name: value})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,22 +145,6 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-@cache
-def _known() -> tuple[str, ...]:
-    return (*_OTHERS, *_ALIASES, *switches())
-
-
-def _plain(name: str) -> str:
-    return name.strip().lower().replace("-", "_")
-
-
-def near_settings(columns: Mapping[str, Any]) -> dict[str, str]:
-    """Return the columns that are part of no edit but are written almost like one that is, with its name."""
-    unknown = [name for name in columns if _plain(name) not in _known()]
-    near = {name: get_close_matches(_plain(name), _known(), n=1, cutoff=0.8) for name in unknown}
-    return {name: found[0] for name, found in near.items() if found}
-
-
 def items_of(
     row: ManifestRow, defaults: Defaults, of_all: Mapping[str, Any], folder: str, first: int = 1
 ) -> list[BatchItem]:
@@ -184,19 +174,19 @@ def items_of(
 def _made(
     row: ManifestRow, defaults: Defaults, of_all: Mapping[str, Any], folder: str, first: int
 ) -> Iterator[BatchItem]:
-    asked, data = _columns(row.values)
+    asked, data = columns_of(row.values)
     if "picture" not in asked:
         raise InputError("there is no picture: the column picture is missing or empty")
-    written = {name: _text(asked[name], name) for name in ("picture", *MASKS, "output") if name in asked}
+    written = {name: text_of(asked[name], name) for name in ("picture", *MASKS, "output") if name in asked}
     stem = stem_of(written["picture"])
     words = {**row.values, "stem": stem, "number": row.number}
     texts = {name: _asked_text(name, asked, defaults, words) for name in TEXTS}
-    given = {name: _filled(value, words) for name in MASKS if (value := getattr(defaults, name)) is not None}
+    given = {name: filled(value, words) for name in MASKS if (value := getattr(defaults, name)) is not None}
     masks: dict[str, str] = {n: written.get(n) or given[n] for n in MASKS if n in written or n in given}
     places = {name: beside(folder if name in written else "", place) for name, place in masks.items()}
-    output = written.get("output") or (None if defaults.output is None else _filled(defaults.output, words))
-    preset, chosen = _text(asked.get("preset", defaults.preset), "preset"), _switches(asked)
-    check = _flag(asked.get("check_inversion", defaults.check_inversion))
+    output = written.get("output") or (None if defaults.output is None else filled(defaults.output, words))
+    preset, chosen = text_of(asked.get("preset", defaults.preset), "preset"), switches_of(asked)
+    check = flag_of(asked.get("check_inversion", defaults.check_inversion))
     name, suffix = _name(output, defaults.suffix)
     for index, (seed, point, mark) in enumerate(_grid(asked, chosen, defaults)):
         settings = vars(Settings.from_preset(preset, **{**defaults.settings, **point, **chosen})).copy()
@@ -230,85 +220,8 @@ def refused_entry(row: ManifestRow, error: Exception, number: int) -> Entry:
     )
 
 
-def _columns(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Part the columns of an edit, by their plain names, from those that are data."""
-    asked, data = dict[str, Any](), dict[str, Any]()
-    for name, value in values.items():
-        plain = _ALIASES.get(_plain(name), _plain(name))
-        if plain not in _known():
-            data[name] = value if _is_json(value) else repr(value)
-        elif plain in asked:
-            raise InputError(f"the column {plain} stands twice")
-        else:
-            asked[plain] = value
-    return asked, data
-
-
-def _is_json(value: Any) -> bool:
-    try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def _text(value: Any, name: str) -> str:
-    if "\0" in check_text(value, name):
-        raise InputError(f"the {name} holds a NUL")
-    return str(value)
-
-
 def _asked_text(name: str, asked: Mapping[str, Any], defaults: Defaults, words: Mapping[str, Any]) -> str:
-    return _text(asked[name], name) if name in asked else _filled(getattr(defaults, name), words)
-
-
-def _filled(template: str, words: Mapping[str, Any]) -> str:
-    """Put the values of columns into a text.
-
-    Raises:
-        InputError: it names a column that the row has not.
-    """
-
-    def value(match: re.Match[str]) -> str:
-        name = match[1]
-        if name is None:
-            return match[0][0]
-        found = words.get(name.strip())
-        if found is None or isinstance(found, dict | list | bytes):
-            raise InputError(f"{template[:60]!r} needs a column {name.strip()}, and the row has no such text or number")
-        return str(found)
-
-    return _COLUMN.sub(value, template)
-
-
-def _switches(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the switches that a row sets: its own columns, and those in an object `settings`."""
-    nested = asked.get("settings", {})
-    if isinstance(nested, str):
-        try:
-            nested = json.loads(nested)
-        except ValueError as error:
-            raise InputError(f"settings are no JSON object ({error})") from error
-    if not isinstance(nested, dict):
-        raise InputError("settings are no JSON object")
-    given = {**nested, **{name: value for name, value in asked.items() if name in switches()}}
-    known = switches()
-    return {name: _switch(known[name], value) if name in known else value for name, value in given.items()}
-
-
-def _switch(switch: Switch, value: Any) -> Any:
-    if isinstance(value, str):
-        return switch.read(value.strip())
-    whole = switch.kind is int and isinstance(value, float) and value.is_integer()
-    return int(value) if whole else value
-
-
-def _flag(value: Any) -> bool:
-    words = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
-    found = words.get(str(value).strip().lower())
-    if found is None:
-        raise InputError(f"check_inversion {str(value)[:40]!r} is not on or off")
-    return found
+    return text_of(asked[name], name) if name in asked else filled(getattr(defaults, name), words)
 
 
 def _grid(
@@ -336,3 +249,19 @@ def _name(output: str | None, suffix: str) -> tuple[str, str]:
         return "", suffix
     ending = PurePosixPath(output).suffix.lower()
     return (output[: -len(ending)], ending) if ending in SUFFIXES else (output, suffix)
+
+
+def seeds_of(seed: int | str | Sequence[int]) -> tuple[int, ...]:
+    """Return seeds as `batch` takes them: one, several, or text.
+
+    Raises:
+        SettingsError: one of them is none, or there are none.
+    """
+    if isinstance(seed, str):
+        return parse_seeds(seed)
+    values = plain(seed)
+    several = values if isinstance(values, list | tuple | range) else [values]
+    seeds = tuple(dict.fromkeys(map(check_seed, several)))
+    if not seeds:
+        raise SettingsError("seed: give at least one")
+    return seeds

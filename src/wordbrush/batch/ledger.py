@@ -14,7 +14,6 @@ import contextlib
 import json
 import os
 import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import islice
@@ -25,6 +24,7 @@ from typing import Any, Final, Self
 from wordbrush.batch.entry import STATES, Added, Checks, Entry, ErrorGroup, State
 from wordbrush.batch.ledger_file import LEDGER, explained, locked, writable
 from wordbrush.batch.ledger_file import read_only as open_to_read
+from wordbrush.batch.ledger_reader import LedgerReader, parsed
 from wordbrush.batch.names import folded, suffixed
 from wordbrush.batch.work import COLUMNS, Outcome, Row
 from wordbrush.errors import InputError
@@ -37,7 +37,7 @@ _NOTES: Final = 5
 _ROW: Final = ("key", "number", "name", "grp", "attempts", "crashes", "item")
 
 
-class Ledger:
+class Ledger(LedgerReader):
     """The ledger of one folder; open it with `Ledger.open`, and use it in `with`. Threads take turns.
 
     Attributes:
@@ -46,11 +46,8 @@ class Ledger:
     """
 
     def __init__(self, folder: Path, base: sqlite3.Connection, lock: int | None, notes: list[str]) -> None:
-        self.folder, self.notes = folder, notes
-        self._base, self._lock, self._turn = base, lock, threading.RLock()
-        base.row_factory = sqlite3.Row
-        found = base.execute("SELECT max(run) FROM runs").fetchone()[0]
-        self.run: int = found or 0
+        super().__init__(folder, base)
+        self.notes, self._lock = notes, lock
 
     @classmethod
     def open(cls, folder: str | Path, *, read_only: bool = False) -> Ledger:
@@ -106,12 +103,6 @@ class Ledger:
             self._base.execute("UPDATE items SET state='waiting', attempts=attempts-1 WHERE state='running'")
             self._base.execute("UPDATE runs SET ended=?, seconds=? WHERE run=?", (_now(), seconds, self.run))
 
-    def runs(self) -> list[dict[str, Any]]:
-        """Return all runs, oldest first: number, dates, seconds, version, command."""
-        with self._reading():
-            rows = self._base.execute("SELECT * FROM runs ORDER BY run").fetchall()
-        return [{**row, "command": json.loads(row["command"])} for row in map(dict, rows)]
-
     # Items.
 
     def add(self, entries: Iterable[Entry], checks: Checks | None = None) -> Added:
@@ -143,7 +134,7 @@ class Ledger:
             return
         state = found["state"]
         if state == "done":
-            verdict = checks.current(_parsed(found), entry)
+            verdict = checks.current(parsed(found), entry)
             if isinstance(verdict, Entry):
                 self._enter(verdict, added, checks)
                 return
@@ -242,74 +233,6 @@ class Ledger:
                 (name, json.dumps(value), key),
             )
 
-    # Reading.
-
-    def counts(self, run: int | None = None) -> dict[State, int]:
-        """Return how many items there are of each state; of one run, or of all."""
-        with self._reading():
-            found = dict(
-                self._base.execute(
-                    "SELECT state, count(*) FROM items WHERE ?1 IS NULL OR run=?1 GROUP BY state", (run,)
-                ).fetchall()
-            )
-        return {state: found.get(state, 0) for state in STATES}
-
-    def errors(self, run: int | None = None) -> list[ErrorGroup]:
-        """Return the failures by type, the most frequent first."""
-        with self._reading():
-            rows = self._base.execute(
-                "SELECT error_type, count(*) AS n, error, name, min(number) FROM items"
-                " WHERE state='failed' AND (?1 IS NULL OR run=?1) GROUP BY error_type ORDER BY n DESC, error_type",
-                (run,),
-            ).fetchall()
-        return [ErrorGroup(row["error_type"] or "", row["n"], row["error"] or "", row["name"]) for row in rows]
-
-    def totals(self, run: int | None = None) -> tuple[float, int]:
-        """Return the seconds and the network evaluations of the items that are done."""
-        with self._reading():
-            row = self._base.execute(
-                "SELECT total(seconds), total(evaluations) FROM items WHERE state='done' AND (?1 IS NULL OR run=?1)",
-                (run,),
-            ).fetchone()
-        return float(row[0]), int(row[1])
-
-    def find(self, key: str) -> dict[str, Any] | None:
-        """Return the row of an item as `rows` does, or None."""
-        with self._reading():
-            row = self._base.execute("SELECT * FROM items WHERE key=?", (key,)).fetchone()
-        return None if row is None else _parsed(row)
-
-    def mean_size(self) -> float | None:
-        """Return the mean bytes of the results, or None where there are none."""
-        with self._reading():
-            size: float | None = self._base.execute("SELECT avg(size) FROM items WHERE state='done'").fetchone()[0]
-        return size
-
-    def warnings(self, run: int | None = None, most: int = 5) -> list[tuple[str, int]]:
-        """Return the most frequent warnings of the results, with how many have them."""
-        with self._reading():
-            rows = self._base.execute(
-                "SELECT value, count(*) AS n FROM items, json_each(items.result, '$.warnings')"
-                " WHERE state='done' AND (?1 IS NULL OR run=?1) GROUP BY value ORDER BY n DESC, value LIMIT ?2",
-                (run, most),
-            ).fetchall()
-        return [(row["value"], row["n"]) for row in rows]
-
-    def rows(self, run: int | None = None, state: State | None = None) -> Iterator[dict[str, Any]]:
-        """Yield items in order of run and number: every column, `item`, `inputs` and `result` as JSON values."""
-        last: tuple[Any, ...] = (-1, -1, "")
-        while True:
-            with self._reading():
-                page = self._base.execute(
-                    "SELECT * FROM items WHERE (run, number, key) > (?1, ?2, ?3) AND (?4 IS NULL OR run=?4)"
-                    " AND (?5 IS NULL OR state=?5) ORDER BY run, number, key LIMIT ?6",
-                    (*last, run, state, _PAGE),
-                ).fetchall()
-            if not page:
-                return
-            yield from map(_parsed, page)
-            last = (page[-1]["run"], page[-1]["number"], page[-1]["key"])
-
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         with self._turn, explained(self.folder):
@@ -321,17 +244,6 @@ class Ledger:
                     self._base.execute("ROLLBACK")
                 raise
             self._base.execute("COMMIT")
-
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[None]:
-        with self._turn, explained(self.folder):
-            yield
-
-
-def _parsed(row: sqlite3.Row) -> dict[str, Any]:
-    read = {name: json.loads(row[name]) if row[name] else None for name in ("item", "inputs", "result")}
-    return {**dict(row), **read}
-
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")

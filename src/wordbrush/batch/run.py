@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
+from wordbrush.batch.columns import near_settings
 from wordbrush.batch.edits import EditWork
 from wordbrush.batch.inputs import current, taken
-from wordbrush.batch.items import SUFFIXES, BatchItem, Defaults, items_of, near_settings, refused_entry
+from wordbrush.batch.items import BatchItem, Defaults, items_of, refused_entry, seeds_of
 from wordbrush.batch.ledger import Added, Checks, Entry, Ledger, State
 from wordbrush.batch.manifest import Manifest, ManifestRow
 from wordbrush.batch.model import facts_of_editor, facts_of_files, shares
 from wordbrush.batch.runner import BatchSummary, Progress, engine_of, folder_of, run_rows
 from wordbrush.batch.work import Engine, EngineOptions
 from wordbrush.errors import InputError, SettingsError, WordbrushError
-from wordbrush.notation import parse_seeds, switches
+from wordbrush.notation import switches
 from wordbrush.picture.limits import ReadingLimits, reading_limits
-from wordbrush.request import check_seed
 from wordbrush.settings import DEFAULT_PRESET, Settings
-from wordbrush.values import is_whole, plain
+from wordbrush.values import is_whole
 
 if TYPE_CHECKING:
     from wordbrush.editor import Editor
@@ -83,7 +84,7 @@ class Batch:
         output: str | None = None,
         check_inversion: bool = False,
         **single: Any,
-    ) -> Batch:
+    ) -> Self:
         """Say what is to be edited, how, and where the results go.
 
         Args:
@@ -129,12 +130,12 @@ class Batch:
             output=output,
             preset=preset or DEFAULT_PRESET,
             settings=chosen,
-            seeds=_seeds(seed),
+            seeds=seeds_of(seed),
             grid={name: tuple(values) for name, values in (grid or {}).items()},
             suffix=format,
             check_inversion=check_inversion,
         )
-        check_defaults(defaults)
+        defaults.check()
         named = {"model": model} if isinstance(model, str) else {"model": "", "editor": model}
         return cls(
             source=source,
@@ -234,11 +235,15 @@ class Batch:
             chosen = shares(self.model, self.load, self.editor, counts["waiting"], workers, threads)
             return replace(options, workers=chosen[0], threads=chosen[1])
 
+        entries = self.entries(notes)
+        first = next(entries, None)  # a manifest or a model that cannot be used is told before anything is made
+        if first is None:
+            raise InputError(f"{Manifest(self.source).name}: there are no rows")
         with Ledger.open(folder) as ledger:
             summary = run_rows(
                 ledger,
                 self.work,
-                self.entries(notes),
+                chain([first], entries),
                 options,
                 engine=engine,
                 command={"source": Manifest(self.source).name, "model": self.model, **(command or {})},
@@ -307,31 +312,3 @@ def batch(
         limit=limit,
         on_progress=on_progress,
     )
-
-
-def _seeds(seed: int | str | Sequence[int]) -> tuple[int, ...]:
-    if isinstance(seed, str):
-        return parse_seeds(seed)
-    values = plain(seed)
-    several = values if isinstance(values, list | tuple | range) else [values]
-    seeds = tuple(dict.fromkeys(map(check_seed, several)))
-    if not seeds:
-        raise SettingsError("seed: give at least one")
-    return seeds
-
-
-def check_defaults(defaults: Defaults) -> None:
-    """Refuse what would fail every row.
-
-    Raises:
-        SettingsError: a switch, a value of the grid or the ending is unknown or out of range.
-        InputError: a grid is empty.
-    """
-    if defaults.suffix not in SUFFIXES:
-        raise SettingsError(f"format {defaults.suffix!r} is unknown: known are {', '.join(SUFFIXES)}")
-    Settings.from_preset(defaults.preset, **defaults.settings)
-    for name, values in defaults.grid.items():
-        if not values:
-            raise InputError(f"the grid of {name} is empty")
-        for value in values:
-            Settings.from_preset(defaults.preset, **{**defaults.settings, name: value})
