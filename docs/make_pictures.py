@@ -131,7 +131,7 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
     ]
     for item in load_truth(default_bench(), "test", ("object", "colour", "ground"), limit=1):
         stem = item.id.replace("/", "-")
-        files = {"picture": item.picture, "truth": item.counterfactual, "truth_mask": np.uint8(item.region) * 255}
+        files = {"picture": item.picture, "truth": item.counterfactual, "truth_mask": item.region}
         for kind, pixels in files.items():
             Image.fromarray(pixels).save(folder / f"{stem}-{kind}.png")
         reference, query = item.texts["captions"]

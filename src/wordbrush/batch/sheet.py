@@ -17,8 +17,8 @@ from typing import Any, Final, Protocol
 from wordbrush.batch.cards import card_of, short
 from wordbrush.batch.kept import Kept
 from wordbrush.batch.ledger import ErrorGroup, Ledger
-from wordbrush.batch.thumbs import Thumbs, make_folder
-from wordbrush.files import write_atomic
+from wordbrush.batch.thumbs import Thumbs
+from wordbrush.files import make_folder, write_atomic
 from wordbrush.pages.page import Card, Filter, Group, Link, Page, Section
 
 __all__ = ["REPORT", "Scorer", "write_sheet"]

@@ -12,25 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wordbrush.errors import OutputError
-from wordbrush.files import write_atomic
+from wordbrush.files import make_folder, write_atomic
 from wordbrush.pages.page import SIDE
 
-__all__ = ["Thumbs", "make_folder"]
+__all__ = ["Thumbs"]
 
 _NAME: Final = re.compile(r"[0-9a-f]{32}-[a-z]+\.webp")
-
-
-def make_folder(place: Path) -> None:
-    """Make a folder, and those above it, unless it is there.
-
-    Raises:
-        OutputError: it cannot be made.
-    """
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{place}: the folder cannot be made ({error.strerror or error})") from error
 
 
 class Thumbs:
