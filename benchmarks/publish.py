@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from wordbrush.evaluation.page import p_text
+from wordbrush.evaluation.cells import p_text
 from wordbrush.evaluation.paired import FEWEST
 from wordbrush.evaluation.plan import ran
 from wordbrush.evaluation.scoring import METRICS

@@ -8,13 +8,16 @@ Those of the workbench are taken from what its browser test left in `tests/e2e/s
 from __future__ import annotations
 
 import re
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from wordbrush import Editor
+from wordbrush import Editor, batch_report
+from wordbrush.batch.run import batch
 from wordbrush.evaluation.truth import default_bench, load_truth
 from wordbrush.files import write_atomic
 from wordbrush.notation import bound, switches
@@ -99,8 +102,48 @@ def write_screenshots(
             small.save(folder / f"{name}.png", optimize=True)
 
 
+def write_batch_report(path: Path = DOCS / "images" / "batch-report.png", size: tuple[int, int] = (1200, 1000)) -> None:
+    """Take a picture of the report of a small batch: edits with known truth, samples, and a file that is no picture."""
+    if shutil.which("chromium") is None:
+        return
+    from playwright.sync_api import sync_playwright
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        page = batch_report(batch(_rows(folder), folder / "batch").folder, by="kind").page
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+            tab = browser.new_page(viewport={"width": size[0], "height": size[1]})
+            tab.goto(page.as_uri())
+            tab.get_by_role("heading", name="Items").evaluate("heading => heading.scrollIntoView()")
+            tab.wait_for_load_state("networkidle")
+            tab.screenshot(path=folder / "shot.png")
+            browser.close()
+        with Image.open(folder / "shot.png") as image:
+            image.convert("RGB").quantize(256).save(path, optimize=True)
+
+
+def _rows(folder: Path) -> list[dict[str, Any]]:
+    """Write the files of the batch, and return its rows."""
+    rows: list[dict[str, Any]] = [
+        {"picture": str(sample.path), "query": sample.query, "reference": sample.reference}
+        for sample in load_samples()[:4]
+    ]
+    for item in load_truth(default_bench(), "test", ("object", "colour", "ground"), limit=1):
+        stem = item.id.replace("/", "-")
+        files = {"picture": item.picture, "truth": item.counterfactual, "truth_mask": item.region}
+        for kind, pixels in files.items():
+            Image.fromarray(pixels).save(folder / f"{stem}-{kind}.png")
+        reference, query = item.texts["captions"]
+        named = {kind: str(folder / f"{stem}-{kind}.png") for kind in files}
+        rows.append({"query": query, "reference": reference, "kind": item.kind, "output": stem, **named})
+    (folder / "broken.png").write_bytes(b"no picture")
+    return [*rows[-3:], {"picture": str(folder / "broken.png"), "query": "a horse on grass"}, *rows[:-3]]
+
+
 if __name__ == "__main__":
     write_flags()
     write_pictures()
     write_before_and_after()
     write_screenshots()
+    write_batch_report()

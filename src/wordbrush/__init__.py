@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         UnsafeWeightsError,
         WordbrushError,
     )
+    from wordbrush.evaluation.batch_report import BatchReport, batch_report
     from wordbrush.picture.picture import Picture
     from wordbrush.record.provenance import Provenance, read_provenance
     from wordbrush.region.mask import Mask
@@ -68,6 +69,7 @@ _HOMES = {
         "WordbrushError",
     ),
     "engine.events": ("Event",),
+    "evaluation.batch_report": ("BatchReport", "batch_report"),
     "region.mask": ("Mask",),
     "picture.picture": ("Picture",),
     "record.provenance": ("Provenance", "read_provenance"),
@@ -81,6 +83,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "PRESETS",
     "Batch",
+    "BatchReport",
     "BatchSummary",
     "Cancelled",
     "Contrast",
@@ -107,6 +110,7 @@ __all__ = [
     "WordbrushError",
     "__version__",
     "batch",
+    "batch_report",
     "read_provenance",
 ]
 

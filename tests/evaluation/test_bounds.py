@@ -23,8 +23,9 @@ from wordbrush.editor import Editor
 from wordbrush.errors import InputError, ModelError
 from wordbrush.evaluation import lipschitz
 from wordbrush.evaluation.bounds import Bounds, estimate_bounds
-from wordbrush.evaluation.bounds_page import as_csv, page_of
+from wordbrush.evaluation.bounds_page import report_of
 from wordbrush.evaluation.proposition import crossing, encode_bound, gronwall_bound, noise_bound, tau_of
+from wordbrush.pages.report import csv_text
 from wordbrush.settings import Settings
 
 SETTINGS = Settings(steps=10, guidance=3.0, guidance_low=0.0)  # guided at every level, as the bounds have it
@@ -205,11 +206,12 @@ def test_the_report_holds_every_number(measured: tuple[Bounds, list[tuple[int, i
     told = found.as_dict()
     assert told["constants"]["k2"]["mean"] == found.constants.k2.mean
     assert told["rows"][0]["tau"] == found.rows[0]["tau"]
-    table = list(csv.DictReader(io.StringIO(as_csv(found))))
+    report = report_of(found, told)
+    table = list(csv.DictReader(io.StringIO(csv_text(*report.tables["bounds"]))))
     assert [float(row["encode_error"]) for row in table] == [row["encode_error"] for row in found.rows]
-    page = page_of(found).html()
+    page = report.page.html()
     assert page.count("<svg") == 2
-    assert "http" not in page
+    assert "://" not in page
     for text in ("K1", "K2", f"{found.constants.lipschitz:.3g}", f"{found.constants.k2.mean:.3g}"):
         assert text in page
 

@@ -18,12 +18,13 @@ from tests.support.bench import BENCH
 from wordbrush.evaluation.examples import keep_example
 from wordbrush.evaluation.items import KINDS, LOCAL_KINDS, MEAN_KINDS, Outcome, Variant
 from wordbrush.evaluation.plan import PANELS, Row, Rows, RunPlan
-from wordbrush.evaluation.plots import INK, PAPER, Series, bars, curve, inline, lines_with_bands
+from wordbrush.evaluation.plots import Series, bars, curve, lines_with_bands
 from wordbrush.evaluation.report import summary_table, write_report
 from wordbrush.evaluation.run_plots import plots_of
 from wordbrush.evaluation.scoring import METRICS
 from wordbrush.evaluation.summary import summarise
 from wordbrush.evaluation.truth import load_truth
+from wordbrush.pages.svg import INK, PAPER, inline
 
 EVIL = "<script>alert(1)</script> & \"$x_1$\" 'é'"
 FACTS: dict[str, Any] = {

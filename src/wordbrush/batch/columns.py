@@ -13,10 +13,12 @@ from wordbrush.errors import InputError
 from wordbrush.notation import Switch, switches
 from wordbrush.texts import check_text
 
-__all__ = ["MASKS", "TEXTS", "columns_of", "filled", "flag_of", "near_settings", "switches_of", "text_of"]
+__all__ = ["MASKS", "TEXTS", "TRUTHS", "columns_of", "filled", "flag_of", "near_settings", "switches_of", "text_of"]
 
 MASKS: Final = ("mask", "include", "exclude")
 TEXTS: Final = ("query", "reference", "negative")
+TRUTHS: Final = ("truth", "truth_mask")
+"""Columns that no edit takes: what the picture should become, and where it should change; reports measure by them."""
 
 _ALIASES: Final = {"to": "query", "from": "reference"}
 _OTHERS: Final = ("picture", *TEXTS, *MASKS, "seed", "preset", "output", "settings", "check_inversion")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from wordbrush.batch.columns import MASKS, TEXTS, columns_of, filled, flag_of, switches_of, text_of
+from wordbrush.batch.columns import MASKS, TEXTS, TRUTHS, columns_of, filled, flag_of, switches_of, text_of
 from wordbrush.batch.entry import Entry
 from wordbrush.batch.manifest import ManifestRow
 from wordbrush.batch.names import safe_name
@@ -26,7 +26,6 @@ __all__ = ["SUFFIXES", "BatchItem", "Defaults", "digest_of", "items_of", "refuse
 
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif")
 """Endings of results: the formats that carry the record."""
-
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +200,7 @@ def _made(
             suffix=suffix,
             picture=beside(folder, written["picture"]),
             masks=places,
-            data=data,
+            data={name: beside(folder, value) if name in TRUTHS else value for name, value in data.items()},
             **said,
         )
 

@@ -221,6 +221,18 @@ class Ledger(LedgerReader):
         with self._writing():
             self._base.execute(f"UPDATE items SET {places} WHERE key=:key", values)  # noqa: S608 - our own names
 
+    def keep(self, key: str, name: str, value: Any) -> None:
+        """Add to what the work told of an item, under a name; what is there under this name is replaced.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        with self._writing():
+            self._base.execute(
+                "UPDATE items SET result=json_set(coalesce(result, '{}'), '$.' || ?, json(?)) WHERE key=?",
+                (name, json.dumps(value), key),
+            )
+
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         with self._turn, explained(self.folder):

@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from wordbrush.cli.command import Command, command_of
 from wordbrush.cli.commands.batch import BatchCommand, ExportCommand, StatusCommand
+from wordbrush.cli.commands.batch_report import ReportCommand
 from wordbrush.cli.commands.doctor import DoctorCommand
 from wordbrush.cli.commands.edit import DemoCommand, EditCommand, MaskCommand
 from wordbrush.cli.commands.evaluate import BoundsCommand, TruthCommand
@@ -27,6 +28,7 @@ COMMANDS: Final[dict[str, tuple[type[Command], str]]] = {
     "batch run": (BatchCommand, "batch:run"),
     "batch status": (StatusCommand, "batch:status"),
     "batch export": (ExportCommand, "batch:export"),
+    "batch report": (ReportCommand, "batch_report:report"),
     "models list": (ListCommand, "models:list_models"),
     "models show": (ShowCommand, "models:show"),
     "models fetch": (FetchCommand, "models:fetch"),

@@ -13,9 +13,8 @@ from wordbrush.cli.targets import check_free
 from wordbrush.cli.terminal import Terminal, print_json, print_text
 from wordbrush.errors import OutputError, SettingsError
 from wordbrush.evaluation.bounds import Bounds, estimate_bounds
-from wordbrush.evaluation.bounds_page import as_csv, page_of
+from wordbrush.evaluation.bounds_page import report_of
 from wordbrush.evaluation.items import KINDS, TruthItem
-from wordbrush.evaluation.results import json_text, write_results
 from wordbrush.evaluation.runner import Progress
 from wordbrush.evaluation.truth import default_bench, load_truth
 from wordbrush.evaluation.variants import parse_assignments
@@ -49,7 +48,7 @@ def bounds(command: BoundsCommand) -> None:
         estimated = estimate_bounds(editor, pairs, settings, ratios, command.seed, on_step=on_step)
     record: dict[str, Any] = {"command": "bounds", "split": command.split, "item_ids": [item.id for item in items]}
     record |= estimated.as_dict()
-    _write(estimated, record, out, force=force)
+    report_of(estimated, record).write(out, force=force)
     if command.json:
         print_json(record)
     else:
@@ -76,11 +75,6 @@ def _check_folder(out: Path, *, force: bool) -> None:
     except OSError as error:
         raise OutputError(f"{out}: cannot make this folder ({error.strerror}); choose another --out") from error
     check_free([str(out / name) for name in FILES], force=force)
-
-
-def _write(estimated: Bounds, record: dict[str, Any], out: Path, *, force: bool) -> None:
-    texts = (json_text(record), as_csv(estimated), page_of(estimated).html())
-    write_results(out, dict(zip(FILES, texts, strict=True)), force=force)
 
 
 def _lines(estimated: Bounds) -> list[str]:

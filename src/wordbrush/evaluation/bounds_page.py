@@ -1,17 +1,18 @@
-"""The report on Proposition 1: the curves as CSV, and a page with both plots."""
+"""The report on Proposition 1: the curves as a table, and a page with both plots."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
-from wordbrush.evaluation.page import Cell, Page, Section, Table
 from wordbrush.evaluation.plots import Series, lines_with_bands
-from wordbrush.evaluation.results import csv_text
+from wordbrush.pages.page import Cell, Page, Section, Table
+from wordbrush.pages.report import Report
 
 if TYPE_CHECKING:
     from wordbrush.evaluation.bounds import Bounds, Spread
 
-__all__ = ["as_csv", "page_of"]
+__all__ = ["report_of"]
 
 _CURVES: Final = (
     ("noise_error", "measured, from noise", False),
@@ -25,11 +26,6 @@ _LABELS: Final = {
     "gronwall_bound": "with Gronwall's for the second, at model time",
     "error": "the measured errors cross at ratio",
 }
-
-
-def as_csv(bounds: Bounds) -> str:
-    """Return the bounds and errors as CSV, one row for each ratio."""
-    return csv_text(list(bounds.rows[0]), (list(row.values()) for row in bounds.rows))
 
 
 def _plot(bounds: Bounds, ending: str, title: str) -> str:
@@ -76,8 +72,13 @@ def _crossings(bounds: Bounds) -> Section:
     return Section("Where starting from the inversion stops being the better of the two", lines=lines)
 
 
-def page_of(bounds: Bounds) -> Page:
-    """Return the report as a page."""
+def report_of(bounds: Bounds, record: Mapping[str, Any]) -> Report:
+    """Return the report: the record, the bounds and errors with one line for each ratio, and the page."""
+    table = list(bounds.rows[0]), [list(row.values()) for row in bounds.rows]
+    return Report(record=record, tables={"bounds": table}, page=_page(bounds), names=("bounds", "bounds"))
+
+
+def _page(bounds: Bounds) -> Page:
     titles = ("Decoded without guidance", f"Decoded with guidance {bounds.constants.guidance:g}")
     plots = [(title, _plot(bounds, ending, title)) for ending, title in zip(("", "_guided"), titles, strict=True)]
     facts = {

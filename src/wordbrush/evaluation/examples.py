@@ -15,8 +15,8 @@ from PIL import Image
 from wordbrush.errors import OutputError
 from wordbrush.evaluation.items import Bytes, Float, Outcome
 from wordbrush.evaluation.metrics import on_picture
-from wordbrush.evaluation.results import png_of
 from wordbrush.files import write_atomic
+from wordbrush.pages.report import png_of
 
 if TYPE_CHECKING:
     from wordbrush.evaluation.plan import Row

@@ -1,32 +1,29 @@
 """Plots as SVG text: bars with intervals, trade-off curves, lines with bands.
 
 The same numbers give the same bytes: one bundled font, text as text, identifiers from a fixed salt, no date. Every
-function returns a complete SVG file; `inline` turns it into what stands inside a page: no namespaces or addresses, and
-ink and paper taken from the page, so that it reads in light and dark.
+function returns a complete SVG file; `wordbrush.pages.svg.inline` turns it into what stands inside a page.
 """
 
 from __future__ import annotations
 
 import io
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from wordbrush.pages.svg import GRID, INK, PAPER
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Estimate", "Series", "bars", "curve", "inline", "lines_with_bands"]
+__all__ = ["Estimate", "Series", "bars", "curve", "lines_with_bands"]
 
 Estimate = tuple[float, float, float]
 """A value with the low and the high end of its interval."""
 
-INK: Final = "#26262b"
-PAPER: Final = "#fdfdfc"
-GRID: Final = "#d8d8d3"
 COLOURS: Final = ("#3b76d1", "#d9622b", "#2a9d6f", "#b04fc2", "#b8902a", "#d1487a", "#3aa0b5", "#7a7f87")
 """Colours that differ in lightness too, with a contrast of at least 3 to light and dark paper."""
 MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -177,29 +174,6 @@ def lines_with_bands(
         if log_y:
             axes.set_yscale("log")
         return _finish(figure, axes, title, legend=len(series) > 1)
-
-
-def inline(svg: str, name: str) -> str:
-    """Return an SVG file as an element of a page.
-
-    Args:
-        svg: what a function of this module returned.
-        name: unique on the page, letters, digits and hyphens; keeps identifiers of several plots apart.
-
-    Returns:
-        One `svg` element without any address: paper is clear, ink is the page's.
-    """
-    body = svg[svg.index("<svg") :]
-    body = re.sub(r"<(metadata|style)\b.*?</\1>\s*", "", body, flags=re.DOTALL)  # a style would hold for the whole page
-    body = re.sub(r' xmlns(:\w+)?="[^"]*"', "", body).replace("xlink:href", "href")
-    body = re.sub(r"<!--.*?-->\s*", "", body, flags=re.DOTALL)
-    used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', body))
-    body = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", body)
-    body = re.sub(r'(url\(#|href="#)', rf"\1{name}-", body)
-    # Width and height in points would not shrink with a narrow page; the viewBox keeps the shape.
-    body = re.sub(r'^<svg([^>]*?) width="[^"]*"', r"<svg\1", body)
-    body = re.sub(r'^<svg([^>]*?) height="[^"]*"', r"<svg\1", body)
-    return body.replace(INK, "currentColor").replace(PAPER, "none").replace(GRID, "var(--grid)").strip()
 
 
 def _look(index: int) -> tuple[str, str]:

@@ -9,15 +9,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from wordbrush.evaluation.cells import difference_cell, interval_cell
 from wordbrush.evaluation.examples import choose, read_example
 from wordbrush.evaluation.items import DETERMINED_KINDS, LOCAL_KINDS
-from wordbrush.evaluation.page import Cell, Example, Page, Section, Table, difference_cell, grey, interval_cell
 from wordbrush.evaluation.paired import FEWEST
 from wordbrush.evaluation.plan import PANELS, Row, Rows, ran
-from wordbrush.evaluation.results import csv_text, json_text, write_results
 from wordbrush.evaluation.run_plots import plots_of
 from wordbrush.evaluation.scoring import METRICS
 from wordbrush.evaluation.summary import SCOPES, Comparison, Summary, compare, scope_of, scopes_of, summarise
+from wordbrush.pages.page import Cell, Example, Page, Section, Table, grey
+from wordbrush.pages.report import Report, failed_section, model_text
 from wordbrush.picture.panel import heat_colours
 from wordbrush.settings import DEFAULT_PRESET, Settings
 
@@ -89,13 +90,11 @@ def write_report(rows: Rows, out: Path, *, command: str, baseline: str | None = 
         for scope, cells in scopes.items()
         for metric, interval in cells.items()
     )
-    files = {
-        "result.json": json_text(result),
-        "rows.csv": csv_text(["item", "kind", "variant", *METRICS, "error"], lines),
-        "summary.csv": csv_text(["variant", "scope", "metric", *_INTERVAL], means),
-        "report.html": _page(rows, out, result, summary, differences).html(),
+    tables = {
+        "rows": (["item", "kind", "variant", *METRICS, "error"], lines),
+        "summary": (["variant", "scope", "metric", *_INTERVAL], means),
     }
-    write_results(out, files)
+    Report(record=result, tables=tables, page=_page(rows, out, result, summary, differences)).write(out)
     return result
 
 
@@ -164,7 +163,7 @@ def _page(rows: Rows, out: Path, result: dict[str, Any], summary: Summary, diffe
     facts = {
         "Command": result["words"],
         "Version": ", ".join(f"{name} {version}" for name, version in result["versions"].items()),
-        "Model": f"{model['name']} ({model['family']}, {model['dtype']}), weights {model['sha256'][:16]}",
+        "Model": model_text(model),
         "Bench": f"{bench['items']} items of {len(bench['kinds'])} kinds, {bench['sha256'][:16]}",
         "Judge": str(result["judge"])[:16],
         "Critic": str(result["critic"] or "none here: nothing is said to be clean")[:64],
@@ -186,9 +185,7 @@ def _page(rows: Rows, out: Path, result: dict[str, Any], summary: Summary, diffe
     if any(variant.tags.get(PANELS) for variant in rows.plan.variants):
         note = f"Best, median and worst item by {METRICS[PANEL_METRIC].label}."
         sections.append(Section("Examples", [note], examples=list(_examples(rows, out))))
-    if rows.failed:
-        lines = [f"{r.item}, {r.variant}: {r.error}" for r in rows.failed]
-        sections.append(Section(f"Failed: {len(rows.failed)} of {len(rows.rows)}", lines=lines))
+    sections += failed_section([(f"{r.item}, {r.variant}", str(r.error)) for r in rows.failed], len(rows.rows))
     sections.append(Section("Variants", facts=_variants(result)))
     return Page(f"Truth bench, {bench['split']} split: {model['name']}", facts, sections)
 

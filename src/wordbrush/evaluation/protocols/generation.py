@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from wordbrush.diffusion import noise
 from wordbrush.diffusion.guidance import guided
 from wordbrush.diffusion.solvers import SOLVERS, decode
-from wordbrush.evaluation.results import png_of
 from wordbrush.evaluation.runner import Progress
 from wordbrush.files import write_atomic
 from wordbrush.models.codec import pixels_of
+from wordbrush.pages.report import png_of
 from wordbrush.settings import Settings
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from wordbrush.evaluation.items import Scores
-from wordbrush.evaluation.page import Cell, Example, Page, Section, Table, grey
 from wordbrush.evaluation.protocols.measuring import Pair
 from wordbrush.evaluation.protocols.tables import FigureRow
-from wordbrush.evaluation.results import csv_text, json_text, write_results
+from wordbrush.pages.page import Cell, Example, Page, Section, Table, grey
+from wordbrush.pages.report import Report, failed_section, model_text
 
 if TYPE_CHECKING:
     from wordbrush.evaluation.networks.figures import Figure
@@ -71,13 +71,8 @@ def write_report(report: ProtocolReport, folder: Path) -> dict[str, Any]:
         OutputError: a file cannot be written.
     """
     result = report.as_dict()
-    files = {
-        "result.json": json_text(result),
-        "rows.csv": _rows_csv(report),
-        "figures.csv": csv_text(_FIGURE_COLUMNS, _figure_rows(result)),
-        "report.html": _page(report, result).html(),
-    }
-    write_results(folder, files)
+    tables = {"rows": _rows_table(report), "figures": (_FIGURE_COLUMNS, _figure_rows(result))}
+    Report(record=result, tables=tables, page=_page(report, result)).write(folder)
     return result
 
 
@@ -105,8 +100,8 @@ def shown_number(value: float | None) -> str:
     return f"{value:.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
-def _rows_csv(report: ProtocolReport) -> str:
-    """Return CSV with one line an entry; entries that failed before they were edited come last."""
+def _rows_table(report: ProtocolReport) -> tuple[list[str], list[list[Any]]]:
+    """Return columns, and one line an entry; entries that failed before they were edited come last."""
     groups = sorted({name for pair in report.pairs for name in pair.entry.groups})
     columns = list(dict.fromkeys(name for row in report.values.values() for name in row))
     facts = ("query", "reference", "seed", "mask_area", "seconds", "evaluations")
@@ -118,7 +113,7 @@ def _rows_csv(report: ProtocolReport) -> str:
     done = {pair.entry.id for pair in report.pairs}
     blank = [None] * (len(groups) + len(facts) + len(columns))
     lines += [[name, *blank, text] for name, text in report.faults.items() if name not in done]
-    return csv_text(["id", *groups, *facts, *columns, "error"], lines)
+    return ["id", *groups, *facts, *columns, "error"], lines
 
 
 def _figure_rows(result: Mapping[str, Any]) -> Iterator[list[Any]]:
@@ -131,7 +126,7 @@ def _figure_rows(result: Mapping[str, Any]) -> Iterator[list[Any]]:
 def _page(report: ProtocolReport, result: Mapping[str, Any]) -> Page:
     model = result["model"]
     facts = {
-        "Model": f"{model['name']} ({model['family']}, {model['dtype']}), weights {model['sha256'][:16]}",
+        "Model": model_text(model),
         "Entries": ", ".join(f"{name} {count}" for name, count in report.counts.items()),
         "Preset": str(result["preset"]),
         "Settings": ", ".join(f"{name}={value}" for name, value in result["settings"].items()),
@@ -141,9 +136,7 @@ def _page(report: ProtocolReport, result: Mapping[str, Any]) -> Page:
     }
     notes = [*report.notes, "Mean and 95 % interval over entries: exact for shares, Student's for other means."]
     sections = [Section("Figures", notes, [_all_figures(report.tables[0])]), *_grouped(report.tables[1:])]
-    if report.faults:
-        lines = [f"{name}: {text}" for name, text in report.faults.items()]
-        sections.append(Section(f"Failed: {len(lines)}", lines=lines))
+    sections += failed_section(list(report.faults.items()), report.counts["chosen"])
     sections.append(Section("The first entries", examples=[_example(pair) for pair in report.pairs[:EXAMPLES]]))
     return Page(f"{report.command}: {model['name']}, {report.facts['method']}", facts, sections)
 

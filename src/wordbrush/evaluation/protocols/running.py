@@ -20,10 +20,10 @@ from wordbrush.editor import Editor
 from wordbrush.errors import InputError, OutputError, PictureError, SettingsError
 from wordbrush.evaluation.items import MethodRequest
 from wordbrush.evaluation.plan import find_method
-from wordbrush.evaluation.results import png_of
 from wordbrush.evaluation.runner import model_facts
 from wordbrush.evaluation.work import Line, Make, Work
 from wordbrush.files import write_atomic
+from wordbrush.pages.report import png_of
 from wordbrush.picture.picture import Picture
 
 if TYPE_CHECKING:
