@@ -150,7 +150,7 @@ def test_edits_are_byte_for_byte_those_of_the_local_engine(cluster: str, tmp_pat
     rows = [{"picture": str(path), "seed": seed} for path in pictures for seed in (0, 1)]
     rows.append({"picture": str(tmp_path / "bad.png")})
     shuffled = random.Random(3).sample(rows, len(rows))
-    switches = {"to": "a duck on grass", "reference": "a dog", "steps": 2, "maps": 1, "strength": (0.5,)}
+    switches: dict[str, Any] = {"to": "a duck on grass", "reference": "a dog", "steps": 2, "maps": 1, "strength": (0.5,)}
     one = wb.batch(rows, tmp_path / "local", workers=1, threads=1, **switches)
     two = wb.batch(shuffled, tmp_path / "ray", engine="ray", workers=2, threads=1, **switches)
     assert (one.done, one.failed, one.exit_code) == (two.done, two.failed, two.exit_code) == (6, 1, 6)
@@ -164,7 +164,7 @@ def test_datasets_map_and_a_plain_loop_do_the_same(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets", reason="datasets is not installed")
     rows = [{"picture": str(path), "breed": "duck"} for path in write_pictures(tmp_path / "pictures", 2, (64, 64))]
     rows.append({"picture": str(tmp_path / "none.png"), "breed": "duck"})
-    told = {}
+    told = dict[str, list[dict[str, Any]]]()
     for name in ("loop", "map", "pickled"):
         edit = wb.EditItem(tmp_path / name, to="a {breed} on grass", steps=2, maps=1, strength=(0.5,))
         if name == "map":
@@ -248,7 +248,8 @@ def test_an_actor_whose_process_dies_while_it_loads_is_not_started_for_ever(tmp_
 
 
 def test_calls_keep_a_group_together_and_the_order() -> None:
-    rows = [{"key": key, "grp": key[0]} for key in ("a1", "a2", "a3", "b1", "b2", "b3", "c1", "d1", "d2", "d3", "d4", "d5")]
+    keys = ["a1", "a2", "a3", "b1", "b2", "b3", "c1", "d1", "d2", "d3", "d4", "d5"]
+    rows = [{"key": key, "grp": key[0]} for key in keys]
     parts = _bundles(rows, 4)
     assert [[row["key"] for row in part] for part in parts] == [
         ["a1", "a2", "a3"], ["b1", "b2", "b3", "c1"], ["d1", "d2", "d3", "d4"], ["d5"],
