@@ -1,4 +1,4 @@
-"""Ray itself: the cluster that is joined, or one that is started here for the time of a run; quiet and without a net."""
+"""Ray itself: the cluster that is joined, or one that is started here for the time of a run; quiet, no net."""
 
 from __future__ import annotations
 
