@@ -12,6 +12,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from wordbrush.models.checkpoint.sources import BUILT_IN
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -78,6 +80,12 @@ def test_the_citation_names_the_paper_and_us() -> None:
     assert [a["family-names"] for a in paper["authors"]] == ["Couairon", "Verbeek", "Schwenk", "Cord"]
     assert paper["year"] == 2023
     assert "2210.11427" in paper["identifiers"][0]["value"]
+
+
+def test_the_shipped_models_leave_the_wheel_below_120_mb() -> None:
+    files = [file for folder in BUILT_IN.values() for file in folder.rglob("*") if file.is_file()]
+    assert {"pocket", "pocket_flow"} <= {file.parent.parent.name for file in files}
+    assert sum(file.stat().st_size for file in files) < 110e6  # the code and the samples are 2 MB
 
 
 def test_the_samples_travel_in_the_wheel() -> None:

@@ -27,6 +27,7 @@ CARD = flow_card(
     title="Z-Image and Z-Image-Turbo checkpoints",
     scale=5.0,  # diffusers' 4: its scale counts from the text's own estimate, as w of Ho and Salimans
     licence="Apache-2.0",
+    evidence="measured: on scenes of known truth with pocket-flow, a small model of this build in their layout",
     sibling="Tongyi-MAI/Z-Image",
 )
 PARTS: Mapping[str, PartSpec] = {
