@@ -29,6 +29,10 @@ from wordbrush.batch.work import EngineOptions, Rows
 from wordbrush.errors import ModelError, OutputError, SettingsError, WordbrushError
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'wordbrush[ray]'")
+pytestmark = pytest.mark.skipif(
+    "WORDBRUSH_TEST_RAY" not in os.environ,
+    reason="`make test-ray` runs these alone: beside other tests a run once waited for processors without end",
+)
 
 
 @pytest.fixture(scope="module")

@@ -129,7 +129,7 @@ ONE_COMMAND = {
 }  # fmt: skip
 """Modules whose messages one command prints."""
 
-OTHER_PROGRAMS = {"evaluation/networks/convert.py", "evaluation/plots.py", "pages/page.py"}
+OTHER_PROGRAMS = {"evaluation/networks/convert.py", "evaluation/plots.py", "pages/page.py", "pages/svg.py"}
 """A program with flags of its own; pages, whose style sheets have names like flags."""
 
 

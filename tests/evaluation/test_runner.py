@@ -169,7 +169,7 @@ def test_a_worker_that_dies_costs_its_item_and_no_more(plan: RunPlan, tmp_path: 
     killed: list[int] = []
 
     def kill(progress: Progress) -> None:
-        if progress.done == 1:
+        if progress.done == 8:  # both workers have begun by then
             victim = multiprocessing.active_children()[0]
             killed.append(victim.pid or 0)
             os.kill(killed[0], signal.SIGKILL)

@@ -5,6 +5,7 @@ The floors are what the shipped checkpoint honestly reaches, less a margin for o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import islice
 
 import numpy as np
@@ -26,18 +27,18 @@ def editor() -> Editor:
 
 
 @pytest.mark.parametrize("kind", list(FLOORS))
-def test_mask_overlaps_the_true_region(kind: str, editor: Editor, measured: list[str]) -> None:
+def test_mask_overlaps_the_true_region(kind: str, editor: Editor, measured: Callable[[str], None]) -> None:
     scores = []
     for item in islice(heldout.items(kind), SCENES):
         mask = editor.open(item.picture).mask(item.query, item.reference)
         scores.append(heldout.iou(mask.values >= 0.5, item.region))
-    measured.append(f"pocket-flow: {kind:7s} mask IoU, {len(scores)} scenes: {np.mean(scores):.3f}")
+    measured(f"pocket-flow: {kind:7s} mask IoU, {len(scores)} scenes: {np.mean(scores):.3f}")
     assert float(np.mean(scores)) >= FLOORS[kind]
 
 
-def test_the_inversion_leads_back(editor: Editor, measured: list[str]) -> None:
+def test_the_inversion_leads_back(editor: Editor, measured: Callable[[str], None]) -> None:
     errors = [editor.open(item.picture).reconstruction() for item in islice(heldout.items("object"), 4)]
-    measured.append(f"pocket-flow: reconstruction RMS of the default, {len(errors)} scenes: {np.mean(errors):.4f}")
+    measured(f"pocket-flow: reconstruction RMS of the default, {len(errors)} scenes: {np.mean(errors):.4f}")
     assert float(np.mean(errors)) <= WORST_RECONSTRUCTION
 
 
