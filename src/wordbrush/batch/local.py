@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import chain
 from typing import Final
 
-import torch
-
 from wordbrush.batch.crew import crew_outcomes
 from wordbrush.batch.work import EngineOptions, Outcome, Row, Rows, Work
+from wordbrush.engine.threads import torch_threads
 
 __all__ = ["SUSPECT", "run_local"]
 
@@ -34,7 +32,7 @@ def run_local(work: Work, rows: Rows, options: EngineOptions) -> Iterator[Outcom
     calm = _Calm(rows, SUSPECT if work.portable else None)
     first = next(calm, None)
     if first is not None:
-        with _threads(options.threads):
+        with torch_threads(options.threads):
             yield from work.open(options.editor)(Rows(chain([first], calm), lambda: rows.stopped))
     if calm.suspect is not None:
         suspects = Rows(chain([calm.suspect], rows), lambda: rows.stopped)
@@ -56,14 +54,3 @@ class _Calm(Iterator[Row]):
             self.suspect = row
             raise StopIteration
         return row
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Set torch's number of threads inside the block, and restore it afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -50,7 +50,9 @@ class Command:
         Raises:
             SettingsError: a size cannot be read.
         """
-        return ReadingLimits()
+        flags: Any = getattr(self, "reading", None)  # where the command has them
+        limits: ReadingLimits = ReadingLimits() if flags is None else flags.limits
+        return limits
 
     def check(self) -> None:
         """Refuse flags that cannot work together, before anything heavy is imported.

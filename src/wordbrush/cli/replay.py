@@ -21,6 +21,7 @@ from wordbrush.cli.progress import stage_bars
 from wordbrush.cli.targets import STDIO, check_alpha, check_free
 from wordbrush.cli.terminal import Terminal, print_json, print_text, write_stdout
 from wordbrush.editor import Editor
+from wordbrush.engine.threads import torch_threads
 from wordbrush.errors import ModelError, ProvenanceError, SettingsError
 from wordbrush.files import write_atomic
 from wordbrush.models.checkpoint.offload import resolve_offload
@@ -176,15 +177,11 @@ def _threads(command: ReplayCommand, recorded: Recorded) -> Iterator[None]:
     Raises:
         ProvenanceError: as many as the record says, but it does not, or absurdly many.
     """
-    before, count = torch.get_num_threads(), recorded.record.threads
+    count = recorded.record.threads
     if command.threads == RECORDED and not 1 <= (count or 0) <= MOST_THREADS:
         raise ProvenanceError(f"{command.file}: the record tells no usable number of threads; give --threads N")
-    wanted = count if command.threads == RECORDED else int(command.threads or before)
-    torch.set_num_threads(wanted or before)
-    try:
+    with torch_threads(count if command.threads == RECORDED else int(command.threads or 0)):
         yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-
+from wordbrush.engine.threads import torch_threads
 from wordbrush.evaluation.crew import crew_rows
 from wordbrush.evaluation.work import Line, Piece, Work, rows_of
 
@@ -88,7 +86,7 @@ def run_work(
 def _alone(work: Work, pieces: Sequence[Piece], editor: Editor, threads: int | None) -> Iterator[tuple[str, Line]]:
     if pieces:
         make = work.open(editor)
-        with _threads(threads):
+        with torch_threads(threads):
             for piece in pieces:
                 yield from rows_of(work, make, piece)
 
@@ -97,14 +95,3 @@ def model_facts(identity: Mapping[str, Any]) -> dict[str, Any]:
     """Return the version and the model's identity, which all rows of a run share; not the device."""
     names = ("name", "family", "sha256", "parametrisation", "dtype", "loras")
     return {"version": importlib.metadata.version("wordbrush"), "model": {name: identity[name] for name in names}}
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Set torch's number of threads inside the block, and restore it afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -11,7 +11,6 @@ import typer
 from wordbrush.cli import options as opt
 from wordbrush.cli.command import Command
 from wordbrush.cli.reading import Reading
-from wordbrush.picture.limits import ReadingLimits
 
 __all__ = ["ReportCommand"]
 
@@ -35,11 +34,3 @@ class ReportCommand(Command):
     quiet: opt.Quiet = False
     reading: Reading
 
-    @property
-    def limits(self) -> ReadingLimits:
-        """How large pictures and masks may be.
-
-        Raises:
-            SettingsError: a size cannot be read.
-        """
-        return self.reading.limits

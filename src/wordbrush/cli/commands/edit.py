@@ -16,7 +16,6 @@ from wordbrush.cli.reading import Reading
 from wordbrush.cli.targets import CONTRAST_SUFFIXES, PICTURE_SUFFIXES, STDIO, check_free, check_suffix, marks, numbered
 from wordbrush.errors import OutputError, SettingsError
 from wordbrush.notation import drawn, parse_one_seed, parse_seeds
-from wordbrush.picture.limits import ReadingLimits
 from wordbrush.settings import Settings
 from wordbrush.texts import check_text
 
@@ -55,15 +54,6 @@ class Contrasting(Command):
         except OutputError:
             self.model_choice.check_there()
             raise
-
-    @property
-    def limits(self) -> ReadingLimits:
-        """How large pictures and masks may be.
-
-        Raises:
-            SettingsError: a size cannot be read.
-        """
-        return self.reading.limits
 
     @cached_property
     def settings(self) -> Settings:

@@ -93,15 +93,6 @@ class ReplayCommand(Command):
     quiet: opt.Quiet = False
     reading: Reading
 
-    @property
-    def limits(self) -> ReadingLimits:
-        """How large the file, its input and masks may be.
-
-        Raises:
-            SettingsError: a size cannot be read.
-        """
-        return self.reading.limits
-
     def check(self) -> None:
         """Refuse flags that cannot work together and a file that cannot be written, before anything is loaded.
 
