@@ -220,6 +220,19 @@ def test_an_edit_is_the_same_again_and_odd_sizes_come_back(name: str) -> None:
     assert (np.asarray(once.image) == np.asarray(again.image)).all()
 
 
+def test_the_mask_pools_levels_and_is_cut_by_the_default_rule(name: str) -> None:
+    session = Editor(model(name)).open(picture(), resolution=SIDE)
+    levels = Settings().strength
+    alone = [session.contrast(TEXT, OTHER, strength=level).raw for level in levels]
+    together = session.contrast(TEXT, OTHER)
+    np.testing.assert_allclose(together.raw, np.mean([raw / raw.mean() for raw in alone], axis=0), rtol=1e-5)
+    assert max(np.abs(one / one.mean() - together.raw).max() for one in alone) > 1e-3
+    low, high = np.percentile(together.raw, [Settings().clip, 100 - Settings().clip])
+    cut = (together.raw - low) / (high - low) > 0.22
+    assert 0 < cut.sum() < cut.size
+    assert (together.threshold().values.astype(bool) == cut).all()
+
+
 def test_the_plan_counts_what_an_edit_takes(name: str) -> None:
     editor = Editor(model(name))
     settings = Settings.from_preset(**SETTINGS)
