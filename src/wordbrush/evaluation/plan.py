@@ -16,7 +16,7 @@ from wordbrush.errors import InputError, SettingsError
 from wordbrush.evaluation.items import KINDS, Kind, Method, Scores, Split, TruthItem, Variant
 from wordbrush.evaluation.methods import METHODS
 from wordbrush.evaluation.peers import PEERS, told
-from wordbrush.evaluation.runner import model_facts
+from wordbrush.evaluation.run_folder import model_facts
 from wordbrush.evaluation.scoring import METRICS
 from wordbrush.models.checkpoint.digests import digest_files
 from wordbrush.settings import DEFAULT_PRESET, Settings

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from wordbrush.batch.runner import Progress
 from wordbrush.diffusion import noise
 from wordbrush.diffusion.guidance import guided
 from wordbrush.diffusion.solvers import SOLVERS, decode
-from wordbrush.evaluation.runner import Progress
 from wordbrush.files import write_atomic
 from wordbrush.models.codec import pixels_of
 from wordbrush.pages.report import png_of
