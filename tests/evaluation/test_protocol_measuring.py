@@ -40,7 +40,7 @@ def test_values_are_computed_once_until_the_picture_changes(tmp_path: Path) -> N
         seen.append(pair.entry.id)
         return {"value": float("inf") if pair.entry.id == "b" else 1.5}
 
-    def edited(opened: RunFolder, name: str, digest: str = "a") -> None:
+    def edited(opened: RunFolder, name: str, digest: str) -> None:
         opened.ledger.add([entry_of(name, 1, {})])
         opened.ledger.finish(done({"key": name}, sha256=digest, mask=None))
 
@@ -53,7 +53,8 @@ def test_values_are_computed_once_until_the_picture_changes(tmp_path: Path) -> N
     (tmp_path / "scores").mkdir()
     (tmp_path / "scores" / f"{measure.mark}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in old))
     with open_run(tmp_path, {}, "none") as opened:
-        edited(opened, "a"), edited(opened, "b"), edited(opened, "c", "old")
+        for name, digest in (("a", "a"), ("b", "a"), ("c", "old")):
+            edited(opened, name, digest)
         found = {"a": {"value": 1.5}, "b": {"value": None}, "c": {"value": 7.0}}
         assert measured(opened, measure, "a", "b", "c") == measured(opened, measure, "a", "b", "c") == found
         assert seen == ["a", "b"]

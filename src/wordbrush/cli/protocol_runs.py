@@ -22,7 +22,6 @@ from wordbrush.evaluation.protocols.running import (
     ProtocolWork,
     check_pictures,
     ledger_entries,
-    make_folders,
     run_facts,
 )
 from wordbrush.evaluation.protocols.suites import Suite, Weights, parse_networks
@@ -127,7 +126,6 @@ def run_protocol(flags: RunFlags, setup: Setup, editor: Editor | None = None) ->
     if flags.dry_run:
         _show_plan(flags, setup, editor, entries, missing)
         return
-    make_folders(flags.out, *(["pictures"] if setup.prepare else []))
     with open_run(flags.out, facts, EARLIER, force=flags.force) as opened:
         if setup.prepare is not None:
             setup.prepare(editor, entries)

@@ -24,7 +24,7 @@ from wordbrush.errors import InputError, OutputError
 if TYPE_CHECKING:
     from wordbrush.editor import Editor
 
-__all__ = ["RunFolder", "differences", "earlier_rows", "entry_of", "model_facts", "open_run"]
+__all__ = ["RunFolder", "differences", "earlier_rows", "entry_of", "is_evaluation", "model_facts", "open_run"]
 
 JOURNAL: Final = 1
 """The version in the first line of a file of results in JSON lines."""
@@ -110,7 +110,7 @@ def open_run(folder: Path, facts: Mapping[str, Any], earlier: str, *, force: boo
     plain = json.loads(json.dumps(facts, allow_nan=False))
     with Ledger.open(folder) as ledger:
         runs = ledger.runs()
-        if any("facts" not in run["command"] for run in runs):
+        if not all(map(is_evaluation, runs)):
             raise InputError(f"{folder}: a batch was run into this folder; choose another one")
         if force:
             (folder / earlier).unlink(missing_ok=True)
@@ -120,6 +120,11 @@ def open_run(folder: Path, facts: Mapping[str, Any], earlier: str, *, force: boo
         if not any(run["ended"] for run in ledger.runs()):
             _take_over(ledger, folder / earlier, plain)
         yield RunFolder(ledger, facts)
+
+
+def is_evaluation(run: Mapping[str, Any]) -> bool:
+    """Whether a run of a ledger is an evaluation's."""
+    return "facts" in run["command"]
 
 
 def entry_of(key: str, number: int, item: Mapping[str, Any], group: str | None = None) -> Entry:

@@ -39,7 +39,6 @@ __all__ = [
     "ProtocolWork",
     "check_pictures",
     "ledger_entries",
-    "make_folders",
     "run_facts",
     "seed_of",
 ]
@@ -96,16 +95,6 @@ def run_facts(
     }
 
 
-def make_folders(folder: Path, *names: str) -> None:
-    """Make a run's folder and those in it.
-
-    Raises:
-        OutputError: it cannot be made.
-    """
-    for name in ("edited", "masks", *names):
-        make_folder(folder / name)
-
-
 def check_pictures(entries: Sequence[Entry]) -> int:
     """Return how many entries lack their picture.
 
@@ -143,7 +132,9 @@ class ProtocolWork(ItemWork):
     fatal: ClassVar[tuple[type[Exception], ...]] = (OutputError, SettingsError)
 
     def start(self, editor: Editor | None) -> Callable[[Any], Mapping[str, Any]]:
-        """Load the model."""
+        """Load the model, and make the folders of results."""
+        for name in ("edited", "masks"):
+            make_folder(self.run.folder / name)
         return partial(_edit, editor or Editor.from_pretrained(self.run.model, **self.run.load), self.run)
 
 
