@@ -18,7 +18,8 @@ import torch
 
 from tests.support.batches import ledger_rows
 from tests.support.bench import BENCH, plain, quick_plan, write_judge, write_model
-from wordbrush.batch.ledger import LEDGER
+from wordbrush.batch import ledger_file
+from wordbrush.batch.ledger_file import LEDGER
 from wordbrush.batch.runner import Progress
 from wordbrush.errors import InputError, ModelError, OutputError, SettingsError
 from wordbrush.evaluation.examples import choose, example_path, read_example
@@ -206,6 +207,17 @@ def test_examples_are_kept_where_a_variant_says_so(plan: RunPlan, tmp_path: Path
     assert np.array_equal(example.result[example.mask == 0], item.picture[example.mask == 0])
     assert example.contrast.max() == 1.0
     assert read_example(tmp_path, "does not", "dev/object/000") is None
+
+
+def test_a_folder_that_cannot_be_locked_is_told(
+    plan: RunPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> bool:
+        raise OSError("no locks here")
+
+    monkeypatch.setattr(ledger_file, "lock_descriptor", refuse)
+    (note,) = run_truth(replace(plan, variants=plain("copy"), limit=1), tmp_path).notes
+    assert "cannot lock files" in note
 
 
 def test_best_median_and_worst_are_chosen_by_a_metric() -> None:

@@ -153,6 +153,8 @@ def _finish(flags: RunFlags, setup: Setup, entries: Sequence[Entry], opened: Run
         print_json(result)
     else:
         print_text("\n".join([f"{counts['done']} of {counts['chosen']} entries", *figure_lines(tables[0])]))
+    for note in opened.ledger.notes:
+        terminal.warn(note)
     terminal.note(f"{flags.out / 'report.html'}")
     end_run([f"{name}: {text}" for name, text in failures.items()], len(entries), "entries", terminal)
 

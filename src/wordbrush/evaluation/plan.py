@@ -108,12 +108,16 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The rows of a run, by item and then in the plan's order of variants, with its plan, fingerprint and items."""
+    """The rows of a run, by item and then in the plan's order of variants, with its plan, fingerprint and items.
+
+    `notes` are what a user should know of the folder.
+    """
 
     rows: tuple[Row, ...]
     plan: RunPlan
     facts: Mapping[str, Any]
     items: tuple[TruthItem, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def failed(self) -> tuple[Row, ...]:

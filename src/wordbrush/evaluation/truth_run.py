@@ -79,7 +79,7 @@ def run_truth(
             threads=plan.threads,
             on_progress=on_progress,
         )
-        found = run.rows()
+        found, notes = run.rows(), tuple(run.ledger.notes)
     rows = [
         Row(item.id, item.kind, variant.name, row.get("metrics", {}), row["error"])
         for item in items
@@ -88,7 +88,7 @@ def run_truth(
     ]
     there = {row.variant for row in rows}
     have = tuple(variant for variant in plan.variants if variant.name in there)
-    return Rows(tuple(rows), replace(plan, variants=have, only=()), facts, items)
+    return Rows(tuple(rows), replace(plan, variants=have, only=()), facts, items, notes)
 
 
 def _key(item: str, variant: str) -> str:
