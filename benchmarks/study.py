@@ -172,9 +172,9 @@ def run_study(
     name: str, out: Path, *, workers: int = 1, limit: int | None = None, only: tuple[str, ...] = (), force: bool = False
 ) -> None:
     """Run the missing rows of one study, or of some of its variants, and write its report."""
+    from wordbrush.batch.runner import Progress
     from wordbrush.evaluation.report import summary_table, write_report
     from wordbrush.evaluation.run_plots import plots_of
-    from wordbrush.evaluation.runner import Progress
     from wordbrush.evaluation.summary import summarise
     from wordbrush.evaluation.truth_run import run_truth
     from wordbrush.files import write_atomic

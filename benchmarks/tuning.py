@@ -14,19 +14,21 @@ import argparse
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
 
+from wordbrush.batch.work import ItemWork
 from wordbrush.editor import Editor
 from wordbrush.evaluation.items import DETERMINED_KINDS, Kind, MethodRequest, Outcome, TruthItem
-from wordbrush.evaluation.journal import Journal
 from wordbrush.evaluation.judge import Judge
 from wordbrush.evaluation.peers.diffedit import DiffEditNumbers, diffedit_with
 from wordbrush.evaluation.peers.leditspp import LeditsNumbers, leditspp_with
 from wordbrush.evaluation.peers.repaint import RepaintNumbers, img2img_with
+from wordbrush.evaluation.run_folder import RunFolder, entry_of, open_run
 from wordbrush.evaluation.scoring import Tools, score
 from wordbrush.evaluation.truth import load_truth
 
@@ -100,36 +102,58 @@ def figures(numbers: Any, rows: list[dict[str, Any]]) -> Try:
     return Try(numbers, sum(row["success"] for row in rows), len(rows), float(np.mean(rms)))
 
 
+@dataclass(frozen=True)
+class TuningWork(ItemWork):
+    """The item function of one setting of a peer: its figures on an item."""
+
+    peer: str
+    numbers: Any
+
+    def start(self, editor: Editor | None) -> Callable[[Any], Mapping[str, Any]]:
+        """Load the judge and the items."""
+        editor, tools = editor or Editor.from_pretrained("pocket"), Tools(Judge.load(BENCH / "judge"))
+        known = {item.id: item for item in items()}
+
+        def tried(asked: Mapping[str, str]) -> dict[str, Any]:
+            item = known[asked["item"]]
+            reference, query = item.texts["captions"]
+            request = MethodRequest(item.picture, query, reference)
+            outcome = PEERS[self.peer].run(editor, editor.open(item.picture), request, self.numbers)
+            found = score(item, outcome, tools)
+            return {
+                "kind": item.kind,
+                **{key: found[key] for key in ("rms", "success", "kept", "mask_iou", "background_rms")},
+            }
+
+        return tried
+
+
+def run_try(opened: RunFolder, editor: Editor, edits: list[TruthItem], name: str, numbers: Any) -> Try:
+    """Run what is missing of a setting on all edits, print its figures and return them."""
+    begin, mark = time.monotonic(), f"{name} {sorted(asdict(numbers).items())}"
+    keys = {f"{mark} {item.id}": item.id for item in edits}
+    entries = [entry_of(key, number, {"item": item}) for number, (key, item) in enumerate(keys.items())]
+    opened.run(TuningWork(name, numbers), entries, editor=editor)
+    rows = opened.rows()
+    for key in keys:
+        if rows[key]["error"] is not None:
+            raise RuntimeError(f"{key}: {rows[key]['error']}")
+    done, took = figures(numbers, [rows[key] for key in keys]), time.monotonic() - begin
+    print(f"{name}: {numbers}: success {done.success}/{done.edits}, rms {done.rms:.1f}, {took:.0f} s")
+    return done
+
+
 def main() -> None:
     """Tune each peer, and print what was tried and chosen."""
     line = argparse.ArgumentParser(prog="python -m benchmarks.tuning", description=__doc__)
-    line.add_argument("--out", type=Path, required=True, help="folder of the journal")
+    line.add_argument("--out", type=Path, required=True, help="folder of the ledger")
     line.add_argument("--peer", choices=list(PEERS), action="append", help="only this one; repeatable")
     args = line.parse_args()
     torch.set_num_threads(1)
-    args.out.mkdir(parents=True, exist_ok=True)
-    editor, tools, edits = Editor.from_pretrained("pocket"), Tools(Judge.load(BENCH / "judge")), items()
-    with Journal.open(args.out / "tuning.jsonl", {"model": editor.model.identity.sha256}) as journal:
+    editor, edits = Editor.from_pretrained("pocket"), items()
+    with open_run(args.out, {"model": editor.model.identity.sha256}, "tuning.jsonl") as opened:
         for name in args.peer or PEERS:
-
-            def run(numbers: Any, name: str = name) -> Try:
-                begin, rows = time.monotonic(), []
-                for item in edits:
-                    mark = f"{name} {sorted(asdict(numbers).items())} {item.id}"
-                    if not journal.is_done(mark):
-                        reference, query = item.texts["captions"]
-                        request = MethodRequest(item.picture, query, reference)
-                        outcome = PEERS[name].run(editor, editor.open(item.picture), request, numbers)
-                        found = score(item, outcome, tools)
-                        row = {key: found[key] for key in ("rms", "success", "kept", "mask_iou", "background_rms")}
-                        journal.append(mark, {"kind": item.kind, **row})
-                    rows.append(journal.rows[mark])
-                done = figures(numbers, rows)
-                took = time.monotonic() - begin
-                print(f"{name}: {numbers}: success {done.success}/{done.edits}, rms {done.rms:.1f}, {took:.0f} s")
-                return done
-
-            print(f"{name}: chosen {tune(name, run)}", flush=True)
+            print(f"{name}: chosen {tune(name, partial(run_try, opened, editor, edits, name))}", flush=True)
 
 
 if __name__ == "__main__":

@@ -92,6 +92,22 @@ def test_tries_are_counted(tmp_path: Path) -> None:
     assert rows["a0"]["result"]["process"] != os.getpid()
 
 
+class Sharing(Marks):
+    """Gains from a group in one process, however many rows it has."""
+
+    @property
+    def ahead(self) -> int:
+        return 12
+
+
+def test_rows_are_read_so_far_ahead_that_each_process_has_a_group_of_its_own(tmp_path: Path) -> None:
+    names = [f"{group}{number}" for group in "abcd" for number in range(12)]
+    with Ledger.open(tmp_path / "out") as ledger:
+        run_rows(ledger, Sharing(folder=str(tmp_path)), entries(*names), EngineOptions(folder=tmp_path, workers=2))
+        processes = {(row["grp"], row["result"]["process"]) for row in ledger.rows()}
+    assert len(processes) <= 5  # only the last group may be shared, where one process has nothing else to do
+
+
 def test_what_processes_died_with_is_run_last_and_alone(tmp_path: Path) -> None:
     work = Marks(folder=str(tmp_path))
     with Ledger.open(tmp_path / "out") as ledger:

@@ -50,8 +50,10 @@ def test_a_run_prints_a_table_and_writes_its_files(wordbrush: Command, truth: li
     assert re.fullmatch(r"2/2 rows, [\d.]+ (rows/s|s a row)", notes[-2])
     assert notes[-1] == str(tmp_path / "out" / "report.html")
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
-        *("rows.jsonl", "rows.csv", "summary.csv", "result.json", "report.html", "pictures"),
+        *("ledger.sqlite", "ledger.lock", "rows.csv", "summary.csv", "result.json", "report.html", "pictures"),
     }
+    assert wordbrush("batch", "status", tmp_path / "out").text.startswith("0 waiting, 0 running, 2 done, 0 failed")
+    wordbrush("batch", "report", tmp_path / "out").failed(3, "this is an evaluation's folder")
     with (tmp_path / "out" / "rows.csv").open() as file:
         assert list(next(csv.DictReader(file))) == ["item", "kind", "variant", *METRICS, "error"]
 

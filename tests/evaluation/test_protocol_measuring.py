@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +14,23 @@ import pytest
 from PIL import Image
 
 from tests.support.metric_networks import write_vision
+from wordbrush.batch.work import done
+from wordbrush.evaluation.intervals import interval_over
 from wordbrush.evaluation.networks.figures import Figure, Skipped
 from wordbrush.evaluation.networks.preparing import FLEXIT_CLASSIFIER, Preparation
 from wordbrush.evaluation.networks.vision import load_features
 from wordbrush.evaluation.protocols.common import Entry
 from wordbrush.evaluation.protocols.measures import classifier_preparation
-from wordbrush.evaluation.protocols.measuring import Measure, Pair, measure_entries
+from wordbrush.evaluation.protocols.measuring import Measure, Pair, SetMeasure, measure_entries, measure_sets, pairs_of
 from wordbrush.evaluation.protocols.set_measures import csfid_measure, moments_of
 from wordbrush.evaluation.protocols.tables import figures_of
+from wordbrush.evaluation.run_folder import RunFolder, entry_of, open_run
 from wordbrush.evaluation.sets import ClassMeans, moments
 
 
 def _pair(folder: Path, name: str, digest: str = "a", target: int | None = None) -> Pair:
     entry = Entry(name, folder / f"{name}.png", "q", target=target, groups={"kind": name})
-    return Pair(entry, {"sha256": digest, "edited": f"{name}.png", "mask": None, "seconds": 2.0}, folder)
+    return Pair(entry, {"sha256": digest, "output": f"{name}.png", "mask": None, "seconds": 2.0}, folder)
 
 
 def test_values_are_computed_once_until_the_picture_changes(tmp_path: Path) -> None:
@@ -34,15 +40,55 @@ def test_values_are_computed_once_until_the_picture_changes(tmp_path: Path) -> N
         seen.append(pair.entry.id)
         return {"value": float("inf") if pair.entry.id == "b" else 1.5}
 
-    def measured(measure: Measure, *pairs: Pair) -> Mapping[str, Any]:
-        return measure_entries(pairs, [measure], tmp_path)[0]
+    def edited(opened: RunFolder, name: str, digest: str) -> None:
+        opened.ledger.add([entry_of(name, 1, {})])
+        opened.ledger.finish(done({"key": name}, sha256=digest, mask=None))
+
+    def measured(opened: RunFolder, measure: Measure, *names: str) -> Mapping[str, Any]:
+        pairs = pairs_of([Entry(name, tmp_path, "q") for name in names], opened.rows(), tmp_path)
+        return measure_entries(pairs, [measure], opened.ledger)[0]
 
     measure = Measure("m", ("value",), compute)
-    assert measured(measure, _pair(tmp_path, "a"), _pair(tmp_path, "b")) == {"a": {"value": 1.5}, "b": {"value": None}}
-    measured(measure, _pair(tmp_path, "a"), _pair(tmp_path, "b", "other"))
-    assert seen == ["a", "b", "b"]
-    measured(Measure("m", ("value",), compute, facts={"times": 2}), _pair(tmp_path, "a"))
-    assert seen == ["a", "b", "b", "a"]
+    old = {"journal": 1, "settings": measure.identity()}, *({"id": n, "of": "old", "value": 7.0} for n in "ac")
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "scores" / f"{measure.mark}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in old))
+    with open_run(tmp_path, {}, "none") as opened:
+        for name, digest in (("a", "a"), ("b", "a"), ("c", "old")):
+            edited(opened, name, digest)
+        found = {"a": {"value": 1.5}, "b": {"value": None}, "c": {"value": 7.0}}
+        assert measured(opened, measure, "a", "b", "c") == measured(opened, measure, "a", "b", "c") == found
+        assert seen == ["a", "b"]
+        edited(opened, "b", "other")
+        measured(opened, measure, "a", "b", "c")
+        assert seen == ["a", "b", "b"]
+        measured(opened, Measure("m", ("value",), compute, facts={"times": 2}), "a")
+        assert measured(opened, measure, "a", "b", "c") == found
+        assert seen == ["a", "b", "b", "a"]
+
+
+def test_figures_of_sets_are_computed_once_until_a_picture_changes(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def compute(pairs: Sequence[Pair]) -> list[Figure]:
+        seen.append(len(pairs))
+        return [Figure.mean("set", interval_over({"": [float(len(pairs)), 0.0]}))]
+
+    measure = SetMeasure("s", ("set",), compute)
+    one, two = [_pair(tmp_path, "a")], [_pair(tmp_path, "a"), _pair(tmp_path, "b")]
+    first = measure_sets(one, [measure], tmp_path)
+    assert measure_sets(one, [measure], tmp_path) == first
+    assert measure_sets(two, [measure], tmp_path)[0].value == 1.0
+    measure_sets([_pair(tmp_path, "a", "other")], [measure], tmp_path)
+    assert seen == [1, 2, 1]
+    (tmp_path / "sets.json").unlink()
+    (tmp_path / "scores").mkdir()
+    key = {"how": measure.identity(), "pictures": [("a", "a")]}
+    mark = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    row = {"id": "s", "of": mark, "figures": [asdict(first[0])]}
+    lines = json.dumps({"journal": 1, "settings": {}}), json.dumps(row), ""
+    (tmp_path / "scores" / "sets.jsonl").write_text("\n".join(lines))
+    assert measure_sets(one, [measure], tmp_path) == first
+    assert seen == [1, 2, 1]
 
 
 def test_what_is_skipped_stands_in_the_table_with_its_reason(tmp_path: Path) -> None:

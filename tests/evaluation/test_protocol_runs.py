@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.support import tiny
+from tests.support.batches import ledger_rows
 from tests.support.command import Command, Outcome, command_of
 from tests.support.metric_networks import write_classifier, write_clip, write_lpips, write_vision
 from tests.support.more_families import dit
@@ -57,10 +58,6 @@ def figure(result: Mapping[str, Any], metric: str, table: str = "all", row: str 
     return dict(found)
 
 
-def rows_of(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / "edits.jsonl").read_text().splitlines()[1:]]
-
-
 @pytest.mark.slow
 def test_pie_from_folder_to_report(wordbrush: Command, model: Path, networks: Path, tmp_path: Path) -> None:
     data, out = write_pie(tmp_path / "data"), tmp_path / "out"
@@ -84,9 +81,9 @@ def test_pie_from_folder_to_report(wordbrush: Command, model: Path, networks: Pa
     assert lpips["backbone"] == "SqueezeNet 1.1"
     assert len(lpips["weights_sha256"]) == 64
     assert figure(result, "structure_distance")["value"] >= 0
-    rows = rows_of(out)
-    assert [row["id"] for row in rows] == list(pie_items())
-    assert all((out / row["edited"]).is_file() and (out / row["mask"]).is_file() for row in rows)
+    rows = ledger_rows(out)
+    assert [row["key"] for row in rows] == list(pie_items())
+    assert all((out / row["output"]).is_file() and (out / row["result"]["mask"]).is_file() for row in rows)
     page = (out / "report.html").read_text()
     assert "a red boat on a lake" in page
     assert "By edit type" in page
@@ -104,28 +101,27 @@ def test_a_run_is_resumed_extended_and_never_mixed(
     data, out = write_pie(tmp_path / "data"), tmp_path / "out"
     command = ("eval", "pie", "--data", data, "--out", out, "--model", model, *QUICK)
     assert wordbrush(*command, "--limit", "2", "-q").code == 0
-    journal = out / "edits.jsonl"
-    first, second = journal.read_text().splitlines()[1:]
-    assert json.loads(second)["seed"] == seed_of(0, json.loads(second)["id"])
-    journal.write_bytes(journal.read_bytes()[:-9])  # killed while it wrote the second line
-    stamp = (out / json.loads(first)["edited"]).stat().st_mtime_ns
+    first, second = ledger_rows(out)
+    assert second["item"]["seed"] == seed_of(0, second["key"])
+    stamp = (out / first["output"]).stat().st_mtime_ns
+    (out / second["output"]).unlink()
     third = wordbrush(*command, "--network", f"clip={networks / 'clip'}", "-q", "--json")
     assert third.code == 0
-    again = journal.read_text().splitlines()[1:]
-    assert again[0] == first
-    assert (out / json.loads(first)["edited"]).stat().st_mtime_ns == stamp
+    again = {row["key"]: row for row in ledger_rows(out)}
+    assert (again[first["key"]]["attempts"], again[second["key"]]["attempts"]) == (1, 2)
+    assert (out / first["output"]).stat().st_mtime_ns == stamp
     # The same seed gives the same picture again.
-    assert json.loads(again[1])["sha256"] == json.loads(second)["sha256"]
+    assert again[second["key"]]["sha256"] == second["sha256"]
     # Networks that were not there at first are measured without editing again.
     assert figure(third.json, "clip_score")["n"] == 3
-    edited = journal.read_bytes()
     assert wordbrush(*command, "-q").code == 0
-    assert journal.read_bytes() == edited
+    edited = ledger_rows(out)
+    assert [row["attempts"] for row in edited] == [1, 2, 1]
     refused = wordbrush(*command, "--set", "ratio=0.5", "-q")
     refused.failed(3, "other settings", "settings.ratio: 0.88 -> 0.5", "--force")
-    assert journal.read_bytes() == edited
+    assert ledger_rows(out) == edited
     assert wordbrush(*command, "--set", "ratio=0.5", "--limit", "1", "--force", "-q").code == 0
-    assert len(rows_of(out)) == 1
+    assert len(ledger_rows(out)) == 1
 
 
 def test_one_entry_that_fails_is_recorded_and_tried_again(wordbrush: Command, model: Path, tmp_path: Path) -> None:
@@ -150,20 +146,13 @@ def test_one_entry_that_fails_is_recorded_and_tried_again(wordbrush: Command, mo
 
 
 @pytest.mark.slow
-def test_two_processes_edit_as_one_does_and_a_lost_picture_is_made_again(
-    wordbrush: Command, model: Path, tmp_path: Path
-) -> None:
+def test_two_processes_edit_as_one_does(wordbrush: Command, model: Path, tmp_path: Path) -> None:
     data = write_pie(tmp_path / "data")
     for out, workers in (("one", "1"), ("two", "2")):
         command = ("eval", "pie", "--data", data, "--out", tmp_path / out, "--model", model, *QUICK, "-q")
         assert wordbrush(*command, "--workers", workers).code == 0
-    one, two = ({r["id"]: {**r, "seconds": 0} for r in rows_of(tmp_path / out)} for out in ("one", "two"))
+    one, two = ([{**r, "seconds": 0, "mtime_ns": 0} for r in ledger_rows(tmp_path / out)] for out in ("one", "two"))
     assert two == one
-    lost = tmp_path / "two" / next(iter(two.values()))["edited"]
-    before = lost.read_bytes()
-    lost.unlink()
-    assert wordbrush(*command).code == 0
-    assert lost.read_bytes() == before
 
 
 def test_a_picture_of_another_size_than_its_mask_fails_alone(wordbrush: Command, model: Path, tmp_path: Path) -> None:
@@ -206,7 +195,7 @@ def test_imagenet_with_a_model_of_classes(wordbrush: Command, networks: Path, tm
     by_number = ("--out", tmp_path / "out", "--networks", networks, "--template", "{id}", "--reference", "caption")
     done = wordbrush(*command, *QUICK, *by_number, "-q", "--json")
     assert done.code == 0, done.err
-    assert [row["query"] for row in rows_of(tmp_path / "out")] == ["2", "7"]
+    assert [row["item"]["query"] for row in ledger_rows(tmp_path / "out")] == ["2", "7"]
     assert figure(done.json, "accuracy")["n"] == 2
     refused = wordbrush(*command, *QUICK, "--out", tmp_path / "texts", "-q")
     refused.failed(3, "entry 17", "'a photo of a marsh hopper' is none of the 1000 classes", "--template '{id}'")
@@ -214,7 +203,7 @@ def test_imagenet_with_a_model_of_classes(wordbrush: Command, networks: Path, tm
     (tmp_path / "dit" / "model_index.json").write_text(named)
     done = wordbrush(*command, *QUICK, "--out", tmp_path / "names", "--template", "{}", "--limit", "1", "-q", "--json")
     assert done.code == 0, done.err
-    assert [row["query"] for row in rows_of(tmp_path / "names")] == ["marsh hopper"]
+    assert [row["item"]["query"] for row in ledger_rows(tmp_path / "names")] == ["marsh hopper"]
 
 
 def test_prompts_on_the_pocket_without_any_data(wordbrush: Command, tmp_path: Path) -> None:
@@ -236,8 +225,7 @@ def test_prompts_on_the_pocket_without_any_data(wordbrush: Command, tmp_path: Pa
     assert done.code == 0, done.err
     assert done.json["entries"] == {"chosen": 2, "done": 2, "failed": 0}
     assert done.json["generation"] == {"steps": 2, "guidance": None, "seed": 0}
-    assert [row["groups"]["element"] for row in rows_of(out)] == ["object", "colour"]
-    assert figure(done.json, "distance_to_input", "element", "colour")["n"] == 1
+    assert [figure(done.json, "distance_to_input", "element", row)["n"] for row in ("object", "colour")] == [1, 1]
     assert "no weights were named" in figure(done.json, "clip_score")["skipped"]
     assert "no judge is here" in figure(done.json, "success")["skipped"]
     stamps = [path.stat().st_mtime_ns for path in sorted((out / "pictures").iterdir())]

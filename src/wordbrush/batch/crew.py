@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
 __all__ = ["WorkerDiedError", "crew_outcomes"]
-
-_AHEAD: Final = 4
-"""Rows that wait for each worker: among them it finds one that shares with its last."""
 
 
 class WorkerDiedError(ResourceError):
@@ -61,7 +58,7 @@ class _Crew:
 
     def fill(self) -> bool:
         """Read rows ahead; say whether there are any."""
-        while len(self.waiting) < _AHEAD * self.workers and (row := next(self.rows, None)) is not None:
+        while len(self.waiting) < self.work.ahead * self.workers and (row := next(self.rows, None)) is not None:
             self.waiting.append(row)
         if self.rows.stopped:
             self.waiting.clear()

@@ -103,6 +103,13 @@ class Ledger(LedgerReader):
             self._base.execute("UPDATE items SET state='waiting', attempts=attempts-1 WHERE state='running'")
             self._base.execute("UPDATE runs SET ended=?, seconds=? WHERE run=?", (_now(), seconds, self.run))
 
+    def clear(self) -> None:
+        """Forget all runs and items; the files of their results stay."""
+        with self._writing():
+            self._base.execute("DELETE FROM items")
+            self._base.execute("DELETE FROM runs")
+        self.run = 0
+
     # Items.
 
     def add(self, entries: Iterable[Entry], checks: Checks | None = None) -> Added:

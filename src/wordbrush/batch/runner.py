@@ -23,7 +23,7 @@ from wordbrush.batch.ledger import Added, Checks, Entry, ErrorGroup, Ledger, Sta
 from wordbrush.batch.work import Engine, EngineOptions, Rows, Work
 from wordbrush.errors import Cancelled, OutputError, SettingsError
 
-__all__ = ["ENGINES", "BatchSummary", "Progress", "engine_of", "run_rows"]
+__all__ = ["ENGINES", "PARTIAL", "BatchSummary", "Progress", "engine_of", "run_rows"]
 
 ENGINES: Final[Mapping[str, str]] = {"local": "local:run_local", "ray": "ray:run_ray"}
 """Engines by name, as `module:function` within this package; a module is imported when its engine is chosen."""

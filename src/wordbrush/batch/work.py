@@ -1,14 +1,18 @@
 """Item functions: what is done with one row, the same in this process, in a worker process and on another machine.
 
 A `Work` says what is done and can be sent anywhere; opened, it is a function from rows to outcomes. Engines run it
-(`wordbrush.batch.local`), the runner writes its outcomes into the ledger (`wordbrush.batch.runner`).
+(`wordbrush.batch.local`), the runner writes its outcomes into the ledger (`wordbrush.batch.runner`). Work that gains
+nothing from many rows at a time is an `ItemWork`: a function of one item.
 """
 
 from __future__ import annotations
 
+import json
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -17,7 +21,20 @@ from wordbrush.errors import OutputError, WordbrushError
 if TYPE_CHECKING:
     from wordbrush.editor import Editor
 
-__all__ = ["COLUMNS", "Engine", "EngineOptions", "Make", "Outcome", "Row", "Rows", "Work", "done", "failed", "settled"]
+__all__ = [
+    "COLUMNS",
+    "Engine",
+    "EngineOptions",
+    "ItemWork",
+    "Make",
+    "Outcome",
+    "Row",
+    "Rows",
+    "Work",
+    "done",
+    "failed",
+    "settled",
+]
 
 Row = Mapping[str, Any]
 """What goes in: `key`, `number`, `name`, `grp`, `attempts`, `crashes` of the item, and `item`, a JSON text; so it fits
@@ -84,6 +101,11 @@ class Work(ABC):
         """Whether another process can open it."""
         return True
 
+    @property
+    def ahead(self) -> int:
+        """Rows that are read ahead for each worker process: among them it finds one of the group of its last."""
+        return 4
+
     def facts(self) -> Any:
         """Return what must be the same wherever it is opened, JSON values: which model it is, for one.
 
@@ -99,6 +121,41 @@ class Work(ABC):
         Raises:
             WordbrushError: a model or tool cannot be used.
         """
+
+
+class ItemWork(Work):
+    """Work that is done with one item after the other."""
+
+    @abstractmethod
+    def start(self, editor: Editor | None) -> Callable[[Any], Mapping[str, Any]]:
+        """Load models and tools, once a process, and return the function of an item; `editor` is used if given.
+
+        The function gets the item as it was entered, JSON values. It returns columns of an outcome, and whatever else
+        there is to keep; or it raises, and the row has failed.
+
+        Raises:
+            WordbrushError: a model or tool cannot be used.
+        """
+
+    def open(self, editor: Editor | None = None) -> Make:
+        """Return the function of rows: that of an item, called for each."""
+        return partial(_one_by_one, self.start(editor), self.fatal)
+
+
+def _one_by_one(
+    function: Callable[[Any], Mapping[str, Any]], fatal: tuple[type[Exception], ...], rows: Rows
+) -> Iterator[Outcome]:
+    for row in rows:
+        begin = time.perf_counter()
+        try:
+            told = function(json.loads(row["item"]))
+            json.dumps(told, allow_nan=False)  # what no ledger can hold is a fault of this row
+            outcome = done(row, **{"seconds": time.perf_counter() - begin, **told})
+        except fatal:
+            raise
+        except Exception as error:  # whatever goes wrong with one row, the others are worth having
+            outcome = failed(row, error, seconds=time.perf_counter() - begin)
+        yield outcome
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,6 +40,8 @@ def truth(command: TruthCommand) -> None:
         print_json(result)
     else:
         print_text(summary_table(rows, result))
+    for note in rows.notes:
+        terminal.warn(note)
     terminal.note(f"{out / 'report.html'}")
     failures = [f"{row.item}, {row.variant}: {row.error}" for row in rows.failed]
     end_run(failures, len(rows.rows), "rows", terminal)

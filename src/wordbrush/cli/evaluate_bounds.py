@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from wordbrush.batch.runner import Progress
 from wordbrush.cli.commands.evaluate import BoundsCommand
 from wordbrush.cli.loading import load_editor
 from wordbrush.cli.runs import one_of, run_progress
 from wordbrush.cli.targets import check_free
 from wordbrush.cli.terminal import Terminal, print_json, print_text
-from wordbrush.errors import OutputError, SettingsError
+from wordbrush.errors import SettingsError
 from wordbrush.evaluation.bounds import Bounds, estimate_bounds
 from wordbrush.evaluation.bounds_page import report_of
 from wordbrush.evaluation.items import KINDS, TruthItem
-from wordbrush.evaluation.runner import Progress
 from wordbrush.evaluation.truth import default_bench, load_truth
 from wordbrush.evaluation.variants import parse_assignments
+from wordbrush.files import make_folder
 from wordbrush.settings import Settings
 
 __all__ = ["bounds"]
@@ -70,10 +71,7 @@ def _items(bench: Path | None, split: str, kinds: Sequence[str], limit: int) -> 
 
 def _check_folder(out: Path, *, force: bool) -> None:
     """Make the folder, and refuse to start where a report could not be written."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot make this folder ({error.strerror}); choose another --out") from error
+    make_folder(out)
     check_free([str(out / name) for name in FILES], force=force)
 
 

@@ -12,22 +12,21 @@ from wordbrush.cli.runs import end_run, run_progress
 from wordbrush.cli.terminal import Terminal, print_json, print_text
 from wordbrush.editor import Editor
 from wordbrush.errors import InputError, SettingsError
-from wordbrush.evaluation.journal import Journal
 from wordbrush.evaluation.plan import find_method
 from wordbrush.evaluation.protocols.common import Entry, Protocol
 from wordbrush.evaluation.protocols.measuring import measure_entries, measure_sets, pairs_of
 from wordbrush.evaluation.protocols.reporting import ProtocolReport, figure_lines, write_report
 from wordbrush.evaluation.protocols.running import (
-    EDITS,
+    EARLIER,
     ProtocolRun,
     ProtocolWork,
     check_pictures,
-    make_folders,
+    ledger_entries,
     run_facts,
 )
 from wordbrush.evaluation.protocols.suites import Suite, Weights, parse_networks
 from wordbrush.evaluation.protocols.tables import figures_of
-from wordbrush.evaluation.runner import run_work
+from wordbrush.evaluation.run_folder import RunFolder, open_run
 from wordbrush.evaluation.variants import parse_assignments
 from wordbrush.models.classes import ClassText
 from wordbrush.settings import Settings
@@ -127,34 +126,35 @@ def run_protocol(flags: RunFlags, setup: Setup, editor: Editor | None = None) ->
     if flags.dry_run:
         _show_plan(flags, setup, editor, entries, missing)
         return
-    make_folders(flags.out, *(["pictures"] if setup.prepare else []))
-    with Journal.open(flags.out / EDITS, facts, force=flags.force) as journal:
+    with open_run(flags.out, facts, EARLIER, force=flags.force) as opened:
         if setup.prepare is not None:
             setup.prepare(editor, entries)
         with run_progress(terminal) as show:
-            run_work(ProtocolWork(run), entries, journal, editor, workers=flags.workers, on_progress=show)
-        _finish(flags, setup, entries, journal, facts)
+            todo = ledger_entries(entries, flags.seed)
+            opened.run(ProtocolWork(run), todo, editor=editor, workers=flags.workers, on_progress=show)
+        _finish(flags, setup, entries, opened)
 
 
-def _finish(
-    flags: RunFlags, setup: Setup, entries: Sequence[Entry], journal: Journal, facts: dict[str, Any]
-) -> None:
+def _finish(flags: RunFlags, setup: Setup, entries: Sequence[Entry], opened: RunFolder) -> None:
     """Measure, write the report, print the figures and set the exit code."""
-    terminal = Terminal(quiet=flags.quiet)
-    pairs = pairs_of(entries, journal)
+    terminal, rows = Terminal(quiet=flags.quiet), opened.rows()
+    pairs = pairs_of(entries, rows, flags.out)
     with terminal.waiting("measuring"):
-        values, faults = measure_entries(pairs, setup.suite.entries, flags.out)
+        values, faults = measure_entries(pairs, setup.suite.entries, opened.ledger)
         sets = measure_sets(pairs, setup.suite.sets, flags.out)
     tables = figures_of(pairs, values, setup.suite.entries, setup.suite.skipped, sets)
-    failed = {e.id: row["error"] for e in entries if "error" in (row := journal.rows[e.id])}
+    failed = {e.id: row["error"] for e in entries if (row := rows[e.id])["state"] == "failed"}
     failures = {**failed, **faults}
     counts = {"chosen": len(entries), "done": len(pairs), "failed": len(failures)}
-    report = ProtocolReport(f"eval {setup.name}", facts, counts, tables, pairs, values, failures, setup.protocol.notes)
+    told = (counts, tables, pairs, values, failures, setup.protocol.notes)
+    report = ProtocolReport(f"eval {setup.name}", opened.facts, *told)
     result = write_report(report, flags.out)
     if flags.json:
         print_json(result)
     else:
         print_text("\n".join([f"{counts['done']} of {counts['chosen']} entries", *figure_lines(tables[0])]))
+    for note in opened.ledger.notes:
+        terminal.warn(note)
     terminal.note(f"{flags.out / 'report.html'}")
     end_run([f"{name}: {text}" for name, text in failures.items()], len(entries), "entries", terminal)
 

@@ -5,32 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import typer
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from wordbrush.batch.runner import PARTIAL, Progress
 from wordbrush.cli.terminal import Terminal
 from wordbrush.errors import SettingsError
 
-__all__ = ["HowFar", "end_run", "one_of", "progress_line", "run_progress"]
-
-class HowFar(Protocol):
-    """How far a run is: what is done, of how many, what was done when it began, what has failed."""
-
-    @property
-    def done(self) -> int: ...  # noqa: D102
-    @property
-    def total(self) -> int: ...  # noqa: D102
-    @property
-    def resumed(self) -> int: ...  # noqa: D102
-    @property
-    def failed(self) -> int: ...  # noqa: D102
-
-
-PARTIAL: Final = 6
-"""Exit code of a run in which some rows failed and the others are there."""
+__all__ = ["end_run", "one_of", "progress_line", "run_progress"]
 
 EVERY: Final = 10.0
 """Seconds between plain lines."""
@@ -66,7 +51,7 @@ def end_run(failures: Sequence[str], total: int, rows: str, terminal: Terminal) 
         raise typer.Exit(PARTIAL)
 
 
-def progress_line(progress: HowFar, seconds: float, unit: str = "row") -> str:
+def progress_line(progress: Progress, seconds: float, unit: str = "row") -> str:
     """Return `done/total, rate, time left`; the rate is of this run alone, not of the rows it found."""
     new_rows = progress.done - progress.resumed
     text = f"{progress.done}/{progress.total} {unit}s"
@@ -81,7 +66,7 @@ def progress_line(progress: HowFar, seconds: float, unit: str = "row") -> str:
 
 
 @contextmanager
-def run_progress(terminal: Terminal, unit: str = "row") -> Iterator[Callable[[HowFar], None] | None]:
+def run_progress(terminal: Terminal, unit: str = "row") -> Iterator[Callable[[Progress], None] | None]:
     """Yield what to hand to a runner: it shows how far the run is, on standard error."""
     if terminal.quiet:
         yield None
@@ -97,7 +82,7 @@ def run_progress(terminal: Terminal, unit: str = "row") -> Iterator[Callable[[Ho
     if not console.is_terminal:
         shown = -EVERY
 
-        def tell(progress: HowFar) -> None:
+        def tell(progress: Progress) -> None:
             nonlocal shown
             now = since()
             if now - shown >= EVERY or progress.done == progress.total:
@@ -109,7 +94,7 @@ def run_progress(terminal: Terminal, unit: str = "row") -> Iterator[Callable[[Ho
     with Bar(BarColumn(), TextColumn("{task.description}", markup=False), console=console) as bar:
         task = bar.add_task("loading", total=None)
 
-        def draw(progress: HowFar) -> None:
+        def draw(progress: Progress) -> None:
             text = progress_line(progress, since(), unit)
             bar.update(task, description=text, total=progress.total, completed=progress.done)
 

@@ -10,8 +10,9 @@ from typing import Any, Final
 from wordbrush.batch.kept import Kept
 from wordbrush.batch.ledger import ErrorGroup, Ledger, State
 from wordbrush.batch.sheet import write_sheet
-from wordbrush.errors import OutputError, SettingsError
+from wordbrush.errors import InputError, OutputError, SettingsError
 from wordbrush.evaluation.batch_scores import Networks, Scores, TruthScorer, has_column
+from wordbrush.evaluation.run_folder import is_evaluation
 
 __all__ = ["SCORES", "BatchReport", "batch_report"]
 
@@ -91,13 +92,15 @@ def batch_report(
         clip: a folder or hub id of CLIP.
 
     Raises:
-        InputError: no batch was run into the folder, or weights are not there.
+        InputError: no batch was run into the folder, or an evaluation was, or weights are not there.
         SettingsError: no item has the column `by`.
         OutputError: the folder cannot be written.
     """
     networks, keeper = Networks.load(lpips, clip), _Keeper(Path(folder))
     scorer = TruthScorer(networks, by, keeper)
     with Ledger.open(folder, read_only=True) as ledger:
+        if any(map(is_evaluation, ledger.runs())):
+            raise InputError(f"{folder}: this is an evaluation's folder; its report is made by the command that ran it")
         run = None if all_runs else ledger.run
         if by is not None and not any(has_column(Kept(ledger.folder, row), by) for row in ledger.rows(run)):
             raise SettingsError(f"--by {by!r}: no item has a column or a setting of this name")

@@ -21,7 +21,7 @@ from wordbrush.batch.inputs import mask_of
 from wordbrush.batch.kept import Kept, opened_picture, reason
 from wordbrush.errors import InputError
 from wordbrush.evaluation import metrics
-from wordbrush.evaluation.cells import interval_cell, interval_text
+from wordbrush.evaluation.cells import figures_table, interval_text, mean_cell
 from wordbrush.evaluation.intervals import Interval, interval_over
 from wordbrush.evaluation.networks.clip import Clip, load_clip
 from wordbrush.evaluation.networks.figures import Skipped
@@ -252,26 +252,23 @@ class TruthScorer:
             head = ["", "n", "mean", "95 % interval", "median", "least", "most"]
             table = Table(head, [_line(name, values) for name, values in every.items()])
             sections.append(Section("Against the truth", [NOTE], [table]))
-            sections += [self._grouped(list(every))] if self.by is not None else []
+            sections += [self._grouped()] if self.by is not None else []
         if self.failed:
             more = [f"and {self.failed - len(self.faults)} more"] if self.failed > len(self.faults) else []
             lines = [f"{name}: {text}" for name, text in self.faults.items()]
             sections.append(Section(f"Not measured: {self.failed}", lines=lines + more))
         return sections
 
-    def _grouped(self, names: Sequence[str]) -> Section:
+    def _grouped(self) -> Section:
         groups = self.groups()
         notes = ["Means with their intervals."]
         notes += [f"The first {_ROWS} of {len(groups)} groups; `--json` has all."] if len(groups) > _ROWS else []
-        head = ["", "n", *(FIGURES[name].label for name in names)]
-        return Section(f"By {self.by}", notes, [Table(head, [self._row(name, names) for name in groups[:_ROWS]])])
-
-    def _row(self, group: str, names: Sequence[str]) -> list[Cell]:
-        means = self._groups[group].means()
-        n = max(map(len, means.values()))
-        found = {name: _interval(name, values) for name, values in means.items()}
-        cells = (interval_cell(found.get(name), FIGURES[name].decimals, of=n) for name in names)
-        return [Cell(group), Cell(str(n)), *cells]
+        lines = []
+        for group in groups[:_ROWS]:
+            means = self._groups[group].means()
+            found = {name: _interval(name, values) for name, values in means.items()}
+            lines.append((group, max(map(len, means.values())), found))
+        return Section(f"By {self.by}", notes, [figures_table(lines, FIGURES, mean_cell, "")])
 
 
 def _short(name: str) -> str:

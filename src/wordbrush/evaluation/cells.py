@@ -2,11 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
 from wordbrush.evaluation.intervals import Interval
 from wordbrush.evaluation.paired import Difference
-from wordbrush.pages.page import Cell
+from wordbrush.evaluation.scoring import Metric
+from wordbrush.pages.page import Cell, Table
 
-__all__ = ["difference_cell", "interval_cell", "interval_text", "p_text"]
+__all__ = ["difference_cell", "figures_table", "interval_cell", "interval_text", "mean_cell", "p_text"]
+
+Found = TypeVar("Found")
+
+
+def figures_table(
+    lines: Sequence[tuple[str, int, Mapping[str, Found]]],
+    metrics: Mapping[str, Metric],
+    cell: Callable[[Found | None, Metric, int], Cell],
+    first: str,
+    title: str = "",
+    *,
+    opened: bool = True,
+) -> Table:
+    """Return a table with a column for each metric that a line has.
+
+    Args:
+        lines: name, number of items and figures by metric.
+        metrics: in the order of the columns.
+        cell: makes the cell of a figure, its metric and the line's number of items.
+        first: heads the names.
+        title: of the table.
+        opened: it does not start folded.
+    """
+    names = [name for name in metrics if any(name in found for _, _, found in lines)]
+    rows = [
+        [Cell(line), Cell(str(n)), *(cell(found.get(name), metrics[name], n) for name in names)]
+        for line, n, found in lines
+    ]
+    return Table([first, "n", *(metrics[name].label for name in names)], rows, title, opened)
+
+
+def mean_cell(found: Interval | None, metric: Metric, of: int) -> Cell:
+    """Return the cell of a mean in a table of figures."""
+    return interval_cell(found, metric.decimals, of=of)
 
 
 def interval_cell(found: Interval | None, decimals: int, *, of: int | None = None) -> Cell:

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from wordbrush.errors import OutputError
 from wordbrush.evaluation.items import Bytes, Float, Outcome
 from wordbrush.evaluation.metrics import on_picture
-from wordbrush.files import write_atomic
+from wordbrush.files import make_folder, write_atomic
 from wordbrush.pages.report import png_of
 
 if TYPE_CHECKING:
@@ -61,10 +60,7 @@ def keep_example(out: Path, variant: str, item: str, outcome: Outcome) -> None:
     grey = [np.rint(np.clip(m, 0, 1) * 255) for m in (contrast, none if outcome.mask is None else outcome.mask)]
     tiles = [outcome.image, *(np.repeat(g.astype(np.uint8)[..., None], 3, axis=2) for g in grey)]
     target = example_path(out, variant, item)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{target.parent}: the folder cannot be made ({error.strerror})") from error
+    make_folder(target.parent)
     write_atomic(target, png_of(np.concatenate(tiles, axis=1)), force=True)
 
 

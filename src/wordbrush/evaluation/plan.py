@@ -16,7 +16,7 @@ from wordbrush.errors import InputError, SettingsError
 from wordbrush.evaluation.items import KINDS, Kind, Method, Scores, Split, TruthItem, Variant
 from wordbrush.evaluation.methods import METHODS
 from wordbrush.evaluation.peers import PEERS, told
-from wordbrush.evaluation.runner import model_facts
+from wordbrush.evaluation.run_folder import model_facts
 from wordbrush.evaluation.scoring import METRICS
 from wordbrush.models.checkpoint.digests import digest_files
 from wordbrush.settings import DEFAULT_PRESET, Settings
@@ -108,12 +108,16 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The rows of a run, by item and then in the plan's order of variants, with its plan, fingerprint and items."""
+    """The rows of a run, by item and then in the plan's order of variants, with its plan, fingerprint and items.
+
+    `notes` are what a user should know of the folder.
+    """
 
     rows: tuple[Row, ...]
     plan: RunPlan
     facts: Mapping[str, Any]
     items: tuple[TruthItem, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def failed(self) -> tuple[Row, ...]:

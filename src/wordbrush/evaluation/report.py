@@ -9,13 +9,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from wordbrush.evaluation.cells import difference_cell, interval_cell
+from wordbrush.evaluation.cells import difference_cell, figures_table, mean_cell
 from wordbrush.evaluation.examples import choose, read_example
 from wordbrush.evaluation.items import DETERMINED_KINDS, LOCAL_KINDS
-from wordbrush.evaluation.paired import FEWEST
+from wordbrush.evaluation.paired import FEWEST, Difference
 from wordbrush.evaluation.plan import PANELS, Row, Rows, ran
 from wordbrush.evaluation.run_plots import plots_of
-from wordbrush.evaluation.scoring import METRICS
+from wordbrush.evaluation.scoring import METRICS, Metric
 from wordbrush.evaluation.summary import SCOPES, Comparison, Summary, compare, scope_of, scopes_of, summarise
 from wordbrush.pages.page import Cell, Example, Page, Section, Table, grey
 from wordbrush.pages.report import Report, failed_section, model_text
@@ -192,25 +192,21 @@ def _page(rows: Rows, out: Path, result: dict[str, Any], summary: Summary, diffe
 
 def _means(rows: Rows, scope: str, summary: Summary, *, opened: bool) -> Table:
     """Return a table of variants and metrics, with the number of items of each variant."""
-    names = [name for name in METRICS if any(name in scopes[scope] for scopes in summary.values())]
-    lines = []
-    for variant, scopes in summary.items():
-        n = _count(rows, variant, scope)
-        cells = (interval_cell(scopes[scope].get(name), METRICS[name].decimals, of=n) for name in names)
-        lines.append([Cell(variant), Cell(str(n)), *cells])
-    return Table(["Variant", "n", *(METRICS[name].label for name in names)], lines, scope, opened)
+    lines = [(variant, _count(rows, variant, scope), scopes[scope]) for variant, scopes in summary.items()]
+    return figures_table(lines, METRICS, mean_cell, "Variant", scope, opened=opened)
 
 
 def _differences(scope: str, differences: Comparison, *, opened: bool) -> Table:
     """Return a table of variants and paired differences; clear ones on the better side are marked."""
-    names = [name for name in METRICS if any(name in scopes[scope] for scopes in differences.values())]
-    lines = []
-    for variant, scopes in differences.items():
-        found = [(scopes[scope].get(name), METRICS[name]) for name in names]
-        n = max((difference.n for difference, _ in found if difference), default=0)
-        cells = (difference_cell(difference, m.decimals, higher=m.higher) for difference, m in found)
-        lines.append([Cell(variant), Cell(str(n)), *cells])
-    return Table(["Variant", "n", *(METRICS[name].label for name in names)], lines, scope, opened)
+    lines = [
+        (variant, max((found.n for found in scopes[scope].values()), default=0), scopes[scope])
+        for variant, scopes in differences.items()
+    ]
+
+    def cell(found: Difference | None, metric: Metric, _: int) -> Cell:
+        return difference_cell(found, metric.decimals, higher=metric.higher)
+
+    return figures_table(lines, METRICS, cell, "Variant", scope, opened=opened)
 
 
 def _examples(rows: Rows, out: Path) -> Iterator[Example]:

@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from wordbrush.batch.entry import Entry
+from wordbrush.batch.runner import Progress
+from wordbrush.batch.work import ItemWork
 from wordbrush.editor import Editor
-from wordbrush.errors import InputError, ModelError, OutputError
-from wordbrush.evaluation import work
+from wordbrush.errors import InputError, ModelError
 from wordbrush.evaluation.critic import Critic
 from wordbrush.evaluation.examples import keep_example
 from wordbrush.evaluation.flops import Costs, tflop
 from wordbrush.evaluation.items import Bytes, MethodRequest, Outcome, TruthItem, Variant
-from wordbrush.evaluation.journal import Journal
 from wordbrush.evaluation.judge import Judge
 from wordbrush.evaluation.memory_probe import memory_probe
 from wordbrush.evaluation.networks.figures import Skipped
 from wordbrush.evaluation.networks.lpips import load_lpips
 from wordbrush.evaluation.plan import PANELS, Row, Rows, RunPlan, find_method, fingerprint, is_peer, settings_of
-from wordbrush.evaluation.runner import Progress, run_work
+from wordbrush.evaluation.run_folder import entry_of, open_run
 from wordbrush.evaluation.scoring import Tools, score
 from wordbrush.evaluation.truth import load_truth
+from wordbrush.files import make_folder
 
 if TYPE_CHECKING:
     from wordbrush.evaluation.networks.lpips import Lpips
     from wordbrush.session import Session
 
-__all__ = ["JOURNAL", "run_truth"]
+__all__ = ["EARLIER", "run_truth"]
 
-JOURNAL: Final = "rows.jsonl"
+EARLIER: Final = "rows.jsonl"
+"""The file of rows that earlier versions wrote in place of the ledger."""
+
 FREE: Final = Costs(0.0, 0.0, 0.0, 0.0)
 """The costs of a method that runs no network."""
 
@@ -44,7 +48,7 @@ def run_truth(
 
     Args:
         plan: the variants and items. Rows of another plan are never mixed in.
-        out: folder for the journal and the example pictures; it is made if need be.
+        out: folder for the ledger and the example pictures; it is made if need be.
         on_progress: called once at the beginning and after every row.
         force: forget what is there and start anew.
 
@@ -59,46 +63,60 @@ def run_truth(
     """
     for variant in plan.variants:
         find_method(variant.method)
-    items = tuple(sorted(load_truth(plan.bench, plan.split, plan.kinds, plan.limit), key=lambda item: item.id))
+    items = _load_items(plan)
     if not items:
         raise InputError(f"{plan.bench}: no items of split {plan.split} and kinds {', '.join(plan.kinds)}")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out}: the folder cannot be made ({error.strerror}); choose another with --out") from error
-    editor, todo = _load_editor(plan), TruthWork(plan, out)
+    make_folder(out)  # what cannot be written is told before the model is loaded
+    editor = _load_editor(plan)
     facts = fingerprint(plan, items, editor.model.identity, _lpips_facts(_open_lpips(plan.lpips)), editor.guidance)
-    with Journal.open(out / JOURNAL, facts, force=force) as journal:
-        run_work(
-            todo, items, journal, editor, workers=plan.workers, threads=plan.threads, on_progress=on_progress
+    with open_run(out, facts, EARLIER, force=force) as run:
+        entries = _entries(items, plan.only or tuple(variant.name for variant in plan.variants))
+        run.run(
+            TruthWork(plan, out),
+            entries,
+            editor=editor,
+            workers=plan.workers,
+            threads=plan.threads,
+            on_progress=on_progress,
         )
-        places = [todo.row_id(item, variant.name) for item in items for variant in plan.variants]
-        lines = [journal.rows[name] for name in places if name in journal.rows]
-    rows = [Row(row["item"], row["kind"], row["variant"], row["metrics"], row.get("error")) for row in lines]
+        found, notes = run.rows(), tuple(run.ledger.notes)
+    rows = [
+        Row(item.id, item.kind, variant.name, row.get("metrics", {}), row["error"])
+        for item in items
+        for variant in plan.variants
+        if (row := found.get(_key(item.id, variant.name))) is not None
+    ]
     there = {row.variant for row in rows}
     have = tuple(variant for variant in plan.variants if variant.name in there)
-    return Rows(tuple(rows), replace(plan, variants=have, only=()), facts, items)
+    return Rows(tuple(rows), replace(plan, variants=have, only=()), facts, items, notes)
+
+
+def _key(item: str, variant: str) -> str:
+    return f"{item} {variant}"
+
+
+def _entries(items: Sequence[TruthItem], variants: Sequence[str]) -> Iterator[Entry]:
+    """Yield an entry for each variant of each item; those of an item are a group."""
+    pairs = ((item.id, variant) for item in items for variant in variants)
+    for number, (item, variant) in enumerate(pairs, start=1):
+        yield entry_of(_key(item, variant), number, {"item": item, "variant": variant}, group=item)
 
 
 @dataclass(frozen=True)
-class TruthWork(work.Work):
-    """The work of a plan; example pictures go to `out`."""
+class TruthWork(ItemWork):
+    """The item function of a plan: one variant on one item; example pictures go to `out`."""
 
     plan: RunPlan
     out: Path
 
     @property
-    def variants(self) -> tuple[str, ...]:
-        """Names of the plan's variants that are to run."""
-        return self.plan.only or tuple(variant.name for variant in self.plan.variants)
+    def ahead(self) -> int:
+        """So many rows that each worker finds an item of its own, whose session all variants then share."""
+        return len(self.plan.variants) if self.plan.share else super().ahead
 
-    def open(self, editor: Editor | None = None) -> work.Make:
-        """Load the model, the judge, the critic and LPIPS."""
+    def start(self, editor: Editor | None) -> Callable[[Any], Mapping[str, Any]]:
+        """Load the items, the model, the judge, the critic and LPIPS."""
         return _Worker(self.plan, self.out, editor or _load_editor(self.plan)).row
-
-    def facts(self, item: TruthItem, variant: str) -> work.Line:
-        """Return item, kind and variant; a row that failed has no metrics."""
-        return {"item": item.id, "kind": item.kind, "variant": variant, "metrics": {}}
 
 
 class _Worker:
@@ -106,6 +124,7 @@ class _Worker:
 
     def __init__(self, plan: RunPlan, out: Path, editor: Editor) -> None:
         self.plan, self.out, self.editor = plan, out, editor
+        self.items = {item.id: item for item in _load_items(plan)}
         self.variants = {variant.name: variant for variant in plan.variants}
         lpips = _open_lpips(plan.lpips)
         self.tools = Tools(
@@ -117,15 +136,15 @@ class _Worker:
         self._costs: dict[tuple[int, int, int | None], Costs] = {}
         self._shared: tuple[str, dict[int | None, Session]] = ("", {})
 
-    def row(self, item: TruthItem, name: str) -> work.Line:
+    def row(self, asked: Mapping[str, str]) -> dict[str, Any]:
         """Return the metrics of one variant on one item."""
-        variant = self.variants[name]
+        item, variant = self.items[asked["item"]], self.variants[asked["variant"]]
         outcome = self._outcome(item, variant)
         costs = self._cost(item, settings_of(variant).resolution) if outcome.evaluations else FREE
         scores = score(item, outcome, replace(self.tools, costs=costs))
         if variant.tags.get(PANELS):
-            keep_example(self.out, name, item.id, outcome)
-        return {"metrics": scores}
+            keep_example(self.out, variant.name, item.id, outcome)
+        return {"evaluations": outcome.evaluations, "metrics": scores}
 
     def _cost(self, item: TruthItem, resolution: int | None) -> Costs:
         """Return the costs of the model's parts on a picture of the item's size, counted once a size."""
@@ -163,6 +182,10 @@ class _Worker:
         seconds = None if sharing else taken if outcome.seconds is None else outcome.seconds
         growth = probe.growth if probe is not None and outcome.peak_memory is None else outcome.peak_memory
         return replace(outcome, seconds=seconds, peak_memory=growth)
+
+
+def _load_items(plan: RunPlan) -> tuple[TruthItem, ...]:
+    return tuple(sorted(load_truth(plan.bench, plan.split, plan.kinds, plan.limit), key=lambda item: item.id))
 
 
 def _load_editor(plan: RunPlan) -> Editor:

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from wordbrush.batch.runner import Progress
 from wordbrush.diffusion import noise
 from wordbrush.diffusion.guidance import guided
 from wordbrush.diffusion.solvers import SOLVERS, decode
-from wordbrush.evaluation.runner import Progress
-from wordbrush.files import write_atomic
+from wordbrush.files import make_folder, write_atomic
 from wordbrush.models.codec import pixels_of
 from wordbrush.pages.report import png_of
 from wordbrush.settings import Settings
@@ -88,5 +88,6 @@ def generate_pictures(
     tell(Progress(0, len(entries), 0, 0))
     for done, entry in enumerate(entries, 1):
         pixels = generate(editor, entry.facts["prompt"], entry.id, how)
+        make_folder(entry.picture.parent)
         write_atomic(entry.picture, png_of(pixels), force=True)
         tell(Progress(done, len(entries), 0, 0))

@@ -1,8 +1,9 @@
-"""Measure the edits of a run: a journal of values for every metric, and the figures of whole sets.
+"""Measure the edits of a run: the values of every metric, kept in the ledger, and the figures of whole sets.
 
-Editing and measuring are apart: a run can be measured again, with further networks, without a single edit more. Values
-go to `scores/<metric>-<mark>.jsonl`, where the mark stands for how they were computed, so values of different networks
-never meet in one file; a value is computed again when its picture was edited again.
+Editing and measuring are apart: a run can be measured again, with further networks, without a single edit more. An
+entry's row keeps its values under `<metric>-<mark>`, where the mark stands for how they were computed, so values of
+different networks are never mixed up; values are computed again when the picture was edited again. Figures of whole
+sets are in `sets.json`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,20 +20,23 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from wordbrush.batch.work import settled
 from wordbrush.errors import InputError, OutputError
 from wordbrush.evaluation.intervals import Interval
 from wordbrush.evaluation.items import Scores
-from wordbrush.evaluation.journal import Journal
 from wordbrush.evaluation.networks.figures import Described, Figure
-from wordbrush.evaluation.work import settled
+from wordbrush.evaluation.protocols.common import read_json
+from wordbrush.evaluation.run_folder import earlier_rows
+from wordbrush.files import write_atomic
+from wordbrush.pages.report import json_text
 from wordbrush.picture.picture import Picture
 
 if TYPE_CHECKING:
+    from wordbrush.batch.ledger import Ledger
     from wordbrush.evaluation.networks.preparing import Preparation
     from wordbrush.evaluation.protocols.common import Entry
 
 __all__ = [
-    "SCORES",
     "Measure",
     "Pair",
     "SetMeasure",
@@ -42,7 +45,12 @@ __all__ = [
     "pairs_of",
 ]
 
-SCORES: Final = "scores"
+MEASURED: Final = "measured"
+"""Under which name a row keeps its values, in `result`."""
+
+SETS: Final = "sets.json"
+EARLIER: Final = "scores"
+"""The folder in which earlier versions kept values, a file of JSON lines for each metric, and `sets.jsonl`."""
 
 
 @dataclass(eq=False)
@@ -51,7 +59,7 @@ class Pair:
 
     Attributes:
         entry: the edit that was asked for.
-        row: its line in the run's results.
+        row: of the run, see `RunFolder.rows`.
         folder: the run's.
     """
 
@@ -67,7 +75,7 @@ class Pair:
     @cached_property
     def edited(self) -> NDArray[np.uint8]:
         """The result, (height, width, RGB)."""
-        return Picture.open(self.folder / self.row["edited"]).srgb
+        return Picture.open(self.folder / self.row["output"]).srgb
 
     @cached_property
     def mask(self) -> NDArray[np.float32] | None:
@@ -121,6 +129,12 @@ class _Measuring(Generic[Seen, Found]):
             "facts": dict(self.facts or {}),
         }
 
+    @cached_property
+    def mark(self) -> str:
+        """The name with a digest of the identity."""
+        digest = hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
+        return f"{self.name}-{digest[:12]}"
+
 
 class Measure(_Measuring[Pair, Scores]):
     """Metrics of single entries: one value a column, None where it is not defined for the entry."""
@@ -130,21 +144,20 @@ class SetMeasure(_Measuring[Sequence[Pair], "list[Figure]"]):
     """Metrics of all results together, such as FID: one figure a column."""
 
 
-def pairs_of(entries: Sequence[Entry], journal: Journal) -> list[Pair]:
-    """Return the entries that are done, with their results."""
-    folder = journal.path.parent
-    return [Pair(entry, journal.rows[entry.id], folder) for entry in entries if journal.is_done(entry.id)]
+def pairs_of(entries: Sequence[Entry], rows: Mapping[str, Mapping[str, Any]], folder: Path) -> list[Pair]:
+    """Return the entries that are done, with their rows."""
+    return [Pair(entry, rows[entry.id], folder) for entry in entries if rows[entry.id]["state"] == "done"]
 
 
 def measure_entries(
-    pairs: Sequence[Pair], measures: Sequence[Measure], folder: Path
+    pairs: Sequence[Pair], measures: Sequence[Measure], ledger: Ledger
 ) -> tuple[dict[str, Scores], dict[str, str]]:
     """Compute the missing values of entries, and write each before the next is computed.
 
     Args:
         pairs: what was edited.
         measures: the metrics.
-        folder: the run's.
+        ledger: of the run.
 
     Returns:
         The values by entry, and what went wrong by entry.
@@ -154,42 +167,35 @@ def measure_entries(
     """
     values: dict[str, Scores] = {}
     faults: dict[str, str] = {}
-    place = folder / SCORES
-    place.mkdir(exist_ok=True)
-    with ExitStack() as stack:
-        books = [stack.enter_context(_book(place, measure)) for measure in measures]
-        for pair in _light(pairs):
-            row: Scores = {}
-            values[pair.entry.id] = row
-            for measure, book in zip(measures, books, strict=True):
-                try:
-                    row |= _value(pair, measure, book)
-                except OutputError:
-                    raise
-                except (InputError, OSError, RuntimeError) as error:
-                    faults[pair.entry.id] = f"{measure.name}: {settled(error)}"
+    earlier = {measure.mark: _earlier(ledger.folder, measure) for measure in measures}
+    for pair in _light(pairs):
+        found: Scores = {}
+        values[pair.entry.id] = found
+        kept = dict(pair.row.get(MEASURED, {}))
+        for measure in measures:
+            try:
+                if measure.mark not in kept:
+                    known = earlier[measure.mark].get(pair.entry.id, {})
+                    same = known.get("of") == pair.row["sha256"]
+                    scores = known if same else measure.compute(pair)
+                    kept[measure.mark] = {column: _plain(scores[column]) for column in measure.columns}
+                    ledger.keep(pair.entry.id, MEASURED, kept)
+                found |= kept[measure.mark]
+            except OutputError:
+                raise
+            except (InputError, OSError, RuntimeError) as error:
+                faults[pair.entry.id] = f"{measure.name}: {settled(error)}"
     return values, faults
+
+
+def _earlier(folder: Path, measure: Measure) -> dict[str, dict[str, Any]]:
+    return earlier_rows(folder / EARLIER / f"{measure.mark}.jsonl", measure.identity())
 
 
 def _light(pairs: Sequence[Pair]) -> Iterator[Pair]:
     """Yield copies without cached pictures, so that only one entry's pictures are in memory at a time."""
     for pair in pairs:
         yield Pair(pair.entry, pair.row, pair.folder)
-
-
-def _book(place: Path, measure: Measure) -> Journal:
-    identity = measure.identity()
-    mark = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
-    return Journal.open(place / f"{measure.name}-{mark}.jsonl", identity)
-
-
-def _value(pair: Pair, measure: Measure, book: Journal) -> Scores:
-    known = book.rows.get(pair.entry.id)
-    if known is None or known.get("of") != pair.row["sha256"]:
-        scores = {column: _plain(value) for column, value in measure.compute(pair).items()}
-        book.append(pair.entry.id, {"of": pair.row["sha256"], **{column: scores[column] for column in measure.columns}})
-        known = book.rows[pair.entry.id]
-    return {column: known[column] for column in measure.columns}
 
 
 def _plain(value: float | bool | None) -> float | bool | None:
@@ -205,21 +211,22 @@ def measure_sets(pairs: Sequence[Pair], measures: Sequence[SetMeasure], folder: 
     Raises:
         OutputError: they cannot be written.
     """
-    place = folder / SCORES
-    place.mkdir(exist_ok=True)
+    path = folder / SETS
+    known = earlier_rows(folder / EARLIER / "sets.jsonl", {})
+    known |= read_json(path, "the file of figures") if path.exists() else {}
     figures: list[Figure] = []
-    with Journal.open(place / "sets.jsonl", {}) as book:
-        for measure in measures:
-            key = {"how": measure.identity(), "pictures": [(pair.entry.id, pair.row["sha256"]) for pair in pairs]}
-            mark = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-            if book.rows.get(measure.name, {}).get("of") != mark:
-                try:
-                    computed = measure.compute(pairs)
-                except InputError as error:
-                    figures += [Figure.missing(column, str(error)) for column in measure.columns]
-                    continue
-                book.append(measure.name, {"of": mark, "figures": [asdict(figure) for figure in computed]})
-            for row in book.rows[measure.name]["figures"]:
-                span = row["interval"]
-                figures.append(Figure(**{**row, "interval": None if span is None else Interval(**span)}))
+    for measure in measures:
+        key = {"how": measure.identity(), "pictures": [(pair.entry.id, pair.row["sha256"]) for pair in pairs]}
+        mark = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        if known.get(measure.name, {}).get("of") != mark:
+            try:
+                computed = measure.compute(pairs)
+            except InputError as error:
+                figures += [Figure.missing(column, str(error)) for column in measure.columns]
+                continue
+            known[measure.name] = {"of": mark, "figures": [asdict(figure) for figure in computed]}
+            write_atomic(path, json_text(known).encode(), force=True)
+        for row in known[measure.name]["figures"]:
+            span = row["interval"]
+            figures.append(Figure(**{**row, "interval": None if span is None else Interval(**span)}))
     return figures

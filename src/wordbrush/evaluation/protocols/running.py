@@ -1,13 +1,13 @@
-"""Edit the entries of a protocol one by one, each to a picture, a mask and a journal line; a run can be resumed.
+"""The item function of the protocols: an entry is edited to a picture, a mask, and a row of the ledger.
 
-A run's folder holds the journal `edits.jsonl`, `edited/<id>.png` and `masks/<id>.png`.
+A run's folder holds the ledger, `edited/<id>.png` and `masks/<id>.png`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from wordbrush.batch import entry as batch
+from wordbrush.batch.work import ItemWork
 from wordbrush.editor import Editor
 from wordbrush.errors import InputError, OutputError, PictureError, SettingsError
 from wordbrush.evaluation.items import MethodRequest
 from wordbrush.evaluation.plan import find_method
-from wordbrush.evaluation.runner import model_facts
-from wordbrush.evaluation.work import Line, Make, Work
-from wordbrush.files import write_atomic
+from wordbrush.evaluation.protocols.common import Runs
+from wordbrush.evaluation.run_folder import entry_of, model_facts
+from wordbrush.files import make_folder, write_atomic
 from wordbrush.pages.report import png_of
 from wordbrush.picture.picture import Picture
 
@@ -31,9 +33,19 @@ if TYPE_CHECKING:
     from wordbrush.evaluation.protocols.common import Entry, Protocol
     from wordbrush.settings import Settings
 
-__all__ = ["EDITS", "ProtocolRun", "ProtocolWork", "check_pictures", "make_folders", "run_facts", "seed_of"]
+__all__ = [
+    "EARLIER",
+    "ProtocolRun",
+    "ProtocolWork",
+    "check_pictures",
+    "ledger_entries",
+    "run_facts",
+    "seed_of",
+]
 
-EDITS: Final = "edits.jsonl"
+EARLIER: Final = "edits.jsonl"
+"""The file of rows that earlier versions wrote in place of the ledger."""
+
 
 
 @dataclass(frozen=True)
@@ -83,19 +95,6 @@ def run_facts(
     }
 
 
-def make_folders(folder: Path, *names: str) -> None:
-    """Make a run's folder and those in it.
-
-    Raises:
-        OutputError: it cannot be made.
-    """
-    for name in ("edited", "masks", *names):
-        try:
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{folder / name}: the folder cannot be made ({error.strerror or error})") from error
-
-
 def check_pictures(entries: Sequence[Entry]) -> int:
     """Return how many entries lack their picture.
 
@@ -111,77 +110,72 @@ def check_pictures(entries: Sequence[Entry]) -> int:
     return len(missing)
 
 
+def ledger_entries(entries: Sequence[Entry], seed: int) -> Iterator[batch.Entry]:
+    """Yield the entries as the ledger takes them, each with its own seed; the items hold all that an edit needs."""
+    for number, entry in enumerate(entries, start=1):
+        item = {
+            "id": entry.id,
+            "picture": str(entry.picture),
+            "query": entry.query,
+            "reference": entry.reference,
+            "seed": seed_of(seed, entry.id),
+            "region": entry.region and asdict(entry.region),
+        }
+        yield entry_of(entry.id, number, item)
+
+
 @dataclass(frozen=True)
-class ProtocolWork(Work):
-    """The work of a run: each entry is edited once, by the run's method."""
+class ProtocolWork(ItemWork):
+    """The item function of a run: each entry is edited once, by the run's method."""
 
     run: ProtocolRun
     fatal: ClassVar[tuple[type[Exception], ...]] = (OutputError, SettingsError)
 
-    @property
-    def variants(self) -> tuple[str, ...]:
-        """The name of the run's method."""
-        return (self.run.method,)
-
-    def open(self, editor: Editor | None = None) -> Make:
-        """Load the model."""
+    def start(self, editor: Editor | None) -> Callable[[Any], Mapping[str, Any]]:
+        """Load the model, and make the folders of results."""
+        for name in ("edited", "masks"):
+            make_folder(self.run.folder / name)
         return partial(_edit, editor or Editor.from_pretrained(self.run.model, **self.run.load), self.run)
 
-    def facts(self, item: Entry, variant: str) -> Line:
-        """Return the query and the reference."""
-        return {"query": item.query, "reference": item.reference}
 
-    def row_id(self, item: Entry, variant: str) -> str:
-        """Return the entry's id."""
-        return item.id
-
-    def is_whole(self, row: Line) -> bool:
-        """Whether the row's picture files exist."""
-        names = [row.get("edited"), row.get("mask")]
-        return all((self.run.folder / name).is_file() for name in names if name)
-
-
-def _edit(editor: Editor, run: ProtocolRun, entry: Entry, variant: str) -> Line:
-    """Edit one entry, write its files and return its line."""
+def _edit(editor: Editor, run: ProtocolRun, item: Mapping[str, Any]) -> dict[str, Any]:
+    """Edit one entry, write its files and return what its row tells."""
+    name = item["id"]
     try:
-        picture = Picture.open(entry.picture)
+        picture = Picture.open(item["picture"])
     except PictureError as error:
-        raise PictureError(f"{entry.picture}: {error}") from error
-    region = _region(entry, picture)
-    seed = seed_of(run.seed, entry.id)
-    request = MethodRequest(picture.srgb, entry.query, entry.reference, seed, region)
+        raise PictureError(f"{item['picture']}: {error}") from error
+    request = MethodRequest(picture.srgb, item["query"], item["reference"], item["seed"], _region(item, picture))
     begin = time.perf_counter()
     session = editor.open(picture.srgb, resolution=run.settings.resolution)
-    outcome = find_method(variant)(editor, session, request, run.settings)
+    outcome = find_method(run.method)(editor, session, request, run.settings)
     seconds = time.perf_counter() - begin
     edited = png_of(outcome.image)
-    write_atomic(run.folder / "edited" / f"{entry.id}.png", edited, force=True)
-    mask = _write_mask(run.folder, entry, outcome)
+    write_atomic(run.folder / "edited" / f"{name}.png", edited, force=True)
     return {
-        "seed": seed,
-        "picture_sha256": picture.sha256,
-        "edited": f"edited/{entry.id}.png",
+        "output": f"edited/{name}.png",
         "sha256": hashlib.sha256(edited).hexdigest(),
-        "mask": mask,
-        "mask_area": None if outcome.mask is None else float(outcome.mask.mean()),
         "seconds": round(seconds, 3),
         "evaluations": outcome.evaluations,
-        "groups": dict(entry.groups),
+        "inputs": [{"kind": "picture", "path": item["picture"], "sha256": picture.sha256}],
+        "mask": _write_mask(run.folder, name, outcome),
+        "mask_area": None if outcome.mask is None else float(outcome.mask.mean()),
     }
 
 
-def _region(entry: Entry, picture: Picture) -> NDArray[np.bool_] | None:
-    if entry.region is None:
+def _region(item: Mapping[str, Any], picture: Picture) -> NDArray[np.bool_] | None:
+    if item["region"] is None:
         return None
-    if picture.size != entry.region.size:
-        actual, expected = ("x".join(map(str, size)) for size in (picture.size, entry.region.size))
-        raise InputError(f"entry {entry.id}: the picture has {actual} pixels, its mask is for {expected}")
-    return entry.region.region()
+    runs = Runs(**{name: tuple(numbers) for name, numbers in item["region"].items()})
+    if picture.size != runs.size:
+        actual, expected = ("x".join(map(str, size)) for size in (picture.size, runs.size))
+        raise InputError(f"entry {item['id']}: the picture has {actual} pixels, its mask is for {expected}")
+    return runs.region()
 
 
-def _write_mask(folder: Path, entry: Entry, outcome: Outcome) -> str | None:
+def _write_mask(folder: Path, name: str, outcome: Outcome) -> str | None:
     if outcome.mask is None:
         return None
     grey = np.rint(np.clip(outcome.mask, 0, 1) * 255).astype(np.uint8)
-    write_atomic(folder / "masks" / f"{entry.id}.png", png_of(grey), force=True)
-    return f"masks/{entry.id}.png"
+    write_atomic(folder / "masks" / f"{name}.png", png_of(grey), force=True)
+    return f"masks/{name}.png"

@@ -74,7 +74,7 @@ def fid_measure(network: FeatureNetwork, column: str, real: Real | None) -> SetM
     """
 
     def compute(pairs: Sequence[Pair]) -> list[Figure]:
-        results = moments_of(network, Files([pair.folder / pair.row["edited"] for pair in pairs]))
+        results = moments_of(network, Files([pair.folder / pair.row["output"] for pair in pairs]))
         others = real.paths if real is not None else tuple(dict.fromkeys(pair.entry.picture for pair in pairs))
         value = fid(results, moments_of(network, Files(others)))
         return [Figure.whole(column, value, len(pairs), network)]
@@ -89,7 +89,7 @@ def csfid_measure(network: FeatureNetwork, reference: ClassMeans) -> SetMeasure:
     """
 
     def compute(pairs: Sequence[Pair]) -> list[Figure]:
-        files = Files([pair.folder / pair.row["edited"] for pair in pairs])
+        files = Files([pair.folder / pair.row["output"] for pair in pairs])
         squares = ([FLEXIT_SQUARE.pixels(picture) for picture in part] for part in _parts(files))
         features = np.concatenate([network.features(part) for part in squares])
         labels = [str(pair.entry.target) for pair in pairs]

@@ -14,7 +14,7 @@ from wordbrush.evaluation.summary import means
 __all__ = ["FigureRow", "figures_of"]
 
 _OF_EDITS: Final = ("mask_area", "seconds", "evaluations")
-"""Figures of the edits themselves, from their lines in the journal."""
+"""Figures of the edits themselves, from their rows."""
 
 
 @dataclass(frozen=True)
