@@ -62,7 +62,13 @@ def progress_line(progress: Progress, seconds: float, unit: str = "row") -> str:
         text += f", {rate:.2f} {unit}s/s" if rate >= 0.1 else f", {1 / rate:.1f} s {one}"
         if progress.done < progress.total:
             text += f", {_clock((progress.total - progress.done) / rate)} left"
-    return text + (f", {progress.failed} failed" if progress.failed else "")
+    text += f", {progress.failed} failed" if progress.failed else ""
+    return ", ".join(filter(None, (text, _waiting_for(progress))))
+
+
+def _waiting_for(progress: HowFar) -> str:
+    """Return what a batch waits for; evaluations wait for nothing."""
+    return str(getattr(progress, "waiting_for", ""))
 
 
 @contextmanager
@@ -85,7 +91,7 @@ def run_progress(terminal: Terminal, unit: str = "row") -> Iterator[Callable[[Pr
         def tell(progress: Progress) -> None:
             nonlocal shown
             now = since()
-            if now - shown >= EVERY or progress.done == progress.total:
+            if now - shown >= EVERY or progress.done == progress.total or _waiting_for(progress):
                 shown = now
                 terminal.note(progress_line(progress, now, unit))
 
