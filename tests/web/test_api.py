@@ -19,7 +19,7 @@ import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
 
-from docs.make_api_schema import SCHEMA, live_schema, reduced, text_of
+from docs.make_api_schema import BATCH, SCHEMA, live_schema, reduced, text_of
 from tests.support.calls import FOX, ROOT, TEXTS, WORDS, ask, upload
 from tests.support.command import mask_file
 from tests.support.workbench import Running, running
@@ -205,13 +205,15 @@ def test_the_schema_is_the_committed_one(served: Running) -> None:
     info = httpx.get(f"{served.address}/gradio_api/info", trust_env=False).raise_for_status().json()
     assert info["unnamed_endpoints"] == {}
     committed = SCHEMA.read_text("utf-8")
-    assert text_of(reduced(info["named_endpoints"])) == committed
+    batch = httpx.get(f"{served.address}{BATCH}", trust_env=False).raise_for_status().json()
+    assert text_of({**reduced(info["named_endpoints"]), BATCH: batch}) == committed
     assert text_of(live_schema()) == committed, "python docs/make_api_schema.py writes it anew"
 
 
 def test_every_input_is_described_by_type_range_and_default() -> None:
     schema = json.loads(SCHEMA.read_text("utf-8"))
-    assert list(schema) == ["/edit", "/mask", "/contrast"]
+    assert list(schema) == ["/edit", "/mask", "/contrast", BATCH]
+    assert all(part["description"] and part.get("type", "file") for part in schema.pop(BATCH)["properties"].values())
     for endpoint in schema.values():
         assert endpoint["description"]
         for one in endpoint["parameters"]:
