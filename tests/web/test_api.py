@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -252,8 +253,14 @@ def test_the_examples_of_the_docs_run(served: Running, tmp_path: Path, monkeypat
 @pytest.mark.skipif(not shutil.which("curl") or not shutil.which("jq"), reason="curl or jq is missing")
 def test_the_shell_example_of_the_docs_runs(served: Running, tmp_path: Path) -> None:
     shutil.copy(FOX, tmp_path / "fox.png")
-    block = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "api.md").read_text("utf-8"), re.DOTALL)[0]
-    program = block.replace("http://127.0.0.1:7860", served.address)
-    done = subprocess.run(["bash", "-euc", program], cwd=tmp_path, capture_output=True, timeout=60, check=True)
-    assert b"event: complete" in done.stdout
-    assert b"mask.png" in done.stdout
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "api.md").read_text("utf-8"), re.DOTALL)
+    programs = [block.replace("http://127.0.0.1:7860", served.address) for block in blocks]
+    told = [
+        subprocess.run(["bash", "-euc", program], cwd=tmp_path, capture_output=True, timeout=120, check=True).stdout
+        for program in programs
+    ]
+    assert [b"event: complete" in text for text in told] == [True, True]
+    assert b"mask.png" in told[0]
+    assert b'"state":"deleted"' in told[1]
+    with zipfile.ZipFile(tmp_path / "results.zip") as pack:
+        assert len(pack.namelist()) == 2 * 6 + 1
