@@ -17,20 +17,25 @@ SCHEMA = Path(__file__).resolve().parent / "api-schema.json"
 LEFT_OUT = {"code_snippets", "example_input"}
 """What depends on where the server is, or is an example only."""
 
+BATCH = "/wordbrush/batch"
+"""The address of batches, which is not one of Gradio's; a server tells its schema there."""
+
 
 def live_schema() -> dict[str, Any]:
     """Return the schema of the API as it is now, with the options a workbench has by default."""
     import gradio as gr
 
+    from wordbrush.web.api.batch_routes import schema_of_batch
     from wordbrush.web.api.endpoints import add_endpoints
     from wordbrush.web.options import Options
     from wordbrush.web.workbench import Workbench
 
     with tempfile.TemporaryDirectory() as folder, gr.Blocks(analytics_enabled=False) as page:
-        add_endpoints(Workbench(Options(), Path(folder)))
+        workbench = Workbench(Options(), Path(folder))
+        add_endpoints(workbench)
     page.config = page.get_config_file()
     info: Any = page.get_api_info()
-    return reduced(info["named_endpoints"])
+    return {**reduced(info["named_endpoints"]), BATCH: schema_of_batch(workbench.models.names, Options().limits)}
 
 
 def reduced(endpoints: Mapping[str, Any]) -> dict[str, Any]:

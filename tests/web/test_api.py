@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
 
-from docs.make_api_schema import SCHEMA, live_schema, reduced, text_of
+from docs.make_api_schema import BATCH, SCHEMA, live_schema, reduced, text_of
 from tests.support.calls import FOX, ROOT, TEXTS, WORDS, ask, upload
 from tests.support.command import mask_file
 from tests.support.workbench import Running, running
@@ -205,13 +206,15 @@ def test_the_schema_is_the_committed_one(served: Running) -> None:
     info = httpx.get(f"{served.address}/gradio_api/info", trust_env=False).raise_for_status().json()
     assert info["unnamed_endpoints"] == {}
     committed = SCHEMA.read_text("utf-8")
-    assert text_of(reduced(info["named_endpoints"])) == committed
+    batch = httpx.get(f"{served.address}{BATCH}", trust_env=False).raise_for_status().json()
+    assert text_of({**reduced(info["named_endpoints"]), BATCH: batch}) == committed
     assert text_of(live_schema()) == committed, "python docs/make_api_schema.py writes it anew"
 
 
 def test_every_input_is_described_by_type_range_and_default() -> None:
     schema = json.loads(SCHEMA.read_text("utf-8"))
-    assert list(schema) == ["/edit", "/mask", "/contrast"]
+    assert list(schema) == ["/edit", "/mask", "/contrast", BATCH]
+    assert all(part["description"] and part.get("type", "file") for part in schema.pop(BATCH)["properties"].values())
     for endpoint in schema.values():
         assert endpoint["description"]
         for one in endpoint["parameters"]:
@@ -250,8 +253,14 @@ def test_the_examples_of_the_docs_run(served: Running, tmp_path: Path, monkeypat
 @pytest.mark.skipif(not shutil.which("curl") or not shutil.which("jq"), reason="curl or jq is missing")
 def test_the_shell_example_of_the_docs_runs(served: Running, tmp_path: Path) -> None:
     shutil.copy(FOX, tmp_path / "fox.png")
-    block = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "api.md").read_text("utf-8"), re.DOTALL)[0]
-    program = block.replace("http://127.0.0.1:7860", served.address)
-    done = subprocess.run(["bash", "-euc", program], cwd=tmp_path, capture_output=True, timeout=60, check=True)
-    assert b"event: complete" in done.stdout
-    assert b"mask.png" in done.stdout
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "api.md").read_text("utf-8"), re.DOTALL)
+    programs = [block.replace("http://127.0.0.1:7860", served.address) for block in blocks]
+    told = [
+        subprocess.run(["bash", "-euc", program], cwd=tmp_path, capture_output=True, timeout=120, check=True).stdout
+        for program in programs
+    ]
+    assert [b"event: complete" in text for text in told] == [True, True]
+    assert b"mask.png" in told[0]
+    assert b'"state":"deleted"' in told[1]
+    with zipfile.ZipFile(tmp_path / "results.zip") as pack:
+        assert len(pack.namelist()) == 2 * 6 + 1

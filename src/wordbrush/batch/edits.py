@@ -17,6 +17,7 @@ from wordbrush.batch.model import facts_of_files
 from wordbrush.batch.sources import bytes_of, is_url
 from wordbrush.batch.work import Make, Outcome, Row, Rows, Work, done, failed
 from wordbrush.editor import Editor
+from wordbrush.engine.events import Callback
 from wordbrush.engine.outcome import Ended
 from wordbrush.engine.running import Item
 from wordbrush.errors import OutputError, PictureError
@@ -108,6 +109,8 @@ class EditMaker:
 
     def __init__(self, work: EditWork, editor: Editor) -> None:
         self.work, self.editor = work, editor
+        self.callback: Callback | None = None
+        """Called with every step; an item in whose step it raises `Cancelled` has failed with that."""
         self.given: dict[str, bytes] = {}
         """Pictures that lie in memory, by what their items name as picture."""
         self._sessions: OrderedDict[tuple[str, int | None], Session] = OrderedDict()
@@ -231,7 +234,7 @@ class _Pass:
         driver = self.maker.editor.driver
         while not self.over:
             self.running.clear()
-            with closing(driver.stream(self.items())) as stream:
+            with closing(driver.stream(self.items(), self.maker.callback)) as stream:
                 for ended in stream:
                     self._finish(ended)
                     yield from self._told(_UNWRITTEN)

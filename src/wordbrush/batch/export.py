@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
 from wordbrush.batch.ledger import Ledger
 from wordbrush.errors import InputError
 
-__all__ = ["COLUMNS", "exported", "records"]
+__all__ = ["COLUMNS", "exported", "record", "records"]
 
 _ASKED: Final = ("picture", "query", "reference", "negative", "seed", "preset")
 _TOLD: Final = (
@@ -27,11 +27,15 @@ COLUMNS: Final = (*_TOLD, *_ASKED, *_NESTED)
 
 def records(ledger: Ledger) -> Iterator[dict[str, Any]]:
     """Yield the items of a ledger, every run's, with the columns of `COLUMNS`."""
-    for row in ledger.rows():
-        item = row["item"]
-        nested = {name: item.get(name, {}) for name in _NESTED[:-1]}
-        asked = {name: item.get(name) for name in _ASKED}
-        yield {**{name: row[name] for name in _TOLD}, **asked, **nested, "result": row["result"] or {}}
+    yield from map(record, ledger.rows())
+
+
+def record(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row of a ledger with the columns of `COLUMNS`."""
+    item = row["item"]
+    nested = {name: item.get(name, {}) for name in _NESTED[:-1]}
+    asked = {name: item.get(name) for name in _ASKED}
+    return {**{name: row[name] for name in _TOLD}, **asked, **nested, "result": row["result"] or {}}
 
 
 def exported(ledger: Ledger, kind: str) -> bytes:
@@ -41,7 +45,7 @@ def exported(ledger: Ledger, kind: str) -> bytes:
         InputError: pyarrow is missing for Parquet.
     """
     if kind == "jsonl":
-        return "".join(json.dumps(record) + "\n" for record in records(ledger)).encode()
+        return "".join(json.dumps(one) + "\n" for one in records(ledger)).encode()
     if kind == "csv":
         text = io.StringIO(newline="")
         table = csv.DictWriter(text, COLUMNS)
@@ -51,8 +55,8 @@ def exported(ledger: Ledger, kind: str) -> bytes:
     return _parquet(ledger)
 
 
-def _flat(record: dict[str, Any]) -> dict[str, Any]:
-    return {**record, **{name: json.dumps(record[name]) for name in _NESTED}}
+def _flat(one: dict[str, Any]) -> dict[str, Any]:
+    return {**one, **{name: json.dumps(one[name]) for name in _NESTED}}
 
 
 def _parquet(ledger: Ledger) -> bytes:

@@ -34,6 +34,9 @@ class Limits:
         seeds: most seeds of one request.
         steps: most steps of the grid.
         resolution: largest working size, the side of the square of equal area.
+        batch_items: most items of one batch.
+        batch_bytes: what the pictures and results of one batch may take on the disk. As many batches run at one time
+            as fit into `folder_bytes`, which those that have ended share; of one address half as many.
     """
 
     file_bytes: int = 25_000_000
@@ -51,6 +54,8 @@ class Limits:
     seeds: int = 8
     steps: int = 200
     resolution: int = 1536
+    batch_items: int = 1000
+    batch_bytes: int = 512 << 20
 
     def reading(self) -> contextlib.AbstractContextManager[None]:
         """Hold pictures and masks that are opened within the block to the limits of files."""

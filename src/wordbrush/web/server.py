@@ -27,6 +27,7 @@ from wordbrush.web.state.folder import shrink, sweep
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from wordbrush.web.api.batches import Batches
     from wordbrush.web.options import Options
     from wordbrush.web.workbench import Workbench
 
@@ -65,8 +66,10 @@ def build_app(options: Options) -> FastAPI:
     """
     names_of(options)
     Proxies(options.proxies)
-    files = Path(tempfile.mkdtemp(prefix="wordbrush-")).resolve()
-    discard = weakref.finalize(options, shutil.rmtree, files, ignore_errors=True)  # if it is never started, at exit
+    root = Path(tempfile.mkdtemp(prefix="wordbrush-")).resolve()
+    discard = weakref.finalize(options, shutil.rmtree, root, ignore_errors=True)  # if it is never started, at exit
+    files = root / "files"
+    files.mkdir(mode=0o700)
     before = _settle(files)
     try:
         app, workbench = _within_a_loop(lambda: _assemble(options, files))
@@ -77,7 +80,8 @@ def build_app(options: Options) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
-        chores = [_keep_sweeping(workbench, files), app.state.attendance.keep_looking()]
+        batches: Batches = app.state.batches
+        chores = [_keep_sweeping(workbench, files, batches), app.state.attendance.keep_looking()]
         tasks = [asyncio.create_task(chore) for chore in chores]
         try:
             async with inner(app) as state:
@@ -86,6 +90,7 @@ def build_app(options: Options) -> FastAPI:
             for task in tasks:
                 task.cancel()
             workbench.visitors.clear()
+            batches.close()
             workbench.models.device.shutdown(wait=False, cancel_futures=True)
             _restore(before)
             discard()
@@ -140,6 +145,7 @@ def _assemble(options: Options, files: Path) -> tuple[FastAPI, Workbench]:
     from fastapi import FastAPI
 
     from wordbrush.web.api.admission import Admission
+    from wordbrush.web.api.batches import Batches
     from wordbrush.web.api.routes import routes
     from wordbrush.web.gate.guard import HEALTH, Guard
     from wordbrush.web.gate.queue import Attendance
@@ -165,7 +171,8 @@ def _assemble(options: Options, files: Path) -> tuple[FastAPI, Workbench]:
     async def health() -> dict[str, bool]:  # not in a thread: those may all be busy
         return {"ok": True}
 
-    app.include_router(routes(workbench))
+    app.state.batches = Batches(workbench, files.parent / "batches")
+    app.include_router(routes(workbench, app.state.batches))
     if options.mcp:
         from wordbrush.web.api.mcp import add_tools  # its library is an extra of its own
 
@@ -175,11 +182,12 @@ def _assemble(options: Options, files: Path) -> tuple[FastAPI, Workbench]:
     return app, workbench
 
 
-async def _keep_sweeping(workbench: Workbench, files: Path) -> None:
+async def _keep_sweeping(workbench: Workbench, files: Path, batches: Batches) -> None:
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         workbench.visitors.of(None)  # looking somebody up drops who is idle too long
         await asyncio.to_thread(sweep, files, time.time() - FILE_SECONDS)
+        await asyncio.to_thread(batches.sweep, time.monotonic() - FILE_SECONDS)
         await asyncio.to_thread(shrink, files, workbench.options.limits.folder_bytes)
 
 
@@ -240,6 +248,7 @@ def serve(options: Options, *, open_browser: bool = False) -> None:
                         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
             async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+                app.state.batches.close()
                 app.state.workbench.visitors.clear()  # stops their work, so that nothing is waited for in vain
                 await super().shutdown(sockets)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from wordbrush.web.state.share import Caller
     from wordbrush.web.workbench import Workbench
 
-__all__ = ["Admission"]
+__all__ = ["Admission", "check_file", "parsed"]
 
 MOST_VALUES = 20_000
 """Most values of one body, counted by commas and brackets: a few megabytes of them would hold everybody up."""
@@ -64,10 +64,10 @@ class Admission:
             return None
         try:
             if called:
-                return self._busy(caller) or self._call(called[2], _parsed(body), by_name=bool(called[1]))
+                return self._busy(caller) or self._call(called[2], parsed(body), by_name=bool(called[1]))
             if asked:
-                return self._function(asked[1], _parsed(body), caller)
-            _check_texts(_TEXTS.get(other[1], ()) if other else (), _parsed(body))
+                return self._function(asked[1], parsed(body), caller)
+            _check_texts(_TEXTS.get(other[1], ()) if other else (), parsed(body))
         except SettingsError as error:
             return Refusal(422, str(error))
         return None
@@ -87,7 +87,7 @@ class Admission:
         for field in fields:
             value = body.get(field.name)
             if field.kind == "file" and value is not None:
-                _check_file(field.name, value)
+                check_file(field.name, value)
             else:
                 field.read(value)
         return None
@@ -119,7 +119,7 @@ class Admission:
         if queued and called in self._calls:
             for field, value in zip(self._calls[called][1], data, strict=False):
                 if field.kind == "file" and value is not None:
-                    _check_file(field.name, value)
+                    check_file(field.name, value)
                 elif isinstance(value, (dict, list)):
                     field.read(value)
         elif any({"path", "meta"} <= value.keys() for value in _objects([data, body.get("event_data")])):
@@ -141,7 +141,7 @@ def _by_position(call: Call, fields: Sequence[Field], body: Mapping[str, Any]) -
     return {field.name: value for field, value in zip(fields, data, strict=True)}
 
 
-def _parsed(body: bytes) -> dict[str, Any]:
+def parsed(body: bytes) -> dict[str, Any]:
     """Return the JSON object that a body is.
 
     Raises:
@@ -150,14 +150,14 @@ def _parsed(body: bytes) -> dict[str, Any]:
     if sum(body.count(sign) for sign in (b",", b"[", b"{")) > MOST_VALUES:
         raise SettingsError(f"the body has more than {MOST_VALUES:,} values")
     try:
-        parsed = json.loads(body)
+        found = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise SettingsError("the body is not JSON") from error
-    if not isinstance(parsed, dict):
+    if not isinstance(found, dict):
         raise SettingsError("the body is not a JSON object")
-    for _ in _objects(parsed):
+    for _ in _objects(found):
         pass
-    return parsed
+    return found
 
 
 def _objects(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
@@ -185,7 +185,7 @@ def _check_texts(names: Sequence[str], body: Mapping[str, Any]) -> None:
         raise SettingsError("fn_index is not a number")
 
 
-def _check_file(name: str, value: Any) -> None:
+def check_file(name: str, value: Any) -> None:
     """Check that an input names a file in the form that an upload's answer goes into.
 
     Raises:

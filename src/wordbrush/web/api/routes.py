@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse, Response
 from PIL import Image
 
 from wordbrush.errors import InputError, ResourceError, WordbrushError
+from wordbrush.web.api.batch_routes import add_batches
 from wordbrush.web.gate.uploads import Uploads
 from wordbrush.web.state.folder import shrink
 from wordbrush.web.state.keys import COOKIE
@@ -22,6 +23,7 @@ from wordbrush.web.state.png import png_of
 from wordbrush.web.state.versions import zip_of
 
 if TYPE_CHECKING:
+    from wordbrush.web.api.batches import Batches
     from wordbrush.web.state.pictures import Opened
     from wordbrush.web.state.versions import Version
     from wordbrush.web.state.visitors import Visitor
@@ -32,12 +34,13 @@ __all__ = ["routes"]
 _GONE = HTTPException(404, "there is no such thing, or it is not yours, or it was dropped")
 
 
-def routes(workbench: Workbench) -> APIRouter:
+def routes(workbench: Workbench, batches: Batches) -> APIRouter:
     """Return the routes under `/wordbrush`, and the one that takes files for the calls of the API."""
     whole, router = APIRouter(), APIRouter(prefix="/wordbrush")
     _add_uploads(router, workbench)
     _add_pictures(router, workbench)
     _add_versions(router, workbench)
+    add_batches(router, batches)
     whole.include_router(router)
     _add_form(whole, workbench)
     return whole

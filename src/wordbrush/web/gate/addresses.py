@@ -28,6 +28,7 @@ _WRITE = (
     r"/gradio_api/(?:queue/join|run/predict|upload|cancel|reset)"
     rf"|/gradio_api/call/(?:v2/)?{_NAME}|/wordbrush/.+"
 )
+_DELETE = rf"/wordbrush/batch/{_NAME}"
 _MCP = r"|/gradio_api/mcp/?"
 _ENCODED = re.compile(rb"%(?:2e|2f|5c|00)|%25(?:25|2e|2f|5c|00)", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -68,8 +69,7 @@ class Addresses:
             "HEAD": re.compile(_READ),
             "POST": re.compile(_WRITE + mcp_routes),
         }
-        if mcp:
-            self._patterns["DELETE"] = re.compile(mcp_routes[1:])
+        self._patterns["DELETE"] = re.compile(_DELETE + mcp_routes)
         self._shape = re.compile(
             rf"{re.escape(str(self._results))}{_SEPARATOR}[A-Za-z0-9_-]{{43,128}}{_SEPARATOR}[^/\\.\0][^/\\\0]{{0,254}}"
         )

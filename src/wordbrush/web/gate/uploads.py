@@ -25,7 +25,7 @@ from wordbrush.files import bounded_read
 from wordbrush.web.state.keys import new_key
 from wordbrush.web.state.pictures import clean_name
 
-__all__ = ["Upload", "Uploads", "fence"]
+__all__ = ["Upload", "Uploads", "fence", "file_name"]
 
 MOST_FILES = 16
 """Most files of one form."""
@@ -94,7 +94,7 @@ class Uploads:
         for name, data in files:
             folder = self.folder / "uploads" / new_key()
             folder.mkdir(mode=0o700, parents=True)
-            place = folder / (name.encode("utf-8", "replace")[-200:].decode("utf-8", "ignore") or "picture.png")
+            place = folder / file_name(name)
             place.write_bytes(data)
             places.append(str(place))
         return places
@@ -154,6 +154,11 @@ class Uploads:
         except (binascii.Error, ValueError) as error:
             raise InputError("the data address does not hold base64") from error
         return Upload(data, "picture.png")
+
+
+def file_name(name: str) -> str:
+    """Return a clean name as the name of a file: at most 200 bytes."""
+    return name.encode("utf-8", "replace")[-200:].decode("utf-8", "ignore") or "picture.png"
 
 
 def fence(block: gr.blocks.Block, uploads: Uploads) -> None:

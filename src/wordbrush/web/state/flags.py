@@ -22,12 +22,13 @@ CONTROLLED = (*SWITCHES, "contrast_seed")
 """The switches that have a control of their own."""
 
 
-def parse_flags(text: str, refused: Collection[str] = CONTROLLED) -> dict[str, Any]:
+def parse_flags(text: str, refused: Collection[str] = CONTROLLED, *, several: bool = False) -> dict[str, Any]:
     """Read switches as they stand on the command line: `--maps 4 --solver dpm2m --antithetic`.
 
     Args:
         text: the words.
         refused: switches that may not be written here.
+        several: a switch may have several values, as those of `wordbrush batch`; each is then a tuple of values.
 
     Raises:
         SettingsError: an unknown flag, one that has a control of its own, or a value that cannot be read.
@@ -41,11 +42,15 @@ def parse_flags(text: str, refused: Collection[str] = CONTROLLED) -> dict[str, A
         flag, equals, value = words.pop(0).partition("=")
         switch = _switch_of(flag, refused)
         if switch.kind is bool:
-            values[switch.name] = not flag.startswith(("--no-", "--no_"))
+            on = not flag.startswith(("--no-", "--no_"))
+            values[switch.name] = (on,) if several else on
             continue
         if not equals and not words:
             raise SettingsError(f"further switches: {flag} needs a value")
         value = value if equals else words.pop(0)
+        if several:
+            values[switch.name] = switch.read_several(value)
+            continue
         try:
             values[switch.name] = switch.read(value) if switch.kind is tuple else switch.kind(value)
         except ValueError as error:
