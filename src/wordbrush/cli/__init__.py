@@ -26,12 +26,19 @@ from collections.abc import Sequence
 
 from typer import Abort, TyperException
 
+from wordbrush.cli import startup
 from wordbrush.cli.app import app
 from wordbrush.cli.streams import ReaderGoneError, delivered, give_up, standard_streams
 from wordbrush.cli.terminal import one_line, shown
 from wordbrush.errors import Cancelled, WordbrushError
 
-__all__ = ["main"]
+__all__ = ["main", "run"]
+
+
+def run() -> None:
+    """Be the program `wordbrush`: run the command of this process and leave it with the exit code."""
+    startup.begin()
+    startup.end_with(main())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
