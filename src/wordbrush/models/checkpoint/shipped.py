@@ -141,8 +141,7 @@ def load_shipped(
         return load_network(library, kind, folder, name, variant, dtype, where)
     with translated(f"{where}: {name} cannot be loaded", "; the shipped files are damaged: install wordbrush again"):
         config = json.loads((folder / name / "config.json").read_text("utf-8"))
-        with torch.device("meta"):
-            module = ShippedText(config)
+        module = ShippedText(config)  # not on device meta, whose random numbers would import torch's compiler
         weights = load_file(folder / name / "model.safetensors")
         module.load_state_dict({key: value.to(dtype) for key, value in weights.items()}, assign=True)
     return check_loaded(module, f"{where}: {name}"), ()
