@@ -10,6 +10,9 @@ import, and nothing of it is heavy (`make lint` checks that). The other modules 
 diffusers or gradio at its top like any module, and is itself imported by `command` when its command runs. So no import
 stands inside a function here, but in `doctor`, where a library that cannot be imported is a finding.
 
+How the process of a command starts and ends quickly is in `startup`, which `run` alone turns on: `main` may be called
+inside a process of another kind.
+
 Elsewhere a module of this package is imported inside a function in `web.server` alone, as Gradio reads its environment
 when it is imported. Libraries are imported inside functions where a caller can do without them: torch and scipy where
 `inspect` passes by, diffusers, transformers, accelerate and huggingface_hub until a model is loaded, and those of an

@@ -61,7 +61,7 @@ def _leave() -> None:
     """End the process here: taking apart thousands of modules and a model takes longer than a second."""
     if _State.code is None:  # not by `end_with`: an exception on its way out is printed as ever
         return
-    with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it any more: `main` has dealt with that
-        sys.stdout.flush()
-        sys.stderr.flush()
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None where the process was started without it
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more: `main` has dealt with that
+            stream.flush()
     os._exit(_State.code)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module, metadata
+from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
@@ -71,10 +72,16 @@ def _hidden(names: tuple[str, ...]) -> Iterator[None]:
     """Let imports of modules fail inside the block, and searches find nothing; those imported before come back."""
     with ExitStack() as stack:
         for name in names:
-            before = sys.modules.get(name)
-            stack.callback(sys.modules.pop if before is None else sys.modules.__setitem__, name, before)
+            stack.callback(_put_back, name, sys.modules.get(name))
             sys.modules[name] = None  # type: ignore[assignment]  # how Python is told that there is no such module
         yield
+
+
+def _put_back(name: str, module: ModuleType | None) -> None:
+    if module is None:
+        sys.modules.pop(name, None)
+    else:
+        sys.modules[name] = module
 
 
 @contextmanager

@@ -6,7 +6,6 @@ for the files that are shipped and for no other checkpoint.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +17,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wordbrush.models.checkpoint.layout import read_json
 from wordbrush.models.checkpoint.networks import check_loaded, load_network, translated
 
 __all__ = ["ShippedText", "ShippedTokenizer", "load_shipped", "load_shipped_tokenizer"]
@@ -48,8 +48,8 @@ class ShippedText(nn.Module):
             norms = {f"layer_norm{place}": nn.LayerNorm(width, eps=eps) for place in (1, 2)}
             return nn.ModuleDict({"self_attn": attention, "mlp": mlp, **norms})
 
-        layers = nn.ModuleList(layer() for _ in range(config["num_hidden_layers"]))
-        self.encoder = nn.ModuleDict({"layers": layers})
+        self._layers: list[Any] = [layer() for _ in range(config["num_hidden_layers"])]
+        self.encoder = nn.ModuleDict({"layers": nn.ModuleList(self._layers)})
         self.final_layer_norm = nn.LayerNorm(width, eps=eps)
 
     @property
@@ -70,13 +70,13 @@ class ShippedText(nn.Module):
         """
         tokens, places = (self.embeddings[f"{name}_embedding"] for name in _TABLES)
         states = [tokens(input_ids) + places(torch.arange(input_ids.shape[1], device=input_ids.device)[None])]
-        for layer in self.encoder["layers"]:  # type: ignore[union-attr]  # a ModuleList
+        for layer in self._layers:
             x = states[-1] + self._attend(layer["self_attn"], layer["layer_norm1"](states[-1]))
             inner = layer["mlp"]["fc1"](layer["layer_norm2"](x))
             states.append(x + layer["mlp"]["fc2"](inner * torch.sigmoid(1.702 * inner)))
         return SimpleNamespace(last_hidden_state=self.final_layer_norm(states[-1]), hidden_states=tuple(states))
 
-    def _attend(self, part: nn.ModuleDict, x: Tensor) -> Tensor:
+    def _attend(self, part: Any, x: Tensor) -> Tensor:
         heads = self.config.num_attention_heads
         query, key, value = (part[name](x).unflatten(-1, (heads, -1)).transpose(1, 2) for name in _PROJECTIONS[:3])
         mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
@@ -92,7 +92,7 @@ class ShippedTokenizer:
     """
 
     def __init__(self, folder: Path) -> None:
-        settings = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+        settings = read_json(folder / "tokenizer_config.json", str(folder))
         self.model_max_length = int(settings["model_max_length"])
         self.all_special_tokens = [settings[f"{name}_token"] for name in ("bos", "eos", "pad", "unk")]
         self._pad = settings["pad_token"]
@@ -140,7 +140,7 @@ def load_shipped(
     if library != "transformers":
         return load_network(library, kind, folder, name, variant, dtype, where)
     with translated(f"{where}: {name} cannot be loaded", "; the shipped files are damaged: install wordbrush again"):
-        config = json.loads((folder / name / "config.json").read_text("utf-8"))
+        config = read_json(folder / name / "config.json", where)
         module = ShippedText(config)  # not on device meta, whose random numbers would import torch's compiler
         weights = load_file(folder / name / "model.safetensors")
         module.load_state_dict({key: value.to(dtype) for key, value in weights.items()}, assign=True)
