@@ -58,8 +58,8 @@ lint: $(VENV)/.developer  ## ruff, and who may import whom
 types: $(VENV)/.developer  ## mypy --strict over src, tests, training and benchmarks
 	@$(PY) -m mypy
 
-bench: $(VENV)/.developer  ## speed against diffusers, in one run on the same checkpoint
-	@$(PY) -m benchmarks.speed
+bench: $(VENV)/.developer  ## speed against diffusers, in one run on the same networks, at most 90 minutes
+	@$(PY) -m benchmarks.speed --json speed.json
 
 pocket: $(VENV)/.developer  ## train the pocket model from scratch (hours; needs npm for the artwork)
 	@$(PY) -m training.pocket all

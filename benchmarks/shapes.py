@@ -10,7 +10,7 @@ import torch
 
 from tests.support.tokenizers import clip_tokenizer, sentence_tokenizer
 
-__all__ = ["SHAPES", "WIDTHS", "build"]
+__all__ = ["SHAPES", "WIDTHS", "build", "sd15"]
 
 _HEAD = 64
 """Width of an attention head in a CLIP and in a UNet."""
@@ -60,6 +60,27 @@ def _sdxl(width: float) -> Any:
     return StableDiffusionXLPipeline(
         unet=unet, vae=_vae(width, scaling_factor=0.13025), scheduler=scheduler, text_encoder=clips[0],
         text_encoder_2=clips[1], tokenizer=clip_tokenizer(), tokenizer_2=clip_tokenizer(), add_watermarker=False,
+    )  # fmt: skip
+
+
+def sd15(width: float) -> Any:
+    """Return a pipeline of Stable Diffusion 1.5, `width` times as wide, random weights in float32."""
+    from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+
+    clip = _clip(width, 768, 12, projected=False)
+    widths = tuple(int(size * width) for size in (320, 640, 1280, 1280))
+    unet = UNet2DConditionModel(
+        sample_size=64, block_out_channels=widths, layers_per_block=2, norm_num_groups=widths[0] // 10,
+        attention_head_dim=8, cross_attention_dim=clip.config.hidden_size,
+        down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+    )  # fmt: skip
+    scheduler = DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, clip_sample=False
+    )
+    return StableDiffusionPipeline(
+        unet=unet, vae=_vae(width, scaling_factor=0.18215), scheduler=scheduler, text_encoder=clip,
+        tokenizer=clip_tokenizer(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
 
 

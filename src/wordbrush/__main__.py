@@ -1,8 +1,6 @@
 """`python -m wordbrush` is the command `wordbrush`."""
 
-import sys
-
-from wordbrush.cli import main
+from wordbrush.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -10,6 +10,9 @@ import, and nothing of it is heavy (`make lint` checks that). The other modules 
 diffusers or gradio at its top like any module, and is itself imported by `command` when its command runs. So no import
 stands inside a function here, but in `doctor`, where a library that cannot be imported is a finding.
 
+How the process of a command starts and ends quickly is in `startup`, which `run` alone turns on: `main` may be called
+inside a process of another kind.
+
 Elsewhere a module of this package is imported inside a function in `web.server` alone, as Gradio reads its environment
 when it is imported. Libraries are imported inside functions where a caller can do without them: torch and scipy where
 `inspect` passes by, diffusers, transformers, accelerate and huggingface_hub until a model is loaded, and those of an
@@ -26,12 +29,19 @@ from collections.abc import Sequence
 
 from typer import Abort, TyperException
 
+from wordbrush.cli import startup
 from wordbrush.cli.app import app
 from wordbrush.cli.streams import ReaderGoneError, delivered, give_up, standard_streams
 from wordbrush.cli.terminal import one_line, shown
 from wordbrush.errors import Cancelled, WordbrushError
 
-__all__ = ["main"]
+__all__ = ["main", "run"]
+
+
+def run() -> None:
+    """Be the program `wordbrush`: run the command of this process and leave it with the exit code."""
+    startup.begin()
+    startup.end_with(main())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.models import ParameterInfo
 
+from wordbrush.cli.startup import uncollected
 from wordbrush.cli.terminal import Terminal
 from wordbrush.notation import Switch, bound, switches
 from wordbrush.picture.limits import ReadingLimits, limited
@@ -89,7 +90,7 @@ def _load(work: str, called: Command) -> Callable[[Command], None]:
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "critical")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "critical")
     module, _, name = work.partition(":")
-    with Terminal(quiet=called.quiet).waiting("starting"):
+    with Terminal(quiet=called.quiet).waiting("starting"), uncollected():
         function: Callable[[Command], None] = getattr(import_module(f"wordbrush.cli.{module}"), name)
     return function
 

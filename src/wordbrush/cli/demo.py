@@ -33,7 +33,7 @@ def demo(command: DemoCommand) -> None:
     files = [command.out / f"{index:02d}-{sample.path.stem}.png" for index, sample in enumerate(samples, 1)]
     _prepare(command.out, [target, *files], force=command.force)
     terminal = Terminal(quiet=command.quiet)
-    editor = load_editor(ModelChoice(device=command.device), terminal)
+    editor = load_editor(ModelChoice(device=command.device), terminal, lean=True)
     edits = [_edit(editor, sample, file, command, terminal) for sample, file in zip(samples, files, strict=True)]
     panels = [panel for panel, _ in edits]
     sheet = panels[0] if len(panels) == 1 else make_sheet(panels, columns=2 if len(panels) > 3 else 1)

@@ -35,7 +35,7 @@ def edit(command: EditCommand) -> None:
     source = open_picture(command.picture, terminal)
     check_alpha(command.output, alpha=source.alpha is not None)
     masks = open_masks({name: getattr(command, name) for name in MASKS}, source, terminal)
-    editor = load_editor(command.model_choice, terminal)
+    editor = load_editor(command.model_choice, terminal, lean=True)
     if command.dry_run:
         show_plan(editor, source, command, terminal)
         return

@@ -6,11 +6,13 @@ import sys
 from collections.abc import Mapping
 
 from wordbrush.cli.options import ModelChoice
+from wordbrush.cli.startup import is_alone, uncollected
 from wordbrush.cli.targets import STDIO
 from wordbrush.cli.terminal import Terminal
 from wordbrush.editor import Editor
 from wordbrush.errors import PictureError
 from wordbrush.files import bounded_read
+from wordbrush.models.checkpoint.lean import allow
 from wordbrush.picture.limits import reading_limits
 from wordbrush.picture.picture import Picture
 from wordbrush.region.mask import Mask
@@ -19,13 +21,20 @@ from wordbrush.region.suited import suited
 __all__ = ["load_editor", "open_masks", "open_picture"]
 
 
-def load_editor(choice: ModelChoice, terminal: Terminal) -> Editor:
+def load_editor(choice: ModelChoice, terminal: Terminal, *, lean: bool = False) -> Editor:
     """Load the model; a Hugging Face id comes from the local cache unless downloading was allowed.
+
+    Args:
+        choice: the flags that name it.
+        terminal: where people are told.
+        lean: the command loads no other model, so this process may do without libraries that this one does not need.
 
     Raises:
         ModelError: it is not there, or cannot be used.
     """
-    with terminal.waiting(f"loading {choice.name}"):
+    if lean and is_alone():
+        allow()
+    with terminal.waiting(f"loading {choice.name}"), uncollected():
         editor = Editor.from_pretrained(choice.name, **choice.load)
     for note in editor.model.notes:
         terminal.warn(note)

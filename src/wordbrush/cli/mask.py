@@ -23,7 +23,7 @@ def mask(command: MaskCommand) -> None:
     terminal.tell_texts(command.to, command.reference)
     source = open_picture(command.picture, terminal)
     user = open_masks({"include": command.include, "exclude": command.exclude}, source, terminal)
-    editor = load_editor(command.model_choice, terminal)
+    editor = load_editor(command.model_choice, terminal, lean=True)
     for sentence in unused_embeddings(editor.model.identity.embeddings, (command.to, command.reference)):
         terminal.warn(sentence)
     session = editor.open(source, resolution=settings.resolution)

@@ -132,7 +132,9 @@ def load_model(
     else:
         family = family_in(located.path, located.name)
         kind = resolve_dtype(dtype, where, family.card.half)
-        loaded = load_folder(located.path, family, located.name, kind, given)
+        added = loras or embeddings or given or way
+        plain = located.source == "pocket" and where.type == "cpu" and str(kind) == "torch.float32" and not added
+        loaded = load_folder(located.path, family, located.name, kind, given, plain=plain)
     taught, about_words = apply_embeddings(loaded, family, embeddings)
     applied, about_loras = apply_loras(loaded, family, loras)
     about_place = place(loaded, where, kind, way)

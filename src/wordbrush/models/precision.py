@@ -43,8 +43,11 @@ def answered(
         NotFiniteError: rows are not finite even so; it knows which.
     """
     answer = call(slice(None))
-    bad, dtype = items_not_finite(answer), module.dtype
-    if bad and dtype in narrow and not getattr(module, "is_quantized", False):
+    bad = items_not_finite(answer)
+    if not bad:  # a module looks through all of itself for its dtype
+        return answer
+    dtype = module.dtype
+    if dtype in narrow and not getattr(module, "is_quantized", False):
         again = _in_float32(module, lambda: call(bad))
         if again is not None:
             rows = torch.tensor(bad, device=answer.device)  # the answer is float32 from here on, lest it overflow again

@@ -98,12 +98,10 @@ def class_of(library: str, kind: str) -> Any:
 
 def _described(library: str, kind: str, folder: Path, name: str, where: str) -> tuple[Any, Any]:
     """Return the class of a network and its configuration: a table, or an object of transformers."""
-    import transformers
-
     of = class_of(library, kind)
     table = stripped(read_json(folder / name / "config.json", where))
     check_kinds(table, getattr(of, "config_class", None) or of, f"{where}: {name}/config.json")
-    if not issubclass(of, transformers.PreTrainedModel):
+    if library != "transformers":
         return of, table
     with translated(f"{where}: {name}/config.json cannot be used"):
         return of, of.config_class.from_dict(table)

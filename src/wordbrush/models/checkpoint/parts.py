@@ -27,9 +27,11 @@ from wordbrush.models.checkpoint.layout import (
     read_json,
     whole_files,
 )
+from wordbrush.models.checkpoint.lean import import_lean
 from wordbrush.models.checkpoint.networks import check_loaded, empty_network, load_network, translated
 from wordbrush.models.checkpoint.quantised import method_of, quantised_note
 from wordbrush.models.checkpoint.quiet import quiet
+from wordbrush.models.checkpoint.shipped import load_shipped, load_shipped_tokenizer
 from wordbrush.models.checkpoint.values import check_network, check_scheduler, check_stored
 from wordbrush.models.checkpoint.weights import check_finite, read_header
 from wordbrush.models.family import Family, Parts, PartSpec, classes_of
@@ -164,6 +166,8 @@ def load_folder(
     dtype: torch.dtype,
     given: Mapping[str, PartSource] = MappingProxyType({}),
     file: str = "",
+    *,
+    plain: bool = False,
 ) -> Parts:
     """Load a checkpoint in diffusers layout; everything is checked before a weight is read.
 
@@ -174,6 +178,7 @@ def load_folder(
         dtype: of the networks.
         given: parts to take in place of its own, by name; its own weights need not be there then.
         file: what to call a file that parts lie in, in messages.
+        plain: it is the shipped model, and nothing will be added to it.
 
     Raises:
         UnsafeWeightsError: a component is only there as a pickle, or is one under another name.
@@ -184,6 +189,8 @@ def load_folder(
     modules: dict[str, Any] = {}
     configs, replaced = dict(own.configs), []
     notes: list[str] = []
+    lean = plain and import_lean()
+    load = load_shipped if lean else load_network
     with quiet():
         for name, config in own.configs.items():
             spec, kind = own.specs[name], own.classes[name]
@@ -194,11 +201,11 @@ def load_folder(
                 replaced += [] if isinstance(given[name], InFile) else [(name, other.sha256)]
             else:
                 variant = own.weights[name].variant
-                modules[name], told = load_network(spec.library, kind, folder, name, variant, dtype, where)
+                modules[name], told = load(spec.library, kind, folder, name, variant, dtype, where)
                 told = (*told, *quantised_note(config, f"{where}: {name}"))
                 digests |= {place: file_digest(path) for place, path in own.files[name].items()}
             notes += told
-        others = own.tokenizers()
+        others = {"tokenizer": load_shipped_tokenizer(folder / "tokenizer", where)} if lean else own.tokenizers()
     if given:
         family.check(configs, where)
     return Parts(

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from wordbrush.models.checkpoint.lean import is_lean
+
 __all__ = ["losses", "quiet", "quiet_hub"]
 
 _LIBRARIES = ("diffusers", "transformers", "peft", "accelerate")
@@ -29,8 +31,12 @@ def quiet() -> Iterator[list[str]]:
     """
     import torch
     from diffusers.utils import logging as of_diffusers
-    from transformers.utils import logging as of_transformers
 
+    libraries: list[Any] = [of_diffusers]
+    if not is_lean():
+        from transformers.utils import logging as of_transformers
+
+        libraries.append(of_transformers)
     heard: list[str] = []
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[]))
@@ -39,7 +45,7 @@ def quiet() -> Iterator[list[str]]:
         caught = stack.enter_context(warnings.catch_warnings(record=True))
         warnings.simplefilter("always")
         stack.callback(lambda: heard.extend(str(warning.message) for warning in caught))
-        for library in (of_diffusers, of_transformers):
+        for library in libraries:
             _hush(library, stack)
         for name in _LIBRARIES:
             _listen(logging.getLogger(name), heard, stack)

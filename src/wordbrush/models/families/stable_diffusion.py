@@ -201,17 +201,17 @@ def _parametrisation(kind: str) -> Parametrisation:
 
 def _spelling(parts: Parts) -> Callable[[str], str] | None:
     """Return what spells out learnt embeddings of several vectors as the pipeline does; None where it has no such."""
-    from diffusers.loaders import TextualInversionLoaderMixin
-
     tokenizer, own = parts["tokenizer"], parts.pipeline is None
-    speller = TextualInversionLoaderMixin() if own else parts.pipeline
-    if not hasattr(speller, "maybe_convert_prompt"):
+    if not own and not hasattr(parts.pipeline, "maybe_convert_prompt"):
         return None
 
     def convert(text: str) -> str:
         written = text.lower() if own else text  # words taught by this package are in small letters
         if not any(token in written for token in learnt_words(tokenizer)):
             return text
+        from diffusers.loaders import TextualInversionLoaderMixin
+
+        speller = TextualInversionLoaderMixin() if own else parts.pipeline
         with quiet():
             return str(speller.maybe_convert_prompt(written, tokenizer))
 
