@@ -79,6 +79,7 @@ class ReplayCommand(Command):
         str | None, typer.Option("--dtype", help="float32, float16 or bfloat16. Default: the recorded one.")
     ] = None
     offload: opt.OffloadWay = None
+    backend: opt.Backend = None
     threads: Annotated[
         str | None,
         typer.Option(
