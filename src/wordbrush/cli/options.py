@@ -101,7 +101,7 @@ Backend = Annotated[
     str | None,
     typer.Option(
         "--backend",
-        help="What computes the networks: openvino, on the CPU. Default: torch.",
+        help="What computes the networks: torch, or openvino on the CPU (extra openvino). Default: torch.",
         metavar="NAME",
         rich_help_panel=MODEL_PANEL,
     ),

@@ -17,9 +17,9 @@ from wordbrush.models.network import ModuleNetwork
 if TYPE_CHECKING:
     from wordbrush.models.model import Model
 
-__all__ = ["OPENVINO", "backend_version", "loading", "on_backend"]
+__all__ = ["OPENVINO", "TORCH", "backend_version", "loading", "on_backend"]
 
-OPENVINO = "openvino"
+OPENVINO, TORCH = "openvino", "torch"
 
 
 def backend_version(backend: str) -> str:
@@ -29,7 +29,7 @@ def backend_version(backend: str) -> str:
         SettingsError: there is no such backend, or its package is not installed.
     """
     if backend != OPENVINO:
-        raise SettingsError(f"backend {backend!r} is unknown: use {OPENVINO}, or leave it out for torch")
+        raise SettingsError(f"backend {backend!r} is unknown: use {OPENVINO} or {TORCH}")
     try:
         return version(OPENVINO)
     except PackageNotFoundError:
@@ -42,7 +42,7 @@ def loading(backend: str | None, source: Any, keywords: Mapping[str, Any]) -> di
     Raises:
         SettingsError: there is no such backend here, or a keyword contradicts it; the message names the keyword.
     """
-    if backend is None:
+    if backend is None or backend == TORCH:
         return dict(keywords)
     backend_version(backend)
     if not isinstance(source, str | Path):
@@ -66,13 +66,13 @@ def on_backend(model: Model, backend: str | None) -> Model:
 
     Args:
         model: loaded as `loading` says.
-        backend: None leaves the model as it is.
+        backend: None and `torch` leave the model as it is.
 
     Raises:
         ModelError: a network has quantised weights, or the model is not of diffusers networks; the message names it.
         SettingsError: the model is not in float32 on the CPU, or the backend is not here.
     """
-    if backend is None:
+    if backend is None or backend == TORCH:
         return model
     backend_version(backend)
     if model.device.type != "cpu" or str(model.dtype) != "torch.float32":

@@ -118,8 +118,6 @@ class Converted:
             if key not in self._models:
                 model = self._kept.get(key)
                 if fresh := model is None:
-                    if not any(parameter.numel() for parameter in self.module.parameters()):
-                        raise self._refusal("its arguments are of another form than those it was converted for")
                     self._kept.put(key, self._convert(flat(), tensors))
                     self.conversions += 1
                     model = self._kept.get(key)
@@ -142,6 +140,8 @@ class Converted:
         return compiled
 
     def _convert(self, flat: _Flat, tensors: list[Tensor]) -> Any:
+        if not any(parameter.numel() for parameter in self.module.parameters()):
+            raise self._refusal("its arguments are of another form than those it was converted for")
         if isinstance(self.module, UNet2DConditionModel):
             # Its way through odd sizes serves all; traced at even ones, the trace would fit none but such.
             odd = [1 - side % 2 for side in tensors[0].shape[2:]]
