@@ -18,6 +18,7 @@ from wordbrush.request import EditRequest, MaskLike, Queries, check_callback
 from wordbrush.result import EditResult, results_of
 from wordbrush.session import Session
 from wordbrush.settings import Settings, resolve
+from wordbrush.speed.backend import loading, on_backend
 from wordbrush.values import is_whole, worded
 
 if TYPE_CHECKING:
@@ -45,18 +46,23 @@ class Editor:
         return self.driver.model
 
     @classmethod
-    def from_pretrained(cls, source: Any = "pocket", *, batch_limit: int | None = None, **keywords: Any) -> Editor:
+    def from_pretrained(
+        cls, source: Any = "pocket", *, batch_limit: int | None = None, backend: str | None = None, **keywords: Any
+    ) -> Editor:
         """Load a model.
 
         Args:
             source: `pocket`; a folder in diffusers layout; a `.safetensors` checkpoint; a hub id; a loaded pipeline.
             batch_limit: most rows in one network call.
+            backend: what computes the networks: `torch`, the default, or `openvino` on the CPU.
             keywords: as for `wordbrush.models.load_model`: revision, local_files_only, device, dtype, loras, ...
 
         Raises:
             ModelError: the checkpoint is missing, unreadable, stored as a pickle or of an unknown kind.
+            SettingsError: arguments are out of range or contradict each other, or the backend is not installed.
         """
-        return cls(load_model(source, **keywords), batch_limit=batch_limit)
+        model = load_model(source, **loading(backend, source, keywords))
+        return cls(on_backend(model, backend), batch_limit=batch_limit)
 
     def open(self, picture: Any, *, resolution: int | None = None, memory_limit: int = 2 << 30) -> Session:
         """Open one picture for many edits.

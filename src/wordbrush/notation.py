@@ -273,6 +273,7 @@ def edit_command(
     device: str | None = None,
     dtype: str | None = None,
     offload: str | None = None,
+    backend: str | None = None,
     loras: Sequence[tuple[str, float]] = (),
     embeddings: Sequence[tuple[str, str] | str] = (),
     given: Mapping[str, str | None] | None = None,
@@ -300,6 +301,7 @@ def edit_command(
         device: where the model runs; None leaves the choice to the program.
         dtype: of its weights; None leaves the choice to the program.
         offload: where they wait; None is all on the device.
+        backend: what computes the networks; None is torch.
         loras: files and scales.
         embeddings: files, or files and words.
         given: what else it was loaded with, by the argument of `load_model`, such as `vae`.
@@ -317,7 +319,7 @@ def edit_command(
     start, changed = _from_preset(preset, settings)
     texts = {"from": reference or None, "to": query, "negative": negative or None}
     weights = {"model": None if model == "pocket" else model, "revision": revision, "device": device, "dtype": dtype}
-    weights |= {"offload": offload, **(given or {})}
+    weights |= {"offload": offload, "backend": backend, **(given or {})}
     add_ons = {"lora": [_lora(*one) for one in loras], "embedding": [_embedding(one) for one in embeddings]}
     masks = {"mask": mask, "include": include, "exclude": exclude}
     named = {**texts, "output": output, "seed": seed or None, **weights, **add_ons, **masks}

@@ -284,7 +284,7 @@ def _provenance(done: Finished, driver: Driver, preset: str | None) -> Provenanc
             "area": region.pixels.area,
             **{f"given_{name}": _mask_record(mask) for name, mask in done.masks.items()},
         },
-        packages=package_versions(),
+        packages=package_versions(driver.model.identity.backend),
         notes=picture.notes,
         real_ratio=done.real_ratio,
         threads=torch.get_num_threads(),

@@ -96,11 +96,11 @@ def test_the_switches_of_a_model_are_those_of_the_first(
     started: list[Options] = []
     monkeypatch.setattr("wordbrush.cli.ui.serve", lambda options, **_: started.append(options))
     words = ("--revision", "v2", "--lora", "a.safetensors:0.5", "--vae", "v", "--device", "cpu", "--offload", "model")
-    assert wordbrush("ui", "--model", "a/b", "--allow-model", "c", *words).code == 0
+    assert wordbrush("ui", "--model", "a/b", "--allow-model", "c", *words, "--backend", "torch").code == 0
     assert wordbrush("ui", "--allow-model", "c", "--model", "pocket", "--embedding", "e:word").code == 0
     one, two = started
     assert (one.models, two.models) == (("a/b", "c", "pocket"), ("c", "pocket"))
-    assert (one.device, one.offload, one.allow_download) == ("cpu", "model", False)
+    assert (one.device, one.offload, one.backend, one.allow_download) == ("cpu", "model", "torch", False)
     given = {name: value for name, value in one.first.items() if value}
     assert given == {"revision": "v2", "loras": (("a.safetensors", 0.5),), "vae": "v"}
     assert {name: value for name, value in two.first.items() if value} == {"embeddings": (("e", "word"),)}

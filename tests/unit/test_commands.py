@@ -48,12 +48,12 @@ def test_how_the_model_was_loaded_is_said() -> None:
     line = command(model="a/b", revision="v2", device="cpu", dtype="bfloat16")
     assert line == "--to 'a zebra' --model a/b --revision v2 --device cpu --dtype bfloat16"
     line = command(
-        offload="group", given={"vae": "v", "config": None}, embeddings=("e.safetensors", ("f", "word")),
-        loras=(("a", 1.0), ("b:0.5", 1.0), ("c", -1e-05)),
+        offload="group", backend="openvino", given={"vae": "v", "config": None},
+        embeddings=("e.safetensors", ("f", "word")), loras=(("a", 1.0), ("b:0.5", 1.0), ("c", -1e-05)),
     )  # fmt: skip
     assert line == (
-        "--to 'a zebra' --offload group --vae v --lora a --lora b:0.5:1.0 --lora c:-1e-05 --embedding e.safetensors "
-        "--embedding f:word"
+        "--to 'a zebra' --offload group --backend openvino --vae v --lora a --lora b:0.5:1.0 --lora c:-1e-05 "
+        "--embedding e.safetensors --embedding f:word"
     )
     assert parse_loras(("a", "b:0.5:1.0", "c:-1e-05")) == (("a", 1.0), ("b:0.5", 1.0), ("c", -1e-05))
 

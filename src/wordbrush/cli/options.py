@@ -20,6 +20,7 @@ __all__ = [
     "MODEL_PANEL",
     "OUTPUT_PANEL",
     "AllowDownload",
+    "Backend",
     "CheckInversion",
     "Config",
     "Device",
@@ -93,6 +94,15 @@ OffloadWay = Annotated[
         "--offload",
         help="Keep weights in main memory, and on the device one network (model), block (group) or layer (sequential).",
         metavar="WAY",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+Backend = Annotated[
+    str | None,
+    typer.Option(
+        "--backend",
+        help="What computes the networks: torch, or openvino on the CPU (extra openvino). Default: torch.",
+        metavar="NAME",
         rich_help_panel=MODEL_PANEL,
     ),
 ]
@@ -231,6 +241,7 @@ class ModelChoice:
     device: Device = None
     dtype: Dtype = None
     offload: OffloadWay = None
+    backend: Backend = None
     parametrisation: Parametrisation = None
     config: Config = None
     tokenizer: Tokenizer = None
@@ -256,7 +267,7 @@ class ModelChoice:
     @property
     def load(self) -> dict[str, Any]:
         """Keywords of `Editor.from_pretrained`; a Hugging Face id comes from the cache unless it may be downloaded."""
-        how = ("revision", "device", "dtype", "offload", "loras", "embeddings")
+        how = ("revision", "device", "dtype", "offload", "backend", "loras", "embeddings")
         names = (*how, *GIVEN)
         return {"local_files_only": not self.allow_download, **{name: getattr(self, name) for name in names}}
 

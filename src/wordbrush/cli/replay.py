@@ -128,6 +128,7 @@ def _choice(recorded: Recorded, command: ReplayCommand, terminal: Terminal) -> M
         device=command.device or _present(model["device"], terminal),
         dtype=command.dtype or model["dtype"],
         offload=command.offload,
+        backend=command.backend or model.get("backend") or None,
         loras=loras or recorded.loras,
         embeddings=embeddings or recorded.embeddings,
         **given,

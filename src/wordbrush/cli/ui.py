@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wordbrush.cli.commands.ui import UiCommand, parse_auth
 from wordbrush.errors import SettingsError
-from wordbrush.web.options import Limits, Options, is_loopback
+from wordbrush.web.options import PLACED, Limits, Options, is_loopback
 from wordbrush.web.server import serve
 
 __all__ = ["ui"]
@@ -31,7 +31,7 @@ def ui(command: UiCommand) -> None:
         models=command.names,
         auth=parse_auth(auth) if auth else None,
         allow_download=command.model.allow_download,
-        **{name: load.pop(name) for name in ("device", "dtype", "offload")},
+        **{name: load.pop(name) for name in PLACED},
         first=load,
         mcp=command.mcp,
         embedded=command.embedded,

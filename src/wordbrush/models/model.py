@@ -148,6 +148,7 @@ class ModelIdentity:
         embeddings: the learnt embeddings, in order.
         given: what was given beside the source to load it, as (argument of `load_model`, text) pairs.
         replaced: the parts among that, with the SHA-256 of each; networks in memory, too.
+        backend: what computes the networks where it is not torch, such as `openvino`.
     """
 
     name: str
@@ -162,12 +163,13 @@ class ModelIdentity:
     embeddings: tuple[EmbeddingIdentity, ...] = ()
     given: tuple[tuple[str, str], ...] = ()
     replaced: tuple[tuple[str, str], ...] = ()
+    backend: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values; `embeddings`, `given` and `replaced` only where there are any."""
+        """Return the fields as plain JSON values; `embeddings`, `given`, `replaced`, `backend` where there are any."""
         listed = {name: [asdict(item) for item in getattr(self, name)] for name in ("loras", "embeddings")}
         fields = {**asdict(self), **listed, "given": dict(self.given), "replaced": dict(self.replaced)}
-        optional = {"embeddings", "given", "replaced"}
+        optional = {"embeddings", "given", "replaced", "backend"}
         return {name: value for name, value in fields.items() if value or name not in optional}
 
 

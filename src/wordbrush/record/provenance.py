@@ -323,6 +323,10 @@ def _versions() -> tuple[tuple[str, str], ...]:
     return tuple(versions)
 
 
-def package_versions() -> dict[str, str]:
-    """Return the installed versions of the packages that decide the result; `wordbrush` is always among them."""
-    return dict(_versions())
+def package_versions(backend: str = "") -> dict[str, str]:
+    """Return the installed versions of the packages that decide the result; `wordbrush` is always among them.
+
+    Args:
+        backend: the package that computes the networks where it is not torch.
+    """
+    return {**dict(_versions()), **({backend: version(backend)} if backend else {})}

@@ -97,6 +97,7 @@ def checked(fields: Mapping[str, Any]) -> dict[str, Any]:
                 raise ProvenanceError(f"the field {name}.{key} of the record is missing")
             _check(f"{name}.{key}", copy[name][key], rule)
     _check("model.embeddings", copy["model"].get("embeddings", []), _LIST)
+    _check("model.backend", copy["model"].get("backend", ""), _TEXT)
     for key, value in copy["packages"].items():
         _check(f"packages.{key}", value, _TEXT)
     return copy

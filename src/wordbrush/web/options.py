@@ -10,7 +10,10 @@ from typing import Any
 
 from wordbrush.picture.limits import ReadingLimits, limited
 
-__all__ = ["Limits", "Options", "is_loopback"]
+__all__ = ["PLACED", "Limits", "Options", "is_loopback"]
+
+PLACED = ("device", "dtype", "offload", "backend")
+"""Options that say of all models where and how they run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +77,7 @@ class Options:
         device: as for `load_model`.
         dtype: as for `load_model`.
         offload: as for `load_model`.
+        backend: as for `Editor.from_pretrained`.
         first: further keywords of `load_model` for the first model alone, such as `loras`.
         allow_download: hub ids among `models` may be downloaded.
         mcp: serve the API as MCP tools, too.
@@ -92,6 +96,7 @@ class Options:
     device: str | None = None
     dtype: str | None = None
     offload: str | None = None
+    backend: str | None = None
     first: Mapping[str, Any] = field(default_factory=dict)
     allow_download: bool = False
     mcp: bool = False

@@ -79,6 +79,9 @@ class ReplayCommand(Command):
         str | None, typer.Option("--dtype", help="float32, float16 or bfloat16. Default: the recorded one.")
     ] = None
     offload: opt.OffloadWay = None
+    backend: Annotated[
+        str | None, typer.Option("--backend", help="torch or openvino. Default: the recorded one.", metavar="NAME")
+    ] = None
     threads: Annotated[
         str | None,
         typer.Option(

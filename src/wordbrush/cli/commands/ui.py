@@ -52,8 +52,8 @@ class UiCommand(Command):
         list[str] | None,
         typer.Option(
             "--allow-model",
-            help="A further model visitors may choose. What is said of --model but device, dtype and offload is of the "
-            "first alone, which is chosen at start. Repeatable.",
+            help="A further model visitors may choose. What is said of --model but device, dtype, offload and backend "
+            "is of the first alone, which is chosen at start. Repeatable.",
             metavar="NAME",
             rich_help_panel=opt.MODEL_PANEL,
         ),

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wordbrush.editor import Editor
 from wordbrush.errors import ModelError
-
-if TYPE_CHECKING:
-    from wordbrush.web.options import Options
+from wordbrush.web.options import PLACED, Options
 
 __all__ = ["Models"]
 
-NAMED = ("revision", "device", "dtype", "offload", "loras", "embeddings")
+NAMED = ("revision", "device", "dtype", "offload", "backend", "loras", "embeddings")
 """Keywords of `load_model` that `edit_command` has parameters for; the others go into `given`."""
 
 
@@ -63,7 +61,7 @@ class Models:
         """Return how a model is loaded, as keywords of `load_model`."""
         options = self._options
         first = options.first if name == self.names[0] else {}
-        return {**first, "device": options.device, "dtype": options.dtype, "offload": options.offload}
+        return {**first, **{name: getattr(options, name) for name in PLACED}}
 
     def _load(self, name: str) -> Editor:
         keywords = self._keywords(name)
