@@ -63,12 +63,7 @@ def progress_line(progress: Progress, seconds: float, unit: str = "row") -> str:
         if progress.done < progress.total:
             text += f", {_clock((progress.total - progress.done) / rate)} left"
     text += f", {progress.failed} failed" if progress.failed else ""
-    return ", ".join(filter(None, (text, _waiting_for(progress))))
-
-
-def _waiting_for(progress: HowFar) -> str:
-    """Return what a batch waits for; evaluations wait for nothing."""
-    return str(getattr(progress, "waiting_for", ""))
+    return ", ".join(filter(None, (text, progress.waiting_for))))
 
 
 @contextmanager
@@ -91,7 +86,7 @@ def run_progress(terminal: Terminal, unit: str = "row") -> Iterator[Callable[[Pr
         def tell(progress: Progress) -> None:
             nonlocal shown
             now = since()
-            if now - shown >= EVERY or progress.done == progress.total or _waiting_for(progress):
+            if now - shown >= EVERY or progress.done == progress.total or progress.waiting_for:
                 shown = now
                 terminal.note(progress_line(progress, now, unit))
 
