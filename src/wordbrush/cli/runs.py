@@ -63,7 +63,7 @@ def progress_line(progress: Progress, seconds: float, unit: str = "row") -> str:
         if progress.done < progress.total:
             text += f", {_clock((progress.total - progress.done) / rate)} left"
     text += f", {progress.failed} failed" if progress.failed else ""
-    return ", ".join(filter(None, (text, progress.waiting_for))))
+    return ", ".join(filter(None, (text, progress.waiting_for)))
 
 
 @contextmanager
