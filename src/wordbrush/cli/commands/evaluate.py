@@ -38,8 +38,8 @@ Kinds = Annotated[list[str] | None, _several("--kind", "Only this kind of edit."
 class TruthCommand(Command):
     """Score edits against the truth: masks, success, faults, likeness, cost.
 
-    Writes ledger.sqlite while it runs, then result.json, rows.csv, summary.csv and report.html. Run again after a kill or
-    Ctrl-C, it goes on where it was.
+    Writes ledger.sqlite while it runs, then result.json, rows.csv, summary.csv and report.html. Run again after a kill
+    or Ctrl-C, it goes on where it was.
     """
 
     out: Annotated[Path, typer.Option("--out", help="Folder for results; resumes.", metavar="FOLDER")]
