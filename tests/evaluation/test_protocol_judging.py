@@ -34,7 +34,7 @@ def _pair(folder: Path, item: TruthItem, edited: np.ndarray) -> Pair:
     Image.fromarray(edited).save(folder / "out.png")
     facts = {"before": facts_to_json(item.before), "after": facts_to_json(item.after)}
     entry = Entry("x", folder / "in.png", "q", facts=facts)
-    return Pair(entry, {"edited": "out.png", "mask": None}, folder)
+    return Pair(entry, {"output": "out.png", "mask": None}, folder)
 
 
 def test_a_perfect_edit_succeeds_and_a_copy_does_not(
@@ -63,5 +63,5 @@ def test_success_given_counts_only_pictures_that_were_right(
 
 def test_pictures_of_unknown_content_are_not_judged(judge: Measure, tmp_path: Path) -> None:
     entry = Entry("x", tmp_path / "in.png", "q")
-    assert judge.compute(Pair(entry, {"edited": "out.png"}, tmp_path)) == dict.fromkeys(JUDGE_COLUMNS)
+    assert judge.compute(Pair(entry, {"output": "out.png"}, tmp_path)) == dict.fromkeys(JUDGE_COLUMNS)
     assert isinstance(find_judge(tmp_path), Skipped)

@@ -113,7 +113,7 @@ def _pair(folder: Path, region: np.ndarray[Any, Any], before: Any, after: Any, m
     edges = np.flatnonzero(np.diff(np.concatenate(([0], flat, [0]))))
     runs = [int(n) for start, stop in zip(edges[::2], edges[1::2], strict=True) for n in (start, stop - start)]
     entry = Entry("x", folder / "before.png", "b", region=Runs(tuple(runs), (region.shape[1], region.shape[0])))
-    return Pair(entry, {"edited": "after.png", "mask": None if mask is None else "mask.png"}, folder)
+    return Pair(entry, {"output": "after.png", "mask": None if mask is None else "mask.png"}, folder)
 
 
 def test_the_background_is_measured_as_published(tmp_path: Path) -> None:
