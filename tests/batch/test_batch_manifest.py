@@ -146,6 +146,9 @@ def test_urls(tmp_path: Path) -> None:
         folder = Manifest(source)
         assert [row.values for row in folder.rows()] == [{"picture": "a.png"}], source
         assert folder.folder == "memory://batch/"
+    write_pictures(tmp_path / "more", 1)
+    for source in (f"file://{tmp_path}/more", f"file://{tmp_path}/more/*.png"):
+        assert [row.values for row in Manifest(source).rows()] == [{"picture": "p000.png"}], source
     with pytest.raises(InputError, match=r"there is no manifest memory://batch/n\.csv"):
         rows("memory://batch/n.csv")
     with pytest.raises(InputError, match="nosuch://"):

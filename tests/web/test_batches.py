@@ -92,7 +92,8 @@ def test_results_are_those_of_python(served: Running, http: httpx.Client, tmp_pa
     assert {(group["kind"], group["count"]) for group in told["errors"]} == {("PictureError", 2), ("InputError", 2)}
 
     kept = served.workbench.files.parent / "batches" / place.rpartition("/")[2]
-    more: dict[str, Any] = {**TEXTS, "steps": 2, "maps": 1, "strength": (0.6,), "grid": {"ratio": [0.5, 0.7]}, "seed": 3}
+    more: dict[str, Any] = {**TEXTS, "steps": 2, "maps": 1, "strength": (0.6,), "seed": 3}
+    more["grid"] = {"ratio": [0.5, 0.7]}
     editor = served.workbench.models.editor("pocket")
     summary = wb.batch(kept / "items.jsonl", tmp_path / "out", model=editor, **more)
     assert (summary.done, summary.failed) == (6, 4)
