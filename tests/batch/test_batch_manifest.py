@@ -168,7 +168,7 @@ def test_rows_in_python() -> None:
 
 def test_sources_that_are_none(tmp_path: Path) -> None:
     for source, part in (
-        (tmp_path / "none", "a batch takes"),
+        (tmp_path / "none", "there is no folder, pattern"),
         (tmp_path, "no pictures here"),
         (tmp_path / "*.png", "no pictures here"),
         (tmp_path / "none.csv", "there is no manifest"),
