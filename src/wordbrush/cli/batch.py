@@ -163,8 +163,9 @@ def status(command: StatusCommand) -> None:
         return
     total = sum(counts.values())
     print_text(", ".join(f"{count} {state}" for state, count in counts.items()) + f", of {total} items")
-    if sum(every.values()) > total:
-        print_text(f"{sum(every.values()) - total} more items of earlier runs")
+    more = sum(every.values()) - total
+    if more:
+        print_text(f"{more} more {'item' if more == 1 else 'items'} of earlier runs")
     if left:
         print_text(f"no run holds the folder; the last one was killed with {left} of those that wait in hand")
     elif writing:
