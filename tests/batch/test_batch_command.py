@@ -5,20 +5,29 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filelock import lock_descriptor
 
 from tests.support import tiny
 from tests.support.batches import ledger_rows, results, write_pictures
 from tests.support.command import Command, command_of
+from wordbrush.batch.ledger import Entry, Ledger
+from wordbrush.batch.ledger_file import is_locked
+from wordbrush.batch.plan import BatchPlan
 from wordbrush.batch.runner import Progress
+from wordbrush.batch.work import done
 from wordbrush.cli.runs import run_progress
 from wordbrush.cli.terminal import Terminal
+from wordbrush.errors import OutputError
 
 QUICK = ("--steps", "2", "--maps", "1", "--strength", "0.6", "--edges", "cells", "--rim", "0", "--match", "0")
 
@@ -56,9 +65,11 @@ def test_a_batch_from_plan_to_export(wordbrush: Command, model: Path, tmp_path: 
     told = ran.json
     assert (told["total"], told["done"], told["failed"]) == (7, 4, 3)
     assert {(error["kind"], error["count"]) for error in told["errors"]} == {("PictureError", 2), ("InputError", 1)}
-    parts = ["treshold is kept as data", "did you mean threshold?", "2 x PictureError", "4 of 7 items done", "3 failed"]
+    parts = ["treshold is kept as data", "did you mean threshold?", "2 x PictureError", "4 of 7 items done"]
+    parts += ["2 failed (--retry-failed", "1 row is no item", "1 x InputError, first line 5: 'a {animal}", "status"]
     for part in parts:
         assert part in " ".join(ran.err.split()), part
+    assert "were there" not in ran.err
     assert len(results(out)) == 8
     # The plan counted what was then needed, for all but the two that cannot be read.
     assert told["evaluations"] == sum(row["evaluations"] for row in ledger_rows(out) if row["state"] == "done")
@@ -70,8 +81,11 @@ def test_a_batch_from_plan_to_export(wordbrush: Command, model: Path, tmp_path: 
 
     status = wordbrush("batch", "status", out)
     assert status.text.splitlines()[0] == "0 waiting, 0 running, 4 done, 3 failed, of 7 items"
-    counts = wordbrush("batch", "status", out, "--json").json["items"]
-    assert counts == {"waiting": 0, "running": 0, "done": 4, "failed": 3}
+    failures = wordbrush("batch", "status", out, "--failed").text.splitlines()[1:]
+    names = [row["name"] for row in ledger_rows(out) if row["attempts"]]
+    assert [line.partition(":")[0] for line in failures] == [*(name for name in names if "bad" in name), "line 5"]
+    told = wordbrush("batch", "status", out, "--json").json
+    assert (told["items"], told["writing"]) == ({"waiting": 0, "running": 0, "done": 4, "failed": 3}, False)
 
     table = list(csv.DictReader(io.StringIO(wordbrush("batch", "export", out, "csv").text)))
     lined = [json.loads(line) for line in wordbrush("batch", "export", out, "jsonl").text.splitlines()]
@@ -84,6 +98,53 @@ def test_a_batch_from_plan_to_export(wordbrush: Command, model: Path, tmp_path: 
     assert wordbrush("batch", "export", out, "parquet", "-o", tmp_path / "t.parquet").code == 0
     assert [row["key"] for row in arrow.read_table(tmp_path / "t.parquet").to_pylist()] == [row["key"] for row in lined]
     wordbrush("batch", "export", out, "parquet", "-o", tmp_path / "t.parquet").failed(3, "exists")
+
+
+def test_the_status_says_whether_a_run_has_the_folder(wordbrush: Command, tmp_path: Path) -> None:
+    entries = [Entry(key=str(n), number=n, name=f"p{n}", group="g", item={}) for n in range(1, 5)]
+    with Ledger.open(tmp_path) as ledger:
+        ledger.begin({}, "1")
+        ledger.add(entries)
+        rows = ledger.waiting()
+        ledger.finish(done(next(rows)))
+        assert next(rows)["name"] == "p2"
+        assert wordbrush("batch", "status", tmp_path).text.splitlines() == [
+            "2 waiting, 1 running, 1 done, 0 failed, of 4 items", "a run is going on"
+        ]  # fmt: skip
+        assert wordbrush("batch", "status", tmp_path, "--json").json["writing"] is True
+    # Closed without an end, as by a kill: nobody runs what the ledger calls running.
+    assert wordbrush("batch", "status", tmp_path).text.splitlines() == [
+        "3 waiting, 0 running, 1 done, 0 failed, of 4 items",
+        "no run holds the folder; the last one was killed with 1 of those that wait in hand",
+    ]
+    told = wordbrush("batch", "status", tmp_path, "--json").json
+    assert (told["writing"], told["items"]["waiting"], told["items_of_all_runs"]["running"]) == (False, 3, 0)
+
+
+def test_looking_at_a_folder_keeps_no_run_out(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path), pytest.raises(OutputError, match="another batch"):
+        Ledger.open(tmp_path)
+    looking = os.open(tmp_path / "ledger.lock", os.O_RDONLY)
+    assert lock_descriptor(looking, blocking=False)
+    timer = threading.Timer(0.02, os.close, [looking])
+    timer.start()
+    with Ledger.open(tmp_path):
+        assert is_locked(tmp_path)
+    timer.join()
+    assert is_locked(tmp_path) is False
+    assert is_locked(tmp_path / "none") is False
+
+
+def test_a_plan_says_times_and_sizes_that_can_be_read() -> None:
+    plan = BatchPlan(4, 0, 0, None, 80, 16.0, 5.0, "measured on one picture", 250_000, "assumed")
+    assert plan.lines()[2:] == [
+        "time           16.0 seconds with one worker (5 evaluations a second, measured on one picture)",
+        "results        0.2 MB (assumed)",
+    ]
+    told = [replace(plan, seconds=90.0, bytes=2_500_000_000), replace(plan, seconds=9000.0, rate=None)]
+    assert [line.split(" with")[0].split("  ")[-1].strip() for one in told for line in one.lines()[2:]] == [
+        "1.5 minutes", "2.5 GB (assumed)", "2.5 hours", "0.2 MB (assumed)"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -122,6 +183,7 @@ def test_what_is_not_there(wordbrush: Command, tmp_path: Path) -> None:
     wordbrush("batch", "export", tmp_path, "parquet").failed(2, "-o")
     wordbrush("batch", tmp_path / "none.csv", "-o", tmp_path / "out").failed(3, "there is no manifest")
     wordbrush("batch", tmp_path / "none.csv").failed(2, "-o")
+    wordbrush("batch", tmp_path / "none", "-o", tmp_path / "out").failed(3, "there is no folder, pattern or table")
 
 
 def test_several_values_of_every_kind_of_switch(wordbrush: Command, tmp_path: Path) -> None:

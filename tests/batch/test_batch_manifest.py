@@ -146,6 +146,9 @@ def test_urls(tmp_path: Path) -> None:
         folder = Manifest(source)
         assert [row.values for row in folder.rows()] == [{"picture": "a.png"}], source
         assert folder.folder == "memory://batch/"
+    write_pictures(tmp_path / "more", 1)
+    for source in (f"file://{tmp_path}/more", f"file://{tmp_path}/more/*.png"):
+        assert [row.values for row in Manifest(source).rows()] == [{"picture": "p000.png"}], source
     with pytest.raises(InputError, match=r"there is no manifest memory://batch/n\.csv"):
         rows("memory://batch/n.csv")
     with pytest.raises(InputError, match="nosuch://"):
@@ -165,7 +168,7 @@ def test_rows_in_python() -> None:
 
 def test_sources_that_are_none(tmp_path: Path) -> None:
     for source, part in (
-        (tmp_path / "none", "a batch takes"),
+        (tmp_path / "none", "there is no folder, pattern"),
         (tmp_path, "no pictures here"),
         (tmp_path / "*.png", "no pictures here"),
         (tmp_path / "none.csv", "there is no manifest"),

@@ -24,7 +24,7 @@ from wordbrush.web.options import Limits
 from wordbrush.web.state.share import Caller
 
 TEXTS = {"to": "a {animal} on snow", "reference": "a fox on snow"}
-FAST = "--steps 2 --maps 1 --strength 0.6"
+FAST = "--steps 2 --maps 1 --strength 0.6 --no-antithetic"
 LIMITS = Limits(
     batch_items=16, batch_bytes=2_000_000, folder_bytes=8_000_000, file_bytes=1_000_000, steps=50, in_flight=4
 )
@@ -92,8 +92,8 @@ def test_results_are_those_of_python(served: Running, http: httpx.Client, tmp_pa
     assert {(group["kind"], group["count"]) for group in told["errors"]} == {("PictureError", 2), ("InputError", 2)}
 
     kept = served.workbench.files.parent / "batches" / place.rpartition("/")[2]
-    few: dict[str, Any] = {"steps": 2, "maps": 1, "strength": (0.6,)}
-    more: dict[str, Any] = {**TEXTS, **few, "grid": {"ratio": [0.5, 0.7]}, "seed": 3}
+    more: dict[str, Any] = {**TEXTS, "steps": 2, "maps": 1, "strength": (0.6,), "seed": 3}
+    more["grid"] = {"ratio": [0.5, 0.7]}
     editor = served.workbench.models.editor("pocket")
     summary = wb.batch(kept / "items.jsonl", tmp_path / "out", model=editor, **more)
     assert (summary.done, summary.failed) == (6, 4)
@@ -261,6 +261,17 @@ def test_batches_are_counted_and_go(served: Running, http: httpx.Client) -> None
     batches = served.workbench.files.parent / "batches"
     while [*batches.iterdir()] != [batches / places[1].rpartition("/")[2]]:  # the other one has gone, too
         time.sleep(0.05)
+
+
+def test_a_batch_ends_where_it_takes_too_much(served: Running, http: httpx.Client, tmp_path: Path) -> None:
+    files = [upload(served, path.read_bytes(), path.name) for path in write_pictures(tmp_path, 3, (540, 540))]
+    place = sent(http, items=[{"picture": file} for file in files], to="a tree", format=".tif")
+    told = ended(http, place)
+    assert (told["state"], told["items"]["done"], told["items"]["waiting"]) == ("failed", 1, 2)
+    assert told["error"] == "a batch takes at most 2 MB here: fetch the results, delete it"
+    (done,) = http.get(f"{place}/items", params={"state": "done"}).json()["items"]
+    assert http.get(f"{place}/item/{done['key']}/result").content[:2] == b"II"
+    http.delete(place)
 
 
 def test_what_is_not_there(http: httpx.Client, served: Running) -> None:

@@ -7,18 +7,24 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from time import sleep
 from typing import Final
 
 from filelock import lock_descriptor
 
 from wordbrush.errors import InputError, OutputError, WordbrushError
 
-__all__ = ["LEDGER", "explained", "locked", "read_only", "writable"]
+__all__ = ["LEDGER", "explained", "is_locked", "locked", "read_only", "writable"]
 
 LEDGER: Final = "ledger.sqlite"
 """The file's name in the folder."""
 
+LOCK: Final = "ledger.lock"
+"""The file beside it that whoever writes has locked."""
+
 SCHEMA: Final = 1
+_TRIES: Final = 4
+_PAUSE: Final = 0.05
 _MARK: Final = 0x77_62_6C_67  # tells our files from other SQLite files
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS items (
@@ -38,13 +44,13 @@ CREATE TABLE IF NOT EXISTS runs (
 
 def locked(folder: Path, notes: list[str]) -> int:
     """Take the lock of a folder, where its file system can lock, and return the file that holds it."""
-    path = folder / "ledger.lock"
+    path = folder / LOCK
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise OutputError(f"{path}: nothing can be written here ({error.strerror or error})") from error
     try:
-        taken = lock_descriptor(file, blocking=False)
+        taken = _taken(file)
     except OSError:
         notes.append(f"{folder}: this file system cannot lock files; see to it that no other batch writes here")
         return file
@@ -52,6 +58,31 @@ def locked(folder: Path, notes: list[str]) -> int:
         os.close(file)
         raise OutputError(f"{folder}: another batch is writing here; wait for it, or choose another folder")
     return file
+
+
+def _taken(file: int) -> bool:
+    """Take a lock, and say whether it was to be had; a moment is waited for, as `is_locked` has it for one."""
+    for _ in range(_TRIES):
+        if lock_descriptor(file, blocking=False):
+            return True
+        sleep(_PAUSE)
+    return False
+
+
+def is_locked(folder: Path) -> bool | None:
+    """Say whether a process writes into a folder now; None where the file system does not tell."""
+    try:
+        file = os.open(folder / LOCK, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        return not lock_descriptor(file, blocking=False)
+    except OSError:
+        return None
+    finally:
+        os.close(file)
 
 
 def writable(path: Path, notes: list[str]) -> sqlite3.Connection:

@@ -96,6 +96,8 @@ class Manifest:
         if suffix in PICTURES:
             return lambda: iter([ManifestRow(1, {"picture": source[cut + 1 :]}, where="picture")])
         if suffix not in _TABLES:
+            if not suffix and not is_url(source) and not Path(source).exists():
+                raise InputError(f"there is no folder, pattern or table {source}")
             kinds = f"{', '.join(_TABLES[:-1])} or {_TABLES[-1]}"
             raise InputError(f"{source}: a batch takes a folder of pictures, a pattern, or a table ({kinds})")
         return {".parquet": self._parquet, ".csv": self._csv, ".tsv": self._csv}.get(suffix, self._jsonl)

@@ -72,10 +72,22 @@ class BatchPlan:
             lines.append(f"refused rows   {self.refused}, first {self.first_refusal}")
         lines.append(f"evaluations    {self.evaluations}")
         rate = "" if self.rate is None else f" ({self.rate:.3g} evaluations a second, {self.rate_from})"
-        time_taken = "unknown" if self.seconds is None else f"{self.seconds / 3600:.2f} hours with one worker"
+        time_taken = "unknown" if self.seconds is None else f"{_hours(self.seconds)} with one worker"
         lines.append(f"time           {time_taken}{rate}")
-        lines.append(f"results        {self.bytes / 1e9:.3f} GB ({self.bytes_from})")
+        lines.append(f"results        {_gigabytes(self.bytes)} ({self.bytes_from})")
         return lines
+
+
+def _hours(seconds: float) -> str:
+    """Write a time: in hours, and where that says little, in minutes or seconds."""
+    if seconds >= 3600:
+        return f"{seconds / 3600:.1f} hours"
+    return f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.1f} seconds"
+
+
+def _gigabytes(size: float) -> str:
+    """Write a number of bytes: in gigabytes, and where that says little, in megabytes."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 class _Costs:

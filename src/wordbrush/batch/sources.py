@@ -119,7 +119,7 @@ def listed(place: str) -> list[str]:
     """
     if is_url(place):
         (system, path), folder = _system(place), fixed_folder(place)
-        found = system.glob(path) if is_glob(place) else [f["name"] for f in system.ls(path) if f["type"] == "file"]
+        found = system.glob(path) if is_glob(place) else _files(system, path)
         root = _system(folder)[1]
         places = [folder + str(one).removeprefix(root).lstrip("/") for one in found]
     elif is_glob(place):
@@ -127,6 +127,11 @@ def listed(place: str) -> list[str]:
     else:
         places = [fixed_folder(place) + one.name for one in Path(place).iterdir() if one.is_file()]
     return sorted(one for one in places if not PurePosixPath(one.replace("\\", "/")).name.startswith("."))
+
+
+def _files(system: Any, path: str) -> list[str]:
+    """Return the files of a folder on a file system of fsspec."""
+    return [one["name"] for one in system.ls(path, detail=True) if one["type"] == "file"]
 
 
 def is_folder(place: str) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import typer
 
 from wordbrush.batch.export import exported
 from wordbrush.batch.items import Defaults
 from wordbrush.batch.ledger import ErrorGroup, Ledger
+from wordbrush.batch.ledger_file import is_locked
 from wordbrush.batch.plan import BatchPlan, plan_batch
 from wordbrush.batch.run import Batch
 from wordbrush.batch.runner import BatchSummary
@@ -92,19 +92,29 @@ def _tell(summary: BatchSummary, command: BatchCommand, terminal: Terminal) -> N
     with Ledger.open(summary.folder, read_only=True) as ledger:
         for warning, count in ledger.warnings(ledger.run):
             terminal.warn(f"{count} of {summary.total}: {warning}")
+        refused = sum(row["attempts"] == 0 for row in ledger.rows(ledger.run, "failed"))
     for line in _errors(summary.errors):
         terminal.warn(line)
     if command.json:
         print_json({"schema": 1, "command": "batch", **summary.as_dict()})
     parts = [f"{summary.done} of {summary.total} items done in {summary.folder}"]
     parts += [f"{summary.resumed} were there"] if summary.resumed else []
-    parts += [f"{summary.failed} failed (--retry-failed tries them again)"] if summary.failed else []
+    tried, again = summary.failed - refused, "" if command.retry_failed else " (--retry-failed tries them again)"
+    parts += [f"{tried} failed{again}"] if tried else []
+    parts += [f"{refused} {'row is no item' if refused == 1 else 'rows are no items'}"] if refused else []
     parts += [f"{summary.waiting} wait"] if summary.waiting else []
     terminal.note(", ".join(parts))
+    if summary.failed > len(summary.errors):
+        terminal.note(f"all that failed: {shell(['wordbrush', 'batch', 'status', summary.folder, '--failed'])}")
 
 
 def _errors(errors: tuple[ErrorGroup, ...] | list[ErrorGroup]) -> list[str]:
-    return [f"{group.count} x {group.kind}, first {group.name}: {group.example}" for group in errors]
+    return [f"{group.count} x {group.kind}, first {_why(group.name, group.example)}" for group in errors]
+
+
+def _why(name: str, sentence: str) -> str:
+    """Return what failed and why; a row that is no item is called by its line, with which its sentence begins."""
+    return sentence if name.startswith(sentence.partition(":")[0].replace(" ", "-") + "-") else f"{name}: {sentence}"
 
 
 def _again(command: BatchCommand) -> str:
@@ -118,7 +128,7 @@ def _show_plan(plan: BatchPlan, command: BatchCommand, terminal: Terminal) -> No
         print_json({"schema": 1, "command": "batch plan", **plan.as_dict()})
         return
     for line in plan.lines():
-        terminal.console.print(line)
+        terminal.console.print(line, soft_wrap=True)
 
 
 def status(command: StatusCommand) -> None:
@@ -127,28 +137,40 @@ def status(command: StatusCommand) -> None:
     Raises:
         InputError: there is none in the folder.
     """
+    writing = is_locked(command.folder)  # before the ledger is read: a run that ends meanwhile is told as going on
     with Ledger.open(command.folder, read_only=True) as ledger:
         last, counts, every = ledger.runs()[-1:], ledger.counts(ledger.run), ledger.counts()
         seconds, evaluations = ledger.totals(ledger.run)
         errors = ledger.errors(ledger.run)
+        failed = [_why(row["name"], row["error"]) for row in ledger.rows(ledger.run, "failed") if command.failed]
+    left = counts["running"] if writing is False else 0
+    if left:  # by a run that was killed; the next one does them
+        for states in (counts, every):
+            states["waiting"], states["running"] = states["waiting"] + states["running"], 0
     if command.json:
-        told: dict[str, Any] = {
+        told = {
             "schema": 1,
             "command": "batch status",
             "run": last[0] if last else None,
+            "writing": writing,
             "items": counts,
             "items_of_all_runs": every,
             "seconds": seconds,
             "evaluations": evaluations,
             "errors": [vars(group) for group in errors],
         }
-        print_json(told)
+        print_json({**told, "failed": failed} if command.failed else told)
         return
     total = sum(counts.values())
     print_text(", ".join(f"{count} {state}" for state, count in counts.items()) + f", of {total} items")
-    if sum(every.values()) > total:
-        print_text(f"{sum(every.values()) - total} more items of earlier runs")
-    for line in _errors(errors):
+    more = sum(every.values()) - total
+    if more:
+        print_text(f"{more} more {'item' if more == 1 else 'items'} of earlier runs")
+    if left:
+        print_text(f"no run holds the folder; the last one was killed with {left} of those that wait in hand")
+    elif writing:
+        print_text("a run is going on")
+    for line in failed or _errors(errors):
         print_text(line)
 
 

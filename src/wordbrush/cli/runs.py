@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -51,12 +52,19 @@ def end_run(failures: Sequence[str], total: int, rows: str, terminal: Terminal) 
         raise typer.Exit(PARTIAL)
 
 
-def progress_line(progress: Progress, seconds: float, unit: str = "row") -> str:
-    """Return `done/total, rate, time left`; the rate is of this run alone, not of the rows it found."""
-    new_rows = progress.done - progress.resumed
+def progress_line(progress: Progress, seconds: float, unit: str = "row", failed_before: int = 0) -> str:
+    """Return `done/total, rate, time left`; the rate is of this run alone, not of the rows it found.
+
+    Args:
+        progress: how far the run is.
+        seconds: since its first row could start.
+        unit: what a row is called.
+        failed_before: how many of the rows that it found had failed; a row that cannot be read fails before all.
+    """
+    new_rows, there = progress.done - progress.resumed, progress.resumed - failed_before
     text = f"{progress.done}/{progress.total} {unit}s"
-    if progress.resumed:
-        text += f" ({progress.resumed} were there)"
+    if there > 0:
+        text += f" ({there} were there)"
     if new_rows and seconds > 0:
         rate, one = new_rows / seconds, f"{'an' if unit[0] in 'aeiou' else 'a'} {unit}"
         text += f", {rate:.2f} {unit}s/s" if rate >= 0.1 else f", {1 / rate:.1f} s {one}"
@@ -72,23 +80,24 @@ def run_progress(terminal: Terminal, unit: str = "row") -> Iterator[Callable[[Pr
     if terminal.quiet:
         yield None
         return
-    console, begin = terminal.console, 0.0
+    console, begin, before = terminal.console, 0.0, 0
 
-    def since() -> float:
-        """Return the seconds since the first row could start: loading does not count."""
-        nonlocal begin
-        begin = begin or time.monotonic()
-        return time.monotonic() - begin
+    def line(progress: Progress) -> str:
+        """Return the line; the clock starts when the first row can: loading does not count."""
+        nonlocal begin, before
+        if not begin:
+            begin, before = time.monotonic(), progress.failed
+        return progress_line(progress, time.monotonic() - begin, unit, before)
 
     if not console.is_terminal:
-        shown = -EVERY
+        shown = -math.inf
 
         def tell(progress: Progress) -> None:
             nonlocal shown
-            now = since()
+            text, now = line(progress), time.monotonic()
             if now - shown >= EVERY or progress.done == progress.total or progress.waiting_for:
                 shown = now
-                terminal.note(progress_line(progress, now, unit))
+                terminal.note(text)
 
         yield tell
         return
@@ -96,8 +105,7 @@ def run_progress(terminal: Terminal, unit: str = "row") -> Iterator[Callable[[Pr
         task = bar.add_task("loading", total=None)
 
         def draw(progress: Progress) -> None:
-            text = progress_line(progress, since(), unit)
-            bar.update(task, description=text, total=progress.total, completed=progress.done)
+            bar.update(task, description=line(progress), total=progress.total, completed=progress.done)
 
         yield draw
 

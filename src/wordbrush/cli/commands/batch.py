@@ -154,6 +154,7 @@ class StatusCommand(Command):
     """Say how far a batch is: items by state, errors by type. Reads the ledger alone, also while it runs."""
 
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a batch.")]
+    failed: Annotated[bool, typer.Option("--failed", help="Print each item that failed, and why.")] = False
     json: opt.Json = False
 
 
