@@ -63,14 +63,14 @@ def _sdxl(width: float) -> Any:
     )  # fmt: skip
 
 
-def sd15(width: float) -> Any:
-    """Return a pipeline of Stable Diffusion 1.5, `width` times as wide, random weights in float32."""
+def sd15(width: float = 1.0, side: int = 512) -> Any:
+    """Return a pipeline of Stable Diffusion 1.5 for pictures of `side` pixels, `width` times as wide, in float32."""
     from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 
     clip = _clip(width, 768, 12, projected=False)
     widths = tuple(int(size * width) for size in (320, 640, 1280, 1280))
     unet = UNet2DConditionModel(
-        sample_size=64, block_out_channels=widths, layers_per_block=2, norm_num_groups=widths[0] // 10,
+        sample_size=side // 8, block_out_channels=widths, layers_per_block=2, norm_num_groups=widths[0] // 10,
         attention_head_dim=8, cross_attention_dim=clip.config.hidden_size,
         down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
         up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,

@@ -34,6 +34,7 @@ from benchmarks.speed.measure import (
 )
 from benchmarks.speed.page import publish, stage_medians, tables
 from wordbrush import Editor
+from wordbrush.evaluation.flops import tflop, total
 from wordbrush.evaluation.peers.pipelines import pipelines_of
 from wordbrush.files import write_atomic
 
@@ -47,7 +48,11 @@ def edit_rows(editor: Editor, flags: Flags, gemm: float, clock: Clock, budget: B
     sides = edit_sides(editor, sample(side), quick=flags.quick)
     with counter.watching(pipelines.unet, pipelines.vae, pipelines.text_encoder):
         for one in sides:
-            counted(one, counter, memory=not flags.quick)
+            counted(one, counter, operations=not flags.quick, memory=not flags.quick)
+    if flags.quick:  # operations from the passes, not from the run itself
+        costs, names = tflop(editor, (side, side)), ("evaluations", "encodes", "decodes", "texts")
+        for one in sides:
+            one.facts["tflop"] = total(costs, *(one.facts.get(name, 0) for name in names))
     take_turns(sides, flags.rounds, clock, budget)
     base = next(one for one in sides if one.name == YARDSTICK)
     return [_row(one, base, gemm) for one in sides]
@@ -62,13 +67,11 @@ def _row(side: Side, base: Side, gemm: float) -> dict[str, Any]:
     return row | {"stages": stage_medians(side.stages)}
 
 
-def forward_rows(
-    editor: Editor, side: int, flags: Flags, gemm: float, clock: Clock, budget: Budget
-) -> list[dict[str, Any]]:
+def forward_rows(editor: Editor, flags: Flags, gemm: float, clock: Clock, budget: Budget) -> list[dict[str, Any]]:
     """Return a row for each part and engine."""
     rows = [
         row
-        for part in parts_of(editor, side)
+        for part in parts_of(editor)
         for row in engine_rows(part, flags.engine, flags.rounds, clock, budget)
     ]
     work = {row["part"]: row["tflop"] for row in rows if "tflop" in row}
@@ -82,7 +85,7 @@ def forward_rows(
 def sd15_figures(flags: Flags, gemm: float, clock: Clock, budget: Budget) -> dict[str, Any]:
     """Return the figures in the shape of SD1.5 at 512 pixels."""
     editor = derived.loaded()
-    forwards = forward_rows(editor, derived.SIDE, flags, gemm, clock, budget)
+    forwards = forward_rows(editor, flags, gemm, clock, budget)
     passes = {row["part"]: row for row in forwards if row["engine"] == "torch" and row.get("seconds")}
     if len(passes) < len({row["part"] for row in forwards}):
         return {"forwards": forwards, "derived": [], "check": None}
@@ -105,7 +108,7 @@ def measure(flags: Flags) -> dict[str, Any]:
         "gemm": gemm,
         "run": {"model": editor.model.identity.name, **{name: getattr(flags, name) for name in _TOLD}},
         "edits": edit_rows(editor, flags, gemm, clock, budget),
-        "forwards": forward_rows(editor, editor.model.resolution, flags, gemm, clock, budget),
+        "forwards": forward_rows(editor, flags, gemm, clock, budget),
     }
     if not flags.quick:
         result["sd15"] = sd15_figures(flags, gemm, clock, budget)

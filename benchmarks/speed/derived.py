@@ -22,15 +22,15 @@ from wordbrush.models.checkpoint.quiet import quiet
 __all__ = ["SIDE", "check", "derived_rows", "expected_seconds", "loaded"]
 
 SIDE = 512
-_THIN, _THIN_SIDE = 0.25, 64
+_THIN, _THIN_SIDE = 0.125, 64
 _FEW: Mapping[str, Any] = {"steps": 4, "maps": 1, "strength": (0.5,)}
 
 
-def loaded(width: float = 1.0) -> Editor:
-    """Return an editor of random weights in the shape of SD1.5, `width` times as wide, in float32."""
+def loaded(width: float = 1.0, side: int = SIDE) -> Editor:
+    """Return an editor of random weights in the shape of SD1.5 for pictures of `side` pixels, `width` times as wide."""
     with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(0)
-        return Editor.from_pretrained(sd15(width))
+        return Editor.from_pretrained(sd15(width, side))
 
 
 def derived_rows(passes: Mapping[str, Mapping[str, Any]], gemm: float, *, quick: bool = False) -> list[dict[str, Any]]:
@@ -41,11 +41,11 @@ def derived_rows(passes: Mapping[str, Mapping[str, Any]], gemm: float, *, quick:
         gemm: GFLOP/s of a matrix product.
         quick: only the sides of a quick run.
     """
-    editor, counter = loaded(_THIN), Counter()
+    editor, counter = loaded(_THIN, _THIN_SIDE), Counter()
     pipelines, rows = pipelines_of(editor), []
     with counter.watching(pipelines.unet, pipelines.vae, pipelines.text_encoder):
         for side in edit_sides(editor, sample(_THIN_SIDE), quick=quick):
-            counted(side, counter, memory=False)
+            counted(side, counter, operations=False, memory=False)
             rows.append({"name": side.name, **_of_passes(side.facts, passes)})
     base = next((row["seconds"] for row in rows if row["name"] == YARDSTICK and "seconds" in row), None)
     for row in rows:
@@ -57,7 +57,7 @@ def derived_rows(passes: Mapping[str, Mapping[str, Any]], gemm: float, *, quick:
 
 
 def _of_passes(facts: Mapping[str, Any], passes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the counts of a side with what they take; a thin network's memory and operations are left out."""
+    """Return the counts of a side with what they take."""
     if "status" in facts:
         return {"status": facts["status"]}
     kept = {name: facts[name] for name in ("evaluations", "calls", "encodes", "decodes", "texts")}
@@ -73,7 +73,7 @@ def check(editor: Editor, passes: Mapping[str, Mapping[str, Any]], clock: Clock)
     pipelines, counter = pipelines_of(editor), Counter()
     with counter.watching(pipelines.unet, pipelines.vae, pipelines.text_encoder):
         begin, wall = clock(), time.perf_counter()
-        editor.edit(sample(SIDE), QUERY, REFERENCE, **_FEW)
+        editor.edit(sample(editor.model.resolution), QUERY, REFERENCE, **_FEW)
         seconds, wall = clock() - begin, time.perf_counter() - wall
     foretold = _of_passes(vars(counter), passes)
     return {**foretold, "derived": foretold["seconds"], "seconds": seconds, "wall": wall}

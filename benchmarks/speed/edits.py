@@ -51,7 +51,7 @@ def _peers(editor: Editor, picture: Image.Image) -> list[Side]:
 
     def on_fresh(method: Callable[..., Any], *arguments: Any) -> Callable[[], Callable[[], Any]]:
         def prepare() -> Callable[[], Any]:
-            session = editor.open(picture)
+            session = Editor(editor.model).open(picture)
             return lambda: method(editor, session, request, *arguments)
 
         return prepare
@@ -80,18 +80,22 @@ def _ours(editor: Editor, picture: Image.Image) -> list[Side]:
     """Return our own; the work of an edit tells its seconds by stage."""
 
     def whole(preset: str) -> Callable[[], Callable[[], dict[str, float]]]:
-        return lambda: lambda: editor.edit(picture, QUERY, REFERENCE, preset=preset).report.timings
+        def prepare() -> Callable[[], dict[str, float]]:
+            fresh = Editor(editor.model)  # knows no text
+            return lambda: fresh.edit(picture, QUERY, REFERENCE, preset=preset).report.timings
+
+        return prepare
 
     def second(text: str, **switches: Any) -> Callable[[], Callable[[], dict[str, float]]]:
         def prepare() -> Callable[[], dict[str, float]]:
-            session = editor.open(picture)
+            session = Editor(editor.model).open(picture)
             session.edit(QUERY, REFERENCE)
             return lambda: session.edit(text, REFERENCE, **switches).report.timings
 
         return prepare
 
     def mask() -> Callable[[], Any]:
-        session = editor.open(picture)
+        session = Editor(editor.model).open(picture)
         return lambda: session.mask(QUERY, REFERENCE)
 
     return [

@@ -85,11 +85,11 @@ class Part:
     inputs: tuple[Tensor, ...]
 
 
-def parts_of(editor: Editor, side: int) -> list[Part]:
-    """Return the three networks that an edit spends its time in, for pictures of `side` x `side` pixels."""
+def parts_of(editor: Editor) -> list[Part]:
+    """Return the three networks that an edit spends its time in, for pictures of the model's own size."""
     pipelines, draws = pipelines_of(editor), torch.Generator().manual_seed(0)
-    unet, vae = pipelines.unet, pipelines.vae
-    cells = side // 2 ** (len(vae.config.block_out_channels) - 1)
+    unet, vae, side = pipelines.unet, pipelines.vae, editor.model.resolution
+    cells = side // editor.model.codec.factor
     latent = torch.randn(1, vae.config.latent_channels, cells, cells, generator=draws)
     text = editor.model.text.encode([""])[0].conditioning[EMBEDDING]
     return [

@@ -107,7 +107,7 @@ class Side:
         return seconds
 
 
-def counted(side: Side, counter: Counter, *, memory: bool = True) -> None:
+def counted(side: Side, counter: Counter, *, operations: bool = True, memory: bool = True) -> None:
     """Run a side before it is timed: once for its counts and operations, once more for its memory.
 
     A first run pays for lazily made things, too. What fails is told in the facts, and the side is left out.
@@ -115,7 +115,10 @@ def counted(side: Side, counter: Counter, *, memory: bool = True) -> None:
     try:
         work = side.prepare()
         counter.reset()
-        side.facts["tflop"] = count_tflop(work)
+        if operations:
+            side.facts["tflop"] = count_tflop(work)
+        else:
+            work()
         side.facts |= vars(counter)
         if memory:
             work = side.prepare()

@@ -12,7 +12,7 @@ import torch
 from benchmarks.speed import __main__ as speed
 from benchmarks.speed import derived
 from benchmarks.speed.edits import YARDSTICK
-from benchmarks.speed.measure import Budget, Side, counted, machine, ratios, take_turns
+from benchmarks.speed.measure import Budget, Counter, Side, counted, machine, ratios, take_turns
 from benchmarks.speed.page import tables
 from tests.support import tiny
 from wordbrush.evaluation.flops import count_tflop
@@ -67,9 +67,8 @@ def test_the_page_is_filled_and_the_plot_is_whole(result: dict[str, Any]) -> Non
 
 @pytest.mark.slow
 def test_the_shape_of_sd15_is_derived_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    thin = derived.loaded(0.125)
-    monkeypatch.setattr(derived, "loaded", lambda _width=1.0: thin)
-    monkeypatch.setattr(derived, "SIDE", 64)
+    thin = derived.loaded(0.125, 64)
+    monkeypatch.setattr(derived, "loaded", lambda *_: thin)
     flags = speed.parsed(["--quick", "--rounds", "1", "--engine", "torch"])
     found = speed.sd15_figures(flags, 100.0, time.process_time, Budget(60.0))
     passes = {row["part"]: row["seconds"] for row in found["forwards"]}
@@ -103,7 +102,7 @@ def test_a_side_that_fails_is_told_and_left_out() -> None:
         raise ValueError("its shapes\ndo not fit")
 
     side = Side("broken", lambda: broken)
-    counted(side, speed.Counter())
+    counted(side, Counter())
     assert side.facts["status"] == "failed: ValueError: its shapes do not fit"
     assert take_turns([side], 3, lambda: 0.0, Budget(1.0)) == 0
     assert count_tflop(lambda: torch.mm(torch.ones(10, 10), torch.ones(10, 10))) == pytest.approx(2e-9)

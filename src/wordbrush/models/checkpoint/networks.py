@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -101,7 +102,8 @@ def _described(library: str, kind: str, folder: Path, name: str, where: str) -> 
     of = class_of(library, kind)
     table = stripped(read_json(folder / name / "config.json", where))
     check_kinds(table, getattr(of, "config_class", None) or of, f"{where}: {name}/config.json")
-    if library != "transformers":
+    transformers = sys.modules.get("transformers")  # it is there where the class is one of its kind
+    if transformers is None or not issubclass(of, transformers.PreTrainedModel):
         return of, table
     with translated(f"{where}: {name}/config.json cannot be used"):
         return of, of.config_class.from_dict(table)
