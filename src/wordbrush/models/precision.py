@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wordbrush.diffusion.faults import Notes, check_items, is_out_of_memory, items_not_finite
+from wordbrush.diffusion.faults import Notes, NotFiniteError, is_out_of_memory, items_not_finite
 
 __all__ = ["answered", "evaluating", "widened"]
 
@@ -52,10 +52,13 @@ def answered(
         if again is not None:
             rows = torch.tensor(bad, device=answer.device)  # the answer is float32 from here on, lest it overflow again
             answer = answer.float().index_put((rows,), again.float())
-            if not items_not_finite(answer):
+            bad = items_not_finite(answer)
+            if not bad:
                 was = str(dtype).removeprefix("torch.")
                 notes.add(f"{what} overflowed in {was}: those rows were done again in float32")
-    return check_items(answer, what)
+    if bad:
+        raise NotFiniteError(what, bad)
+    return answer
 
 
 def _in_float32(module: Any, call: Callable[[], Tensor]) -> Tensor | None:
