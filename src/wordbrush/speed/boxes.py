@@ -33,13 +33,6 @@ class Box:
         """Return the part of a map (..., height, width) inside the box, as a view."""
         return values[..., self.top : self.bottom, self.left : self.right]
 
-    def contains(self, other: Box) -> bool:
-        """Say whether no cell of the other lies outside of this one."""
-        return (
-            self.top <= other.top and self.left <= other.left
-            and self.bottom >= other.bottom and self.right >= other.right
-        )  # fmt: skip
-
     def within(self, outer: Box) -> Box:
         """Return the same cells counted from the corner of `outer`."""
         return Box(self.top - outer.top, self.left - outer.left, self.bottom - outer.top, self.right - outer.left)
