@@ -280,7 +280,7 @@ def _outside_moments(x: Tensor, box: Box, groups: int) -> Tensor:
 
 
 def _joint_norm(part: nn.GroupNorm, outside: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return a group norm of a box whose statistics are those of the box and the outside together (Chan et al. 1979)."""
+    """Return a group norm of a box whose statistics are of box and outside together (Chan et al. 1979)."""
     mean_out, spread_out, rest = outside
 
     def forward(x: Tensor) -> Tensor:
