@@ -127,8 +127,7 @@ def within(module: Any, scales: Sequence[Scale], record: Mapping[str, Tensor]) -
         scales: as the record was made for.
         record: stands in for the outside in every row.
     """
-    outer = {scale.box.size: scale for scale in scales}
-    inner = {scale.inner.size: scale for scale in scales[1:]}
+    downwards, upwards = iter(scales[1:]), iter(scales[:0:-1])  # modules come in the order of their calls
 
     def tokens(name: str) -> Callable[..., Tensor]:
         def after(_part: Any, _args: Any, output: Tensor) -> Tensor:
@@ -136,18 +135,17 @@ def within(module: Any, scales: Sequence[Scale], record: Mapping[str, Tensor]) -
 
         return after
 
-    def down(name: str) -> Callable[..., Tensor]:
+    def down(name: str, scale: Scale) -> Callable[..., Tensor]:
         def after(_part: Any, _args: Any, output: Tensor) -> Tensor:
-            scale = inner[output.shape[-2], output.shape[-1]]
-            if scale.inner == scale.box:
-                return output
             return _pasted(output, scale.inner.within(scale.box), record[name])
 
         return after
 
-    def up(_part: Any, args: Any) -> Any:
-        scale = outer[args[0].shape[-2], args[0].shape[-1]]
-        return (scale.inner.within(scale.box).cut(args[0]), *args[1:])
+    def up(scale: Scale) -> Callable[..., Any]:
+        def before(_part: Any, args: Any) -> Any:
+            return (scale.inner.within(scale.box).cut(args[0]), *args[1:])
+
+        return before
 
     def enter(_part: Any, args: Any) -> Any:
         return (scales[0].box.cut(args[0]), *args[1:])
@@ -165,9 +163,9 @@ def within(module: Any, scales: Sequence[Scale], record: Mapping[str, Tensor]) -
                 for way in ("to_k", "to_v"):
                     stack.callback(getattr(part, way).register_forward_hook(tokens(f"{name}.{way}")).remove)
             elif type(part).__name__ == "Downsample2D":
-                stack.callback(part.register_forward_hook(down(name)).remove)
+                stack.callback(part.register_forward_hook(down(name, next(downwards))).remove)
             elif type(part).__name__ == "Upsample2D":
-                stack.callback(part.register_forward_pre_hook(up).remove)
+                stack.callback(part.register_forward_pre_hook(up(next(upwards))).remove)
         stack.callback(module.register_forward_pre_hook(enter).remove)
         stack.callback(module.register_forward_hook(leave).remove)
         yield
