@@ -1,7 +1,7 @@
 """What a sparse decode costs and how far it is from the dense one, over the area of the region and the refresh.
 
-Seconds are of the CPU on one thread, dense and sparse calls by turns (A B B A), so that their ratio holds on a busy
-machine. Errors are root mean squares in the region, relative to the dense values.
+Seconds are of the CPU on one thread, sparse calls between dense ones, so that their ratio holds on a busy machine.
+Errors are root mean squares in the region, relative to the dense values.
 
     python -m benchmarks.sparse forwards [--shape sd15|pocket] [--rounds 1] --json FILE
     python -m benchmarks.sparse decode --json FILE
@@ -129,7 +129,7 @@ def _watched(driver: Any) -> dict[str, float]:
 def decodes(items: int) -> list[dict[str, Any]]:
     """Time and compare whole decodes of the pocket model by area and refresh."""
     editor = Editor.from_pretrained("pocket")
-    driver = next(value for value in vars(editor).values() if hasattr(value, "_predict"))
+    driver = editor.driver
     spent, rows = _watched(driver), list[dict[str, Any]]()
     for area in AREAS:
         values: dict[int, list[tuple[float, float, float]]] = defaultdict(list)
@@ -140,21 +140,23 @@ def decodes(items: int) -> list[dict[str, Any]]:
             box = square(area, cells)
             mask = np.zeros((cells, cells), np.uint8)
             mask[box.top : box.bottom, box.left : box.right] = 255
-            reference, query = item.texts["captions"]
+            query = item.texts["captions"][1]
             drawn = Image.fromarray(mask).resize(picture.size, Image.Resampling.NEAREST)
 
             def edit(every: int, session: Any = session, query: str = query, drawn: Any = drawn) -> Any:
                 spent.clear()
-                request = EditRequest(session.picture, query, mask=drawn, settings=Settings(sparse=every))
+                settings = Settings(sparse=every)
+                request = EditRequest(picture=session.picture, query=query, mask=drawn, settings=settings)
                 done = driver.run([session.item(request)]).outcomes[0].result()
                 return done.painted.latent, spent["decode"], spent["invert"]
 
-            dense, _, _ = edit(0)
-            for every in REFRESHES:
-                (_, a, _), (latent, b, up), (_, c, _), (_, d, _) = (edit(e) for e in (0, every, every, 0))
+            dense, before, _ = edit(0)
+            sparse = {every: edit(every) for every in REFRESHES}
+            after = edit(0)[1]
+            for every, (latent, spent_s, up) in sparse.items():
                 inside = [box.cut(value) for value in (latent, dense)]
                 error = float((inside[0] - inside[1]).norm() / inside[1].norm())
-                values[every].append(((b + c) / (a + d), error, up))
+                values[every].append((2 * spent_s / (before + after), error, up))
         for every, found in values.items():
             ratios, errors, _ = zip(*found, strict=True)
             rows.append({
