@@ -13,13 +13,13 @@ from wordbrush.speed import unet as sparse
 from wordbrush.speed.boxes import Box, Scale, box_of, scales_of
 from wordbrush.speed.unet import Record, halvings, recording, refusal, within
 
-_THREE = {
+_THREE: dict[str, Any] = {
     "block_out_channels": (32, 32, 64),
     "layers_per_block": 1,
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
     "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
 }
-_SDXL = {
+_SDXL: dict[str, Any] = {
     **_THREE,
     "transformer_layers_per_block": (1, 2, 2),
     "attention_head_dim": (2, 4, 4),

@@ -237,8 +237,8 @@ def _framed(x: Tensor, frame: Tensor, padding: tuple[int, int]) -> Tensor:
     whole = x.new_empty(*x.shape[:2], height + 2 * high, width + 2 * wide)
     whole[..., high : high + height, wide : wide + width] = x
     sides = _sides(height, width, padding)
-    for side, cells in zip(sides, frame.split([side.area for side in sides], dim=2), strict=True):
-        side.cut(whole).copy_(cells.unflatten(2, side.size))
+    for side, cells in zip(sides, torch.split(frame, [side.area for side in sides], dim=2), strict=True):
+        side.cut(whole).copy_(cells.reshape(*cells.shape[:2], *side.size))
     return whole
 
 
@@ -253,7 +253,7 @@ def _framed_conv(part: nn.Conv2d, frame: Tensor) -> Callable[[Tensor], Tensor]:
             return nn.functional.conv2d(framed, part.weight, part.bias, stride)
         patches = nn.functional.unfold(framed, part.kernel_size, stride=stride)
         output = part.weight.flatten(1) @ patches.transpose(0, 1).flatten(1)
-        output = output.unflatten(1, (len(x), rows, columns)).transpose(0, 1)
+        output = output.reshape(-1, len(x), rows, columns).transpose(0, 1)
         return output if part.bias is None else output + part.bias[:, None, None]
 
     return forward
