@@ -107,7 +107,8 @@ def diffedit(edit: Edit) -> Program[Painted]:
     region = region_of(edit.frame, automatic, settings, **edit.masks)
     if region.pixels.is_empty or len(edit.levels) < 2:
         return Painted(region, automatic, soft)
-    path = yield from trajectory(edit)
+    free = region.cells if region.ring is None else region.ring
+    path = yield from trajectory(edit, _weights(free, edit.z0) if settings.sparse else None)
     error = (yield from reconstruct(edit, path)) if edit.check_inversion and edit.inverted else None
     latent = yield from decode(
         guided(
@@ -147,10 +148,15 @@ def contrast(edit: Edit) -> Program[NDArray[np.float32]]:
     return pooled([disagreement(d, sign=s.sign, norm=s.norm) for d in levels]).float().cpu().numpy()
 
 
-def trajectory(edit: Edit) -> Program[list[Tensor]]:
+def trajectory(edit: Edit, region: Tensor | None = None) -> Program[list[Tensor]]:
     """Carry the picture of an edit up to its ratio; the latents z0 ... x_r, one a level.
 
     Where it is not inverted, all levels are noised with one draw: `x = alpha z0 + sigma n`.
+
+    Args:
+        edit: what is known of it.
+        region: the cells that will be free on the way down, where who answers records the way up for them; such a path
+            is walked for this edit alone and not taken from those kept.
     """
     s = edit.settings
     if not edit.inverted:
@@ -164,7 +170,8 @@ def trajectory(edit: Edit) -> Program[list[Tensor]]:
         fixed_point=s.fixed_point,
         stride=s.inversion_stride,
         solver=SOLVERS[s.solver](),
-        key=edit.path_key,
+        key=edit.path_key if region is None else None,
+        region=region,
     ))
 
 

@@ -200,7 +200,9 @@ class Session(Programs):
         Raises:
             WordbrushError: as `EditRequest.checked`.
         """
-        return Item(self.program(request.checked()), self.store, self.preview)
+        settings = request.settings or Settings()
+        sparse = (settings.sparse, settings.sparse_memory << 20) if settings.sparse else None
+        return Item(self.program(request.checked()), self.store, self.preview, sparse)
 
     def run(self, program: Program[T], callback: Callback | None = None) -> T:
         """Run any program on this picture's store; return its value, or raise its error."""

@@ -116,6 +116,7 @@ def invert(
     stride: int = 1,
     solver: Solver | None = None,
     key: Key | None = None,
+    region: Tensor | None = None,
 ) -> Program[list[Tensor]]:
     """Carry latents into the noise, level by level: `x_s = alpha_s * x0_hat + sigma_s * eps_hat`, upwards.
 
@@ -133,6 +134,7 @@ def invert(
         solver: the step rule, DDIM unless given.
         key: what determines the path whatever its depth, where its latents are to be kept: a deeper path then begins
             where a kept one ends.
+        region: the cells that will be free on the way down, (row or 1, 1, height, width); the asks name it.
 
     Returns:
         The latents at every level, x first.
@@ -146,7 +148,7 @@ def invert(
     path, history = [x], list[tuple[Level, Prediction]]()
     stops = [*range(0, len(levels) - 1, stride), len(levels) - 1]
     for step, (start, stop) in enumerate(pairwise(stops), 1):
-        place = {"stage": "invert", "step": step, "steps": len(stops) - 1}
+        place = {"stage": "invert", "step": step, "steps": len(stops) - 1, "region": region}
         passed = levels[start + 1 : stop + 1]
         climb = _climb(estimate, path[-1], levels[start], passed, history, rule, label, fixed_point, place)
         reached: _Reached = (yield from climb) if key is None else (yield Once((*key, stop), climb))

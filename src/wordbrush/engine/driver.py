@@ -10,8 +10,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,6 +26,7 @@ from wordbrush.engine.memory import ChunkedCodec, Ladder
 from wordbrush.engine.outcome import Costs, Ended, Outcome, Run
 from wordbrush.engine.running import Item, Running
 from wordbrush.engine.store import Store
+from wordbrush.speed.sparse import SparseDecode
 
 if TYPE_CHECKING:
     from wordbrush.models.model import Canvas, Model, Prompt
@@ -129,7 +130,7 @@ class Driver:
         try:
             while True:
                 for item in islice(waiting, most - len(active)):
-                    active[total] = Running(item, total, making)
+                    active[total] = self._started(item, total, making)
                     with torch.no_grad():
                         active[total].begin()
                     total += 1
@@ -194,14 +195,24 @@ class Driver:
         if coded:  # first, so that those who wait for their latent can join the others
             self._code(coded[0], active[_owner(coded[0])], callback)
         elif ready:
-            self._predict(self._group([ask for ask in ready if isinstance(ask, Ask)]), active, callback)
+            alone = {number for number, running in active.items() if running.sparse is not None}
+            self._predict(self._group([ask for ask in ready if isinstance(ask, Ask)], alone), active, callback)
 
-    def _group(self, ready: Sequence[Ask]) -> list[Ask]:
-        """Choose the asks of the next call: the first, and those that may stand beside it."""
+    def _started(self, item: Item[Any], number: int, making: set[Any]) -> Running:
+        """Return an item's program, not begun."""
+        running = Running(item, number, making)
+        if item.sparse is not None:
+            network = getattr(self.model.denoiser, "network", None)
+            running.sparse = SparseDecode(getattr(network, "module", None), *item.sparse, self.notes)
+        return running
+
+    def _group(self, ready: Sequence[Ask], alone: Set[int]) -> list[Ask]:
+        """Choose the asks of the next call: the first, and those that may stand beside it; items `alone` share none."""
         first, group, rows, full = ready[0], list[Ask](), 0, set[int]()
         for ask in ready:
             fits = not group or rows + len(ask.x) <= self.batch_limit
-            alike = _joinable(first, ask) if self.join else (ask.item == first.item and ask.level is first.level)
+            joins = self.join and alone.isdisjoint({first.item, ask.item})
+            alike = _joinable(first, ask) if joins else (ask.item == first.item and ask.level is first.level)
             if fits and alike and ask.item not in full:
                 group.append(ask)
                 rows += len(ask.x)
@@ -223,7 +234,8 @@ class Driver:
         owners = sorted({_owner(ask) for ask in group})
         with _clock([(active[_owner(ask)], ask.stage, len(ask.x)) for ask in group]):
             try:
-                predictions: list[Prediction] | None = self.answer(group)
+                with _sparsely(group, active):
+                    predictions: list[Prediction] | None = self.answer(group)
             except Exception as error:  # thrown in at the ask, so that its item fails alone
                 if len(owners) == 1:
                     ask = _blamed(error, group)
@@ -244,6 +256,12 @@ class Driver:
             ask, prediction = [pair for pair in answered if pair[0].item == owner][-1]
             if ask.closes:
                 _tell(active[owner], _event(ask, prediction, active[owner]), callback)
+
+
+def _sparsely(group: Sequence[Ask], active: Mapping[int, Running]) -> AbstractContextManager[None]:
+    """Return what the asks are answered in: the context of their item's sparse decode, if it has one."""
+    sparse = active[_owner(group[0])].sparse
+    return nullcontext() if sparse is None or len(group) > 1 else sparse.around(group[0])
 
 
 def _owner(ask: Ask | AskCodec) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from wordbrush.diffusion.ask import Ask, AskCodec, Key, Once, Program
 from wordbrush.engine.store import Store
+from wordbrush.speed.sparse import SparseDecode
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,11 +28,14 @@ class Item(Generic[T]):
         program: not begun.
         store: answers its `Once`; items of one picture share one.
         preview: shows an estimate of x0 (1, channel, height, width).
+        sparse: steps of a sparse decode of which one is computed whole, and the bytes it may record; None = all are
+            computed whole. Its asks share no call with those of other items.
     """
 
     program: Program[T]
     store: Store
     preview: Callable[[Tensor], Image.Image] | None = None
+    sparse: tuple[int, int] | None = None
 
 
 class Running:
@@ -56,6 +60,7 @@ class Running:
         self.ended, self._several = False, False
         self.timings: dict[str, float] = {}
         self.evaluations: dict[str, int] = {}
+        self.sparse: SparseDecode | None = None
         self.value: Any = None
         self.error: Exception | None = None
 

@@ -1,0 +1,216 @@
+"""What a sparse decode costs and how far it is from the dense one, over the area of the region and the refresh.
+
+Seconds are of the CPU on one thread, sparse calls between dense ones, so that their ratio holds on a busy machine.
+Errors are root mean squares in the region, relative to the dense values.
+
+    python -m benchmarks.sparse forwards [--shape sd15|pocket] [--rounds 1] --json FILE
+    python -m benchmarks.sparse decode --json FILE
+    python -m benchmarks.sparse plot FORWARDS.json... DECODE.json --picture FILE
+
+`forwards` runs one row of a UNet. `decode` edits scenes of the truth bench with the pocket model and square masks.
+Random weights (`sd15`, the shape of Stable Diffusion 1.5 at 512 px) tell seconds and no errors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from wordbrush import Editor
+from wordbrush.evaluation.truth import default_bench, load_truth
+from wordbrush.request import EditRequest
+from wordbrush.settings import Settings
+from wordbrush.speed.boxes import Box, scales_of
+from wordbrush.speed.sparse import HALO
+from wordbrush.speed.unet import Record, halvings, recording, within
+
+AREAS = (0.05, 0.1, 0.15, 0.25, 0.5)
+REFRESHES = (2, 3, 5, 8, 1000)
+POCKET = Path(__file__).parents[1] / "src" / "wordbrush" / "models" / "pocket" / "unet"
+
+
+def unet(shape: str) -> Any:
+    """Return the pocket UNet, or one in the shape of Stable Diffusion 1.5 with random weights."""
+    from diffusers import UNet2DConditionModel
+
+    if shape == "pocket":
+        return UNet2DConditionModel.from_pretrained(POCKET, local_files_only=True).eval()
+    with torch.device("meta"):
+        module = UNet2DConditionModel(
+            sample_size=64, block_out_channels=(320, 640, 1280, 1280), attention_head_dim=8, cross_attention_dim=768
+        )
+    module = module.to_empty(device="cpu").eval()
+    generator = torch.Generator().manual_seed(0)
+    for name, weights in module.named_parameters():
+        if weights.ndim > 1:
+            weights.normal_(0, 1 / math.sqrt(weights[0].numel()), generator=generator)
+        else:
+            weights.fill_(1.0 if name.endswith("weight") else 0.0)
+    return module
+
+
+def square(area: float, side: int) -> Box:
+    """Return a square in the middle of a square map, of that share of it."""
+    edge = max(1, round(side * math.sqrt(area)))
+    corner = (side - edge) // 2
+    return Box(corner, corner, corner + edge, corner + edge)
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """Return the CPU seconds of a call."""
+    begin = time.process_time()
+    call()
+    return time.process_time() - begin
+
+
+def forwards(shape: str, rounds: int) -> list[dict[str, Any]]:
+    """Time one row of a UNet: dense, recorded, and on the box, by area."""
+    module = unet(shape)
+    side, config = int(module.config.sample_size), module.config
+    x, text = torch.randn(1, config.in_channels, side, side), torch.randn(1, 77, config.cross_attention_dim)
+
+    def run() -> None:
+        module(x, torch.tensor([500.0]), encoder_hidden_states=text, return_dict=False)
+
+    run()
+    rows = []
+    for area in AREAS:
+        scales = scales_of(square(area, side).grown(HALO, (side, side)), (side, side), halvings(module))
+        kept: Record = {}
+
+        def record(scales: Any = scales, kept: Record = kept) -> None:
+            with recording(module, scales, kept):
+                run()
+
+        def sparse(scales: Any = scales, kept: Record = kept) -> None:
+            with within(module, scales, kept):
+                run()
+
+        recorded = [seconds(record)]
+        sparse()  # warm
+        pairs = []
+        for _ in range(rounds):
+            first, second, third, fourth = (seconds(call) for call in (run, sparse, sparse, run))
+            pairs += [(first, second), (fourth, third)]
+        rows.append({
+            "shape": shape, "area": area, "box": scales[0].box.area / side**2,
+            "dense_s": statistics.median(pair[0] for pair in pairs),
+            "sparse_s": statistics.median(pair[1] for pair in pairs),
+            "recorded_s": recorded[0],
+            "ratio": statistics.median(pair[1] / pair[0] for pair in pairs),
+            "MiB": sum(values.nbytes for values in kept.values()) / 2**20,
+        })  # fmt: skip
+        print(rows[-1], flush=True)
+    return rows
+
+
+def _watched(driver: Any) -> dict[str, float]:
+    """Count CPU seconds of the driver's calls by stage from here on."""
+    spent, predict = defaultdict[str, float](float), driver._predict
+
+    def timed(group: Any, *rest: Any) -> None:
+        spent[group[0].stage] += seconds(lambda: predict(group, *rest))
+
+    driver._predict = timed
+    return spent
+
+
+def decodes(items: int) -> list[dict[str, Any]]:
+    """Time and compare whole decodes of the pocket model by area and refresh."""
+    editor = Editor.from_pretrained("pocket")
+    driver = editor.driver
+    spent, rows = _watched(driver), list[dict[str, Any]]()
+    for area in AREAS:
+        values: dict[int, list[tuple[float, float, float]]] = defaultdict(list)
+        for item in load_truth(default_bench(), "dev", ["object"], items):
+            picture = Image.fromarray(item.picture)
+            session = editor.open(picture)
+            cells = session.latent_size[0]
+            box = square(area, cells)
+            mask = np.zeros((cells, cells), np.uint8)
+            mask[box.top : box.bottom, box.left : box.right] = 255
+            query = item.texts["captions"][1]
+            drawn = Image.fromarray(mask).resize(picture.size, Image.Resampling.NEAREST)
+
+            def edit(every: int, session: Any = session, query: str = query, drawn: Any = drawn) -> Any:
+                spent.clear()
+                settings = Settings(sparse=every)
+                request = EditRequest(picture=session.picture, query=query, mask=drawn, settings=settings)
+                done = driver.run([session.item(request)]).outcomes[0].result()
+                return done.painted.latent, spent["decode"], spent["invert"]
+
+            dense, before, _ = edit(0)
+            sparse = {every: edit(every) for every in REFRESHES}
+            after = edit(0)[1]
+            for every, (latent, spent_s, up) in sparse.items():
+                inside = [box.cut(value) for value in (latent, dense)]
+                error = float((inside[0] - inside[1]).norm() / inside[1].norm())
+                values[every].append((2 * spent_s / (before + after), error, up))
+        for every, found in values.items():
+            ratios, errors, _ = zip(*found, strict=True)
+            rows.append({
+                "area": area, "every": every, "n": len(found), "ratio": statistics.median(ratios),
+                "error": statistics.mean(errors), "error_max": max(errors),
+            })  # fmt: skip
+            print(rows[-1], flush=True)
+    return rows
+
+
+def plot(sources: list[Path], picture: Path) -> None:
+    """Draw ratios of forwards over the area, and errors of decodes over area and refresh."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
+    rows = [row for source in sources for row in json.loads(source.read_text(encoding="utf-8"))]
+    for shape in dict.fromkeys(row["shape"] for row in rows if "shape" in row):
+        of = [row for row in rows if row.get("shape") == shape]
+        left.plot([row["area"] for row in of], [row["ratio"] for row in of], "o-", label=shape)
+    for every in REFRESHES:
+        of = [row for row in rows if row.get("every") == every]
+        label = "first step whole" if every == max(REFRESHES) else f"every {every}th step whole"
+        right.plot([row["area"] for row in of], [row["error"] for row in of], "o-", label=label)
+    left.set(xlabel="area of the region", ylabel="seconds of a sparse call / dense", ylim=(0, 1.3), xlim=(0, 0.52))
+    left.axhline(1, color="grey", linewidth=0.5)
+    right.set(xlabel="area of the region", ylabel="error of the latent in the region", ylim=(0, None), xlim=(0, 0.52))
+    for axes in (left, right):
+        axes.legend(frameon=False)
+    figure.savefig(picture)
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("forwards", "decode", "plot"))
+    parser.add_argument("sources", nargs="*", type=Path)
+    parser.add_argument("--shape", choices=("sd15", "pocket"), default="sd15")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--items", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--picture", type=Path)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    if given.what == "plot":
+        plot(given.sources, given.picture)
+        return
+    with torch.no_grad():
+        rows = forwards(given.shape, given.rounds) if given.what == "forwards" else decodes(given.items)
+    if given.json:
+        given.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
