@@ -256,7 +256,7 @@ def test_a_run_that_was_stopped_goes_on(
 ) -> None:
     words = [
         *("eval", "truth", "--model", str(folders[0]), "--judge", str(folders[1]), "--bench", str(BENCH)),
-        *("--kind", "object", "--limit", "5", "--set", "steps=30", "--set", "maps=2", "--set", "threshold=0.4"),
+        *("--kind", "object", "--limit", "5", "--set", "steps=16", "--set", "maps=2", "--set", "threshold=0.4"),
     ]
     command = [sys.executable, "-m", "wordbrush", *words, "--out", str(tmp_path / "out")]
     with subprocess.Popen(
