@@ -23,7 +23,7 @@ from tests.support.ray_works import TextWork, entries
 from wordbrush.batch.ledger import Ledger
 from wordbrush.batch.ray import _bundles, run_ray
 from wordbrush.batch.ray_actor import TOKEN, RowActor, Terms, versions
-from wordbrush.batch.ray_cluster import crew_of
+from wordbrush.batch.ray_cluster import cluster_of
 from wordbrush.batch.runner import BatchSummary, run_rows
 from wordbrush.batch.work import EngineOptions, Rows
 from wordbrush.errors import ModelError, OutputError, SettingsError, WordbrushError
@@ -38,8 +38,8 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Ray as the engine starts it, and its address; the tests' engines find it running, and leave it so."""
-    with crew_of(EngineOptions(folder=tmp_path_factory.mktemp("cluster"), workers=2)) as crew:
-        assert (crew.workers, crew.cpus, crew.gpus, crew.threads) == (2, 1, 0, 1)
+    with cluster_of(2, 1, 0) as (_, joined):
+        assert not joined
         yield ray.get_runtime_context().gcs_address
         assert ray.is_initialized()
     assert not ray.is_initialized()
@@ -219,10 +219,10 @@ def terms(folder: Path, **changes: Any) -> Terms:
 
 
 def refusal(terms: Terms) -> WordbrushError:
-    import pyarrow
+    import json, pyarrow
 
     row = {"key": "k", "name": "r", "item": "{}"}
-    (told,) = RowActor(terms)(pyarrow.table({"rows": [[row]]}))
+    (told,) = RowActor(terms)(pyarrow.table({"rows": [json.dumps([row])]}))
     assert told["outcome"] == ["null"]
     error = pickle.loads(told["fatal"][0])  # noqa: S301
     assert isinstance(error, WordbrushError)

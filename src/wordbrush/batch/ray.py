@@ -1,10 +1,11 @@
-"""The engine on a Ray cluster: the rows of a run as Parquet, through Ray Data, to actors that each hold the work open.
+"""The engine on a Ray cluster: the rows of a run through Ray Data to actors that each hold the work open.
 
 Ray Data runs tables, not rows, and drops or repeats them where a process dies; so a row's fate is settled here:
 
 - Outcomes come back as text, one block each, so that they are known as soon as they are there.
 - A row that comes back without an outcome was in one call with one whose actor died, or was it. At the end it is run
   again, alone, at most `retries` times; so a row that kills its actor fails, and harms no other.
+- Actors live in places of their own, and do not outlive the pass that they are started for (`ray_places`).
 - The results are files that the work writes by itself, in one step each: what was written and not told is taken up by
   the next run.
 
@@ -15,22 +16,22 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import gc
 import json
 import pickle
 import secrets
 import shutil
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from wordbrush.batch.crew import WorkerDiedError
 from wordbrush.batch.ray_actor import STOP, TOKEN, RowActor, Terms, versions
 from wordbrush.batch.ray_cluster import Crew, crew_of, quiet
+from wordbrush.batch.ray_places import places
 from wordbrush.batch.work import EngineOptions, Outcome, Row, Rows, Work, failed
 from wordbrush.errors import OutputError, ResourceError, SettingsError, WordbrushError
 
@@ -59,12 +60,17 @@ def run_ray(work: Work, rows: Rows, options: EngineOptions) -> Iterator[Outcome]
 
     Raises:
         SettingsError: Ray is not installed or cannot be reached, or the work cannot be sent.
-        ResourceError: the cluster has not what an actor needs, or Ray itself failed.
+        ResourceError: the cluster has not what an actor needs or does not offer it in time, or Ray itself failed.
+        Cancelled: the run was stopped while it waited for that.
         WordbrushError: one of `work.fatal`, or an actor cannot open the work or does not see the folder.
     """
     if not work.portable:
         raise SettingsError("a loaded model cannot be sent to other processes: give its name or folder")
-    with crew_of(options) as crew, _meeting(work, crew, options.folder) as terms, _watched(terms, rows):
+    with (
+        crew_of(options, lambda: rows.stopped) as crew,
+        _meeting(work, crew, options.folder) as terms,
+        _watched(terms, rows),
+    ):
         yield from _Run(terms, crew, rows, options.retries).outcomes()
 
 
@@ -122,7 +128,6 @@ class _Run:
         self.terms, self.crew, self.rows, self.retries = terms, crew, rows, retries
         self.lost: dict[str, Row] = {}
         self.deaths: dict[str, int] = {}
-        self.tables = 0
 
     def outcomes(self) -> Iterator[Outcome]:
         """Yield the outcomes of all rows."""
@@ -147,12 +152,9 @@ class _Run:
         """Run bundles once, and keep the rows that had no outcome as lost."""
         left = {row["key"]: row for bundle in bundles for row in bundle}
         many = len(left)
-        table = Path(self.terms.folder, f"rows-{self.tables}.parquet")
-        self.tables += 1
-        _write(table, bundles)
         try:
-            with quiet():
-                for outcome in _streamed(table, self.terms, self.crew, bundles):
+            with quiet(), closing(_streamed(self.terms, self.crew, bundles)) as outcomes:
+                for outcome in outcomes:
                     left.pop(outcome["key"], None)
                     self.lost.pop(outcome["key"], None)
                     yield outcome
@@ -161,9 +163,6 @@ class _Run:
         except Exception as error:  # of Ray; what came back stays, and the rest is tried again
             if len(left) == many:
                 raise ResourceError(f"Ray cannot run the work ({' '.join(str(error).split())[-300:]})") from error
-        finally:
-            table.unlink(missing_ok=True)
-            gc.collect()  # actors end with the last trace of them, and else hold what the next pass needs
         if self.rows.stopped:
             return
         for key, row in left.items():
@@ -182,59 +181,42 @@ def _bundles(rows: Sequence[Row], most: int) -> list[list[Row]]:
     return bundles
 
 
-def _write(table: Path, bundles: Sequence[Sequence[Row]]) -> None:
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        parquet.write_table(pyarrow.table({"rows": [[dict(row) for row in bundle] for bundle in bundles]}), table)
-    except OSError as error:
-        raise OutputError(f"{table}: it cannot be written ({error.strerror or error})") from error
-
-
-def _streamed(table: Path, terms: Terms, crew: Crew, bundles: Sequence[Sequence[Row]]) -> Iterator[Outcome]:
-    """Run a table of bundles through Ray Data, and yield outcomes as they come.
+def _streamed(terms: Terms, crew: Crew, bundles: Sequence[Sequence[Row]]) -> Generator[Outcome, None, None]:
+    """Run bundles through Ray Data, and yield outcomes as they come; closed, it leaves no actor behind.
 
     Raises:
-        WordbrushError: an actor met an error that ends the run.
+        WordbrushError: an actor met an error that ends the run, or there is no place for one.
         Exception: Ray itself failed.
     """
-    from ray.data import ActorPoolStrategy, DataContext, read_parquet
+    from ray.data import ActorPoolStrategy, DataContext, from_items
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        context = copy.deepcopy(DataContext.get_current())
-        context.enable_progress_bars = context.print_on_execution_start = False
-        context.max_errored_blocks = -1
-        context.execution_no_progress_timeout_s = crew.wait
-        context.use_datasource_v2 = False  # that starts processes of its own to read one file
-        with DataContext.current(context):
-            # Read before there are actors: they may hold all CPUs, and reading would wait for them for ever.
-            data = read_parquet(str(table), override_num_blocks=1).repartition(target_num_rows_per_block=1)
-            data = data.materialize()
-        data.context.execution_no_progress_timeout_s = -1  # a row may take as long as it takes
-        data.context.target_max_block_size = 1  # bytes: each outcome is a block of its own, and comes at once
-        alone = max(map(len, bundles)) == 1
-        told = data.map_batches(
-            RowActor,
-            fn_constructor_kwargs={"terms": terms},
-            batch_size=1,
-            batch_format="pyarrow",
-            compute=ActorPoolStrategy(
-                size=min(crew.workers, len(bundles)), max_tasks_in_flight_per_actor=1 if alone else 2
-            ),
-            num_cpus=crew.cpus,
-            num_gpus=crew.gpus,
-            # Else Ray would run a row again for ever that kills its actor. Actors themselves are started again.
-            ray_remote_args_fn=_actor_arguments,
-        )
-        rows = iter(told.iter_rows())
-    for row in rows:
-        if row["fatal"]:
-            raise pickle.loads(row["fatal"])  # noqa: S301 - written by our own actor
-        yield json.loads(row["outcome"])
-
-
-def _actor_arguments() -> dict[str, Any]:
-    return {"max_restarts": -1, "max_task_retries": 0}
-
+    count, alone = min(crew.workers, len(bundles)), max(map(len, bundles)) == 1
+    with places(crew.asked, count) as options:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            context = copy.deepcopy(DataContext.get_current())
+            context.enable_progress_bars = context.print_on_execution_start = False
+            context.max_errored_blocks = -1
+            context.execution_no_progress_timeout_s = -1  # a row may take as long as it takes
+            context.target_max_block_size = 1  # bytes: each outcome is a block of its own, and comes at once
+            with DataContext.current(context):
+                # Made here: a task that read a table would need a processor, and actors may hold all there are.
+                calls = [{"rows": json.dumps([dict(row) for row in bundle])} for bundle in bundles]
+                data = from_items(calls, override_num_blocks=len(calls))
+            told = data.map_batches(
+                RowActor,
+                fn_constructor_kwargs={"terms": terms},
+                batch_size=1,
+                batch_format="pyarrow",
+                compute=ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=1 if alone else 2),
+                num_cpus=crew.cpus,
+                num_gpus=crew.gpus,
+                ray_remote_args_fn=options,
+            )
+            results = iter(told.iter_rows())
+        # Closed, it ends Ray Data's own thread, which would go on with the rows and start actors for them.
+        with closing(results) as rows:
+            for row in rows:
+                if row["fatal"]:
+                    raise pickle.loads(row["fatal"])  # noqa: S301 - written by our own actor
+                yield json.loads(row["outcome"])

@@ -121,10 +121,10 @@ class RowActor:
         """Yield what became of each row, a table of one row each.
 
         Args:
-            batch: a pyarrow table with a column `rows`: lists of rows, those of one picture together.
+            batch: a pyarrow table with a column `rows`: lists of rows as JSON, those of one picture together.
         """
         for bundle in batch["rows"].to_pylist():
-            yield from self._told(bundle)
+            yield from self._told(json.loads(bundle))
 
     def _told(self, bundle: list[Row]) -> Iterator[dict[str, list[Any]]]:
         if self.make is None:

@@ -11,16 +11,17 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, Final
 
+from wordbrush.batch.ray_places import Asked, places, words
 from wordbrush.batch.work import EngineOptions
 from wordbrush.errors import ResourceError, SettingsError
 
-__all__ = ["Crew", "crew_of", "quiet"]
+__all__ = ["Crew", "cluster_of", "crew_of", "quiet"]
 
 _OPTIONS: Final = ("address", "cpus_per_worker", "gpus_per_worker", "wait")
 _WAIT: Final = 600.0
@@ -42,52 +43,98 @@ _HERE: Final = {
 
 @dataclass(frozen=True)
 class Crew:
-    """How many actors there are at most, what each asks Ray for, the threads of torch in each, and how long to wait.
+    """How many actors there are at most, what each asks Ray for, and the threads of torch in each.
 
     Attributes:
         workers: actors.
         cpus: of each, for Ray's count of them.
         gpus: of each.
         threads: of torch in each.
-        wait: seconds in which Ray must offer what is asked of it.
+        asked: what one needs, and how long the run waits for it.
     """
 
     workers: int
     cpus: float
     gpus: float
     threads: int
-    wait: float
+    asked: Asked
 
 
 @contextmanager
-def crew_of(options: EngineOptions) -> Iterator[Crew]:
-    """Join a cluster, or start one, while the block runs; a Ray that this process has already is used and left.
+def crew_of(options: EngineOptions, stopped: Callable[[], bool] = lambda: False) -> Iterator[Crew]:
+    """Join a cluster, or start one, while the block runs, and say how many actors it holds.
 
     Args:
         options: `extra` may hold `address`, `cpus_per_worker`, `gpus_per_worker`, and `wait`, the seconds for which a
-            cluster may take to offer what one actor needs. Without an address that of `RAY_ADDRESS` is joined, which
-            `ray job submit` sets; without that, Ray starts on this machine.
+            cluster may take to offer what one actor needs; see also `cluster_of`.
+        stopped: says whether the run is to be stopped.
 
     Raises:
         SettingsError: Ray is not installed, an option is unknown, or no cluster answers.
-        ResourceError: the cluster has not what one actor needs.
+        ResourceError: the cluster has not what one actor needs, or does not offer it in time.
+        Cancelled: the run was stopped while it waited for that.
     """
     extra = options.extra
     unknown = sorted(set(extra) - set(_OPTIONS))
     if unknown:
         raise SettingsError(f"engine option {unknown[0]!r} is unknown: known are {', '.join(_OPTIONS)}")
-    address = extra.get("address") or os.environ.get("RAY_ADDRESS")
+    cpus, gpus = _number(extra, "cpus_per_worker"), _number(extra, "gpus_per_worker")
+    wait = _number(extra, "wait")
+    cpus = float(options.threads or 1) if cpus is None else cpus
+    with cluster_of(options.workers, cpus, gpus, extra.get("address")) as (ray, joined):
+        if gpus is None:
+            gpus = float(ray.cluster_resources().get("GPU", 0) >= 1)
+        one = {name: value for name, value in (("CPU", cpus), ("GPU", gpus)) if value}
+        asked = Asked(one, _WAIT if wait is None else wait, options.folder, options.say, stopped)
+        if not joined and not _held(ray, one):
+            raise ResourceError(f"this machine has not what one worker asks for: {words(one)}")
+        with places(asked, 1):  # a cluster that grows when it is asked is counted once it has grown
+            count = options.workers or max(1, _held(ray, one))
+        yield Crew(count, cpus, gpus, options.threads or max(1, int(cpus)), asked)
+
+
+@contextmanager
+def cluster_of(
+    workers: int | None, cpus: float, gpus: float | None, address: str | None = None
+) -> Iterator[tuple[Any, bool]]:
+    """Join a cluster, or start one, while the block runs; a Ray that this process has already is used and left.
+
+    Args:
+        workers: for how many a Ray that starts here has room; None: as many as this machine has CPUs for.
+        cpus: of each.
+        gpus: of each; 0: Ray is to look for none.
+        address: of the cluster. Without one that of `RAY_ADDRESS` is joined, which `ray job submit` sets; without
+            that, Ray starts on this machine.
+
+    Yields:
+        The module `ray`, and whether the cluster is somebody else's.
+
+    Raises:
+        SettingsError: Ray is not installed, or no cluster answers.
+    """
+    address = address or os.environ.get("RAY_ADDRESS")
     if address and address.startswith("ray://"):
         raise SettingsError(f"{address}: start on a machine of the cluster (or `ray job submit`), and name its address")
     with _environment(_QUIET):
         ray = _imported()
         if ray.is_initialized():
-            yield _sized(ray, options, joined=True)
+            yield ray, True
             return
         folder = None if address else _short_folder()
+        given: dict[str, Any] = {"address": address}
+        if address is None:
+            given = {
+                "address": "local",
+                "num_cpus": ceil(workers * cpus) if workers else None,
+                "include_dashboard": False,
+                "object_store_memory": _STORE,
+                "_temp_dir": folder,
+                "_node_ip_address": "127.0.0.1",
+                **({"num_gpus": 0} if gpus == 0 else {}),
+            }
         try:
-            _started(ray, address, folder, options)
-            yield _sized(ray, options, joined=bool(address))
+            _start(ray, address, given)
+            yield ray, bool(address)
         finally:
             ray.shutdown()
             _close_logs()
@@ -106,20 +153,7 @@ def _imported() -> Any:
     return ray
 
 
-def _started(ray: Any, address: str | None, folder: str | None, options: EngineOptions) -> None:
-    given: dict[str, Any] = {"address": address}
-    if address is None:
-        cpus, gpus = _needs(options)
-        given = {
-            "address": "local",
-            "num_cpus": ceil(options.workers * cpus) + 1 if options.workers else None,  # None: as many as there are
-            "include_dashboard": False,
-            "object_store_memory": _STORE,
-            "_temp_dir": folder,
-            "_node_ip_address": "127.0.0.1",
-        }
-        if gpus == 0:
-            given["num_gpus"] = 0
+def _start(ray: Any, address: str | None, given: Mapping[str, Any]) -> None:
     try:
         with _handlers(), warnings.catch_warnings(), _filtered(), _environment({} if address else _HERE):
             warnings.simplefilter("ignore")
@@ -150,52 +184,18 @@ def _filtered() -> Iterator[None]:
             sys.stderr.write("".join(lines))
 
 
-def _needs(options: EngineOptions) -> tuple[float, float | None]:
-    """Return the CPUs of one actor, and its GPUs where they are said."""
-    found = list[float | None]()
-    for name in ("cpus_per_worker", "gpus_per_worker"):
-        value = options.extra.get(name)
-        if value is not None and not (isinstance(value, int | float) and 0 <= value < float("inf")):
-            raise SettingsError(f"{name} {value!r} is not a number from 0 on")
-        found.append(value)
-    cpus, gpus = found
-    return float(options.threads or 1) if cpus is None else cpus, gpus
+def _number(extra: Mapping[str, Any], name: str) -> float | None:
+    """Return an option that is a number, or None where it is not given."""
+    value = extra.get(name)
+    if value is not None and not (isinstance(value, int | float) and 0 <= value < float("inf")):
+        raise SettingsError(f"{name} {value!r} is not a number from 0 on")
+    return None if value is None else float(value)
 
 
-def _sized(ray: Any, options: EngineOptions, *, joined: bool) -> Crew:
-    """Say how many actors the cluster holds, once it offers what one needs."""
-    cpus, gpus = _needs(options)
-    wait = float(options.extra.get("wait", _WAIT))
-    if gpus is None:
-        gpus = float(ray.cluster_resources().get("GPU", 0) >= 1)
-    one = {name: value for name, value in (("CPU", cpus), ("GPU", gpus)) if value}
-    if joined and one:
-        _await(ray, one, wait)
+def _held(ray: Any, one: Mapping[str, float]) -> int:
+    """Return how many actors all machines of the cluster hold together."""
     there: Mapping[str, float] = ray.cluster_resources()
-    held = min((int(there.get(name, 0) // value) for name, value in one.items()), default=1)
-    if not joined and not held:
-        raise ResourceError(f"this machine has not what one worker asks for: {_words(one)}")
-    return Crew(options.workers or max(1, held), cpus, gpus, options.threads or max(1, int(cpus)), wait)
-
-
-def _await(ray: Any, one: Mapping[str, float], seconds: float) -> None:
-    """Wait until the cluster offers what one actor needs; one that grows when it is asked is asked by this.
-
-    Raises:
-        ResourceError: it does not, in all that time.
-    """
-    from ray.util import placement_group, remove_placement_group
-
-    group = placement_group([dict(one)])
-    try:
-        if not group.wait(seconds):
-            raise ResourceError(f"no machine of the cluster offered {_words(one)} within {seconds:g} seconds")
-    finally:
-        remove_placement_group(group)
-
-
-def _words(one: Mapping[str, float]) -> str:
-    return " and ".join(f"{value:g} {name}" for name, value in one.items())
+    return min((int(there.get(name, 0) // value) for name, value in one.items()), default=1)
 
 
 def _short_folder() -> str:

@@ -289,7 +289,7 @@ def batch(
         engine_options: what only this engine knows.
         retry_failed: try those again that failed.
         limit: run at most so many items now.
-        on_progress: called with a `Progress` at the beginning and after every item.
+        on_progress: called with a `Progress` at the beginning, after every item, and while a cluster is waited for.
         asked: what is edited, and how: `to`, `reference`, `seed`, `grid`, `model`, any switch, ...; see `Batch.of`.
 
     Returns:

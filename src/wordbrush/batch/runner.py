@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -42,6 +42,7 @@ class Progress:
         resumed: items that had one when the run began.
         failed: items that have failed, earlier runs' too.
         seconds: since the run began.
+        waiting_for: a sentence on what the engine waits for, where nothing goes on; else empty.
     """
 
     done: int
@@ -49,6 +50,7 @@ class Progress:
     resumed: int
     failed: int
     seconds: float = 0.0
+    waiting_for: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def run_rows(
         retry_failed: try items again that failed in an earlier run.
         limit: at most this many items in this run.
         on_added: called once all items are entered, with their counts by state; it may return other options.
-        on_progress: called once then, and after every item.
+        on_progress: called once then, after every item, and now and then while the engine waits for something.
 
     Raises:
         Cancelled: Ctrl-C was pressed; what was being done then has ended, and all else waits.
@@ -148,17 +150,21 @@ def run_rows(
     counts = ledger.counts(run)
     options = (on_added(added, counts) if on_added else None) or options
     total, resumed, failed = sum(counts.values()), counts["done"], counts["failed"]
-    settled, tell = resumed + failed, on_progress or (lambda _: None)
+    settled, new = resumed + failed, 0
+
+    def tell(waiting_for: str = "") -> None:
+        if on_progress:
+            on_progress(Progress(settled + new, total, settled, failed, time.monotonic() - begin, waiting_for))
+
     try:
         with _interrupted() as stopped:
-            tell(Progress(settled, total, settled, failed))
+            tell()
             rows = Rows(islice(ledger.waiting(), limit), stopped)
-            with closing(_generator(function(work, rows, options))) as outcomes:
+            with closing(_generator(function(work, rows, replace(options, say=tell)))) as outcomes:
                 for new, outcome in enumerate(outcomes, start=1):
                     ledger.finish(outcome)
                     failed += outcome["state"] == "failed"
-                    seconds = time.monotonic() - begin
-                    tell(Progress(settled + new, total, settled, failed, seconds))
+                    tell()
             if stopped():
                 raise Cancelled("stopped; run again to go on")
         ended = True

@@ -112,6 +112,7 @@ class EngineOptions:
         retries: how often a row is tried again whose process died.
         editor: a loaded model for work in this process; engines that run elsewhere load their own.
         extra: whatever only this engine knows.
+        say: takes a sentence on what the engine waits for; the runner passes it on as progress.
     """
 
     folder: Path
@@ -120,6 +121,7 @@ class EngineOptions:
     retries: int = 1
     editor: Editor | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    say: Callable[[str], None] = lambda _: None
 
 
 Engine = Callable[[Work, Rows, EngineOptions], Iterator[Outcome]]

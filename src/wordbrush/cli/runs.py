@@ -77,7 +77,9 @@ def progress_line(progress: HowFar, seconds: float, unit: str = "row") -> str:
         text += f", {rate:.2f} {unit}s/s" if rate >= 0.1 else f", {1 / rate:.1f} s {one}"
         if progress.done < progress.total:
             text += f", {_clock((progress.total - progress.done) / rate)} left"
-    return text + (f", {progress.failed} failed" if progress.failed else "")
+    text += f", {progress.failed} failed" if progress.failed else ""
+    waiting_for = getattr(progress, "waiting_for", "")
+    return f"{text}, {waiting_for}" if waiting_for else text
 
 
 @contextmanager
@@ -100,7 +102,7 @@ def run_progress(terminal: Terminal, unit: str = "row") -> Iterator[Callable[[Ho
         def tell(progress: HowFar) -> None:
             nonlocal shown
             now = since()
-            if now - shown >= EVERY or progress.done == progress.total:
+            if now - shown >= EVERY or progress.done == progress.total or getattr(progress, "waiting_for", ""):
                 shown = now
                 terminal.note(progress_line(progress, now, unit))
 
