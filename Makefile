@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui browser test test-fast test-ray lint types bench pocket pictures clean
+.PHONY: help demo ui browser test test-fast lint types bench pocket pictures clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -50,9 +50,6 @@ test: $(VENV)/.developer browser  ## run every test
 
 test-fast: $(VENV)/.developer  ## run the tests that are not marked slow
 	@$(PYTEST) -m "not slow"
-
-test-ray: $(VENV)/.developer  ## run the tests of batches on a local Ray
-	@WORDBRUSH_TEST_RAY=1 $(PY) -m pytest tests/batch/test_ray_engine.py
 
 lint: $(VENV)/.developer  ## ruff, and who may import whom
 	@$(PY) -m ruff check .

@@ -69,3 +69,22 @@ def test_it_travels_without_its_model(tmp_path: Path) -> None:
     for several in ({"seed": "1-2"}, {"grid": {"ratio": [0.5, 0.7]}}):
         with pytest.raises(SettingsError, match="make several items of a row"):
             wb.EditItem(tmp_path, to="a zebra", **several)
+
+
+def test_datasets_map_and_a_plain_loop_do_the_same(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+    rows = [{"picture": str(path), "breed": "duck"} for path in write_pictures(tmp_path / "pictures", 2, (64, 64))]
+    rows.append({"picture": str(tmp_path / "none.png"), "breed": "duck"})
+    told = dict[str, list[dict[str, Any]]]()
+    for name in ("loop", "map", "pickled"):
+        edit = wb.EditItem(tmp_path / name, to="a {breed} on grass", steps=2, maps=1, strength=(0.5,))
+        if name == "map":
+            made = datasets.Dataset.from_list(rows).map(edit, load_from_cache_file=False)
+            told[name] = [{**row} for row in made]
+        else:
+            edit = pickle.loads(pickle.dumps(edit))  # noqa: S301
+            told[name] = [{**row, **edit(row)} for row in rows]
+    assert [row["state"] for row in told["map"]] == ["done", "done", "failed"]
+    for name in ("map", "pickled"):
+        assert [{**row, "seconds": 0} for row in told[name]] == [{**row, "seconds": 0} for row in told["loop"]]
+    assert results(tmp_path / "map") == results(tmp_path / "loop")

@@ -107,15 +107,13 @@ def _first(groups: list[Any], asked: Asked) -> int:
         if asked.stopped():
             raise Cancelled("stopped; run again to go on")
         now = time.monotonic()
-        if now - begin >= asked.seconds:
-            why = _taken(asked.one)
-            raise ResourceError(
-                f"no machine of the cluster offered {words(asked.one)} within {asked.seconds:g} seconds: {why}"
-            )
         if now - told >= _EVERY:
             told = now
-            left = begin + asked.seconds - now
+            left = max(0.0, begin + asked.seconds - now)
             asked.say(f"waiting for {words(asked.one)} of the cluster, {left:.0f} s at most: {_taken(asked.one)}")
+        if now - begin >= asked.seconds:
+            offer = f"no machine of the cluster offered {words(asked.one)} within {asked.seconds:g} seconds"
+            raise ResourceError(f"{offer}: {_taken(asked.one)}")
 
 
 def _taken(one: Mapping[str, float]) -> str:
@@ -129,11 +127,12 @@ def _taken(one: Mapping[str, float]) -> str:
     for name in one:
         held = Counter[str]()
         for group in groups:
-            who = group["name"].rpartition(" ")[0] if group["name"].startswith("wordbrush ") else "a placement group"
+            who = group["name"].rpartition(" ")[0]
+            who = who if who.startswith("wordbrush ") else "a placement group"
             held[who] += sum(bundle.get(name, 0.0) for bundle in group["bundles"].values())
         held["other tasks and actors"] = there.get(name, 0.0) - free.get(name, 0.0) - held.total()
-        by = [f"{amount:g} held by {who}" for who, amount in held.items() if amount > 0]
-        told.append(f"{free.get(name, 0.0):g} of its {there.get(name, 0.0):g} {name} free" + f" ({', '.join(by)})" * bool(by))
+        by = ", ".join(f"{amount:g} held by {who}" for who, amount in sorted(held.items()) if amount > 0)
+        told.append(f"{free.get(name, 0.0):g} of its {there.get(name, 0.0):g} {name} free{f' ({by})' if by else ''}")
     return " and ".join(told)
 
 

@@ -161,8 +161,9 @@ def run_rows(
             tell()
             rows = Rows(islice(ledger.waiting(), limit), stopped)
             with closing(_generator(function(work, rows, replace(options, say=tell)))) as outcomes:
-                for new, outcome in enumerate(outcomes, start=1):
+                for outcome in outcomes:
                     ledger.finish(outcome)
+                    new += 1
                     failed += outcome["state"] == "failed"
                     tell()
             if stopped():

@@ -78,8 +78,12 @@ def progress_line(progress: HowFar, seconds: float, unit: str = "row") -> str:
         if progress.done < progress.total:
             text += f", {_clock((progress.total - progress.done) / rate)} left"
     text += f", {progress.failed} failed" if progress.failed else ""
-    waiting_for = getattr(progress, "waiting_for", "")
-    return f"{text}, {waiting_for}" if waiting_for else text
+    return ", ".join(filter(None, (text, _waiting_for(progress))))
+
+
+def _waiting_for(progress: HowFar) -> str:
+    """Return what a batch waits for; evaluations wait for nothing."""
+    return str(getattr(progress, "waiting_for", ""))
 
 
 @contextmanager
@@ -102,7 +106,7 @@ def run_progress(terminal: Terminal, unit: str = "row") -> Iterator[Callable[[Ho
         def tell(progress: HowFar) -> None:
             nonlocal shown
             now = since()
-            if now - shown >= EVERY or progress.done == progress.total or getattr(progress, "waiting_for", ""):
+            if now - shown >= EVERY or progress.done == progress.total or _waiting_for(progress):
                 shown = now
                 terminal.note(progress_line(progress, now, unit))
 
