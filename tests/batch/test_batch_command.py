@@ -16,6 +16,9 @@ import pytest
 from tests.support import tiny
 from tests.support.batches import ledger_rows, results, write_pictures
 from tests.support.command import Command, command_of
+from wordbrush.batch.runner import Progress
+from wordbrush.cli.runs import run_progress
+from wordbrush.cli.terminal import Terminal
 
 QUICK = ("--steps", "2", "--maps", "1", "--strength", "0.6", "--edges", "cells", "--rim", "0", "--match", "0")
 
@@ -91,6 +94,7 @@ def test_a_batch_from_plan_to_export(wordbrush: Command, model: Path, tmp_path: 
         (("--ratio", "0.5,7"), 2, ("ratio 7.0",)),
         (("--format", "gif"), 2, ("--format gif",)),
         (("--engine", "slow"), 2, ("engine 'slow'",)),
+        (("--wait", "5"), 2, ("--wait is for --engine ray",)),
         (("--to", "\udcff"), 3, ("--to", "Unicode")),
     ],
 )
@@ -100,6 +104,16 @@ def test_flags_that_cannot_be_meant(
     write_pictures(tmp_path / "in", 1)
     wordbrush("batch", tmp_path / "in", "-o", tmp_path / "out", *words).failed(code, *parts)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_waits_says_for_what(capsys: pytest.CaptureFixture[str]) -> None:
+    with run_progress(Terminal(), "item") as show:
+        assert show is not None
+        show(Progress(1, 3, 1, 0))
+        show(Progress(1, 3, 1, 0, 4.0, "waiting for 1 CPU"))
+        show(Progress(2, 3, 1, 0, 5.0))  # ten seconds have not gone by
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["1/3 items (1 were there)", "1/3 items (1 were there), waiting for 1 CPU"]
 
 
 def test_what_is_not_there(wordbrush: Command, tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def _taken(one: Mapping[str, float]) -> str:
             who = who if who.startswith("wordbrush ") else "a placement group"
             held[who] += sum(bundle.get(name, 0.0) for bundle in group["bundles"].values())
         held["other tasks and actors"] = there.get(name, 0.0) - free.get(name, 0.0) - held.total()
-        by = ", ".join(f"{amount:g} held by {who}" for who, amount in sorted(held.items()) if amount > 0)
+        by = ", ".join(f"{amount:g} held by {who}" for who, amount in sorted(held.items()) if amount > 1e-4)
         told.append(f"{free.get(name, 0.0):g} of its {there.get(name, 0.0):g} {name} free{f' ({by})' if by else ''}")
     return " and ".join(told)
 

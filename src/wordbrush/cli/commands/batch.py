@@ -80,6 +80,9 @@ class BatchCommand(Contrasting):
     gpus_per_worker: Annotated[
         float | None, _run("--gpus-per-worker", "Likewise; by default 1 where the cluster has any.", min=0)
     ] = None
+    wait: Annotated[
+        float | None, _run("--wait", "Seconds for Ray to offer a first worker its place; by default 600.", min=0)
+    ] = None
     dry_run: Annotated[bool, _run("--dry-run", "Print items, evaluations, hours and gigabytes; edit nothing.")] = False
     json: opt.Json = False
     quiet: opt.Quiet = False
@@ -127,7 +130,7 @@ class BatchCommand(Contrasting):
     @property
     def engine_options(self) -> dict[str, Any]:
         """What only the engine knows, of what is given."""
-        names = ("address", "cpus_per_worker", "gpus_per_worker")
+        names = ("address", "cpus_per_worker", "gpus_per_worker", "wait")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     def check(self) -> None:
