@@ -10,14 +10,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-import wordbrush as wb
-from tests.support.batches import results, write_pictures
+from tests.support.batches import POISON, QUICK, PoisonWork, ToyBatch, ledger_rows, results, write_pictures
 from tests.support.bounded import until, within
 from tests.support.calls import ROOT
 from tests.support.ray_works import TextWork, entries
@@ -38,12 +38,22 @@ def started() -> Iterator[str]:
         signal.alarm(0)  # it is there; each test has its own bound
         assert not joined
         processes = psutil.Process().children(recursive=True)
+        sockets = [one for process in processes for one in listening(process)]
+        assert len(sockets) >= 2
+        assert {one.removeprefix("::ffff:") for one in sockets} == {"127.0.0.1"}  # nobody else can reach it
         yield ray.get_runtime_context().gcs_address
         assert ray.is_initialized()
         processes += psutil.Process().children(recursive=True)
-        signal.alarm(120)
+        signal.alarm(180)
     assert not ray.is_initialized()
     assert not psutil.wait_procs([one for one in processes if "ray" in name_of(one)], timeout=60)[1]
+
+
+def listening(process: psutil.Process) -> list[str]:
+    """Return the addresses at which a process of Ray listens."""
+    if "ray" not in name_of(process):
+        return []
+    return [one.laddr.ip for one in process.net_connections(kind="tcp") if one.status == psutil.CONN_LISTEN]
 
 
 def name_of(process: psutil.Process) -> str:
@@ -56,7 +66,7 @@ def name_of(process: psutil.Process) -> str:
 @pytest.fixture
 def cluster(started: str) -> Iterator[str]:
     """The same for one test, which must not hang, and must leave neither actors nor places behind."""
-    with within(180):
+    with within(300):
         yield started
         until(nothing_is_left, 60)
 
@@ -179,20 +189,25 @@ def test_a_killed_driver_loses_what_was_in_flight_alone(cluster: str, tmp_path: 
     assert (tmp_path / "told").read_text() == ""  # nothing of Ray's on the terminal
 
 
-@pytest.mark.slow
-def test_edits_are_byte_for_byte_those_of_the_local_engine(cluster: str, tmp_path: Path) -> None:
-    pictures = write_pictures(tmp_path / "pictures", 2, (64, 64))
-    (tmp_path / "bad.png").write_bytes(b"no picture")
-    rows = [{"picture": str(path), "seed": seed} for path in pictures for seed in (0, 1)]
-    rows.append({"picture": str(tmp_path / "bad.png")})
-    shuffled = random.Random(3).sample(rows, len(rows))  # noqa: S311
-    switches: dict[str, Any] = {"to": "a duck on grass", "reference": "a dog", "steps": 2, "maps": 1}
-    one = wb.batch(rows, tmp_path / "local", workers=1, threads=1, **switches)
-    two = wb.batch(shuffled, tmp_path / "ray", engine="ray", workers=2, threads=1, **switches)
-    assert (one.done, one.failed, one.exit_code) == (two.done, two.failed, two.exit_code) == (4, 1, 6)
-    assert {e.kind for e in two.errors} == {"PictureError"}
+def test_shuffled_edits_and_their_failures_are_those_of_the_local_engine(cluster: str, tmp_path: Path) -> None:
+    pictures = write_pictures(tmp_path / "in", 5)
+    rows: list[dict[str, Any]] = [{"picture": str(path), "seed": seed} for path in pictures for seed in range(4)]
+    rows[3]["query"], rows[9]["query"] = POISON["NotFiniteError"], POISON["ResourceError"]
+    (tmp_path / "in" / "bad.png").write_bytes(b"no picture")
+    rows[14]["picture"] = str(tmp_path / "in" / "bad.png")
+
+    def edited(rows: list[dict[str, Any]], engine: str, workers: int) -> BatchSummary:
+        batch = replace(ToyBatch.of(rows, tmp_path / engine, **{**QUICK, "model": "toy"}), kind=PoisonWork)
+        return batch.run(engine=engine, workers=workers, threads=1)
+
+    one = edited(rows, "local", 1)
+    two = edited(random.Random(3).sample(rows, len(rows)), "ray", 2)  # noqa: S311
+    assert (one.done, one.failed, one.exit_code) == (two.done, two.failed, two.exit_code) == (17, 3, 6)
+    kinds = {row["item"]["query"]: row["error_type"] for row in ledger_rows(tmp_path / "ray") if row["error_type"]}
+    assert kinds == {POISON["NotFiniteError"]: "NotFiniteError", POISON["ResourceError"]: "ResourceError",
+                     QUICK["to"]: "PictureError"}  # fmt: skip
     local = results(tmp_path / "local")
-    assert len(local) == 8  # with their masks
+    assert len(local) == 34  # with their masks
     assert results(tmp_path / "ray") == local
 
 

@@ -67,12 +67,15 @@ def ledger_rows(folder: Path) -> list[dict[str, Any]]:
 class ToyWork(EditWork):
     """Edits with the toy model, which every process makes for itself."""
 
+    def facts(self) -> dict[str, Any]:
+        return {"model": "toy"}
+
     def open(self, editor: Editor | None = None) -> Make:
         return super().open(editor or toy.editor(16))
 
 
 @dataclass(frozen=True, kw_only=True)
-class PoisonWork(EditWork):
+class PoisonWork(ToyWork):
     """The same, but for some texts the network fails: see `POISON`."""
 
     def open(self, editor: Editor | None = None) -> Make:

@@ -38,6 +38,7 @@ _HERE: Final = {
     "RAY_memory_monitor_refresh_ms": "0",  # it kills workers where anybody's processes fill the memory
     "RAY_worker_niceness": "0",  # by default 15: beside anything else that runs they would hardly start
     "RAY_enable_metrics_collection": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on any system: its processes listen on this machine's loopback alone
 }
 
 
@@ -157,10 +158,28 @@ def _start(ray: Any, address: str | None, given: Mapping[str, Any]) -> None:
     try:
         with _handlers(), warnings.catch_warnings(), _filtered(), _environment({} if address else _HERE):
             warnings.simplefilter("ignore")
-            ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **given)
+            with contextlib.nullcontext() if address else _loopback():
+                ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **given)
     except Exception as error:
         what = f"no Ray cluster answers at {address}" if address else "Ray does not start on this machine"
         raise SettingsError(f"{what} ({' '.join(str(error).split())[:300]})") from error
+
+
+@contextmanager
+def _loopback() -> Iterator[None]:
+    """Have this process start Ray for this machine alone; whoever reaches its ports can run code here.
+
+    Ray takes 127.0.0.1 for the machine's address to others, unless it is told that there are no others; and what the
+    environment says of that it reads but once.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 @contextmanager
