@@ -164,7 +164,11 @@ with Ledger.open(folder) as ledger:
 
 @pytest.mark.slow
 def test_a_killed_driver_loses_what_was_in_flight_alone(cluster: str, tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else Ray takes 127.0.0.1 for this machine's address to others
+    }
     with (tmp_path / "told").open("wb") as told:
         driver = subprocess.Popen(
             [sys.executable, "-c", DRIVER, str(tmp_path), cluster], env=environment, stdout=told, stderr=told
