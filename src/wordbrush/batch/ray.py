@@ -197,6 +197,7 @@ def _streamed(terms: Terms, crew: Crew, bundles: Sequence[Sequence[Row]]) -> Gen
             context = copy.deepcopy(DataContext.get_current())
             context.enable_progress_bars = context.print_on_execution_start = False
             context.max_errored_blocks = -1
+            context.default_map_logical_memory_enabled = False  # actors ask for what their places have, and no more
             context.execution_no_progress_timeout_s = -1  # a row may take as long as it takes
             context.target_max_block_size = 1  # bytes: each outcome is a block of its own, and comes at once
             with DataContext.current(context):
