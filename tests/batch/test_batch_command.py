@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -121,16 +120,14 @@ def test_the_status_says_whether_a_run_has_the_folder(wordbrush: Command, tmp_pa
     assert (told["writing"], told["items"]["waiting"], told["items_of_all_runs"]["running"]) == (False, 3, 0)
 
 
-def test_looking_at_a_folder_keeps_no_run_out(tmp_path: Path) -> None:
+def test_looking_at_a_folder_keeps_no_run_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Ledger.open(tmp_path), pytest.raises(OutputError, match="another batch"):
         Ledger.open(tmp_path)
     looking = os.open(tmp_path / "ledger.lock", os.O_RDONLY)
     assert lock_descriptor(looking, blocking=False)
-    timer = threading.Timer(0.02, os.close, [looking])
-    timer.start()
+    monkeypatch.setattr("wordbrush.batch.ledger_file.sleep", lambda _: os.close(looking))  # the look ends meanwhile
     with Ledger.open(tmp_path):
         assert is_locked(tmp_path)
-    timer.join()
     assert is_locked(tmp_path) is False
     assert is_locked(tmp_path / "none") is False
 

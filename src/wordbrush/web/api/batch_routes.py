@@ -127,16 +127,16 @@ def _add_results(router: APIRouter, batches: Batches) -> None:
 
 def _of(batches: Batches, id_: str, answer: Callable[[Job], Response]) -> Response:
     job = batches.find(id_)
-    return _refused(_GONE) if job is None else _answered(lambda: answer(job))
+    return _refused(_GONE) if job is None else _answered(lambda: answer(job), job.plain)
 
 
-def _answered(answer: Callable[[], Response]) -> Response:
+def _answered(answer: Callable[[], Response], plain: Callable[[str], str] = str) -> Response:
     try:
         return answer()
     except WordbrushError as error:
         busy, large = isinstance(error, ResourceError), isinstance(error, TooLargeError)
         status, headers = (503, ((b"retry-after", b"5"),)) if busy else (413 if large else 422, ())
-        return _refused(Refusal(status, str(error), headers))
+        return _refused(Refusal(status, plain(str(error)), headers))
 
 
 def _refused(refusal: Refusal) -> Response:
@@ -151,16 +151,19 @@ def _stream(parts: Any, kind: str, name: str) -> Response:
 
 async def _events(job: Job) -> AsyncIterator[str]:
     """Yield server-sent events: `progress` whenever more is known, and last `complete`."""
-    before, silent = "", 0.0
+    before, silent = None, 0.0
     while True:
         ended = job.ended is not None or job.dropped  # before it is looked at, so that the last look sees all
-        now = json.dumps(await run_in_threadpool(view, job))
-        if ended:
-            yield f"event: complete\ndata: {now}\n\n"
-            return
-        if now != before or silent >= HEARTBEAT_SECONDS:
-            yield f"event: progress\ndata: {now}\n\n"
+        now = (ended, job.state, job.progress)
+        if now != before:  # the ledger is read for news alone, however many listen
+            told = json.dumps(await run_in_threadpool(view, job))
+            yield f"event: {'complete' if ended else 'progress'}\ndata: {told}\n\n"
             before, silent = now, 0.0
+        elif silent >= HEARTBEAT_SECONDS:
+            yield ": still going on\n\n"
+            silent = 0.0
+        if ended:
+            return
         await asyncio.sleep(LOOK_SECONDS)
         silent += LOOK_SECONDS
 

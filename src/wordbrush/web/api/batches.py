@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from wordbrush.batch.edits import EditMaker
-from wordbrush.batch.ledger import Ledger
+from wordbrush.batch.ledger import LEDGER, Ledger
 from wordbrush.batch.runner import BatchSummary, Progress
 from wordbrush.batch.work import Engine, EngineOptions, Outcome, Row, Rows, Work
 from wordbrush.errors import Cancelled, OutputError, ResourceError, WordbrushError
@@ -102,8 +102,8 @@ class Job:
 
     @contextlib.contextmanager
     def ledger(self) -> Iterator[Ledger | None]:
-        """Open its ledger for reading, once there is one."""
-        if self.begun:
+        """Open its ledger for reading, once there is one and until it is deleted."""
+        if self.begun and (self.out / LEDGER).is_file():
             with Ledger.open(self.out, read_only=True) as ledger:
                 yield ledger
         else:
@@ -177,7 +177,7 @@ class Batches:
         with self._lock:
             if job.ended is None or job.asked is None:
                 raise ResourceError("Busy: this batch runs or waits.")
-            self._admit(job.caller)
+            self._admit(job.caller, job)
             job.ended, job.state, job.error, job.progress = None, "waiting", None, None
             job.stop.clear()
         self._begin(job, job.asked, retry_failed=retry_failed)
@@ -210,8 +210,8 @@ class Batches:
     def _active(self) -> list[Job]:
         return [job for job in list(self._jobs.values()) if job.ended is None]
 
-    def _admit(self, caller: Caller) -> None:
-        """Refuse one batch too many, and make room on the disk for one more.
+    def _admit(self, caller: Caller, again: Job | None = None) -> None:
+        """Refuse one batch too many, and make room on the disk for one more, or for one that ended and goes on.
 
         Raises:
             ResourceError: the sentence says what there is too much of.
@@ -220,14 +220,15 @@ class Batches:
         if refusal is not None:
             raise ResourceError(refusal)
         limits, active = self.workbench.options.limits, self._active()
-        most = limits.folder_bytes // limits.batch_bytes
+        most = max(limits.folder_bytes // limits.batch_bytes, 1)
         near = sum(job.caller.address == caller.address for job in active)
         if len(active) >= most:
             raise ResourceError(f"Busy: {len(active)} batches run. Try again later.")
         if near >= max(most // 2, 1):
             raise ResourceError(f"Busy: {near} batches from your address run. Try again when one has ended.")
         room = limits.folder_bytes - (len(active) + 1) * limits.batch_bytes
-        over = sorted((job for job in self._jobs.values() if job.ended is not None), key=lambda job: job.ended or 0.0)
+        ended = (job for job in self._jobs.values() if job.ended is not None and job is not again)
+        over = sorted(ended, key=lambda job: job.ended or 0.0)
         held = sum(job.held() for job in over)
         while over and held > room:
             held -= over[0].held()
