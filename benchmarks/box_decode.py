@@ -22,6 +22,7 @@ import argparse
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class Decoder:
     def low(self, latent: Tensor, blocks: int) -> Tensor:
         """Return the features after so many blocks up."""
         before = getattr(self.autoencoder, "post_quant_conv", None)
-        x = self.net.mid_block(self.net.conv_in(latent if before is None else before(latent)), None)
+        x: Tensor = self.net.mid_block(self.net.conv_in(latent if before is None else before(latent)), None)
         for block in self.net.up_blocks[:blocks]:
             x = block(x, None)
         return x
@@ -64,7 +65,7 @@ class Decoder:
         """Return pixels (3, height, width) in 0 ... 255 from features after so many blocks up."""
         for block in self.net.up_blocks[blocks:]:
             x = block(x, None)
-        pixels = self.net.conv_out(self.net.conv_act(self.net.conv_norm_out(x)))[0]
+        pixels: Tensor = self.net.conv_out(self.net.conv_act(self.net.conv_norm_out(x)))[0]
         return ((pixels.clamp(-1, 1) + 1) * 127.5).round()
 
     def whole(self, latent: Tensor) -> Tensor:
@@ -81,7 +82,7 @@ class Decoder:
             return x * scale[:, None, None] + (module.bias - mean * scale)[:, None, None]
 
         for module in self.norms:
-            module.forward = lambda x, module=module: forward(module, x)  # type: ignore[method-assign]
+            module.forward = partial(forward, module)  # type: ignore[method-assign]
         try:
             yield
         finally:
@@ -98,10 +99,11 @@ def mixed(seen: dict[nn.GroupNorm, Tensor], height: int, crop: Box, core: Box) -
         a, b, c, d = (side * edge for edge in core)
         inner = x[..., a - crop[0] * side : b - crop[0] * side, c - crop[2] * side : d - crop[2] * side]
         parts = ((1, before), (-1, before[..., a:b, c:d]), (1, inner))
-        total = sum(sign * part.reshape(groups, -1).double().sum(-1) for sign, part in parts)
-        squares = sum(sign * part.reshape(groups, -1).double().square().sum(-1) for sign, part in parts)
-        mean = total / (before.numel() // groups)
-        return mean.float(), (squares / (before.numel() // groups) - mean**2).float()
+        rows = [(sign, part.reshape(groups, -1).double()) for sign, part in parts]
+        count = before.numel() // groups
+        mean = torch.stack([sign * row.sum(-1) for sign, row in rows]).sum(0) / count
+        square = torch.stack([sign * row.square().sum(-1) for sign, row in rows]).sum(0) / count
+        return mean.float(), (square - mean**2).float()
 
     return norm
 
@@ -126,13 +128,17 @@ def ways(decoder: Decoder, source: Tensor, latent: Tensor, box: Callable[[int], 
     found["low"] = decoder.high(features[:, :, a * side : b * side, c * side : d * side], 1)
     seen: dict[str, dict[nn.GroupNorm, Tensor]] = {"source": {}, "whole": {}}
     for name, given in (("source", source), ("whole", latent)):
-        with decoder.normed(lambda module, x, name=name: own(module, seen[name].setdefault(module, x))):
+        with decoder.normed(partial(_first, seen[name])):
             decoder.whole(given)
-        with decoder.normed(lambda module, _, name=name: own(module, seen[name][module])):
             found[name] = decoder.whole(crop)
     with decoder.normed(mixed(seen["source"], height, (a, b, c, d), box(max(0, halo - 2)))):
         found["mixed"] = decoder.whole(crop)
     return found
+
+
+def _first(seen: dict[nn.GroupNorm, Tensor], module: nn.GroupNorm, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the statistics of the first input that a norm was given."""
+    return own(module, seen.setdefault(module, x))
 
 
 def edited(editor: Editor, limit: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -169,7 +175,7 @@ def measure(editor: Editor, limit: int, halos: list[int]) -> list[dict[str, Any]
         for halo in halos:
             a, b, c, d = around(inside, factor, halo)
             cost = (b - a) * (d - c) / latent[0, 0].numel()
-            made = ways(decoder, source, latent, lambda h, inside=inside: around(inside, factor, h), halo)
+            made = ways(decoder, source, latent, partial(around, inside, factor), halo)
             for name, pixels in made.items():
                 laid = torch.zeros(3, *inside.shape)
                 laid[:, a * factor : b * factor, c * factor : d * factor] = pixels

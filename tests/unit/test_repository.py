@@ -51,7 +51,7 @@ def test_every_dependency_is_pinned_the_indirect_ones_too() -> None:
 def test_pins_meet_the_bounds_users_get() -> None:
     table = project()["project"]
     extras = table["optional-dependencies"]
-    named = [text for extra in ("batch", "lora", "eval", "web", "mcp") for text in extras[extra]]
+    named = [text for extra in ("batch", "lora", "openvino", "eval", "web", "mcp") for text in extras[extra]]
     for text in [*table["dependencies"], *named]:
         requirement = Requirement(text)
         assert requirement.specifier.contains(pins()[canonicalize_name(requirement.name)]), text
