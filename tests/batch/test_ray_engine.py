@@ -52,11 +52,10 @@ def started() -> Iterator[str]:
 
 def of_ray() -> list[psutil.Process]:
     """Return the processes below this one that are Ray's."""
-    found = []
+    found, ours = [], (str(Path(ray.__file__).parent), "ray::")
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):  # it has just ended
-            words = " ".join(process.cmdline())
-            found += [process] if str(Path(ray.__file__).parent) in words or words.startswith("ray::") else []
+            found += [process] if any(word.startswith(ours) for word in process.cmdline()) else []
     return found
 
 
