@@ -245,7 +245,7 @@ def test_ten_thousand_rows_keep_memory_flat(tmp_path: Path, editor: Editor) -> N
     mask = tmp_path / "m.png"
     Mask.empty((16, 16)).save(mask)  # nothing to edit: no network runs, everything else does
     manifest, process, held = tmp_path / "m.jsonl", psutil.Process(), dict[int, int]()
-    for count, limit in ((200, 200), (10_000, 1000)):
+    for count, limit in ((200, 200), (10_000, 600)):
         row = {"picture": path.name, "mask": "m.png", "note": "x" * 500}
         manifest.write_text("".join(json.dumps({**row, "seed": seed}) + "\n" for seed in range(count)))
         at = list[int]()

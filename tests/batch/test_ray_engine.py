@@ -37,30 +37,26 @@ def started() -> Iterator[str]:
     with within(240), cluster_of(2, 1, 0) as (_, joined):
         signal.alarm(0)  # it is there; each test has its own bound
         assert not joined
-        processes = psutil.Process().children(recursive=True)
-        sockets = [one for process in processes for one in listening(process)]
-        assert len(sockets) >= 2
-        assert {one.removeprefix("::ffff:") for one in sockets} == {"127.0.0.1"}  # nobody else can reach it
+        processes = of_ray()
+        sockets = [one for process in processes for one in process.net_connections("tcp")]
+        places = [one.laddr.ip.removeprefix("::ffff:") for one in sockets if one.status == psutil.CONN_LISTEN]
+        assert len(places) >= 2
+        assert set(places) == {"127.0.0.1"}  # nobody else can reach it
         yield ray.get_runtime_context().gcs_address
         assert ray.is_initialized()
-        processes += psutil.Process().children(recursive=True)
+        processes += of_ray()
         signal.alarm(180)
     assert not ray.is_initialized()
-    assert not psutil.wait_procs([one for one in processes if "ray" in name_of(one)], timeout=60)[1]
+    assert not psutil.wait_procs(processes, timeout=60)[1]
 
 
-def listening(process: psutil.Process) -> list[str]:
-    """Return the addresses at which a process of Ray listens."""
-    if "ray" not in name_of(process):
-        return []
-    return [one.laddr.ip for one in process.net_connections(kind="tcp") if one.status == psutil.CONN_LISTEN]
-
-
-def name_of(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
+def of_ray() -> list[psutil.Process]:
+    """Return the processes below this one that are Ray's."""
+    found, ours = [], (str(Path(ray.__file__).parent), "ray::")
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            found += [process] if any(word.startswith(ours) for word in process.cmdline()) else []
+    return found
 
 
 @pytest.fixture
