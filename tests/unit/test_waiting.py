@@ -15,7 +15,7 @@ READS = ("_local_scalar_dense", "nonzero", "equal")
 """What `item`, `bool`, `int`, `float` and `equal` of a tensor do: each waits until a device has computed it."""
 
 
-class Reads(TorchDispatchMode):
+class Reads(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch has none here
     """Counts reads inside the block."""
 
     count = 0
@@ -35,7 +35,7 @@ def test_a_call_of_the_network_is_waited_for_once() -> None:
 
     def counted(steps: int) -> tuple[int, int]:
         session, before = editor.open(picture, resolution=32), editor.driver.calls
-        with Reads() as reads:
+        with Reads() as reads:  # type: ignore[no-untyped-call]
             session.edit("a red car", "a dog", mask=mask, steps=steps, ratio=1.0, **plain)
         return editor.driver.calls - before, reads.count
 
