@@ -17,7 +17,9 @@ from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.faults import Notes
 from wordbrush.editor import Editor
 from wordbrush.engine.driver import Driver
+from wordbrush.engine.outcome import Run
 from wordbrush.request import EditRequest
+from wordbrush.result import Finished
 from wordbrush.session import Session
 from wordbrush.settings import Settings
 from wordbrush.speed.sparse import SparseDecode
@@ -53,10 +55,17 @@ def request(session: Session, sparse: int, mask: Image.Image, **switches: Any) -
     return EditRequest(picture=session.picture, query=TEXTS[0], reference=TEXTS[1], mask=mask, settings=settings)
 
 
+def painted(run: Run[Finished], number: int) -> torch.Tensor:
+    """Return the latent of an item."""
+    latent = run.outcomes[number].result().painted.latent
+    assert latent is not None
+    return latent
+
+
 def latent(session: Session, sparse: int, mask: Image.Image = SMALL, **switches: Any) -> tuple[torch.Tensor, Any]:
     """Return the painted latent and the run of one edit."""
     run = session.driver.run([session.item(request(session, sparse, mask, **switches))])
-    return run.outcomes[0].result().painted.latent, run
+    return painted(run, 0), run
 
 
 def test_refreshed_at_every_step_or_off_it_is_the_dense_decode(session: Session) -> None:
@@ -104,8 +113,8 @@ def test_items_of_a_joined_batch_are_sparse_each_by_itself(editor: Editor, sessi
     kinds = ((WHOLE, SMALL), (WHOLE, square(4, 12)), (0, SMALL))
     run = driver.run([joined.item(request(joined, every, mask)) for every, mask in kinds])
     alone = [latent(session, WHOLE)[0], latent(session, WHOLE, square(4, 12))[0], latent(session, 0)[0]]
-    for outcome, expected in zip(run.outcomes, alone, strict=True):
-        assert torch.allclose(outcome.result().painted.latent, expected, atol=1e-4)
+    for number, expected in enumerate(alone):
+        assert torch.allclose(painted(run, number), expected, atol=1e-4)
 
 
 def test_settings_are_recorded_and_edits_name_them_in_their_warnings(session: Session) -> None:
