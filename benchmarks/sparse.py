@@ -181,7 +181,7 @@ def plot(sources: list[Path], picture: Path) -> None:
         left.plot([row["area"] for row in of], [row["ratio"] for row in of], "o-", label=shape)
     for every in REFRESHES:
         of = [row for row in rows if row.get("every") == every]
-        label = "first step whole" if every == max(REFRESHES) else f"every {every}th step whole"
+        label = "first step whole" if every == max(REFRESHES) else f"1 step of {every} whole"
         right.plot([row["area"] for row in of], [row["error"] for row in of], "o-", label=label)
     left.set(xlabel="area of the region", ylabel="seconds of a sparse call / dense", ylim=(0, 1.3), xlim=(0, 0.52))
     left.axhline(1, color="grey", linewidth=0.5)
