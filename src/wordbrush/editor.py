@@ -54,7 +54,8 @@ class Editor:
         Args:
             source: `pocket`; a folder in diffusers layout; a `.safetensors` checkpoint; a hub id; a loaded pipeline.
             batch_limit: most rows in one network call.
-            backend: what computes the networks: `torch`, the default, or `openvino` on the CPU.
+            backend: what computes the networks: `torch`, the default; `compile`, which is `torch.compile`; or
+                `openvino` on the CPU.
             keywords: as for `wordbrush.models.load_model`: revision, local_files_only, device, dtype, loras, ...
 
         Raises:

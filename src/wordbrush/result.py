@@ -21,6 +21,7 @@ from wordbrush.record.provenance import SCHEMA_VERSION, Provenance, package_vers
 from wordbrush.region.mask import Mask
 from wordbrush.report import Report
 from wordbrush.settings import Settings
+from wordbrush.speed.backend import PACKAGES
 from wordbrush.texts import text_notes
 
 if TYPE_CHECKING:
@@ -284,7 +285,7 @@ def _provenance(done: Finished, driver: Driver, preset: str | None) -> Provenanc
             "area": region.pixels.area,
             **{f"given_{name}": _mask_record(mask) for name, mask in done.masks.items()},
         },
-        packages=package_versions(driver.model.identity.backend),
+        packages=package_versions(PACKAGES.get(driver.model.identity.backend, "")),
         notes=picture.notes,
         real_ratio=done.real_ratio,
         threads=torch.get_num_threads(),

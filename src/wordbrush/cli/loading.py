@@ -17,6 +17,7 @@ from wordbrush.picture.limits import reading_limits
 from wordbrush.picture.picture import Picture
 from wordbrush.region.mask import Mask
 from wordbrush.region.suited import suited
+from wordbrush.speed.backend import COMPILE
 
 __all__ = ["load_editor", "open_masks", "open_picture"]
 
@@ -32,7 +33,7 @@ def load_editor(choice: ModelChoice, terminal: Terminal, *, lean: bool = False) 
     Raises:
         ModelError: it is not there, or cannot be used.
     """
-    if lean and is_alone():
+    if lean and is_alone() and choice.backend != COMPILE:  # which hides torch's compiler from diffusers
         allow()
     with terminal.waiting(f"loading {choice.name}"), uncollected():
         editor = Editor.from_pretrained(choice.name, **choice.load)

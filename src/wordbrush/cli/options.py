@@ -101,7 +101,8 @@ Backend = Annotated[
     str | None,
     typer.Option(
         "--backend",
-        help="What computes the networks: torch, or openvino on the CPU (extra openvino). Default: torch.",
+        help="What computes the networks: torch, compile (torch.compile), or openvino on the CPU (extra openvino). "
+        "Default: torch.",
         metavar="NAME",
         rich_help_panel=MODEL_PANEL,
     ),

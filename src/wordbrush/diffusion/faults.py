@@ -13,7 +13,7 @@ from wordbrush.errors import NumericsError, WordbrushError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["NotFiniteError", "Notes", "check_items", "is_out_of_memory", "items_not_finite"]
+__all__ = ["NotFiniteError", "Notes", "check_items", "first_cause", "is_out_of_memory", "items_not_finite"]
 
 
 class NotFiniteError(NumericsError):
@@ -76,6 +76,13 @@ def check_items(values: Tensor, what: str) -> Tensor:
     if bad := items_not_finite(values):
         raise NotFiniteError(what, bad)
     return values
+
+
+def first_cause(error: BaseException) -> str:
+    """Return the first line of the error that all began with."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

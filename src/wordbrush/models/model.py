@@ -148,7 +148,7 @@ class ModelIdentity:
         embeddings: the learnt embeddings, in order.
         given: what was given beside the source to load it, as (argument of `load_model`, text) pairs.
         replaced: the parts among that, with the SHA-256 of each; networks in memory, too.
-        backend: what computes the networks where it is not torch, such as `openvino`.
+        backend: what computes the networks where it is not torch as it is: `compile` or `openvino`.
     """
 
     name: str

@@ -323,10 +323,10 @@ def _versions() -> tuple[tuple[str, str], ...]:
     return tuple(versions)
 
 
-def package_versions(backend: str = "") -> dict[str, str]:
+def package_versions(further: str = "") -> dict[str, str]:
     """Return the installed versions of the packages that decide the result; `wordbrush` is always among them.
 
     Args:
-        backend: the package that computes the networks where it is not torch.
+        further: the package of the backend, where the networks are handed to one.
     """
-    return {**dict(_versions()), **({backend: version(backend)} if backend else {})}
+    return {**dict(_versions()), **({further: version(further)} if further else {})}

@@ -25,7 +25,7 @@ from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from wordbrush.diffusion.faults import is_out_of_memory
+from wordbrush.diffusion.faults import first_cause, is_out_of_memory
 from wordbrush.errors import ModelError
 from wordbrush.speed.conversions import Conversions
 
@@ -65,6 +65,9 @@ class Converted:
         known: what tells its weights and its configuration apart from others.
         kept: where conversions are kept.
     """
+
+    whole = "openvino"
+    """The name of the backend: what a hook on a part of the network would do is not done (`speed.unet.refusal`)."""
 
     def __init__(self, module: Any, part: str, known: Sequence[str], kept: Conversions) -> None:
         self.module, self.part, self._known, self._kept = module, part, (type(module).__name__, *known), kept
@@ -136,7 +139,7 @@ class Converted:
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            raise self._refusal(_reason(error)) from error
+            raise self._refusal(first_cause(error)) from error
         return compiled
 
     def _convert(self, flat: _Flat, tensors: list[Tensor]) -> Any:
@@ -202,13 +205,6 @@ class _Flat(torch.nn.Module):
         args, kwargs = tree_unflatten(leaves, self._form)
         answer = self._call(*args, **kwargs)
         return answer if isinstance(answer, Tensor) else answer[0]
-
-
-def _reason(error: BaseException) -> str:
-    """Return the first line of the error that all began with."""
-    while error.__context__ is not None:
-        error = error.__context__
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def _run(compiled: _Compiled, tensors: Sequence[Tensor]) -> Tensor:

@@ -44,6 +44,8 @@ def refusal(module: Any) -> str:
     """Return why a network cannot run on a box, in words that follow "because", or ""."""
     if type(module).__name__ != "UNet2DConditionModel":
         return "the network is not a UNet"
+    if backend := getattr(module.forward, "whole", ""):
+        return f"the backend {backend} computes the UNet as a whole"
     blocks = [*module.down_blocks, module.mid_block, *module.up_blocks]
     strange = [type(block).__name__ for block in blocks if type(block).__name__ not in _BLOCKS]
     if strange:

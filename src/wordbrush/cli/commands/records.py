@@ -80,7 +80,8 @@ class ReplayCommand(Command):
     ] = None
     offload: opt.OffloadWay = None
     backend: Annotated[
-        str | None, typer.Option("--backend", help="torch or openvino. Default: the recorded one.", metavar="NAME")
+        str | None,
+        typer.Option("--backend", help="torch, compile or openvino. Default: the recorded one.", metavar="NAME"),
     ] = None
     threads: Annotated[
         str | None,

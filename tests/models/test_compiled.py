@@ -1,0 +1,157 @@
+"""torch's compiler as backend: torch's answers, one compilation for each shape, and plain refusals.
+
+torch's tracer alone (`aot_eager`) does what the wrapper is asked about in a second; one slow test compiles for real.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support import tiny
+from wordbrush.diffusion.faults import Notes
+from wordbrush.editor import Editor
+from wordbrush.errors import ModelError, SettingsError
+from wordbrush.models import load_model
+from wordbrush.speed import compiled
+from wordbrush.speed.backend import on_backend
+from wordbrush.speed.compiled import Compiled
+from wordbrush.speed.unet import refusal
+
+EDIT: dict[str, Any] = {"steps": 3, "ratio": 1.0, "maps": 2, "strength": 0.6, "edges": "cells"}
+TEXTS = ("a red car", "a dog on grass")
+PICTURE = np.random.default_rng(0).integers(0, 255, (48, 64, 3)).astype(np.uint8)
+SMALL: dict[str, Any] = {
+    "layers_per_block": 1,
+    "block_out_channels": (32,),
+    "down_block_types": ("DownBlock2D",),
+    "up_block_types": ("UpBlock2D",),
+    "mid_block_type": None,
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    small = {"unet": tiny.unet(**SMALL), "vae": tiny.vae(layers_per_block=1)}
+    return tiny.write_folder(tmp_path_factory.mktemp("tiny"), "sd1", **small)
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let torch trace networks without making machine code of them."""
+    monkeypatch.setattr(Compiled.__init__, "__defaults__", ("aot_eager",))
+
+
+def inputs(rows: int = 1, side: int = 8) -> tuple[torch.Tensor, ...]:
+    """Latents, a level and a text for `tiny.unet`."""
+    draws = torch.Generator().manual_seed(rows * 100 + side)
+    latents = torch.randn(rows, tiny.CHANNELS, side, side, generator=draws)
+    return latents, torch.full((rows,), 500.0), torch.randn(rows, 5, 32, generator=draws)
+
+
+def call(module: Any, x: torch.Tensor, level: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+    answer: torch.Tensor = module(x, level, encoder_hidden_states=text, return_dict=False)[0]
+    return answer
+
+
+def far(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one - other).abs().max() / other.abs().max())
+
+
+@torch.no_grad()
+def test_each_kind_of_call_is_compiled_once_and_from_a_bound_on_none_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "SHAPES", 2)
+    graphs = list[Any]()
+
+    def counted(graph: Any, _inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    module, plain = tiny.unet(**SMALL), tiny.unet(**SMALL)
+    notes = Notes()
+    module.forward = answers = Compiled(module, "denoising network", notes, counted)  # type: ignore[arg-type]
+    for rows, side in ((1, 8), (2, 8), (1, 8), (2, 8)):
+        assert far(call(module, *inputs(rows, side)), call(plain, *inputs(rows, side))) < 1e-5
+    assert len(graphs) == len(answers.kinds) == 2
+    assert notes.take() == ()
+    for _ in range(2):
+        assert torch.equal(call(module, *inputs(3)), call(plain, *inputs(3)))
+    assert len(graphs) == 2
+    assert notes.take() == (
+        "the denoising network is compiled for 2 shapes of input; others are computed without the compiler",
+    )
+
+
+def test_gradients_and_another_precision_are_left_to_the_module() -> None:
+    module = tiny.unet(**SMALL)
+    module.forward = answers = Compiled(module, "denoising network", Notes(), "never asked")
+    x, level, text = inputs()
+    call(module, x.requires_grad_(), level, text).sum().backward()
+    assert x.grad is not None
+    module.double()
+    with torch.no_grad():
+        assert call(module, x.double(), level, text.double()).dtype == torch.float64
+    assert answers.kinds == set()
+
+
+@pytest.mark.usefixtures("traced")
+def test_an_edit_is_that_of_torch_and_its_record_says_what_computed_it(folder: Path) -> None:
+    editor, plain = (Editor.from_pretrained(folder, backend=name, device="cpu") for name in ("compile", "torch"))
+    made, wanted = (one.edit(PICTURE, *TEXTS, **EDIT) for one in (editor, plain))
+    assert np.array_equal(made.mask.values, wanted.mask.values)
+    assert np.abs(np.asarray(made.image, int) - np.asarray(wanted.image, int)).max() <= 1
+    assert made.provenance.model["backend"] == "compile"
+    assert made.provenance.packages == wanted.provenance.packages
+    assert "backend" not in wanted.provenance.model
+    model: Any = editor.model
+    unet, decoder = model.denoiser.network.module, model.codec.autoencoder.decoder
+    assert unet.forward.kinds
+    assert len(decoder.forward.kinds) == 1
+    # What works on parts of the network, as the sparse decode does, would not be seen by compiled code.
+    assert refusal(unet) == "the backend compile computes the UNet as a whole"
+    assert refusal(plain.model.denoiser.network.module) == ""  # type: ignore[attr-defined]
+
+
+@torch.no_grad()
+def test_a_network_that_cannot_be_compiled_is_named() -> None:
+    def broken(_graph: Any, _inputs: Any) -> Any:
+        raise RuntimeError("no compiler\nat all")
+
+    module = tiny.unet(**SMALL)
+    module.forward = Compiled(module, "denoising network", Notes(), broken)  # type: ignore[arg-type]
+    told = "the denoising network (UNet2DConditionModel) cannot be compiled by torch: no compiler; leave --backend"
+    with pytest.raises(ModelError, match=re.escape(told)):
+        call(module, *inputs())
+
+
+def test_what_the_compiler_cannot_take_is_refused_by_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match="--offload model"):
+        Editor.from_pretrained(folder, backend="compile", offload="model")
+    with pytest.raises(SettingsError, match="a loaded pipeline is used as it is: give its folder"):
+        Editor.from_pretrained(tiny.pipeline("sd1"), backend="compile")
+    model: Any = load_model(folder, device="cpu")
+    elsewhere: Any = SimpleNamespace(device=torch.device("mps"), dtype=torch.float32)
+    with pytest.raises(SettingsError, match="runs on CUDA and the CPU, not on mps"):
+        on_backend(elsewhere, "compile")
+    model.denoiser.network.module.is_quantized = True
+    with pytest.raises(ModelError, match="those of the denoising network are"):
+        on_backend(model, "compile")
+    monkeypatch.setattr(torch, "compile", lambda model, *, dynamic=None: model)  # an older one's arguments
+    with pytest.raises(SettingsError, match="needs a later torch"):
+        Editor.from_pretrained(folder, backend="compile")
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_machine_code_answers_as_torch_does() -> None:
+    module, plain = tiny.unet(**SMALL), tiny.unet(**SMALL)
+    module.forward = answers = Compiled(module, "denoising network", Notes())
+    for _ in range(2):
+        assert far(call(module, *inputs()), call(plain, *inputs())) < 1e-5
+    assert len(answers.kinds) == 1
