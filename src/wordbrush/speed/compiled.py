@@ -72,14 +72,9 @@ class Compiled:
 
     @cached_property
     def _compiled(self) -> Callable[..., Any]:
-        return torch.compile(
-            self.plain,
-            dynamic=False,
-            backend=self._compiler,
-            mode="reduce-overhead" if self._graphs else None,
-            recompile_limit=SHAPES,
-            isolate_recompiles=True,  # all UNets of the process share the code that torch counts by
-        )
+        alone: dict[str, Any] = {"recompile_limit": SHAPES, "isolate_recompiles": True}  # else all UNets count together
+        mode = "reduce-overhead" if self._graphs else None
+        return torch.compile(self.plain, dynamic=False, backend=self._compiler, mode=mode, **alone)
 
     def _first(self, kind: str, args: Any, kwargs: Any) -> Any:
         try:
@@ -99,7 +94,7 @@ class Compiled:
     def _answer(self, args: Any, kwargs: Any) -> Any:
         if not self._graphs:
             return self._compiled(*args, **kwargs)
-        torch.compiler.cudagraph_mark_step_begin()
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]  # what was there may be overwritten
         return tree_map_only(Tensor, Tensor.clone, self._compiled(*args, **kwargs))
 
 
