@@ -22,6 +22,7 @@ from wordbrush.errors import ModelError, SettingsError
 from wordbrush.models import load_model
 from wordbrush.models.addons.loras import LoraSource
 from wordbrush.speed.backend import on_backend
+from wordbrush.speed.unet import refusal
 
 needed = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
 EDIT: dict[str, Any] = {"steps": 3, "ratio": 1.0, "maps": 2, "strength": 0.6, "edges": "cells"}
@@ -76,6 +77,7 @@ def test_answers_of_every_size_are_those_of_torch_and_one_conversion_serves_them
     assert far(answers(editor, *sizes), answers(opened(folder, backend=None), *sizes)) < 1e-5
     unet, decoder = networks(editor)
     assert [unet.forward.conversions, decoder.forward.conversions, len(list(cache.iterdir()))] == [1, 1, 2]
+    assert refusal(unet) == "the backend openvino computes the UNet as a whole"  # so no decode with it is sparse
     # The weights are held by OpenVINO alone.
     assert sum(parameter.numel() for network in (unet, decoder) for parameter in network.parameters()) == 0
 
