@@ -15,6 +15,9 @@ import pytest
 import torch
 
 from tests.support import tiny
+from wordbrush.cli import loading as cli_loading
+from wordbrush.cli.options import ModelChoice
+from wordbrush.cli.terminal import Terminal
 from wordbrush.diffusion.faults import Notes
 from wordbrush.editor import Editor
 from wordbrush.errors import ModelError, SettingsError
@@ -146,6 +149,16 @@ def test_what_the_compiler_cannot_take_is_refused_by_name(folder: Path, monkeypa
     monkeypatch.setattr(torch, "compile", lambda model, *, dynamic=None: model)  # an older one's arguments
     with pytest.raises(SettingsError, match="needs a later torch"):
         Editor.from_pretrained(folder, backend="compile")
+
+
+def test_diffusers_is_imported_in_full_for_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lean = list[str]()
+    monkeypatch.setattr(cli_loading, "is_alone", lambda: True)
+    for backend in ("torch", "compile"):
+        monkeypatch.setattr(cli_loading, "allow", lambda name=backend: lean.append(name))
+        choice = ModelChoice(name=str(folder), device="cpu", backend=backend)
+        cli_loading.load_editor(choice, Terminal(quiet=True), lean=True)
+    assert lean == ["torch"]
 
 
 @pytest.mark.slow
