@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -49,7 +49,7 @@ class Progress:
     total: int
     resumed: int
     failed: int
-    seconds: float = 0.0
+    seconds: float = field(default=0.0, compare=False)
     waiting_for: str = ""
 
 

@@ -31,7 +31,6 @@ from wordbrush.models.checkpoint.lean import import_lean
 from wordbrush.models.checkpoint.networks import check_loaded, empty_network, load_network, translated
 from wordbrush.models.checkpoint.quantised import method_of, quantised_note
 from wordbrush.models.checkpoint.quiet import quiet
-from wordbrush.models.checkpoint.shipped import load_shipped, load_shipped_tokenizer
 from wordbrush.models.checkpoint.values import check_network, check_scheduler, check_stored
 from wordbrush.models.checkpoint.weights import check_finite, read_header
 from wordbrush.models.family import Family, Parts, PartSpec, classes_of
@@ -189,8 +188,10 @@ def load_folder(
     modules: dict[str, Any] = {}
     configs, replaced = dict(own.configs), []
     notes: list[str] = []
-    lean = plain and import_lean()
-    load = load_shipped if lean else load_network
+    load, lean = load_network, plain and import_lean()
+    if lean:  # the module imports torch, which is not needed to say that a model is not there
+        from wordbrush.models.checkpoint.shipped import load_shipped as load
+        from wordbrush.models.checkpoint.shipped import load_shipped_tokenizer
     with quiet():
         for name, config in own.configs.items():
             spec, kind = own.specs[name], own.classes[name]
