@@ -51,7 +51,8 @@ def certificate(folder: Path) -> dict[str, str]:
 
 def forwarding(address: str) -> Any:
     """Return an application that passes everything on to the address, as a proxy does that speaks HTTPS for it."""
-    client = httpx.AsyncClient(base_url=address, trust_env=False, timeout=120)
+    alone = httpx.Limits(max_keepalive_connections=0)  # a kept connection may be closed while a request is on its way
+    client = httpx.AsyncClient(base_url=address, trust_env=False, timeout=120, limits=alone)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         body, more = b"", True

@@ -122,13 +122,16 @@ def test_a_tool_call_that_is_left_frees_its_place(served: Running) -> None:
     before = served.rows
     lines = [wire(served, f"POST {API}/mcp", body) for _ in range(3)]
     until(lambda: served.rows > before, 60)
-    caller = served.workbench.share.sources[0]
-    until(lambda: len(list(caller())) == 3, 10)
+
+    def present() -> int:
+        return sum(len(list(source())) for source in served.workbench.share.sources)
+
+    until(lambda: present() == 3, 10)
     lines[1].close()
-    until(lambda: len(list(caller())) == 2, 5)
+    until(lambda: present() == 2, 5)
     lines[0].close()
     lines[2].close()
-    until(lambda: not list(caller()), 10)
+    until(lambda: present() == 0, 10)
     until(lambda: idle(served), 20)
     rows = served.rows
     time.sleep(1)
