@@ -195,7 +195,7 @@ class Driver:
         if coded:  # first, so that those who wait for their latent can join the others
             self._code(coded[0], active[_owner(coded[0])], callback)
         elif ready:
-            alone = {number for number, running in active.items() if running.sparse is not None}
+            alone = {number for number, running in active.items() if running.sparse is not None and running.sparse.able}
             self._predict(self._group([ask for ask in ready if isinstance(ask, Ask)], alone), active, callback)
 
     def _started(self, item: Item[Any], number: int, making: set[Any]) -> Running:
