@@ -17,8 +17,8 @@ from training.pocket.atlas import ENTRIES, Atlas, build_atlas, load_atlas
 from training.pocket.captions import captions
 from training.pocket.compose import DeviceScenes
 from training.pocket.render import Rendering, render
-from training.pocket.scenes import Scene, sample_scene, stream_of
-from training.pocket.table import SceneTable, backdrop_row, bank_setting, build_bank, build_table
+from training.pocket.scenes import Scene, stream_of
+from training.pocket.table import SceneTable, backdrop_row, bank_setting, build_bank, build_table, table_scene
 from training.pocket.text import build_tokenizer, token_ids
 from training.pocket.truth_head import class_map
 
@@ -43,7 +43,7 @@ def scenes(atlas: Atlas, table: SceneTable) -> DeviceScenes:
 
 def rendered(index: int, atlas: Atlas) -> tuple[Scene, Rendering]:
     """The scene as the ordinary renderer draws it, on the backdrop that the bank has for it."""
-    scene = sample_scene(index, "train")
+    scene = table_scene(index, "train")
     ground, time, horizon, seed = bank_setting(backdrop_row(scene, VARIANTS), VARIANTS)
     assert (ground, time) == (scene.ground, scene.time)
     scene = replace(scene, horizon=horizon, seed=seed)
@@ -62,7 +62,7 @@ def test_an_atlas_hands_out_the_sprites_it_was_made_of(atlas: Atlas, tmp_path: P
 def test_the_table_holds_the_captions_tokens_and_train_backdrops_only(table: SceneTable, tmp_path: Path) -> None:
     tokenizer = build_tokenizer(tmp_path)
     for index in range(COUNT):
-        ids = token_ids(tokenizer, captions(sample_scene(index, "train"))).numpy()
+        ids = token_ids(tokenizer, captions(table_scene(index, "train"))).numpy()
         assert np.array_equal(table.tokens[index], ids)
     assert {stream_of(bank_setting(row, 512)[3]) for row in range(0, 8192, 37)} == {"train"}
 

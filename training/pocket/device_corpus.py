@@ -13,6 +13,8 @@ from .precision import autocast
 from .render import SIZE
 from .train_vae import Source
 
+_BLOCK = 256
+
 
 def picture_source(scenes: DeviceScenes, batch: int, side: int) -> Source:
     """Return a source of random crops of that side, at one corner a batch, with their silhouettes."""
@@ -26,14 +28,22 @@ def picture_source(scenes: DeviceScenes, batch: int, side: int) -> Source:
 
 
 class DeviceCorpus:
-    """Random scenes of a table as latents, tokens and class maps: no two batches need be alike, nothing is cached."""
+    """Random scenes of a table as latents, tokens and class maps: encoded once, in half precision, on the device."""
 
     def __init__(self, scenes: DeviceScenes, vae: AutoencoderKL, scale: float, empty: Tensor, seed: int) -> None:
-        """Encode with `vae` on the scenes' device; `empty` (position,) is the tokens of the empty caption."""
-        self._scenes, self._scale, self._seed = scenes, scale, seed
-        self._vae = vae.to(scenes.device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        """Draw and encode every scene on the scenes' device; `empty` (position,) is the tokens of the empty caption."""
+        self._scenes, self._seed = scenes, seed
         self._empty = empty.to(scenes.device)
         self.generator = torch.Generator(scenes.device).manual_seed(seed)
+        vae = vae.to(scenes.device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        latents, classes = [], []
+        with torch.no_grad(), autocast(scenes.device):
+            for rows in torch.split(torch.arange(len(scenes), device=scenes.device), _BLOCK):
+                drawn = scenes.draw(rows)
+                pictures = drawn.pictures.contiguous(memory_format=torch.channels_last)
+                latents.append((vae.encode(pictures).latent_dist.mean.float() * scale).half())
+                classes.append(drawn.classes.byte())
+        self._latents, self._classes = torch.cat(latents), torch.cat(classes)
 
     def skip(self, step: int) -> None:
         """Continue with fresh random numbers at `step` of a resumed run."""
@@ -43,15 +53,11 @@ class DeviceCorpus:
     def refresh(self) -> None:
         """Nothing comes later: every scene of the table is there."""
 
-    @torch.no_grad()
     def batch(self, size: int, dropout: float) -> Batch:
         """Return random scenes; a share `dropout` of the captions is empty."""
         device, generator = self._scenes.device, self.generator
         rows = torch.randint(len(self._scenes), (size,), generator=generator, device=device)
         caption = torch.randint(self._scenes.captions, (size,), generator=generator, device=device)
         dropped = torch.rand(size, generator=generator, device=device) < dropout
-        drawn = self._scenes.draw(rows)
-        with autocast(device):
-            mean = self._vae.encode(drawn.pictures.contiguous(memory_format=torch.channels_last)).latent_dist.mean
         tokens = torch.where(dropped[:, None], self._empty, self._scenes.tokens(rows, caption))
-        return Batch(mean.float() * self._scale, tokens, drawn.classes)
+        return Batch(self._latents[rows].float(), tokens, self._classes[rows])

@@ -26,10 +26,12 @@ from .diffusion import Corpus
 from .export import export
 from .latents import encode_scenes, freeze, prepare, write_tokens
 from .pictures import draw
-from .precision import best_device
+from .precision import best_device, hurry
 from .table import build_bank, build_table
 
 _HELD = 192
+_LAST = 0.5
+"""Minutes that the last figures, the sheet and the export are given."""
 
 
 class Session:
@@ -40,6 +42,7 @@ class Session:
         self._until = time.monotonic() + 60 * args.piece
         self.args, self.run = args, args.work / "run"
         self.device = best_device()
+        hurry(self.device)
         self.threads = ["--threads", str(args.processes)]
         self.atlas: Atlas = load_atlas(args.atlas)
         draw(self.run, "pictures", "train", args.measure, self.atlas)
@@ -62,6 +65,7 @@ class Session:
             files = ["--pictures", str(self.run / "pictures.npy"), "--heldout", str(self.run / "heldout.npy")]
             words = ["--run", str(self.run / "vae"), "--steps", "0", "--minutes", str(args.vae_minutes), *self.threads]
             words += ["--channels-latent", str(args.channels), "--batch", str(args.vae_batch), "--inside", "1"]
+            words += ["--init-from", str(args.vae_from)] if args.vae_from else []
             settings = train_vae.parser().parse_args([*words, *files, "--piece", self.left])
             if train_vae.train(settings, picture_source(self.scenes, args.vae_batch, args.crop)).share < 1.0:
                 return False
@@ -82,9 +86,10 @@ class Session:
         corpus = DeviceCorpus(self.scenes, load_vae(frozen), scale, empty, seed=0)
         words = ["--run", str(self.run / "unet"), "--latents", str(held), "--heldout", str(held), "--vae", str(frozen)]
         words += self.threads
-        words += ["--minutes", str(args.unet_minutes), "--batch", str(args.batch), "--lr", str(args.lr)]
+        minutes = args.unet_minutes or max(0.05, float(self.left) - _LAST)
+        words += ["--minutes", str(minutes), "--batch", str(args.batch), "--lr", str(args.lr)]
         words += ["--widths", *map(str, args.widths), "--decay", "0.35", "--ema", str(args.ema), "--piece", self.left]
-        words += ["--compile"] if args.compile else []
+        words += ["--truth", str(args.truth)] + (["--compile"] if args.compile else [])
         return train_unet.train(train_unet.parser().parse_args(words), corpus).share >= 1.0
 
     def export(self) -> None:
@@ -114,17 +119,19 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--atlas", type=Path, default=Path("training/pocket/run/atlas.npz"))
     line.add_argument("--piece", type=float, default=9.0, help="minutes of this call")
     line.add_argument("--vae", type=Path, help="trained autoencoder to use instead of training one")
+    line.add_argument("--vae-from", type=Path, help="autoencoder to train further")
     line.add_argument("--channels", type=int, default=16, help="latent channels")
     line.add_argument("--vae-minutes", type=float, default=4.0)
     line.add_argument("--vae-batch", type=int, default=128)
     line.add_argument("--crop", type=int, default=128)
-    line.add_argument("--unet-minutes", type=float, default=19.0)
+    line.add_argument("--unet-minutes", type=float, default=19.0, help="0: what this call has left")
     line.add_argument("--widths", type=int, nargs="+", default=[192, 288, 352], help="47 M parameters")
     line.add_argument("--batch", type=int, default=512)
     line.add_argument("--lr", type=float, default=2e-3)
     line.add_argument("--ema", type=float, default=0.999)
+    line.add_argument("--truth", type=float, default=0.0, help="weight of the truth head; compiled once more for it")
     line.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
-    line.add_argument("--scenes", type=int, default=400_000)
+    line.add_argument("--scenes", type=int, default=320_000)
     line.add_argument("--variants", type=int, default=512, help="backdrops of each ground and time")
     line.add_argument("--measure", type=int, default=512, help="pictures rendered for measuring")
     line.add_argument("--processes", type=int, default=os.cpu_count() or 1)

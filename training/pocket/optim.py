@@ -74,18 +74,15 @@ class Muon(torch.optim.Optimizer):
             for weight in weights:
                 if "momentum" not in self.state[weight]:
                     self.state[weight]["momentum"] = torch.zeros_like(weight)
-            updates = [self._blended(weight, group["momentum"]) for weight in weights]
+            held = [self.state[weight]["momentum"] for weight in weights]
+            gradients = [weight.grad for weight in weights]
+            torch._foreach_lerp_(held, gradients, 1.0 - group["momentum"])
+            updates = list(torch._foreach_lerp(gradients, held, group["momentum"]))  # Nesterov's blend of both
             for weight, update in zip(weights, orthogonalised(updates, self.iterations), strict=True):
                 size = max(weight.shape[0], weight.numel() // weight.shape[0])
                 weight.mul_(1.0 - group["lr"] * group["weight_decay"])
                 weight.add_(update, alpha=-group["lr"] * 0.2 * size**0.5)
         return loss
-
-    def _blended(self, weight: Tensor, momentum: float) -> Tensor:
-        """Take the gradient into the running mean and return Nesterov's blend of both."""
-        gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
-        held: Tensor = self.state[weight]["momentum"].lerp_(gradient, 1.0 - momentum)
-        return gradient.lerp(held, momentum)
 
 
 def split(modules: list[nn.Module]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

@@ -28,3 +28,10 @@ def autocast(device: torch.device) -> torch.autocast:
 def clock(device: torch.device) -> float:
     """Return minutes of a clock: computing time of this process on a CPU, which other work may share, else time."""
     return (time.process_time() if device.type == "cpu" else time.monotonic()) / 60
+
+
+def hurry(device: torch.device) -> None:
+    """Let a GPU multiply single precision in TF32 and choose its convolutions by trying them: both of this process."""
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True

@@ -19,6 +19,7 @@ from .scenes import Scene, Stream, sample_scene
 from .text import MAX_LENGTH, build_tokenizer
 from .words import GROUNDS, TIMES
 
+PAIRS = 5
 _Part = TypeVar("_Part")
 _Made = TypeVar("_Made")
 
@@ -40,6 +41,14 @@ class SceneTable:
 
     def __len__(self) -> int:
         return len(self.light)
+
+
+def table_scene(index: int, stream: Stream) -> Scene:
+    """Return scene `index` of a table: one in `PAIRS` holds two objects, whatever chance says, the others as sampled.
+
+    Objects of a pair are small, so they are harder to draw, and edits beside something else are the harder ones.
+    """
+    return sample_scene(index, stream, 2 if index % PAIRS == 0 else None)
 
 
 def backdrop_row(scene: Scene, variants: int) -> int:
@@ -75,7 +84,7 @@ def _scene_rows(task: tuple[Path, Stream, int, int, int]) -> SceneTable:
         backdrops=np.zeros(count, np.int64),
         tokens=np.full((count, CAPTIONS_PER_SCENE, MAX_LENGTH), end, np.int16),
     )
-    for row, scene in enumerate(sample_scene(index, stream) for index in range(first, last)):
+    for row, scene in enumerate(table_scene(index, stream) for index in range(first, last)):
         for slot, thing in enumerate(scene.things):
             table.sprites[row, slot] = NUMBERS[thing.noun, thing.colour]
             table.places[row, slot] = thing.x, thing.y, thing.size, thing.tilt
