@@ -100,7 +100,8 @@ class Conditioning(Mapping[str, Tensor]):
 
     def texts(self, name: str) -> list[Tensor]:
         """Return the rows of a tensor (row, token, ...) without their padding."""
-        return [row[kept] for row, kept in zip(self[name], self[MASK], strict=True)]
+        kept = [sent(row.nonzero().flatten(), self[name].device) for row in self[MASK]]
+        return [row[meant] for row, meant in zip(self[name], kept, strict=True)]
 
 
 def _padded(tensor: Tensor, longest: int) -> Tensor:
