@@ -110,7 +110,10 @@ class Run:
                 late = time.monotonic() > min(self.end, begin + self.limits[name]) + _PATIENCE
                 if process.poll() is None and late:
                     os.killpg(process.pid, signal.SIGKILL)
-        return self.write()
+        try:
+            return self.write()
+        finally:
+            self._scratch.cleanup()
 
     def write(self) -> Facts:
         """Write down what all parts have told, with the end of the output of those that did not end well."""

@@ -9,6 +9,7 @@ import torch
 
 from benchmarks.gpu.probes import Case, milliseconds
 from benchmarks.shapes import sd15
+from tests.support import tiny
 from wordbrush.diffusion.faults import Notes
 from wordbrush.speed import compiled
 
@@ -22,11 +23,10 @@ _ROWS = 2
 def forwards(case: Case, dtype: torch.dtype) -> None:
     """Time single passes of random networks; `compiled` is what `--backend compile` makes of them."""
     torch.manual_seed(0)
-    side, width = (64, 0.125) if case.toy else (512, 1.0)
+    cells = 8 if case.toy else 64
     with torch.device(case.device):
-        pipeline = sd15(width, side)
-        unet, vae = pipeline.unet.to(dtype), pipeline.vae.to(dtype)
-        cells = side // 8
+        pipeline = tiny.pipeline("sd1") if case.toy else sd15(side=8 * cells)
+        unet, vae = (torch.nn.Module.to(part, dtype) for part in (pipeline.unet, pipeline.vae))
         text = torch.randn(_ROWS, 77, unet.config.cross_attention_dim, dtype=dtype)
         x, label = torch.randn(_ROWS, 4, cells, cells, dtype=dtype), torch.full((_ROWS,), 500.0)
 
@@ -37,8 +37,7 @@ def forwards(case: Case, dtype: torch.dtype) -> None:
     with case.turn():
         expected = step()
     case.tell(eager_ms=milliseconds(case, step), finite=bool(expected.isfinite().all()))
-    if not case.toy:
-        case.tell(decode_ms=milliseconds(case, lambda: vae.decode(x[:1], return_dict=False)[0]))
+    case.tell(decode_ms=milliseconds(case, lambda: vae.decode(x[:1], return_dict=False)[0]))
     for weight in unet.parameters():
         if weight.dim() == 4:
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)

@@ -102,7 +102,7 @@ def milliseconds(case: Case, work: Callable[[], Any]) -> float:
         case.wait()
         for _ in range(1 if case.toy else _RUNS):
             if case.on_gpu:
-                begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+                begin, end = (_event() for _ in range(2))
                 begin.record()
                 work()
                 end.record()
@@ -113,6 +113,11 @@ def milliseconds(case: Case, work: Callable[[], Any]) -> float:
                 work()
                 times.append(1e3 * (time.perf_counter() - start))
     return round(statistics.median(times), 4)
+
+
+def _event() -> Any:
+    of_cuda: Any = torch.cuda
+    return of_cuda.Event(enable_timing=True)
 
 
 def compared(made: EditResult, wanted: EditResult) -> dict[str, Any]:

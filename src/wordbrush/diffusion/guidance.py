@@ -126,7 +126,8 @@ def guided(
             order = [row + side * len(x) for row in range(len(x)) for side in (0, 1)]
             sides[len(x)] = Conditioning.concat([negative, text]).select(order)
         labels = None if label is None else label.repeat_interleave(2)
-        both: Prediction = yield Ask(x.repeat_interleave(2, dim=0), level.repeat_interleave(2), sides[len(x)], labels, **place)
+        pairs, levels = x.repeat_interleave(2, dim=0), level.repeat_interleave(2)
+        both: Prediction = yield Ask(pairs, levels, sides[len(x)], labels, **place)
         kept[:] = [both.eps[1::2] - both.eps[0::2]]
         if join is not None:
             under = [Prediction(both.x0[side::2], both.eps[side::2]) for side in (0, 1)]

@@ -40,9 +40,10 @@ class ChromaNetwork(FluxNetwork):
 
     def told(self, x: Tensor, conditioning: Conditioning) -> dict[str, Any]:
         """Return the mask over text and picture, if any token of a text is padding."""
-        meant = sent(conditioning[MASK], self.device)
+        meant = conditioning[MASK]
         if meant.all():
             return {}
+        meant = sent(meant, self.device)
         picture = meant.new_ones(len(meant), x.shape[2] * x.shape[3] // 4)
         return {"attention_mask": torch.cat([meant, picture], dim=1)}
 
