@@ -97,7 +97,7 @@ class Run:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, "TORCHINDUCTOR_COMPILE_THREADS": "4", "HF_HUB_OFFLINE": "1"},
+                env={**os.environ, "TORCHINDUCTOR_COMPILE_THREADS": "6", "HF_HUB_OFFLINE": "1"},
             )
 
     def watch(self) -> Facts:

@@ -24,7 +24,7 @@ __all__ = ["PARTS"]
 MIB = 2**20
 _TOY: dict[str, Any] = {"steps": 3, "maps": 1, "strength": (0.5,)}
 _TRACED: dict[str, Any] = {"steps": 12, "maps": 4}
-_TINY: dict[str, Any] = {"maps": 1, "strength": 0.5, "steps": 4, "threshold": 0.5}
+_TINY: dict[str, Any] = {"maps": 1, "strength": 0.5, "steps": 4, "threshold": 0.3}
 
 
 def _pocket(case: Case, **keywords: Any) -> Editor:
@@ -196,6 +196,8 @@ def families(case: Case) -> None:
 
     first = ["flux-1-dev", "z-image"]
     names = first[:1] if case.toy else [*first, *(name for name in ROWS if name not in first)]
+    fox, dogs = "a red fox", "two dogs, on a hill of fresh snow"  # the class-conditional one knows no others
+    texts = (fox, dogs), (dogs, fox)
     picture, switches = scene(SIDE, SIDE), {**_TINY, "resolution": SIDE}
     for name in names:
         with case.trying(name) as found, tempfile.TemporaryDirectory() as scratch, _exact():
@@ -203,7 +205,6 @@ def families(case: Case) -> None:
             made = dict[str, list[EditResult]]()
             for where in ("cpu", case.device):
                 session = Editor.from_pretrained(scratch, device=where, dtype="float32").open(picture, resolution=SIDE)
-                texts = ("a red fox", "two dogs"), ("a blue bird", "two dogs")
                 made[where] = [session.edit(*both, **switches) for both in texts]
             found["first"], found["second"] = (
                 compared(one, other) for one, other in zip(made[case.device], made["cpu"], strict=True)

@@ -124,10 +124,11 @@ def compared(made: EditResult, wanted: EditResult) -> dict[str, Any]:
     """Return how much two edits of one picture agree: masks, levels of 255, and the background with the input."""
     masks = made.mask.values, wanted.mask.values
     inside = [mask > 0.5 for mask in masks]
+    union = int((inside[0] | inside[1]).sum())
     levels = np.abs(np.asarray(made.image, int) - np.asarray(wanted.image, int))
     kept = masks[0] == 0
     return {
-        "mask_iou": round(float((inside[0] & inside[1]).sum() / max(1, (inside[0] | inside[1]).sum())), 5),
+        "mask_iou": round(float((inside[0] & inside[1]).sum() / union), 5) if union else 1.0,
         "mask_difference": float(np.abs(masks[0] - masks[1]).max()),
         "mask_area": float(inside[0].mean()),
         "levels_mean": float(levels.mean()),
