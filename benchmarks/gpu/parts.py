@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -105,6 +106,9 @@ def compiling(case: Case) -> None:
         from torch._dynamo.utils import counters
 
         found |= {name: dict(values) for name, values in counters.items() if values}
+    with case.trying("in another thread") as found, ThreadPoolExecutor(1) as pool:  # as servers do
+        found["first_s"], made = _clocked(pool.submit(_edit, editor, case).result)
+        found |= compared(made, wanted)
     with case.trying("many") as found:  # other batch sizes than one edit has
         seconds, done = _clocked(lambda: _several(editor, case, 4))
         found |= {"seconds": seconds, "graphs": _graphs(editor), "warnings": done[0].report.warnings}

@@ -158,6 +158,24 @@ def test_diffusers_is_imported_in_full_for_it(folder: Path, monkeypatch: pytest.
     assert lean == ["torch"]
 
 
+@torch.no_grad()
+def test_an_older_torch_counts_the_compilations_of_each_network_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "_ISOLATES", False)
+    graphs = list[Any]()
+
+    def counted(graph: Any, _inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    shapes = [torch.randn(rows, 3) for rows in range(2, 7)]
+    for _ in range(3):
+        module = torch.nn.Linear(3, 2)
+        answers = Compiled(module, "denoising network", Notes(), counted)  # type: ignore[arg-type]
+        for x in shapes:
+            assert torch.equal(answers(x), module(x))
+    assert len(graphs) == 3 * len(shapes) > compiled.SHAPES
+
+
 @pytest.mark.slow
 @torch.no_grad()
 def test_machine_code_answers_as_torch_does() -> None:

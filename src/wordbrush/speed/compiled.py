@@ -23,7 +23,10 @@ from wordbrush.errors import ModelError
 __all__ = ["SHAPES", "Compiled", "take_over"]
 
 SHAPES = 8
-"""Most kinds of calls that one network is compiled for."""
+"""Most kinds of calls that one network is compiled for; torch's own limit is the same."""
+
+_ISOLATES = "isolate_recompiles" in inspect.signature(torch.compile).parameters
+"""Whether torch counts compilations of each function apart, as from 2.13 on."""
 
 
 class Compiled:
@@ -75,11 +78,9 @@ class Compiled:
     @cached_property
     def _compiled(self) -> Callable[..., Any]:
         mode = "reduce-overhead" if self._graphs else None
-        code, alone = self.plain, dict[str, Any]()  # else all UNets count together
-        if "isolate_recompiles" in inspect.signature(torch.compile).parameters:  # from torch 2.13 on
-            alone = {"recompile_limit": SHAPES, "isolate_recompiles": True}
-        else:
-            code = _own_code(self.plain)
+        # Without either, all UNets of a process would count together towards torch's limit.
+        alone: dict[str, Any] = {"recompile_limit": SHAPES, "isolate_recompiles": True} if _ISOLATES else {}
+        code = self.plain if _ISOLATES else _own_code(self.plain)
         return torch.compile(code, dynamic=False, backend=self._compiler, mode=mode, **alone)
 
     def _first(self, kind: str, args: Any, kwargs: Any) -> Any:
@@ -105,7 +106,7 @@ class Compiled:
 
 
 def _own_code(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that calls another and shares its code with none: torch counts compilations by code."""
+    """Return a function that calls another and shares its code with none: an older torch counts by code."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)
