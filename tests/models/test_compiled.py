@@ -146,9 +146,6 @@ def test_what_the_compiler_cannot_take_is_refused_by_name(folder: Path, monkeypa
     model.denoiser.network.module.is_quantized = True
     with pytest.raises(ModelError, match="those of the denoising network are"):
         on_backend(model, "compile")
-    monkeypatch.setattr(torch, "compile", lambda model, *, dynamic=None: model)  # an older one's arguments
-    with pytest.raises(SettingsError, match="needs a later torch"):
-        Editor.from_pretrained(folder, backend="compile")
 
 
 def test_diffusers_is_imported_in_full_for_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,6 +156,24 @@ def test_diffusers_is_imported_in_full_for_it(folder: Path, monkeypatch: pytest.
         choice = ModelChoice(name=str(folder), device="cpu", backend=backend)
         cli_loading.load_editor(choice, Terminal(quiet=True), lean=True)
     assert lean == ["torch"]
+
+
+@torch.no_grad()
+def test_an_older_torch_counts_the_compilations_of_each_network_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "_ISOLATES", False)
+    graphs = list[Any]()
+
+    def counted(graph: Any, _inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    shapes = [torch.randn(rows, 3) for rows in range(2, 7)]
+    for _ in range(3):
+        module = torch.nn.Linear(3, 2)
+        answers = Compiled(module, "denoising network", Notes(), counted)  # type: ignore[arg-type]
+        for x in shapes:
+            assert torch.equal(answers(x), module(x))
+    assert len(graphs) == 3 * len(shapes) > compiled.SHAPES
 
 
 @pytest.mark.slow

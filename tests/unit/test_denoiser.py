@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.support.closed_forms import Counting, gaussian_network, posterior, rows, stable_diffusion, unit_noise
 from wordbrush.diffusion.ask import drive
@@ -20,6 +21,7 @@ from wordbrush.diffusion.denoiser import (
 )
 from wordbrush.diffusion.guidance import combine, guided
 from wordbrush.diffusion.schedule import FlowSchedule, Level
+from wordbrush.diffusion.solvers import DDIM, DPM2M
 from wordbrush.errors import ModelError
 
 KINDS: tuple[Parametrisation, ...] = get_args(Parametrisation)
@@ -175,3 +177,39 @@ def test_guidance_passes_on_the_level_told() -> None:
     for label in (there, told):
         found = drive(guided(texts, texts, 3.0)(x, here, label=label), _text_denoiser())
         assert_same(found, plain, 1e-12)
+
+
+class Sent(TorchDispatchMode):
+    """Counts copies of tensors of main memory to device `meta`, where a GPU would have been waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.copies = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        answer = func(*args, **(kwargs or {}))
+        came = isinstance(answer, Tensor) and answer.is_meta
+        self.copies += came and func is torch.ops.aten._to_copy.default and not args[0].is_meta
+        return answer
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_level_for_all_rows_stays_in_main_memory(kind: Parametrisation) -> None:
+    x = torch.empty(2, 4, 3, 3, device="meta")
+    levels = [Level.of(t, 1 - t, t, 1000 * t) for t in (0.2, 0.5, 0.8)]
+    with Sent() as sent:
+        for solver in (DDIM(), DPM2M()):
+            walked = [(level, convert(x, x, level, kind)) for level in levels[1:]]
+            assert solver(walked, levels[0]).device == x.device
+    assert sent.copies == 0
+    with Sent() as sent:
+        convert(x, x, Level.stack(levels[:2]), kind)
+    assert sent.copies == 2  # alpha and sigma, a number a row
+
+
+def test_a_walk_joins_its_two_texts_once() -> None:
+    x, level = unit_noise(2, 4, 3, 3), stable_diffusion().level(0.5)
+    estimate = guided(rows(2), rows(2), 3.0)
+    asked: list[Any] = [next(estimate(x, level)) for _ in range(2)]
+    assert asked[0].conditioning is asked[1].conditioning
+    assert asked[0].conditioning.rows == 4

@@ -16,7 +16,7 @@ from torch import Tensor
 from wordbrush.diffusion import noise
 from wordbrush.diffusion.ask import Ask, Program
 from wordbrush.diffusion.denoiser import Conditioning, Prediction
-from wordbrush.diffusion.schedule import Level
+from wordbrush.diffusion.schedule import Level, sent
 
 __all__ = ["Norm", "Sign", "differences", "disagreement", "draw", "pooled"]
 
@@ -53,7 +53,7 @@ def differences(
     for level in levels:
         alpha, sigma = level.scales(z0)
         for fresh in draws:
-            x = (alpha * z0 + sigma * fresh.to(z0)).repeat_interleave(2, dim=0)
+            x = (alpha * z0 + sigma * sent(fresh.to(z0.dtype), z0.device)).repeat_interleave(2, dim=0)
             asks.append(Ask(x, level, texts, stage="contrast", step=len(asks) + 1, steps=len(levels) * len(draws)))
     answers: tuple[Prediction, ...] = yield tuple(asks)
     every = torch.cat([answer.eps[0::2] - answer.eps[1::2] for answer in answers])

@@ -13,7 +13,7 @@ from typing import Literal, Protocol, get_args
 import torch
 from torch import Tensor
 
-from wordbrush.diffusion.schedule import Level
+from wordbrush.diffusion.schedule import Level, sent
 from wordbrush.errors import ModelError
 
 __all__ = [
@@ -72,8 +72,10 @@ class Conditioning(Mapping[str, Tensor]):
 
     def select(self, index: Tensor | slice | Sequence[int]) -> Conditioning:
         """Return the rows `index`, in that order."""
-        picked = index if isinstance(index, slice) else torch.as_tensor(index)
-        return Conditioning({k: v[picked] for k, v in self._tensors.items()})
+        if isinstance(index, slice):
+            return Conditioning({k: v[index] for k, v in self._tensors.items()})
+        picked = torch.as_tensor(index)
+        return Conditioning({k: v[sent(picked, v.device)] for k, v in self._tensors.items()})
 
     def equals(self, other: Conditioning) -> bool:
         """Say whether both give the network exactly the same inputs."""
@@ -98,7 +100,8 @@ class Conditioning(Mapping[str, Tensor]):
 
     def texts(self, name: str) -> list[Tensor]:
         """Return the rows of a tensor (row, token, ...) without their padding."""
-        return [row[kept] for row, kept in zip(self[name], self[MASK], strict=True)]
+        kept = [sent(row.nonzero().flatten(), self[name].device) for row in self[MASK]]
+        return [row[meant] for row, meant in zip(self[name], kept, strict=True)]
 
 
 def _padded(tensor: Tensor, longest: int) -> Tensor:

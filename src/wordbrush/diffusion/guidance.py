@@ -106,6 +106,7 @@ def guided(
         join: makes one estimate of two in place of `combine`.
     """
     kept: list[Tensor] = []  # the difference of the noise estimates, once a step that has used it
+    sides: dict[int, Conditioning] = {}  # both texts for so many rows of x
 
     def estimate(
         x: Tensor, level: Level, *, label: Level | None = None, **place: Any
@@ -120,11 +121,13 @@ def guided(
                 other = reanchored(Prediction(alone.x0, alone.eps - kept[-1]), x, level)
                 return join(other, alone, scale, x, level)
             return reanchored(Prediction(alone.x0, alone.eps + (scale - 1) * kept[-1]), x, level)
-        # An item's two rows stand side by side, so that a batch limit never mixes items that need not be mixed.
-        order = [row + side * len(x) for row in range(len(x)) for side in (0, 1)]
-        texts = Conditioning.concat([negative, text]).select(order)
+        if len(x) not in sides:
+            # An item's two rows stand side by side, so that a batch limit never mixes items that need not be mixed.
+            order = [row + side * len(x) for row in range(len(x)) for side in (0, 1)]
+            sides[len(x)] = Conditioning.concat([negative, text]).select(order)
         labels = None if label is None else label.repeat_interleave(2)
-        both: Prediction = yield Ask(x.repeat_interleave(2, dim=0), level.repeat_interleave(2), texts, labels, **place)
+        pairs, levels = x.repeat_interleave(2, dim=0), level.repeat_interleave(2)
+        both: Prediction = yield Ask(pairs, levels, sides[len(x)], labels, **place)
         kept[:] = [both.eps[1::2] - both.eps[0::2]]
         if join is not None:
             under = [Prediction(both.x0[side::2], both.eps[side::2]) for side in (0, 1)]

@@ -32,7 +32,9 @@ __all__ = [
     "GridRule",
     "Level",
     "Schedule",
+    "factors",
     "schedule_from_config",
+    "sent",
     "shift_of",
 ]
 
@@ -81,15 +83,31 @@ class Level:
 
     def labels(self, rows: int, device: torch.device | None = None) -> Tensor:
         """Return the labels for `rows` rows, shape (rows,), float64 on `device`."""
-        return self.label.to(device).expand(rows)
+        return sent(self.label, device or self.label.device).expand(rows)
 
     def scales(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return alpha and sigma shaped to multiply x (batch, channel, height, width), in the dtype of x."""
-        shape = (-1, *([1] * (x.ndim - 1)))
-        return self.alpha.to(x).reshape(shape), self.sigma.to(x).reshape(shape)
+        return factors(self.alpha, x), factors(self.sigma, x)
 
 
 _FIELDS = ("time", "alpha", "sigma", "label")
+
+
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor of main memory on a device; a CUDA device is not waited for.
+
+    What lies in pageable memory has been read when the copy is asked for, so that it may be changed or freed at once.
+    """
+    return values.to(device, non_blocking=torch.device(device).type == "cuda" and not values.is_cuda)
+
+
+def factors(values: Tensor, x: Tensor) -> Tensor:
+    """Return one number, or one a row, shaped to multiply x (batch, channel, height, width), in the dtype of x.
+
+    One number has no axes and stays in main memory: torch takes it from there without waiting for the device of x.
+    """
+    kept = values.to(x.dtype)
+    return kept if kept.ndim == 0 else sent(kept, x.device).reshape(-1, *[1] * (x.ndim - 1))
 
 
 class Schedule(Protocol):

@@ -17,7 +17,7 @@ from torch import Tensor
 from wordbrush.diffusion.ask import Key, Once, Program
 from wordbrush.diffusion.denoiser import Prediction, reanchored
 from wordbrush.diffusion.guidance import Estimate
-from wordbrush.diffusion.schedule import Level
+from wordbrush.diffusion.schedule import Level, factors
 from wordbrush.errors import SettingsError
 
 __all__ = [
@@ -90,8 +90,7 @@ class DPM2M:
         if len(history) < 2:
             return plain
         before, earlier = history[-2]
-        weight = _half_way(before, here, target).to(plain).reshape(-1, *[1] * (plain.ndim - 1))
-        return plain + weight * (prediction.x0 - earlier.x0)
+        return plain + factors(_half_way(before, here, target), plain) * (prediction.x0 - earlier.x0)
 
 
 def _half_way(before: Level, here: Level, target: Level) -> Tensor:

@@ -97,7 +97,7 @@ class LanguageText:
             embedding = embedding * meant[:, reading.skip :, None].to(embedding)
         tensors = {EMBEDDING: embedding}
         if not reading.padded:
-            tensors[MASK] = torch.ones(embedding.shape[:2], dtype=torch.bool, device=embedding.device)
+            tensors[MASK] = torch.ones(embedding.shape[:2], dtype=torch.bool)  # not on the device: it is read here, too
         dropped = dropped_words(text, lambda cut: len(self._ids(reading.laid_out(cut))), self._room)
         return Prompt(text, Conditioning(tensors), dropped, unknown_words(text, self.words), notes.texts)
 

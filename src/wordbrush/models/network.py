@@ -11,6 +11,7 @@ from torch import Tensor
 
 from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.faults import Notes, check_items
+from wordbrush.diffusion.schedule import sent
 from wordbrush.models.precision import answered, evaluating
 
 __all__ = ["ModuleNetwork", "packed", "places", "unpacked"]
@@ -47,7 +48,7 @@ class ModuleNetwork(ABC):
             NotFiniteError: a row of the output is not finite, even in float32; it knows which.
         """
         def call(rows: slice | Sequence[int]) -> Tensor:
-            told = label[rows].float().to(self.device)
+            told = sent(label[rows].float(), self.device)
             return self.forward(x[rows].to(self.device, self.module.dtype), told, conditioning.select(rows))
 
         follow = torch.is_grad_enabled() and x.requires_grad
@@ -62,7 +63,7 @@ class ModuleNetwork(ABC):
 
     def given(self, conditioning: Conditioning, name: str) -> Tensor:
         """Return a tensor of the conditioning on the network's device, floats in its dtype."""
-        tensor = conditioning[name].to(self.device)
+        tensor = sent(conditioning[name], self.device)
         return tensor.to(self.module.dtype) if tensor.is_floating_point() else tensor
 
 

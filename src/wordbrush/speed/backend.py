@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -30,19 +29,14 @@ def check_backend(backend: str) -> None:
     """Refuse a backend that networks cannot be handed to here.
 
     Raises:
-        SettingsError: there is no such backend, or its package is not installed, or too old.
+        SettingsError: there is no such backend, or its package is not installed.
     """
     if backend not in PACKAGES:
         raise SettingsError(f"backend {backend!r} is unknown: use {TORCH}, {COMPILE} or {OPENVINO}")
     try:
-        there = version(PACKAGES[backend])
+        version(PACKAGES[backend])
     except PackageNotFoundError:
         raise SettingsError(f"backend {backend} needs a package: pip install 'wordbrush[{backend}]'") from None
-    if backend == COMPILE:
-        import torch
-
-        if "isolate_recompiles" not in inspect.signature(torch.compile).parameters:
-            raise SettingsError(f"backend {backend} needs a later torch, such as 2.13: torch {there} is installed")
 
 
 def loading(backend: str | None, source: Any, keywords: Mapping[str, Any]) -> dict[str, Any]:

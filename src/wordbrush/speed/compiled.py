@@ -6,9 +6,11 @@ the networks of an edit see few of them, and code for one shape is faster than c
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable
 from functools import cached_property
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -21,7 +23,10 @@ from wordbrush.errors import ModelError
 __all__ = ["SHAPES", "Compiled", "take_over"]
 
 SHAPES = 8
-"""Most kinds of calls that one network is compiled for."""
+"""Most kinds of calls that one network is compiled for; torch's own limit is the same."""
+
+_ISOLATES = "isolate_recompiles" in inspect.signature(torch.compile).parameters
+"""Whether torch counts compilations of each function apart, as from 2.13 on."""
 
 
 class Compiled:
@@ -72,9 +77,11 @@ class Compiled:
 
     @cached_property
     def _compiled(self) -> Callable[..., Any]:
-        alone: dict[str, Any] = {"recompile_limit": SHAPES, "isolate_recompiles": True}  # else all UNets count together
         mode = "reduce-overhead" if self._graphs else None
-        return torch.compile(self.plain, dynamic=False, backend=self._compiler, mode=mode, **alone)
+        # Without either, all UNets of a process would count together towards torch's limit.
+        alone: dict[str, Any] = {"recompile_limit": SHAPES, "isolate_recompiles": True} if _ISOLATES else {}
+        code = self.plain if _ISOLATES else _own_code(self.plain)
+        return torch.compile(code, dynamic=False, backend=self._compiler, mode=mode, **alone)
 
     def _first(self, kind: str, args: Any, kwargs: Any) -> Any:
         try:
@@ -96,6 +103,15 @@ class Compiled:
             return self._compiled(*args, **kwargs)
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]  # what was there may be overwritten
         return tree_map_only(Tensor, Tensor.clone, self._compiled(*args, **kwargs))
+
+
+def _own_code(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that calls another and shares its code with none: an older torch counts by code."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return FunctionType(call.__code__.replace(), call.__globals__, closure=call.__closure__)
 
 
 def take_over(module: Any, part: str, notes: Notes) -> None:

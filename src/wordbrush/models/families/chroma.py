@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from wordbrush.diffusion.denoiser import MASK, Conditioning
+from wordbrush.diffusion.schedule import sent
 from wordbrush.models.assembly import TransformerFamily, assembled, flow_card, flow_schedules, read_by
 from wordbrush.models.checkpoint.single_file import SD3_TEXTS, NetworkFile
 from wordbrush.models.families.flux_1 import T5, T5_TOKENIZER, FluxNetwork
@@ -39,9 +40,10 @@ class ChromaNetwork(FluxNetwork):
 
     def told(self, x: Tensor, conditioning: Conditioning) -> dict[str, Any]:
         """Return the mask over text and picture, if any token of a text is padding."""
-        meant = conditioning[MASK].to(self.device)
+        meant = conditioning[MASK]
         if meant.all():
             return {}
+        meant = sent(meant, self.device)
         picture = meant.new_ones(len(meant), x.shape[2] * x.shape[3] // 4)
         return {"attention_mask": torch.cat([meant, picture], dim=1)}
 

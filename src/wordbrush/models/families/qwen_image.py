@@ -9,6 +9,7 @@ from torch import Tensor
 
 from wordbrush.diffusion.denoiser import MASK, Conditioning
 from wordbrush.diffusion.guidance import norm_kept, token_norm
+from wordbrush.diffusion.schedule import sent
 from wordbrush.errors import ModelError
 from wordbrush.models.assembly import (
     TransformerFamily,
@@ -60,8 +61,8 @@ _OTHER_TASKS = ("guidance_embeds", "use_layer3d_rope", "use_additional_t_cond")
 
 def meant(conditioning: Conditioning, like: Tensor) -> Tensor | None:
     """Return which tokens of the texts are meant, (row, token), on the device of `like`; None if all are."""
-    mask = conditioning[MASK].to(like.device)
-    return None if mask.all() else mask
+    mask = conditioning[MASK]
+    return None if mask.all() else sent(mask, like.device)
 
 
 class QwenImageNetwork(ModuleNetwork):
