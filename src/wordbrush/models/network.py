@@ -32,6 +32,18 @@ class ModuleNetwork(ABC):
 
     def __init__(self, module: Any, device: torch.device) -> None:
         self.module, self.device, self.notes = module, device, Notes()
+        self._weight: tuple[Any, str] | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the module computes in: the dtype of a weight that is in it, as a module looks through all of itself."""
+        weight: Tensor | None = None if self._weight is None else getattr(*self._weight, None)
+        if weight is not None:
+            return weight.dtype
+        dtype: torch.dtype = self.module.dtype
+        named = ((part, name, own) for part in self.module.modules() for name, own in part.named_parameters("", False))
+        self._weight = next(((part, name) for part, name, own in named if own.dtype == dtype), None)
+        return dtype
 
     def __call__(self, x: Tensor, label: Tensor, conditioning: Conditioning) -> Tensor:
         """Run the network in its own dtype. Gradients are followed only where x asks for them.
@@ -49,7 +61,7 @@ class ModuleNetwork(ABC):
         """
         def call(rows: slice | Sequence[int]) -> Tensor:
             told = sent(label[rows].float(), self.device)
-            return self.forward(x[rows].to(self.device, self.module.dtype), told, conditioning.select(rows))
+            return self.forward(x[rows].to(self.device, self.dtype), told, conditioning.select(rows))
 
         follow = torch.is_grad_enabled() and x.requires_grad
         with torch.set_grad_enabled(follow), evaluating(self.module):
@@ -64,7 +76,7 @@ class ModuleNetwork(ABC):
     def given(self, conditioning: Conditioning, name: str) -> Tensor:
         """Return a tensor of the conditioning on the network's device, floats in its dtype."""
         tensor = sent(conditioning[name], self.device)
-        return tensor.to(self.module.dtype) if tensor.is_floating_point() else tensor
+        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
 
 
 def packed(x: Tensor) -> Tensor:
