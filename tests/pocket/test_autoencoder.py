@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-import training.pocket
 import wordbrush
 from tests.pocket.sprites import DrawnArtwork
 from training.pocket.autoencoder import fidelity, load_vae, new_vae, picture_loss, returned
@@ -139,16 +137,12 @@ def test_weights_tell_their_own_latent_channels(channels: int, tmp_path: Path) -
     again = load_vae(tmp_path / "vae.safetensors")
     assert again.config.latent_channels == channels
     assert again.dtype == torch.float32
-    assert load_vae(SHIPPED).config.latent_channels == 8
+    assert load_vae(SHIPPED).config.latent_channels == 16
 
 
-def test_the_next_autoencoder_reaches_what_its_figures_say() -> None:
-    folder = Path(training.pocket.__file__).parent / "autoencoder16"
-    told = json.loads((folder / "figures.json").read_text())["heldout"]
-    vae = load_vae(folder / "vae.safetensors")
-    assert vae.config.latent_channels == 16
+def test_the_shipped_autoencoder_returns_pictures_it_never_saw() -> None:
     with Image.open(Path(__file__).parent / "heldout" / "object-inputs.webp") as sheet:
         pixels = np.asarray(sheet.convert("RGB").crop((0, 0, 5 * SIZE, SIZE)))
     pictures = np.stack(np.split(pixels, 5, axis=1))
-    figures = fidelity(returned(vae, pictures), pictures, np.full((5, SIZE, SIZE // 8), 255, np.uint8))
-    assert abs(figures["psnr"] - told["psnr"]) < 2.5  # five other pictures
+    figures = fidelity(returned(load_vae(SHIPPED), pictures), pictures, np.full((5, SIZE, SIZE // 8), 255, np.uint8))
+    assert figures["psnr"] > 33.0

@@ -15,6 +15,7 @@ from pathlib import Path
 from . import examples, export, export_flow, heldout, latents, train_flow, train_unet, train_vae, usual
 from .artwork import FluentArtwork, fetch
 from .atlas import build_atlas
+from .autoencoder import LATENT_CHANNELS
 from .pictures import draw
 from .unet import LAYERS, WIDTHS
 
@@ -141,7 +142,7 @@ def main() -> None:
     line.add_argument("--flow-model", type=Path, default=Path("src/wordbrush/models/pocket_flow"))
     line.add_argument("--heldout", type=Path, default=Path("tests/pocket/heldout"))
     line.add_argument("--examples", type=Path, default=Path("examples"))
-    line.add_argument("--channels", type=int, default=16, help="latent channels")
+    line.add_argument("--channels", type=int, default=LATENT_CHANNELS, help="latent channels")
     line.add_argument("--vae-steps", type=int, default=8000)
     line.add_argument("--finish-steps", type=int, default=1000)
     line.add_argument("--unet-minutes", type=float, default=720.0)

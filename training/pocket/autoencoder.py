@@ -15,7 +15,7 @@ from torch.nn import functional
 from .store import tensor_of
 
 CHANNELS = (24, 48, 96, 128)
-LATENT_CHANNELS = 8
+LATENT_CHANNELS = 16
 """Latent channels of the shipped model. Others may be trained: weights tell their own number."""
 
 

@@ -18,7 +18,7 @@ from .unet import TEXT_WIDTH, new_unet
 class Denoiser(nn.Module):
     """The denoiser and its text encoder, with the truth head beside them."""
 
-    def __init__(self, folder: Path, widths: tuple[int, ...], layers: int, channels: int = 8) -> None:
+    def __init__(self, folder: Path, widths: tuple[int, ...], layers: int, channels: int = 16) -> None:
         """Build untrained networks for latents of `channels`; the tokenizer's files are written under `folder`."""
         super().__init__()
         self.tokenizer = build_tokenizer(folder / "vocabulary")

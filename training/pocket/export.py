@@ -17,7 +17,7 @@ from .denoiser import Denoiser
 from .state import average_file
 from .store import save_json
 from .text import known_words
-from .unet import new_scheduler
+from .unet import WIDTHS, new_scheduler
 
 GUIDANCE = 4.0
 """Default scale that programs are told; edits at 3, 5 and 7.5 look alike."""
@@ -81,7 +81,7 @@ def main() -> None:
     line.add_argument("--vae", type=Path, required=True)
     line.add_argument("--frozen", type=Path, help="JSON with the scaling factor, when it is not beside the weights")
     line.add_argument("--out", type=Path, default=Path("src/wordbrush/models/pocket"))
-    line.add_argument("--widths", type=int, nargs="+", default=[128, 192])
+    line.add_argument("--widths", type=int, nargs="+", default=[*WIDTHS])
     line.add_argument("--layers", type=int, default=1)
     line.add_argument("--ema", type=float, default=0.998, help="which average, by its decay")
     args = line.parse_args()

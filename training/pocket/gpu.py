@@ -19,7 +19,7 @@ import torch
 
 from . import train_unet, train_vae
 from .atlas import Atlas, load_atlas
-from .autoencoder import load_vae
+from .autoencoder import LATENT_CHANNELS, load_vae
 from .compose import DeviceScenes
 from .device_corpus import DeviceCorpus, picture_source
 from .diffusion import Corpus
@@ -28,6 +28,7 @@ from .latents import encode_scenes, freeze, prepare, write_tokens
 from .pictures import draw
 from .precision import best_device, hurry
 from .table import build_bank, build_table
+from .unet import WIDTHS
 
 _HELD = 192
 _LAST = 0.5
@@ -120,12 +121,12 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--piece", type=float, default=9.0, help="minutes of this call")
     line.add_argument("--vae", type=Path, help="trained autoencoder to use instead of training one")
     line.add_argument("--vae-from", type=Path, help="autoencoder to train further")
-    line.add_argument("--channels", type=int, default=16, help="latent channels")
+    line.add_argument("--channels", type=int, default=LATENT_CHANNELS, help="latent channels")
     line.add_argument("--vae-minutes", type=float, default=4.0)
     line.add_argument("--vae-batch", type=int, default=128)
     line.add_argument("--crop", type=int, default=128)
     line.add_argument("--unet-minutes", type=float, default=19.0, help="0: what this call has left")
-    line.add_argument("--widths", type=int, nargs="+", default=[192, 288, 352], help="47 M parameters")
+    line.add_argument("--widths", type=int, nargs="+", default=[*WIDTHS])
     line.add_argument("--batch", type=int, default=512)
     line.add_argument("--lr", type=float, default=2e-3)
     line.add_argument("--ema", type=float, default=0.999)

@@ -23,6 +23,7 @@ from .parallel import Team
 from .precision import best_device, clock
 from .samples import generate, sample_sheet
 from .state import Ema, load_state, save_state
+from .unet import WIDTHS
 
 
 def rate(share: float, step: int, warmup: int, decay_share: float) -> float:
@@ -178,7 +179,7 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--lr", type=float, default=1.5e-3)
     line.add_argument("--iterations", type=int, default=5, help="of Newton and Schulz in each step of Muon")
     line.add_argument("--batch", type=int, default=32)
-    line.add_argument("--widths", type=int, nargs="+", default=[128, 192])
+    line.add_argument("--widths", type=int, nargs="+", default=[*WIDTHS])
     line.add_argument("--layers", type=int, default=1)
     line.add_argument("--compile", action="store_true", help="compile the step: minutes once, then a little faster")
     line.add_argument("--warmup", type=int, default=100)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from diffusers import DDIMScheduler, UNet2DConditionModel
 
-WIDTHS = (128, 192)
+WIDTHS = (160, 256)
 LAYERS = 1
 TEXT_WIDTH = 256
 
 
-def new_unet(widths: tuple[int, ...] = WIDTHS, layers: int = LAYERS, channels: int = 8) -> UNet2DConditionModel:
+def new_unet(widths: tuple[int, ...] = WIDTHS, layers: int = LAYERS, channels: int = 16) -> UNet2DConditionModel:
     """Return an untrained denoiser of 16 x 16 x `channels` latents with cross-attention at every scale."""
     return UNet2DConditionModel(
         sample_size=16,
