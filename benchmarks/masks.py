@@ -33,7 +33,7 @@ from wordbrush.settings import Settings
 
 Float = NDArray[np.float64]
 
-LEVELS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+LEVELS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 NOISES = 2
 SIX = tuple(kind for kind in KINDS if kind != "addition")
 CELL = 8

@@ -82,7 +82,7 @@ def test_the_class_map_says_what_covers_most_of_a_cell() -> None:
 
 def test_a_warm_start_keeps_everything_but_what_other_channels_need(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model = Denoiser(tmp_path, (128, 192), 1, 16)
+    model = Denoiser(tmp_path, (160, 256), 1, 4)
     fresh = {name: tensor.clone() for name, tensor in model.unet.state_dict().items()}
     warm_start(model, POCKET)
     pipe = StableDiffusionPipeline.from_pretrained(POCKET, local_files_only=True)
