@@ -32,8 +32,9 @@ from wordbrush.evaluation.truth import default_bench, load_truth
 from wordbrush.request import EditRequest
 from wordbrush.settings import Settings
 from wordbrush.speed.boxes import Box, scales_of
+from wordbrush.speed.records import Record, Standing
 from wordbrush.speed.sparse import HALO
-from wordbrush.speed.unet import Record, halvings, recording, within
+from wordbrush.speed.unet import halvings, recording, within
 
 AREAS = (0.05, 0.1, 0.15, 0.25, 0.5)
 REFRESHES = (2, 3, 5, 8, 1000)
@@ -94,7 +95,7 @@ def forwards(shape: str, rounds: int) -> list[dict[str, Any]]:
                 run()
 
         def sparse(scales: Any = scales, kept: Record = kept) -> None:
-            with within(module, scales, kept):
+            with within(module, scales, Standing((kept, 1.0))):
                 run()
 
         recorded = [seconds(record)]

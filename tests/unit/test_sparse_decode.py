@@ -100,11 +100,11 @@ def test_on_a_trained_model_the_error_is_small() -> None:
 def test_an_edit_is_the_same_whatever_its_session_did_before_and_whatever_the_batch_limit(
     editor: Editor, session: Session
 ) -> None:
-    first, _ = latent(session, WHOLE)
+    first, _ = latent(session, 2)
     latent(session, WHOLE, square(4, 12))
-    assert torch.equal(latent(session, WHOLE)[0], first)
+    assert torch.equal(latent(session, 2)[0], first)
     one = Editor(editor.model, batch_limit=1).open(session.picture, resolution=32)
-    assert torch.allclose(latent(one, WHOLE)[0], first, atol=1e-4)
+    assert torch.allclose(latent(one, 2)[0], first, atol=5e-4)  # dense ones are 2e-4 apart
 
 
 def test_items_of_a_joined_batch_are_sparse_each_by_itself(editor: Editor, session: Session) -> None:
@@ -119,7 +119,7 @@ def test_items_of_a_joined_batch_are_sparse_each_by_itself(editor: Editor, sessi
 
 def test_settings_are_recorded_and_edits_name_them_in_their_warnings(session: Session) -> None:
     result = session.edit(*TEXTS, mask=square(0, 30), sparse=WHOLE, steps=6)
-    assert any("over 60%" in warning for warning in result.report.warnings)
+    assert any("and not 1% to 60%" in warning for warning in result.report.warnings)
     assert result.provenance.settings["sparse"] == WHOLE
     noised = session.edit(*TEXTS, mask=SMALL, sparse=WHOLE, steps=6, encoding="noise")
     assert "the decode is not sparse, because nothing was inverted" in noised.report.warnings
@@ -133,7 +133,7 @@ def test_networks_without_boxes_are_decoded_whole_and_that_is_said() -> None:
     dense = session.edit("light left", "dark left")
     sparse = session.edit("light left", "dark left", sparse=2)
     assert np.array_equal(np.asarray(dense.image), np.asarray(sparse.image))
-    assert "the decode is not sparse, because the network is not a UNet" in sparse.report.warnings
+    assert "the decode is not sparse, because this network is computed as a whole" in sparse.report.warnings
 
 
 def ask(stage: Any, step: int, time: int, *, seed: int = 0) -> Ask:
@@ -148,7 +148,7 @@ def test_records_keep_to_their_bound_and_reach_no_further_than_the_inversion() -
     module, notes = tiny.unet(), Notes()
 
     def answered(decode: SparseDecode, one: Ask) -> Any:
-        with decode.around(one), torch.no_grad():
+        with decode(one), torch.no_grad():
             return module(one.x, one.level.time, encoder_hidden_states=torch.ones(1, 5, 32), return_dict=False)[0]
 
     free = SparseDecode(module, WHOLE, 1 << 30, notes)

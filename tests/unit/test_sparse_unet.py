@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from tests.support import tiny
 from wordbrush.speed import unet as sparse
 from wordbrush.speed.boxes import Box, Scale, box_of, scales_of
-from wordbrush.speed.unet import Record, halvings, recording, refusal, within
+from wordbrush.speed.records import Record, Standing, difference, keep
+from wordbrush.speed.unet import halvings, recording, refusal, within
 
 _THREE: dict[str, Any] = {
     "block_out_channels": (32, 32, 64),
@@ -76,7 +78,7 @@ def test_a_box_of_the_recorded_call_itself_is_the_dense_run(kind: str, size: tup
     module, x = _KINDS[kind], noise(*size)
     scales, record = recorded(module, x, box)
     dense = call(module, x)
-    with within(module, scales, record):
+    with within(module, scales, Standing((record, 1.0))):
         output = call(module, x)
     assert torch.allclose(output, dense, atol=1e-5, rtol=0)  # statistics of norms are kept in float32
 
@@ -84,7 +86,7 @@ def test_a_box_of_the_recorded_call_itself_is_the_dense_run(kind: str, size: tup
 def test_all_cells_need_no_record_of_the_same_input() -> None:
     module, x, other = _KINDS["sd1"], noise(16, 16), noise(16, 16, rows=2, seed=2)
     scales, record = recorded(module, x, Box(0, 0, 16, 16))
-    with within(module, scales, record):
+    with within(module, scales, Standing((record, 1.0))):
         output = call(module, other, seed=3)
     assert torch.allclose(output, call(module, other, seed=3), atol=1e-5, rtol=0)
 
@@ -94,7 +96,7 @@ def test_one_record_stands_for_the_outside_of_every_row_and_its_output_too() -> 
     scales, record = recorded(module, x, box)
     dense, changed = call(module, x), x.repeat(3, 1, 1, 1)
     box.cut(changed)[...] += noise(6, 6, rows=3, seed=4)
-    with within(module, scales, record):
+    with within(module, scales, Standing((record, 1.0))):
         output = call(module, changed)
     outside = torch.ones(16, 16, dtype=torch.bool)
     scales[0].box.cut(outside).fill_(value=False)
@@ -110,7 +112,7 @@ def test_the_error_falls_with_the_halo() -> None:
     errors = []
     for halo in (0, 2, 4, 10):
         scales, record = recorded(module, x, inner.grown(halo, (24, 24)))
-        with within(module, scales, record):
+        with within(module, scales, Standing((record, 1.0))):
             errors.append(float(inner.cut(call(module, changed) - dense).norm() / inner.cut(dense).norm()))
     assert errors == sorted(errors, reverse=True)
     assert errors[2] < 0.5 * errors[0] < 0.25, errors
@@ -121,14 +123,31 @@ def test_records_are_kept_in_half_precision_and_are_small() -> None:
     module = tiny.unet("sd1", **_THREE)
     x = noise(16, 16).float()
     scales, record = recorded(module, x, Box(2, 2, 12, 12))
-    assert all(values.dtype == torch.float16 for values in record.values() if values.ndim != 3 or len(values) == 1)
+    norms = {name for name, part in module.named_modules() if isinstance(part, nn.GroupNorm)}
+    assert {name for name, values in record.items() if values.dtype != torch.float16} == norms
     dense = call(module, x)
-    with within(module, scales, record):
+    with within(module, scales, Standing((record, 1.0))):
         assert float((call(module, x) - dense).norm() / dense.norm()) < 2e-3
 
 
 def test_values_beyond_half_precision_are_kept_as_they_are() -> None:
-    assert sparse._half(torch.tensor([1e5])).item() == 1e5
+    kept: Record = {}
+    keep(kept, "large", torch.tensor([1e5]), each=False)
+    assert kept["large"].item() == 1e5
+
+
+def test_a_record_corrected_by_a_whole_run_gives_that_run() -> None:
+    module, x, other = _KINDS["sd1"], noise(16, 16), noise(16, 16, rows=2, seed=2)
+    scales, record = recorded(module, x, Box(4, 4, 10, 10))
+    whole, ours = call(module, other, seed=3), Record()
+    with recording(module, scales, ours, each=True):
+        call(module, other, seed=3)
+    standing = Standing((record, 1.0))
+    corrected = Standing((record, 1.0), (difference(ours, standing), 1.0))
+    with within(module, scales, corrected):
+        assert torch.allclose(call(module, other, seed=3), whole, atol=1e-5)
+    with within(module, scales, standing):
+        assert not torch.allclose(call(module, other, seed=3), whole, atol=1e-2)
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -136,7 +155,7 @@ def test_the_network_is_left_as_it_was(fails: bool) -> None:
     module, x = _KINDS["sd1"], noise(16, 16)
     before = call(module, x)
     scales, record = recorded(module, x, Box(4, 4, 9, 9))
-    with pytest.raises(RuntimeError) if fails else torch.no_grad(), within(module, scales, record):
+    with pytest.raises(RuntimeError) if fails else torch.no_grad(), within(module, scales, Standing((record, 1.0))):
         call(module, x[:, :1] if fails else x)
     parts = list(module.modules())
     assert not any(part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part) for part in parts)
@@ -148,7 +167,8 @@ def test_heavy_convolutions_give_the_same_as_matrix_products(monkeypatch: pytest
         part = nn.Conv2d(6, 5, 3, stride=stride, padding=1).double()
         x = torch.randn(2, 6, 8, 10, dtype=torch.float64)
         frame = sparse._frame(x[:1], Box(2, 2, 6, 8), (1, 1))
-        forward, inside = sparse._framed_conv(part, frame), Box(2, 2, 6, 8).cut(x)
+        rows = partial(Standing(({"frame": frame}, 1.0)).of, "frame")
+        forward, inside = sparse._framed_conv(part, rows), Box(2, 2, 6, 8).cut(x)
         plain = forward(inside)
         monkeypatch.setattr(sparse, "_HEAVY", 0)
         assert torch.allclose(forward(inside), plain, atol=1e-12)

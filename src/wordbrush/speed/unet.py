@@ -14,26 +14,23 @@ Sparse Inference for Generative Image Editing), who gather tiles around the chan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from wordbrush.speed.boxes import Box, Scale
+from wordbrush.speed.records import OUTPUT, Record, Standing, held_back, keep, replaced
 
-__all__ = ["Record", "halvings", "recording", "refusal", "within"]
-
-Record = dict[str, Tensor]
-"""What one row of a run on the whole map left, by name of module: (1, ...), half precision but for statistics."""
+__all__ = ["halvings", "recording", "refusal", "within"]
 
 _BLOCKS = {
     "DownBlock2D", "CrossAttnDownBlock2D", "UNetMidBlock2DCrossAttn", "CrossAttnUpBlock2D", "UpBlock2D",
 }  # fmt: skip
 """Blocks whose modules are among those that the contexts know."""
-
-_OUTPUT = "output"
 
 _HEAVY, _FEW = 8 << 20, 256
 """On a CPU, convolutions of more weights than the first for fewer cells than the second are matrix products: oneDNN
@@ -50,10 +47,9 @@ def refusal(module: Any) -> str:
     strange = [type(block).__name__ for block in blocks if type(block).__name__ not in _BLOCKS]
     if strange:
         return f"the UNet has a {strange[0]}"
-    parts = list(module.modules())[1:]
-    if any(hasattr(part, "_hf_hook") or hasattr(part, "_diffusers_hook") for part in parts):
+    if held_back(module):
         return "the weights of the UNet wait in main memory, layer by layer"
-    convs = [part for part in parts if _is_wide(part)]
+    convs = [part for part in module.modules() if _is_wide(part)]
     plain = all(c.padding_mode == "zeros" and c.groups == 1 and set(c.dilation) == {1} for c in convs)
     return "" if plain else "the UNet has unusual convolutions"
 
@@ -64,13 +60,14 @@ def halvings(module: Any) -> int:
 
 
 @contextmanager
-def recording(module: Any, scales: Sequence[Scale], kept: Record) -> Iterator[None]:
-    """Fill `kept` with what later runs on a box need of the last row of the run made inside the block.
+def recording(module: Any, scales: Sequence[Scale], kept: Record, *, each: bool = False) -> Iterator[None]:
+    """Fill `kept` with what later runs on a box need of the run made inside the block.
 
     Args:
         module: a UNet without `refusal`; it runs as ever.
         scales: the box on every scale of the map.
         kept: filled.
+        each: of all its rows; else of the last one.
     """
     by_size = {scale.size: scale for scale in scales}
     by_cells = {scale.size[0] * scale.size[1]: scale for scale in scales}
@@ -80,30 +77,30 @@ def recording(module: Any, scales: Sequence[Scale], kept: Record) -> Iterator[No
 
     def conv(name: str) -> Callable[..., None]:
         def before(part: Any, args: Any) -> None:
-            kept[name] = _half(_frame(args[0][-1:], box_in(args[0]), part.padding))
+            keep(kept, name, _frame(args[0], box_in(args[0]), part.padding), each=each)
 
         return before
 
     def norm(name: str) -> Callable[..., None]:
         def before(part: Any, args: Any) -> None:
-            kept[name] = _outside_moments(args[0][-1:], box_in(args[0]), part.num_groups)
+            keep(kept, name, _outside_moments(args[0], box_in(args[0]), part.num_groups), each=each, exact=True)
 
         return before
 
     def tokens(name: str) -> Callable[..., None]:
         def after(_part: Any, _args: Any, output: Tensor) -> None:
-            kept[name] = _half(output[-1:, _outside(by_cells[output.shape[1]], output.device)])
+            keep(kept, name, output[:, _outside(by_cells[output.shape[1]], output.device)], each=each)
 
         return after
 
     def down(name: str) -> Callable[..., None]:
         def after(_part: Any, _args: Any, output: Tensor) -> None:
-            kept[name] = _half(box_in(output).cut(output[-1:]))
+            keep(kept, name, box_in(output).cut(output), each=each)
 
         return after
 
     def whole(_part: Any, _args: Any, output: Any) -> None:
-        kept[_OUTPUT] = _half(output[0][-1:])
+        keep(kept, OUTPUT, output[0], each=each)
 
     with ExitStack() as stack:
         for name, part in module.named_modules():
@@ -121,25 +118,25 @@ def recording(module: Any, scales: Sequence[Scale], kept: Record) -> Iterator[No
 
 
 @contextmanager
-def within(module: Any, scales: Sequence[Scale], record: Mapping[str, Tensor]) -> Iterator[None]:
+def within(module: Any, scales: Sequence[Scale], standing: Standing) -> Iterator[None]:
     """Let the module run on the box alone inside the block; outside of the box its output is the recorded one.
 
     Args:
         module: a UNet without `refusal`.
-        scales: as the record was made for.
-        record: stands in for the outside in every row.
+        scales: as the records were made for.
+        standing: stands in for the outside.
     """
     downwards, upwards = iter(scales[1:]), iter(scales[:0:-1])  # modules come in the order of their calls
 
     def tokens(name: str) -> Callable[..., Tensor]:
         def after(_part: Any, _args: Any, output: Tensor) -> Tensor:
-            return torch.cat([output, record[name].to(output).expand(len(output), -1, -1)], dim=1)
+            return torch.cat([output, standing.of(name, output).to(output).expand(len(output), -1, -1)], dim=1)
 
         return after
 
     def down(name: str, scale: Scale) -> Callable[..., Tensor]:
         def after(_part: Any, _args: Any, output: Tensor) -> Tensor:
-            return _pasted(output, scale.inner.within(scale.box), record[name])
+            return _pasted(output, scale.inner.within(scale.box), standing.of(name, output))
 
         return after
 
@@ -153,14 +150,16 @@ def within(module: Any, scales: Sequence[Scale], record: Mapping[str, Tensor]) -
         return (scales[0].box.cut(args[0]), *args[1:])
 
     def leave(_part: Any, _args: Any, output: Any) -> Any:
-        return (_pasted(output[0], scales[0].box, record[_OUTPUT]), *output[1:])
+        whole = _pasted(output[0], scales[0].box, standing.of(OUTPUT, output[0]))
+        standing.passed(len(whole))
+        return (whole, *output[1:])
 
     with ExitStack() as stack:
         for name, part in module.named_modules():
             if _is_wide(part):
-                stack.enter_context(_replaced(part, _framed_conv(part, record[name])))
+                stack.enter_context(replaced(part, _framed_conv(part, partial(standing.of, name))))
             elif isinstance(part, nn.GroupNorm):
-                stack.enter_context(_replaced(part, _joint_norm(part, record[name])))
+                stack.enter_context(replaced(part, _joint_norm(part, partial(standing.of, name))))
             elif _attends_itself(part):
                 for way in ("to_k", "to_v"):
                     stack.callback(getattr(part, way).register_forward_hook(tokens(f"{name}.{way}")).remove)
@@ -173,6 +172,10 @@ def within(module: Any, scales: Sequence[Scale], record: Mapping[str, Tensor]) -
         yield
 
 
+_Rows = Callable[[Tensor], Tensor]
+"""From the rows of a call to what stands beside them."""
+
+
 def _is_wide(part: Any) -> bool:
     """Say whether a module is a convolution that looks beyond its own cell."""
     return isinstance(part, nn.Conv2d) and max(part.kernel_size) > 1
@@ -180,27 +183,6 @@ def _is_wide(part: Any) -> bool:
 
 def _attends_itself(part: Any) -> bool:
     return type(part).__name__ == "Attention" and not part.is_cross_attention
-
-
-@contextmanager
-def _replaced(part: Any, forward: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Give a module another `forward` inside the block."""
-    before = part.__dict__.get("forward")
-    part.forward = forward
-    try:
-        yield
-    finally:
-        del part.forward
-        if before is not None:
-            part.forward = before
-
-
-def _half(values: Tensor) -> Tensor:
-    """Return values of their own, in half precision unless they reach beyond it."""
-    if values.dtype != torch.float32:
-        return values.clone()
-    half = values.half()
-    return half if bool(half.isfinite().all()) else values.clone()
 
 
 def _outside(scale: Scale, device: torch.device) -> Tensor:
@@ -211,8 +193,8 @@ def _outside(scale: Scale, device: torch.device) -> Tensor:
 
 
 def _pasted(part: Tensor, box: Box, whole: Tensor) -> Tensor:
-    """Return recorded cells (1, channel, height, width), one copy a row of `part`, with `part` in the box."""
-    joined = whole.to(part).repeat(len(part), 1, 1, 1)
+    """Return recorded cells (1 or row, channel, height, width), in rows as those of `part`, with `part` in the box."""
+    joined = whole.to(part).expand(len(part), -1, -1, -1).clone()
     box.cut(joined).copy_(part)
     return joined
 
@@ -244,11 +226,11 @@ def _framed(x: Tensor, frame: Tensor, padding: tuple[int, int]) -> Tensor:
     return whole
 
 
-def _framed_conv(part: nn.Conv2d, frame: Tensor) -> Callable[[Tensor], Tensor]:
+def _framed_conv(part: nn.Conv2d, frame: _Rows) -> Callable[[Tensor], Tensor]:
     padding = (int(part.padding[0]), int(part.padding[1]))
 
     def forward(x: Tensor) -> Tensor:
-        framed = _framed(x, frame, padding)
+        framed = _framed(x, frame(x), padding)
         (high, wide), stride = part.kernel_size, part.stride
         rows, columns = (framed.shape[2] - high) // stride[0] + 1, (framed.shape[3] - wide) // stride[1] + 1
         if x.device.type != "cpu" or part.weight.numel() < _HEAVY or rows * columns > _FEW:
@@ -269,26 +251,26 @@ def _moments(x: Tensor, groups: int) -> tuple[Tensor, Tensor, int]:
 
 
 def _outside_moments(x: Tensor, box: Box, groups: int) -> Tensor:
-    """Return mean, sum of squares about it and count of the cells outside a box, (3, row, group)."""
+    """Return mean, sum of squares about it and count of the cells outside a box, (row, 3, group)."""
     (mean, spread, count), (mean_in, spread_in, count_in) = _moments(x, groups), _moments(box.cut(x), groups)
     if count == count_in:
-        return torch.zeros(3, *mean.shape, device=x.device)
+        return torch.zeros(len(x), 3, groups, device=x.device)
     rest = count - count_in
     outside = (mean * count - mean_in * count_in) / rest
     between = (outside - mean_in).square() * (rest * count_in / count)
-    return torch.stack([outside, (spread - spread_in - between).clamp(min=0), torch.full_like(mean, rest)])
+    return torch.stack([outside, (spread - spread_in - between).clamp(min=0), torch.full_like(mean, rest)], dim=1)
 
 
-def _joint_norm(part: nn.GroupNorm, outside: Tensor) -> Callable[[Tensor], Tensor]:
+def _joint_norm(part: nn.GroupNorm, outside: _Rows) -> Callable[[Tensor], Tensor]:
     """Return a group norm of a box whose statistics are of box and outside together (Chan et al. 1979)."""
-    mean_out, spread_out, rest = outside
 
     def forward(x: Tensor) -> Tensor:
+        mean_out, spread_out, rest = outside(x).unbind(dim=1)
         mean_in, spread_in, count_in = _moments(x, part.num_groups)
         share = rest / (rest + count_in)
         apart = mean_out - mean_in
         mean = mean_in + apart * share
-        variance = (spread_in + spread_out) / (rest + count_in) + apart.square() * share * (1 - share)
+        variance = (spread_in + spread_out.clamp(min=0)) / (rest + count_in) + apart.square() * share * (1 - share)
         each = x.shape[1] // part.num_groups
         mean, scale = (v.repeat_interleave(each, dim=1) for v in (mean, (variance + part.eps).rsqrt()))
         gain = scale * part.weight
