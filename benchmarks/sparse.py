@@ -3,12 +3,13 @@
 Seconds are of the CPU on one thread, sparse calls between dense ones, so that their ratio holds on a busy machine.
 Errors are root mean squares in the region, relative to the dense values.
 
-    python -m benchmarks.sparse forwards [--shape sd15|pocket] [--rounds 1] --json FILE
-    python -m benchmarks.sparse decode --json FILE
+    python -m benchmarks.sparse forwards [--shape sd15|pocket|flux-512|flux-1024] [--rounds 1] --json FILE
+    python -m benchmarks.sparse decode [--model pocket|pocket-flow] --json FILE
     python -m benchmarks.sparse plot FORWARDS.json... DECODE.json --picture FILE
 
-`forwards` runs one row of a UNet. `decode` edits scenes of the truth bench with the pocket model and square masks.
-Random weights (`sd15`, the shape of Stable Diffusion 1.5 at 512 px) tell seconds and no errors.
+`forwards` runs one row of a network. `decode` edits scenes of the truth bench with a shipped model and square masks.
+Random weights tell seconds and no errors: `sd15` has the shape of Stable Diffusion 1.5 at 512 px, `flux-512` and
+`flux-1024` that of FLUX.1 with 512 tokens of text, of whose 19 double and 38 single blocks there are one and two.
 """
 
 from __future__ import annotations
@@ -29,28 +30,22 @@ from PIL import Image
 
 from wordbrush import Editor
 from wordbrush.evaluation.truth import default_bench, load_truth
+from wordbrush.models.network import packed, places
 from wordbrush.request import EditRequest
 from wordbrush.settings import Settings
-from wordbrush.speed.boxes import Box, scales_of
-from wordbrush.speed.records import Record, Standing
-from wordbrush.speed.sparse import HALO
-from wordbrush.speed.unet import halvings, recording, within
+from wordbrush.speed.boxes import Box
+from wordbrush.speed.records import Record, Standing, nbytes
+from wordbrush.speed.sparse import part_of
 
 AREAS = (0.05, 0.1, 0.15, 0.25, 0.5)
 REFRESHES = (2, 3, 5, 8, 1000)
 POCKET = Path(__file__).parents[1] / "src" / "wordbrush" / "models" / "pocket" / "unet"
 
 
-def unet(shape: str) -> Any:
-    """Return the pocket UNet, or one in the shape of Stable Diffusion 1.5 with random weights."""
-    from diffusers import UNet2DConditionModel
-
-    if shape == "pocket":
-        return UNet2DConditionModel.from_pretrained(POCKET, local_files_only=True).eval()
+def _random(build: Callable[[], Any]) -> Any:
+    """Return a network with random weights that keep what it computes in range."""
     with torch.device("meta"):
-        module = UNet2DConditionModel(
-            sample_size=64, block_out_channels=(320, 640, 1280, 1280), attention_head_dim=8, cross_attention_dim=768
-        )
+        module = build()
     module = module.to_empty(device="cpu").eval()
     generator = torch.Generator().manual_seed(0)
     for name, weights in module.named_parameters():
@@ -59,6 +54,29 @@ def unet(shape: str) -> Any:
         else:
             weights.fill_(1.0 if name.endswith("weight") else 0.0)
     return module
+
+
+def network(shape: str) -> tuple[Any, int, Callable[[], Any]]:
+    """Return a network, the side of its map in latent cells, and a call of one row."""
+    from diffusers import FluxTransformer2DModel, UNet2DConditionModel
+
+    if shape.startswith("flux"):
+        module, side = _random(lambda: FluxTransformer2DModel(num_layers=1, num_single_layers=2)), int(shape[5:]) // 8
+        x = torch.randn(1, 16, side, side)
+        told = {
+            "timestep": torch.tensor([0.5]), "encoder_hidden_states": torch.randn(1, 512, 4096),
+            "pooled_projections": torch.randn(1, 768), "txt_ids": torch.zeros(512, 3), "img_ids": places(x, 3),
+        }  # fmt: skip
+        return module, side, lambda: module(packed(x), **told, return_dict=False)
+    if shape == "pocket":
+        module = UNet2DConditionModel.from_pretrained(POCKET, local_files_only=True).eval()
+    else:
+        module = _random(lambda: UNet2DConditionModel(
+            sample_size=64, block_out_channels=(320, 640, 1280, 1280), attention_head_dim=8, cross_attention_dim=768
+        ))  # fmt: skip
+    side, width = int(module.config.sample_size), module.config.cross_attention_dim
+    x, text = torch.randn(1, module.config.in_channels, side, side), torch.randn(1, 77, width)
+    return module, side, lambda: module(x, torch.tensor([500.0]), encoder_hidden_states=text, return_dict=False)
 
 
 def square(area: float, side: int) -> Box:
@@ -76,43 +94,38 @@ def seconds(call: Callable[[], Any]) -> float:
 
 
 def forwards(shape: str, rounds: int) -> list[dict[str, Any]]:
-    """Time one row of a UNet: dense, recorded, and on the box, by area."""
-    module = unet(shape)
-    side, config = int(module.config.sample_size), module.config
-    x, text = torch.randn(1, config.in_channels, side, side), torch.randn(1, 77, config.cross_attention_dim)
-
-    def run() -> None:
-        module(x, torch.tensor([500.0]), encoder_hidden_states=text, return_dict=False)
-
+    """Time one row of a network: dense, recorded, and on the part, by area; every round from small areas and back."""
+    module, side, run = network(shape)
     run()
-    rows = []
+    parts, rows = dict[float, Callable[[], None]](), list[dict[str, Any]]()
     for area in AREAS:
-        scales = scales_of(square(area, side).grown(HALO, (side, side)), (side, side), halvings(module))
-        kept: Record = {}
+        region, kept = torch.zeros(1, 1, side, side), Record()
+        square(area, side).cut(region).fill_(1)
+        part = part_of(module, region)
 
-        def record(scales: Any = scales, kept: Record = kept) -> None:
-            with recording(module, scales, kept):
+        def record(part: Any = part, kept: Record = kept) -> None:
+            with part.recording(kept):
                 run()
 
-        def sparse(scales: Any = scales, kept: Record = kept) -> None:
-            with within(module, scales, Standing((kept, 1.0))):
+        def sparse(part: Any = part, kept: Record = kept) -> None:
+            with part.within(Standing((kept, 1.0))):
                 run()
 
-        recorded = [seconds(record)]
-        sparse()  # warm
-        pairs = []
-        for _ in range(rounds):
-            first, second, third, fourth = (seconds(call) for call in (run, sparse, sparse, run))
-            pairs += [(first, second), (fourth, third)]
+        parts[area] = sparse
         rows.append({
-            "shape": shape, "area": area, "box": scales[0].box.area / side**2,
-            "dense_s": statistics.median(pair[0] for pair in pairs),
-            "sparse_s": statistics.median(pair[1] for pair in pairs),
-            "recorded_s": recorded[0],
-            "ratio": statistics.median(pair[1] / pair[0] for pair in pairs),
-            "MiB": sum(values.nbytes for values in kept.values()) / 2**20,
+            "shape": shape, "area": area, "part": part.share, "recorded_s": seconds(record), "MiB": nbytes(kept) / 2**20
         })  # fmt: skip
-        print(rows[-1], flush=True)
+        sparse()  # warm
+    spent, dense = defaultdict[float, list[float]](list), list[float]()
+    for _ in range(rounds):
+        dense.append(seconds(run))
+        for area in (*AREAS, *reversed(AREAS)):
+            spent[area].append(seconds(parts[area]))
+        dense.append(seconds(run))
+    for row in rows:
+        row["dense_s"], row["sparse_s"] = statistics.mean(dense), statistics.mean(spent[row["area"]])
+        row["ratio"] = row["sparse_s"] / row["dense_s"]
+        print(row, flush=True)
     return rows
 
 
@@ -127,9 +140,9 @@ def _watched(driver: Any) -> dict[str, float]:
     return spent
 
 
-def decodes(items: int) -> list[dict[str, Any]]:
-    """Time and compare whole decodes of the pocket model by area and refresh."""
-    editor = Editor.from_pretrained("pocket")
+def decodes(model: str, items: int) -> list[dict[str, Any]]:
+    """Time and compare whole decodes of a shipped model by area and refresh."""
+    editor = Editor.from_pretrained(model)
     driver = editor.driver
     spent, rows = _watched(driver), list[dict[str, Any]]()
     for area in AREAS:
@@ -161,7 +174,7 @@ def decodes(items: int) -> list[dict[str, Any]]:
         for every, found in values.items():
             ratios, errors, _ = zip(*found, strict=True)
             rows.append({
-                "area": area, "every": every, "n": len(found), "ratio": statistics.median(ratios),
+                "model": model, "area": area, "every": every, "n": len(found), "ratio": statistics.median(ratios),
                 "error": statistics.mean(errors), "error_max": max(errors),
             })  # fmt: skip
             print(rows[-1], flush=True)
@@ -197,7 +210,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("forwards", "decode", "plot"))
     parser.add_argument("sources", nargs="*", type=Path)
-    parser.add_argument("--shape", choices=("sd15", "pocket"), default="sd15")
+    parser.add_argument("--shape", choices=("sd15", "pocket", "flux-512", "flux-1024"), default="sd15")
+    parser.add_argument("--model", choices=("pocket", "pocket-flow"), default="pocket")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--items", type=int, default=3)
     parser.add_argument("--json", type=Path)
@@ -208,7 +222,7 @@ def main() -> None:
         plot(given.sources, given.picture)
         return
     with torch.no_grad():
-        rows = forwards(given.shape, given.rounds) if given.what == "forwards" else decodes(given.items)
+        rows = forwards(given.shape, given.rounds) if given.what == "forwards" else decodes(given.model, given.items)
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 

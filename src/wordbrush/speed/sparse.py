@@ -5,7 +5,7 @@ inversion. What the inversion's calls leave of the outside stands in for it in t
 level that the inversion passed over takes the mean of its neighbours' records, weighted by time. Every few steps one is
 computed whole: by how much the outside differed there, under the texts of the decode, all later records are corrected.
 
-The part is a box of the map in a UNet (`unet`), and any tokens of the picture in a transformer (`tokens`).
+The part is a box of the map in a UNet, or several (`unet`), and any tokens of the picture in a transformer (`tokens`).
 """
 
 from __future__ import annotations
@@ -16,29 +16,30 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from wordbrush.diffusion.ask import Ask
 from wordbrush.diffusion.faults import Notes
 from wordbrush.settings import Settings
 from wordbrush.speed import tokens, unet
-from wordbrush.speed.boxes import Box, box_of, scales_of
+from wordbrush.speed.boxes import Box, Scale, box_of, boxes_of, scales_of, tiled_scales
 from wordbrush.speed.records import OUTPUT, Record, Standing, difference, nbytes
 
-__all__ = ["HALO", "MOST", "SparseDecode", "refusal", "sparsely"]
+__all__ = ["HALO", "MOST", "Part", "SparseDecode", "part_of", "refusal", "sparsely"]
 
 HALO = 2
-"""Latent cells that the box in a UNet is wider than the region on each side."""
-
-TOKEN_HALO = 0
-"""Latent cells around the region whose tokens are computed with it."""
+"""Latent cells around the region that are computed with it."""
 
 MOST = 0.6
 """Largest share of the map that is computed alone: beyond it hardly anything is saved."""
 
 
+MUCH_SMALLER = 0.7
+"""Several boxes are computed in place of one around all where their cells are fewer than this share of its."""
+
+
 @dataclass(frozen=True, eq=False)
-class _Part:
+class Part:
     """A part of the map that a network can compute alone.
 
     Attributes:
@@ -84,7 +85,7 @@ class SparseDecode:
         self.held = self.sparse = 0
         self._records: dict[float, Record] = {}
         self._correction: Record = {}
-        self._part: _Part | None = None
+        self._part: Part | None = None
         self._reason = refusal(module)
         self.able = not self._reason and every > 1
 
@@ -117,7 +118,7 @@ class SparseDecode:
     @contextmanager
     def _recorded(self, ask: Ask, region: Tensor) -> Iterator[None]:
         """Record the ask that is answered in the block."""
-        part = self._part = self._part or _part_of(self.module, region)
+        part = self._part = self._part or part_of(self.module, region)
         if not 0 < part.share <= MOST:
             self._give_up(f"the part around the region is {part.share:.0%} of the picture, and not 1% to {MOST:.0%}")
             yield
@@ -137,7 +138,7 @@ class SparseDecode:
         self.held += nbytes(kept)
 
     @contextmanager
-    def _compared(self, ask: Ask, part: _Part) -> Iterator[None]:
+    def _compared(self, ask: Ask, part: Part) -> Iterator[None]:
         """Compare what the ask that is answered in the block leaves with the record, where it has room for that."""
         self.held -= nbytes(self._correction)
         self._correction = {}
@@ -170,17 +171,28 @@ def _is_unet(module: Any) -> bool:
     return type(module).__name__ == "UNet2DConditionModel"
 
 
-def _part_of(module: Any, region: Tensor) -> _Part:
+def part_of(module: Any, region: Tensor) -> Part:
     """Return the part of the map around a region (row, 1, height, width) in latent cells."""
     if not _is_unet(module):
-        chosen = tokens.tokens_of(module, region, TOKEN_HALO)
+        chosen = tokens.tokens_of(module, region, HALO)
         ways = (partial(way, module, chosen) for way in (tokens.recording, tokens.within))
-        return _Part(chosen.share, *ways)
-    size = (region.shape[2], region.shape[3])
-    box = box_of(region) or Box(0, 0, 0, 0)
-    scales = scales_of(box.grown(HALO, size) if box.area else box, size, unet.halvings(module))
+        return Part(chosen.share, *ways)
+    scales = _scales(region, unet.halvings(module))
     ways = (partial(way, module, scales) for way in (unet.recording, unet.within))
-    return _Part(scales[0].box.area / (size[0] * size[1]), *ways)
+    return Part(scales[0].share, *ways)
+
+
+def _scales(region: Tensor, halvings: int) -> tuple[Scale, ...]:
+    """Return one box around a region on every scale, or several where those are much smaller together."""
+    size, box = (region.shape[2], region.shape[3]), box_of(region)
+    if box is None:
+        return (Scale(size, (Box(0, 0, 0, 0),)),)
+    one = scales_of(box.grown(HALO, size), size, halvings)
+    wide = nn.functional.max_pool2d(region.amax(dim=0, keepdim=True).float(), 2 * HALO + 1, stride=1, padding=HALO)
+    several = boxes_of(wide, 2**halvings)
+    if len(several) > 1 and sum(each.area for each in several) < MUCH_SMALLER * one[0].boxes[0].area:
+        return tiled_scales(several, size, halvings)
+    return one
 
 
 def _time(ask: Ask) -> float:
