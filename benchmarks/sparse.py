@@ -5,9 +5,11 @@ Errors are root mean squares in the region, relative to the dense values.
 
     python -m benchmarks.sparse forwards [--shape sd15|pocket|flux-512|flux-1024] [--rounds 1] --json FILE
     python -m benchmarks.sparse decode [--model pocket|pocket-flow] --json FILE
+    python -m benchmarks.sparse whole --json FILE
     python -m benchmarks.sparse plot FORWARDS.json... DECODE.json --picture FILE
 
 `forwards` runs one row of a network. `decode` edits scenes of the truth bench with a shipped model and square masks.
+`whole` makes edits with a UNet of the shape `sd15` and a small text encoder and autoencoder, 15 % of the picture.
 Random weights tell seconds and no errors: `sd15` has the shape of Stable Diffusion 1.5 at 512 px, `flux-512` and
 `flux-1024` that of FLUX.1 with 512 tokens of text, of whose 19 double and 38 single blocks there are one and two.
 """
@@ -28,6 +30,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from tests.support import tiny
 from wordbrush import Editor
 from wordbrush.evaluation.truth import default_bench, load_truth
 from wordbrush.models.network import packed, places
@@ -39,6 +42,8 @@ from wordbrush.speed.sparse import part_of
 
 AREAS = (0.05, 0.1, 0.15, 0.25, 0.5)
 REFRESHES = (2, 3, 5, 8, 1000)
+STEPS = 8
+"""Of an edit by `whole`."""
 POCKET = Path(__file__).parents[1] / "src" / "wordbrush" / "models" / "pocket" / "unet"
 
 
@@ -56,6 +61,16 @@ def _random(build: Callable[[], Any]) -> Any:
     return module
 
 
+def sd15(text: int) -> Any:
+    """Return a UNet of Stable Diffusion 1.5's shape, for texts so wide."""
+    from diffusers import UNet2DConditionModel
+
+    widths = (320, 640, 1280, 1280)
+    return _random(lambda: UNet2DConditionModel(
+        sample_size=64, block_out_channels=widths, attention_head_dim=8, cross_attention_dim=text
+    ))  # fmt: skip
+
+
 def network(shape: str) -> tuple[Any, int, Callable[[], Any]]:
     """Return a network, the side of its map in latent cells, and a call of one row."""
     from diffusers import FluxTransformer2DModel, UNet2DConditionModel
@@ -71,9 +86,7 @@ def network(shape: str) -> tuple[Any, int, Callable[[], Any]]:
     if shape == "pocket":
         module = UNet2DConditionModel.from_pretrained(POCKET, local_files_only=True).eval()
     else:
-        module = _random(lambda: UNet2DConditionModel(
-            sample_size=64, block_out_channels=(320, 640, 1280, 1280), attention_head_dim=8, cross_attention_dim=768
-        ))  # fmt: skip
+        module = sd15(768)
     side, width = int(module.config.sample_size), module.config.cross_attention_dim
     x, text = torch.randn(1, module.config.in_channels, side, side), torch.randn(1, 77, width)
     return module, side, lambda: module(x, torch.tensor([500.0]), encoder_hidden_states=text, return_dict=False)
@@ -181,6 +194,25 @@ def decodes(model: str, items: int) -> list[dict[str, Any]]:
     return rows
 
 
+def whole() -> list[dict[str, Any]]:
+    """Time decode and inversion of whole edits of few steps at an area of 15 %: dense, sparse, and dense once more."""
+    editor = Editor.from_pretrained(tiny.pipeline(unet=sd15(32)))
+    pixels = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
+    session, spent = editor.open(Image.fromarray(pixels), resolution=128), _watched(editor.driver)
+    mask, rows = np.zeros((64, 64), np.uint8), list[dict[str, Any]]()
+    square(0.15, 64).cut(torch.from_numpy(mask)).fill_(255)
+    drawn = Image.fromarray(mask).resize((128, 128), Image.Resampling.NEAREST)
+    for every in (0, 3, 1000, 0):
+        spent.clear()
+        settings = Settings(sparse=every, steps=STEPS)
+        request = EditRequest(picture=session.picture, query="a zebra", mask=drawn, settings=settings)
+        run = editor.driver.run([session.item(request)])
+        run.outcomes[0].result()
+        rows.append({"every": every, **spent, "evaluations": dict(run.evaluations), "notes": run.notes})
+        print(rows[-1], flush=True)
+    return rows
+
+
 def plot(sources: list[Path], picture: Path) -> None:
     """Draw ratios of forwards over the area, and errors of decodes over area and refresh."""
     import matplotlib
@@ -208,7 +240,7 @@ def plot(sources: list[Path], picture: Path) -> None:
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("forwards", "decode", "plot"))
+    parser.add_argument("what", choices=("forwards", "decode", "whole", "plot"))
     parser.add_argument("sources", nargs="*", type=Path)
     parser.add_argument("--shape", choices=("sd15", "pocket", "flux-512", "flux-1024"), default="sd15")
     parser.add_argument("--model", choices=("pocket", "pocket-flow"), default="pocket")
@@ -222,7 +254,12 @@ def main() -> None:
         plot(given.sources, given.picture)
         return
     with torch.no_grad():
-        rows = forwards(given.shape, given.rounds) if given.what == "forwards" else decodes(given.model, given.items)
+        ways = {
+            "forwards": lambda: forwards(given.shape, given.rounds),
+            "decode": lambda: decodes(given.model, given.items),
+            "whole": whole,
+        }
+        rows = ways[given.what]()
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from tests.support.family_rows import ROWS
 from wordbrush.diffusion.denoiser import Conditioning
+from wordbrush.editor import Editor
 from wordbrush.models import load_model
 from wordbrush.models.model import Model
 from wordbrush.models.text import EMBEDDING
+from wordbrush.request import EditRequest
+from wordbrush.settings import Settings
 from wordbrush.speed.records import OUTPUT, Record, Standing, difference
 from wordbrush.speed.sparse import refusal
 from wordbrush.speed.tokens import Tokens, recording, tokens_of, within
@@ -108,3 +113,33 @@ def test_some_tokens_of_the_recorded_call_itself_are_the_dense_run(name: str) ->
 def test_networks_that_mix_tokens_otherwise_are_refused_by_name(name: str) -> None:
     network: Any = getattr(load_model(ROWS[name].build()).denoiser, "network", None)
     assert refusal(network.module) == f"a {WHOLE[name]} is computed as a whole"
+
+
+@pytest.mark.parametrize("name", ["flux-1-dev", "z-image", "sana"])
+def test_an_edit_leaves_the_outside_alone_and_says_where_it_is_not_sparse(name: str) -> None:
+    editor, mask = Editor(load_model(ROWS[name].build())), np.zeros((32, 32), np.uint8)
+    mask[8:16, 12:20] = 255
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    session = editor.open(Image.fromarray(pixels), resolution=32)
+
+    def painted(**switches: Any) -> tuple[Tensor, tuple[str, ...]]:
+        settings = Settings(steps=6, edges="cells", **switches)
+        drawn = Image.fromarray(mask)
+        request = EditRequest(picture=session.picture, query="two dogs", mask=drawn, settings=settings)
+        run = editor.driver.run([session.item(request)])
+        latent = run.outcomes[0].result().painted.latent
+        assert latent is not None
+        return latent, run.notes
+
+    dense, quiet = painted()
+    if name in WHOLE:
+        same, notes = painted(sparse=2)
+        assert torch.equal(same, dense)
+        assert f"the decode is not sparse, because a {WHOLE[name]} is computed as a whole" in notes
+        return
+    inside = (dense != session.latent()).any(dim=1, keepdim=True)
+    for every in (2, 1000):
+        latent, notes = painted(sparse=every)
+        assert notes == quiet
+        assert torch.equal(torch.where(inside, dense, latent), dense)
+        assert 0 < float((latent - dense).norm() / (dense - session.latent()).norm()) < 0.3
