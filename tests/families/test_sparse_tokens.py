@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers.models.attention_processor import AttnProcessor
 from PIL import Image
 from torch import Tensor
 
@@ -143,3 +144,15 @@ def test_an_edit_leaves_the_outside_alone_and_says_where_it_is_not_sparse(name: 
         assert notes == quiet
         assert torch.equal(torch.where(inside, dense, latent), dense)
         assert 0 < float((latent - dense).norm() / (dense - session.latent()).norm()) < 0.3
+
+
+def test_attention_that_torch_does_not_compute_leaves_no_record() -> None:
+    network: Any = getattr(load_model(ROWS["dit"].build()).denoiser, "network", None)
+    module = network.module
+    for part in module.modules():
+        if hasattr(part, "set_processor"):
+            part.set_processor(AttnProcessor())  # multiplies matrices itself
+    tokens, kept = tokens_of(module, scattered(), 0), Record()
+    with torch.no_grad(), recording(module, tokens, kept):
+        module(noise(4).float(), timestep=torch.tensor([500]), class_labels=torch.tensor([1]))
+    assert kept == {}

@@ -19,13 +19,13 @@ OUTPUT = "output"
 
 
 class Standing:
-    """What stands for the outside in the calls of one ask: a weighted sum of records.
+    """What stands for the outside in the calls of one ask: a record, or a weighted sum of several.
 
     A record of one row stands for every row. One of as many as the ask has stands row by row, though the calls that
     answer it may take its rows in pieces.
 
     Args:
-        terms: records of the same names, with their weights.
+        terms: records of the same names, with their weights; that of a single one is 1.
     """
 
     def __init__(self, *terms: tuple[Mapping[str, Tensor], float]) -> None:
@@ -33,9 +33,13 @@ class Standing:
 
     def of(self, name: str, like: Tensor) -> Tensor:
         """Return the rows (1 or as many as `like`, ...) that stand beside those of `like`, on its device."""
-        return sum(  # type: ignore[return-value] # there is a term
-            weight * self._rows(record[name].to(like.device), len(like)) for record, weight in self._terms
-        )
+        rows = [self._rows(record[name].to(like.device), len(like)) for record, _ in self._terms]
+        if len(rows) == 1:
+            return rows[0]
+        total = torch.zeros((), device=like.device)
+        for values, (_, weight) in zip(rows, self._terms, strict=True):
+            total = total + weight * _single(values)
+        return total
 
     def passed(self, rows: int) -> None:
         """Know that a call of so many rows is done."""
@@ -43,7 +47,7 @@ class Standing:
 
     def _rows(self, values: Tensor, rows: int) -> Tensor:
         part = values[self._done : self._done + rows] if len(values) > 1 else values
-        return _single(part if len(part) in {1, rows} else values[-1:])
+        return part if len(part) in {1, rows} else values[-1:]
 
 
 def _single(values: Tensor) -> Tensor:
@@ -53,7 +57,7 @@ def _single(values: Tensor) -> Tensor:
 
 def difference(minuend: Record, standing: Standing) -> Record:
     """Return what must be added to `standing` to give a record."""
-    apart = ((name, values.dtype, _single(values) - standing.of(name, values)) for name, values in minuend.items())
+    apart = ((name, values.dtype, _single(values) - _single(standing.of(name, values))) for name, values in minuend.items())
     return {name: _half(values) if kind == torch.float16 else values.to(kind) for name, kind, values in apart}
 
 
