@@ -57,8 +57,11 @@ def _single(values: Tensor) -> Tensor:
 
 def difference(minuend: Record, standing: Standing) -> Record:
     """Return what must be added to `standing` to give a record."""
-    apart = ((name, values.dtype, _single(values) - _single(standing.of(name, values))) for name, values in minuend.items())
-    return {name: _half(values) if kind == torch.float16 else values.to(kind) for name, kind, values in apart}
+    found: Record = {}
+    for name, values in minuend.items():
+        apart = _single(values) - _single(standing.of(name, values))
+        found[name] = _half(apart) if values.dtype == torch.float16 else apart.to(values.dtype)
+    return found
 
 
 def keep(kept: Record, name: str, values: Tensor, *, each: bool, exact: bool = False) -> None:
