@@ -129,13 +129,15 @@ class SparseDecode:
         if not kept:
             self._give_up("its attention is not computed by torch")
             return
-        time = _time(ask)
+        time, size = _time(ask), nbytes(kept)
         self.held -= nbytes(self._records.pop(time, {}))
-        if self.held + nbytes(kept) > self.limit:
+        if self.held + size <= self.limit:
+            self._records[time] = kept
+            self.held += size
+        elif self._records:
             self.notes.add("sparse decode: not all levels fit into sparse_memory, the others are computed whole")
-            return
-        self._records[time] = kept
-        self.held += nbytes(kept)
+        else:
+            self._give_up(f"the record of a level takes {-(-size // 2**20)} MiB, more than sparse_memory")
 
     @contextmanager
     def _compared(self, ask: Ask, part: Part) -> Iterator[None]:
