@@ -220,20 +220,22 @@ def plot(sources: list[Path], picture: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
     rows = [row for source in sources for row in json.loads(source.read_text(encoding="utf-8"))]
     for shape in dict.fromkeys(row["shape"] for row in rows if "shape" in row):
         of = [row for row in rows if row.get("shape") == shape]
         left.plot([row["area"] for row in of], [row["ratio"] for row in of], "o-", label=shape)
-    for every in REFRESHES:
-        of = [row for row in rows if row.get("every") == every]
-        label = "first step whole" if every == max(REFRESHES) else f"1 step of {every} whole"
-        right.plot([row["area"] for row in of], [row["error"] for row in of], "o-", label=label)
+    for model, style in (("pocket", "o-"), ("pocket-flow", "s--")):
+        for number, every in enumerate(REFRESHES):
+            of = [row for row in rows if row.get("every") == every and row["model"] == model]
+            label = "first step whole" if every == max(REFRESHES) else f"1 step of {every} whole"
+            errors = [row["error"] for row in of]
+            right.plot([row["area"] for row in of], errors, style, color=f"C{number}", label=f"{model}, {label}")
     left.set(xlabel="area of the region", ylabel="seconds of a sparse call / dense", ylim=(0, 1.3), xlim=(0, 0.52))
     left.axhline(1, color="grey", linewidth=0.5)
     right.set(xlabel="area of the region", ylabel="error of the latent in the region", ylim=(0, None), xlim=(0, 0.52))
     for axes in (left, right):
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, fontsize=7)
     figure.savefig(picture)
 
 
