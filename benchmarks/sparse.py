@@ -231,7 +231,7 @@ def plot(sources: list[Path], picture: Path) -> None:
             label = "first step whole" if every == max(REFRESHES) else f"1 step of {every} whole"
             errors = [row["error"] for row in of]
             right.plot([row["area"] for row in of], errors, style, color=f"C{number}", label=f"{model}, {label}")
-    left.set(xlabel="area of the region", ylabel="seconds of a sparse call / dense", ylim=(0, 1.3), xlim=(0, 0.52))
+    left.set(xlabel="area of the region", ylabel="seconds of a sparse call / dense", ylim=(0, 1.5), xlim=(0, 0.52))
     left.axhline(1, color="grey", linewidth=0.5)
     right.set(xlabel="area of the region", ylabel="error of the latent in the region", ylim=(0, None), xlim=(0, 0.52))
     for axes in (left, right):
