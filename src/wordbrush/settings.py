@@ -200,7 +200,7 @@ class Settings:
         "that are computed whole; 0 = all are (UNets, and most transformers)", 0, 1000,
     )
     sparse_memory: int = _switch(
-        1024, "MiB that a sparse decode may keep of the inversion; levels beyond are computed whole", 1, 65_536
+        1024, "MiB that a sparse decode may keep of the inversion; means stand for levels beyond", 1, 65_536
     )
     # The working size and the text encoder.
     resolution: int | None = _switch(

@@ -141,7 +141,8 @@ def ask(stage: Any, step: int, time: int, *, seed: int = 0) -> Ask:
     region[..., 5:8, 5:8] = 1
     x = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(seed))
     text = Conditioning({"text": torch.zeros(1, 1)})
-    return Ask(x, stable_diffusion().at_label(time), text, stage=stage, step=step, steps=5, region=region)
+    place = {"stage": stage, "step": step, "steps": 3 if stage == "invert" else 5, "region": region}
+    return Ask(x, stable_diffusion().at_label(time), text, **place)
 
 
 def test_records_keep_to_their_bound_and_reach_no_further_than_the_inversion() -> None:
@@ -155,23 +156,24 @@ def test_records_keep_to_their_bound_and_reach_no_further_than_the_inversion() -
     for step, time in enumerate((1, 301, 601), 1):
         answered(free, ask("invert", step, time))
     assert notes.texts == ()
+    each = free.held // 3
     for step, time, count in ((1, 601, 0), (2, 801, 0), (2, 601, 1), (3, 450, 2), (4, 301, 3), (5, 1, 4)):
         answered(free, ask("decode", step, time))  # the first step, and one above all records, are computed whole
         assert free.sparse == count
 
-    each = free.held // 3
     tight = SparseDecode(module, WHOLE, 2 * each + 8, notes)
     for step, time in enumerate((1, 301, 601), 1):
         answered(tight, ask("invert", step, time))
-    assert each < tight.held <= tight.limit
-    assert notes.take() == ("sparse decode: not all levels fit into sparse_memory, the others are computed whole",)
-    answered(tight, ask("decode", 2, 601))
-    assert tight.sparse == 0
+    assert tight.held == 2 * each
+    assert notes.take() == ("sparse decode: sparse_memory holds 2 of 3 levels, means stand for the others",)
+    answered(tight, ask("decode", 2, 301))
+    assert tight.sparse == 1
 
-    none = SparseDecode(module, WHOLE, each // 2, notes)
+    none = SparseDecode(module, WHOLE, each, notes)
     answered(none, ask("invert", 1, 1))
     assert not none.able
-    assert notes.take()[0].endswith("because the record of a level takes 1 MiB, more than sparse_memory")
+    assert none.held == 0
+    assert notes.take()[0].endswith("because sparse_memory must hold 2 levels, and one takes 1 MiB")
 
     between = [answered(free, ask("decode", 2, time)) for time in (301, 450, 600)]
     whole = answered(SparseDecode(module, 1, 1, notes), ask("decode", 2, 450))

@@ -2,7 +2,8 @@
 
 The decode holds the outside of the region to the path, so at every level the network sees there what it saw in the
 inversion. What the inversion's calls leave of the outside stands in for it in the decode's calls at the same level; a
-level that the inversion passed over takes the mean of its neighbours' records, weighted by time. Every few steps one is
+level without a record, passed over by the inversion or one too many for the memory, takes the mean of its neighbours',
+weighted by time. Every few steps one is
 computed whole: by how much the outside differed there, under the texts of the decode, all later records are corrected.
 
 The part is a box of the map in a UNet, or several (`unet`), and any tokens of the picture in a transformer (`tokens`).
@@ -76,7 +77,7 @@ class SparseDecode:
     Args:
         module: the denoising network; it is as ever outside of such a context.
         every: steps of the decode of which the first is computed whole; 1 = all are.
-        limit: most bytes of all records; levels that do not fit are computed whole.
+        limit: most bytes of all records.
         notes: where it says what it could not do.
     """
 
@@ -86,6 +87,7 @@ class SparseDecode:
         self._records: dict[float, Record] = {}
         self._correction: Record = {}
         self._part: Part | None = None
+        self._chosen: frozenset[int] = frozenset()
         self._reason = refusal(module)
         self.able = not self._reason and every > 1
 
@@ -123,6 +125,9 @@ class SparseDecode:
             self._give_up(f"the part around the region is {part.share:.0%} of the picture, and not 1% to {MOST:.0%}")
             yield
             return
+        if self._chosen and ask.step not in self._chosen:
+            yield
+            return
         kept: Record = {}
         with part.recording(kept):
             yield
@@ -130,14 +135,21 @@ class SparseDecode:
             self._give_up("its attention is not computed by torch")
             return
         time, size = _time(ask), nbytes(kept)
+        self._chosen = self._chosen or self._choice(ask.steps, size)
         self.held -= nbytes(self._records.pop(time, {}))
-        if self.held + size <= self.limit:
+        if self.able and self.held + size <= self.limit:
             self._records[time] = kept
             self.held += size
-        elif self._records:
-            self.notes.add("sparse decode: not all levels fit into sparse_memory, the others are computed whole")
-        else:
-            self._give_up(f"the record of a level takes {-(-size // 2**20)} MiB, more than sparse_memory")
+
+    def _choice(self, steps: int, size: int) -> frozenset[int]:
+        """Return the steps up to record: evenly apart, so that a correction of two rows has room beside them."""
+        room = self.limit // size
+        count = min(steps, max(2, room - 2))
+        if count > room:
+            self._give_up(f"sparse_memory must hold {count} levels, and one takes {-(-size // 2**20)} MiB")
+        elif count < steps:
+            self.notes.add(f"sparse decode: sparse_memory holds {count} of {steps} levels, means stand for the others")
+        return frozenset(1 + round(index * (steps - 1) / max(count - 1, 1)) for index in range(count))
 
     @contextmanager
     def _compared(self, ask: Ask, part: Part) -> Iterator[None]:
