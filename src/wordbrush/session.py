@@ -36,6 +36,7 @@ from wordbrush.request import (
 )
 from wordbrush.result import EditResult, Finished, results_of
 from wordbrush.settings import Settings, resolve
+from wordbrush.speed.sparse import sparsely
 from wordbrush.texts import check_text
 
 __all__ = ["Session"]
@@ -200,9 +201,9 @@ class Session(Programs):
         Raises:
             WordbrushError: as `EditRequest.checked`.
         """
-        settings = request.settings or Settings()
-        sparse = (settings.sparse, settings.sparse_memory << 20) if settings.sparse else None
-        return Item(self.program(request.checked()), self.store, self.preview, sparse)
+        settings, driver = request.settings or Settings(), self.driver
+        around = sparsely(driver.model.denoiser, settings, driver.notes) if settings.sparse else None
+        return Item(self.program(request.checked()), self.store, self.preview, around)
 
     def run(self, program: Program[T], callback: Callback | None = None) -> T:
         """Run any program on this picture's store; return its value, or raise its error."""

@@ -196,11 +196,11 @@ class Settings:
     eta: float = _switch(0.0, "fresh noise in the decode, 0 = none, so seeds move only the contrast", 0.0, 1.0)
     # The decode made cheaper.
     sparse: int = _switch(
-        0, "decode only the box around the region, all else as the inversion left it, but for every so many steps "
-        "that are computed whole; 0 = all are (Stable Diffusion and SDXL)", 0, 1000,
+        0, "decode only the part around the region, all else as the inversion left it, but for every so many steps "
+        "that are computed whole; 0 = all are (UNets, and most transformers)", 0, 1000,
     )
     sparse_memory: int = _switch(
-        1024, "MiB that a sparse decode may keep of the inversion; levels beyond are computed whole", 1, 65_536
+        1024, "MiB that a sparse decode may keep of the inversion; means stand for levels beyond", 1, 65_536
     )
     # The working size and the text encoder.
     resolution: int | None = _switch(

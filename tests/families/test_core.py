@@ -154,13 +154,13 @@ def test_texts_of_unlike_lengths_stand_in_one_batch_and_come_out_as_they_were() 
 
 
 def test_a_driver_joins_ragged_texts_and_keeps_others_apart() -> None:
-    from wordbrush.engine.driver import _joinable
+    from wordbrush.engine.calls import joinable
 
     x, level = torch.zeros(1, 3, 4, 4), Level.of(0.5, 0.8, 0.6, 500.0)
     asks = [Ask(x, level, ragged(tokens, 1.0)) for tokens in (3, 5)]
     fixed = [Ask(x, level, Conditioning({"text": torch.zeros(1, tokens, 3)})) for tokens in (3, 5)]
-    assert _joinable(*asks)
-    assert not _joinable(*fixed)
+    assert joinable(*asks)
+    assert not joinable(*fixed)
 
 
 def estimates(x: Tensor, level: Level, seed: int) -> Prediction:

@@ -88,23 +88,25 @@ def test_the_outside_is_the_picture_and_the_error_falls_with_the_refresh(session
     assert 0 < errors[1] < errors[0]
 
 
-def test_on_a_trained_model_the_error_is_small() -> None:
-    editor, drawn = Editor.from_pretrained("pocket", device="cpu"), np.zeros((128, 128), np.uint8)
+@pytest.mark.parametrize("name", ["pocket", "pocket-flow"])
+def test_on_a_trained_model_the_error_is_small_beside_what_the_edit_changes(name: str) -> None:
+    editor, drawn = Editor.from_pretrained(name, device="cpu"), np.zeros((128, 128), np.uint8)
     drawn[40:80, 40:80] = 255
     session, mask = editor.open(EXAMPLES / "horse.png"), Image.fromarray(drawn)
-    dense, sparse = (latent(session, every, mask, steps=12)[0] for every in (0, WHOLE))
+    dense, half, most = (latent(session, every, mask, steps=12)[0] for every in (0, 2, WHOLE))
     change = (dense - session.latent()).norm()
-    assert 0 < float((sparse - dense).norm() / change) < 0.15
+    errors = [float((sparse - dense).norm() / change) for sparse in (half, most)]
+    assert 0 < 2 * errors[0] < errors[1] < 0.5, errors
 
 
 def test_an_edit_is_the_same_whatever_its_session_did_before_and_whatever_the_batch_limit(
     editor: Editor, session: Session
 ) -> None:
-    first, _ = latent(session, WHOLE)
+    first, _ = latent(session, 2)
     latent(session, WHOLE, square(4, 12))
-    assert torch.equal(latent(session, WHOLE)[0], first)
+    assert torch.equal(latent(session, 2)[0], first)
     one = Editor(editor.model, batch_limit=1).open(session.picture, resolution=32)
-    assert torch.allclose(latent(one, WHOLE)[0], first, atol=1e-4)
+    assert torch.allclose(latent(one, 2)[0], first, atol=5e-4)  # dense ones are 2e-4 apart
 
 
 def test_items_of_a_joined_batch_are_sparse_each_by_itself(editor: Editor, session: Session) -> None:
@@ -119,7 +121,7 @@ def test_items_of_a_joined_batch_are_sparse_each_by_itself(editor: Editor, sessi
 
 def test_settings_are_recorded_and_edits_name_them_in_their_warnings(session: Session) -> None:
     result = session.edit(*TEXTS, mask=square(0, 30), sparse=WHOLE, steps=6)
-    assert any("over 60%" in warning for warning in result.report.warnings)
+    assert any("and not 1% to 60%" in warning for warning in result.report.warnings)
     assert result.provenance.settings["sparse"] == WHOLE
     noised = session.edit(*TEXTS, mask=SMALL, sparse=WHOLE, steps=6, encoding="noise")
     assert "the decode is not sparse, because nothing was inverted" in noised.report.warnings
@@ -133,7 +135,7 @@ def test_networks_without_boxes_are_decoded_whole_and_that_is_said() -> None:
     dense = session.edit("light left", "dark left")
     sparse = session.edit("light left", "dark left", sparse=2)
     assert np.array_equal(np.asarray(dense.image), np.asarray(sparse.image))
-    assert "the decode is not sparse, because the network is not a UNet" in sparse.report.warnings
+    assert "the decode is not sparse, because this network is computed as a whole" in sparse.report.warnings
 
 
 def ask(stage: Any, step: int, time: int, *, seed: int = 0) -> Ask:
@@ -141,32 +143,39 @@ def ask(stage: Any, step: int, time: int, *, seed: int = 0) -> Ask:
     region[..., 5:8, 5:8] = 1
     x = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(seed))
     text = Conditioning({"text": torch.zeros(1, 1)})
-    return Ask(x, stable_diffusion().at_label(time), text, stage=stage, step=step, steps=5, region=region)
+    place = {"stage": stage, "step": step, "steps": 3 if stage == "invert" else 5, "region": region}
+    return Ask(x, stable_diffusion().at_label(time), text, **place)
 
 
 def test_records_keep_to_their_bound_and_reach_no_further_than_the_inversion() -> None:
     module, notes = tiny.unet(), Notes()
 
     def answered(decode: SparseDecode, one: Ask) -> Any:
-        with decode.around(one), torch.no_grad():
+        with decode(one), torch.no_grad():
             return module(one.x, one.level.time, encoder_hidden_states=torch.ones(1, 5, 32), return_dict=False)[0]
 
     free = SparseDecode(module, WHOLE, 1 << 30, notes)
     for step, time in enumerate((1, 301, 601), 1):
         answered(free, ask("invert", step, time))
     assert notes.texts == ()
+    each = free.held // 3
     for step, time, count in ((1, 601, 0), (2, 801, 0), (2, 601, 1), (3, 450, 2), (4, 301, 3), (5, 1, 4)):
         answered(free, ask("decode", step, time))  # the first step, and one above all records, are computed whole
         assert free.sparse == count
 
-    each = free.held // 3
     tight = SparseDecode(module, WHOLE, 2 * each + 8, notes)
     for step, time in enumerate((1, 301, 601), 1):
         answered(tight, ask("invert", step, time))
-    assert each < tight.held <= tight.limit
-    assert notes.take() == ("sparse decode: not all levels fit into sparse_memory, the others are computed whole",)
-    answered(tight, ask("decode", 2, 601))
-    assert tight.sparse == 0
+    assert tight.held == 2 * each
+    assert notes.take() == ("sparse decode: sparse_memory holds 2 of 3 levels, means stand for the others",)
+    answered(tight, ask("decode", 2, 301))
+    assert tight.sparse == 1
+
+    none = SparseDecode(module, WHOLE, each, notes)
+    answered(none, ask("invert", 1, 1))
+    assert not none.able
+    assert none.held == 0
+    assert notes.take()[0].endswith("because sparse_memory must hold 2 levels, and one takes 1 MiB")
 
     between = [answered(free, ask("decode", 2, time)) for time in (301, 450, 600)]
     whole = answered(SparseDecode(module, 1, 1, notes), ask("decode", 2, 450))

@@ -10,23 +10,22 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
 from wordbrush.diffusion.ask import Ask, AskCodec, Program
-from wordbrush.diffusion.denoiser import MASK, Conditioning, Prediction
+from wordbrush.diffusion.denoiser import Conditioning, Prediction
 from wordbrush.diffusion.faults import Notes, NotFiniteError
-from wordbrush.diffusion.schedule import Level
+from wordbrush.engine.calls import joinable, joined
 from wordbrush.engine.events import Callback, Event
 from wordbrush.engine.memory import ChunkedCodec, Ladder
 from wordbrush.engine.outcome import Costs, Ended, Outcome, Run
 from wordbrush.engine.running import Item, Running
 from wordbrush.engine.store import Store
-from wordbrush.speed.sparse import SparseDecode
 
 if TYPE_CHECKING:
     from wordbrush.models.model import Canvas, Model, Prompt
@@ -130,7 +129,7 @@ class Driver:
         try:
             while True:
                 for item in islice(waiting, most - len(active)):
-                    active[total] = self._started(item, total, making)
+                    active[total] = Running(item, total, making)
                     with torch.no_grad():
                         active[total].begin()
                     total += 1
@@ -174,9 +173,9 @@ class Driver:
         counts = [len(ask.x) for ask in asks]
         x = torch.cat([ask.x for ask in asks]) if len(asks) > 1 else asks[0].x
         texts = Conditioning.concat([ask.conditioning for ask in asks]) if len(asks) > 1 else asks[0].conditioning
-        level = _joined([ask.level for ask in asks], counts)
+        level = joined([ask.level for ask in asks], counts)
         labelled = any(ask.label is not None for ask in asks)
-        label = _joined([ask.label or ask.level for ask in asks], counts) if labelled else None
+        label = joined([ask.label or ask.level for ask in asks], counts) if labelled else None
 
         def evaluate(part: slice) -> Prediction:
             some = None if label is None else label.select(part)
@@ -195,24 +194,15 @@ class Driver:
         if coded:  # first, so that those who wait for their latent can join the others
             self._code(coded[0], active[_owner(coded[0])], callback)
         elif ready:
-            alone = {number for number, running in active.items() if running.sparse is not None and running.sparse.able}
-            self._predict(self._group([ask for ask in ready if isinstance(ask, Ask)], alone), active, callback)
+            self._predict(self._group([ask for ask in ready if isinstance(ask, Ask)], active), active, callback)
 
-    def _started(self, item: Item[Any], number: int, making: set[Any]) -> Running:
-        """Return an item's program, not begun."""
-        running = Running(item, number, making)
-        if item.sparse is not None:
-            network = getattr(self.model.denoiser, "network", None)
-            running.sparse = SparseDecode(getattr(network, "module", None), *item.sparse, self.notes)
-        return running
-
-    def _group(self, ready: Sequence[Ask], alone: Set[int]) -> list[Ask]:
-        """Choose the asks of the next call: the first, and those that may stand beside it; items `alone` share none."""
+    def _group(self, ready: Sequence[Ask], active: Mapping[int, Running]) -> list[Ask]:
+        """Choose the asks of the next call: the first, and those that may stand beside it."""
         first, group, rows, full = ready[0], list[Ask](), 0, set[int]()
         for ask in ready:
             fits = not group or rows + len(ask.x) <= self.batch_limit
-            joins = self.join and alone.isdisjoint({first.item, ask.item})
-            alike = _joinable(first, ask) if joins else (ask.item == first.item and ask.level is first.level)
+            joins = self.join and not any(active[_owner(one)].alone for one in (first, ask))
+            alike = joinable(first, ask) if joins else (ask.item == first.item and ask.level is first.level)
             if fits and alike and ask.item not in full:
                 group.append(ask)
                 rows += len(ask.x)
@@ -234,7 +224,8 @@ class Driver:
         owners = sorted({_owner(ask) for ask in group})
         with _clock([(active[_owner(ask)], ask.stage, len(ask.x)) for ask in group]):
             try:
-                with _sparsely(group, active):
+                around = active[owners[0]].item.around if len(group) == 1 else None
+                with nullcontext() if around is None else around(group[0]):
                     predictions: list[Prediction] | None = self.answer(group)
             except Exception as error:  # thrown in at the ask, so that its item fails alone
                 if len(owners) == 1:
@@ -256,12 +247,6 @@ class Driver:
             ask, prediction = [pair for pair in answered if pair[0].item == owner][-1]
             if ask.closes:
                 _tell(active[owner], _event(ask, prediction, active[owner]), callback)
-
-
-def _sparsely(group: Sequence[Ask], active: Mapping[int, Running]) -> AbstractContextManager[None]:
-    """Return what the asks are answered in: the context of their item's sparse decode, if it has one."""
-    sparse = active[_owner(group[0])].sparse
-    return nullcontext() if sparse is None or len(group) > 1 else sparse.around(group[0])
 
 
 def _owner(ask: Ask | AskCodec) -> int:
@@ -294,25 +279,6 @@ def _clock(shares: Sequence[tuple[Running, str, int]]) -> Iterator[None]:
         seconds = (time.perf_counter() - begin) / sum(count for _, _, count in shares)
         for running, stage, count in shares:
             running.timings[stage] = running.timings.get(stage, 0.0) + seconds * count
-
-
-def _joined(levels: Sequence[Level], counts: Sequence[int]) -> Level:
-    """Return one level for all rows where it is the same for all asks, else one a row."""
-    if all(level is levels[0] for level in levels):
-        return levels[0]
-    repeated = [[level] * (1 if level.time.ndim else count) for level, count in zip(levels, counts, strict=True)]
-    return Level.stack([level for group in repeated for level in group])
-
-
-def _joinable(one: Ask, other: Ask) -> bool:
-    """Say whether two asks may stand in one call."""
-    texts = (one.conditioning, other.conditioning)
-    return (
-        one.x.shape[1:] == other.x.shape[1:]
-        and one.x.dtype == other.x.dtype
-        and texts[0].keys() == texts[1].keys()
-        and (MASK in texts[0] or all(texts[0][k].shape[1:] == texts[1][k].shape[1:] for k in texts[0]))
-    )
 
 
 def _blamed(error: Exception, group: Sequence[Ask]) -> Ask:

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from torch import Tensor
 
 from wordbrush.diffusion.ask import Ask, AskCodec, Key, Once, Program
 from wordbrush.engine.store import Store
-from wordbrush.speed.sparse import SparseDecode
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Item", "Running"]
+__all__ = ["Around", "Item", "Running"]
 
 T = TypeVar("T")
+
+
+class Around(Protocol):
+    """Gives the context that an ask is answered in, as one in which the network computes less.
+
+    Attributes:
+        able: whether it does anything; while it does, asks of its item share no call with those of others.
+    """
+
+    able: bool
+
+    def __call__(self, ask: Ask) -> AbstractContextManager[None]:
+        """Return the context; the network is as ever outside of it."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,14 +42,13 @@ class Item(Generic[T]):
         program: not begun.
         store: answers its `Once`; items of one picture share one.
         preview: shows an estimate of x0 (1, channel, height, width).
-        sparse: steps of a sparse decode of which one is computed whole, and the bytes it may record; None = all are
-            computed whole. Its asks share no call with those of other items.
+        around: gives the context that an ask of the program is answered in, if any.
     """
 
     program: Program[T]
     store: Store
     preview: Callable[[Tensor], Image.Image] | None = None
-    sparse: tuple[int, int] | None = None
+    around: Around | None = None
 
 
 class Running:
@@ -60,7 +73,6 @@ class Running:
         self.ended, self._several = False, False
         self.timings: dict[str, float] = {}
         self.evaluations: dict[str, int] = {}
-        self.sparse: SparseDecode | None = None
         self.value: Any = None
         self.error: Exception | None = None
 
@@ -68,6 +80,11 @@ class Running:
     def open(self) -> Sequence[Ask | AskCodec]:
         """The asks that are not answered yet."""
         return self.wanted[len(self.answers) :]
+
+    @property
+    def alone(self) -> bool:
+        """Whether the item's asks share no call with those of others."""
+        return self.item.around is not None and self.item.around.able
 
     @property
     def reused(self) -> tuple[str, ...]:
