@@ -35,6 +35,8 @@ Float = NDArray[np.float64]
 
 LEVELS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 NOISES = 2
+STRENGTHS, CUT = (0.5, 0.9, 0.95), 0.26
+"""The default's."""
 SIX = tuple(kind for kind in KINDS if kind != "addition")
 CELL = 8
 """Pixels of a latent cell of the pocket model."""
@@ -66,7 +68,7 @@ class Raw:
             self.items = load_truth(default_bench(), str(file["split"]), limit=int(file["limit"]) or None)  # type: ignore[arg-type]
         self.kinds = np.array([item.kind for item in self.items])
 
-    def maps(self, levels: Sequence[float] = (0.5, 0.7, 0.9), noises: int = NOISES) -> Iterator[NDArray[np.float32]]:
+    def maps(self, levels: Sequence[float] = STRENGTHS, noises: int = NOISES) -> Iterator[NDArray[np.float32]]:
         """Yield the rescaled map of each item, pooled as `diffusion.contrast.pooled` does."""
         chosen = self.sizes[:, [LEVELS.index(level) for level in levels], :noises].mean(axis=2)
         for one in chosen / chosen.mean(axis=(2, 3), keepdims=True):
@@ -99,16 +101,15 @@ def compare(raw: Raw) -> Iterator[str]:
     yield "| mask | six kinds | paired | " + " | ".join(KINDS) + " |"
     yield "|" + "---|" * (len(KINDS) + 3)
     guided, regions = raw.laid("guided"), raw.laid("regions")
-    base = raw.scored([one > 0.2 for one in guided])
-    yield raw.line("guided, .5 .7 .9, 2 noises, cut .2", base, base)
-    for cut in (0.18, 0.2, 0.22, 0.24):
+    base = raw.scored([one > CUT for one in guided])
+    yield raw.line(f"guided, .5 .9 .95, 2 noises, cut {CUT:g}", base, base)
+    for cut in (0.2, 0.22, 0.26, 0.3, 0.35):
         yield raw.line(f"regions, cut {cut:g}", raw.scored([one > cut for one in regions]), base)
-    for levels, noises in (((0.6,), 2), ((0.5, 0.9), 2), ((0.5, 0.7, 0.9), 1), ((0.4, 0.7, 0.9), 2), (LEVELS, 2)):
+    for levels, noises in (((0.6,), 2), ((0.5, 0.9), 2), (STRENGTHS, 1), ((0.5, 0.7, 0.9), 2), (LEVELS, 2)):
         for how in ("guided", "regions"):
             laid = raw.laid(how, levels=levels, noises=noises)
-            cut = 0.2 if how == "guided" else 0.22
-            name = f"{how}, {' '.join(f'{level:g}' for level in levels)}, {noises} noises, cut {cut:g}"
-            yield raw.line(name, raw.scored([one > cut for one in laid]), base)
+            name = f"{how}, {' '.join(f'{level:g}' for level in levels)}, {noises} noises, cut {CUT:g}"
+            yield raw.line(name, raw.scored([one > CUT for one in laid]), base)
     for name, rule in RULES.items():
         yield raw.line(f"regions, {name}", raw.scored([one > rule(one) for one in regions]), base)
     best = np.array([best_iou(one, item.region)[0] for one, item in zip(regions, raw.items, strict=True)])
@@ -121,11 +122,11 @@ def _otsu(laid: NDArray[np.float32]) -> float:
 
 
 def _stable(laid: NDArray[np.float32], prior: float) -> float:
-    """The cut at which the area changes least, drawn towards .22."""
+    """The cut at which the area changes least, drawn towards the default's."""
     cuts = np.arange(0.08, 0.5, 0.02)
     area = np.array([(laid > cut).mean() for cut in cuts])
     change = np.convolve(np.pad(np.abs(np.gradient(np.log(area + 0.01))), 1, "edge"), np.ones(3) / 3, "valid")
-    cost = change + prior * np.log(cuts / 0.22) ** 2 + 9.0 * ((area < 0.02) | (area > 0.95))
+    cost = change + prior * np.log(cuts / CUT) ** 2 + 9.0 * ((area < 0.02) | (area > 0.95))
     return float(cuts[np.argmin(cost)])
 
 
@@ -133,7 +134,7 @@ RULES: Mapping[str, Callable[[NDArray[np.float32]], float]] = {
     "Otsu on the root": _otsu,
     "a fifth of Otsu on the root": lambda laid: 0.176 + 0.2 * _otsu(laid),
     "most stable cut": lambda laid: _stable(laid, 0.0),
-    "most stable cut, drawn to .22": lambda laid: _stable(laid, 0.3),
+    "most stable cut, drawn to the default's": lambda laid: _stable(laid, 0.3),
 }
 
 

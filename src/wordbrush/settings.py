@@ -55,7 +55,7 @@ class ThresholdRule:
 
 
 RULES: Final[Mapping[Rule, ThresholdRule]] = {
-    "fixed": ThresholdRule(0.22, 0.0, 1.0, "the cut itself, on the map rescaled to 0 ... 1"),
+    "fixed": ThresholdRule(0.26, 0.0, 1.0, "the cut itself, on the map rescaled to 0 ... 1"),
     "otsu": ThresholdRule(0.0, None, None, "by how much Otsu's cut is moved"),
     "quantile": ThresholdRule(0.8, 0.0, 1.0, "share of the cells below the cut"),
     "area": ThresholdRule(0.25, 0.0, 1.0, "share of the cells above the cut"),
@@ -104,7 +104,7 @@ class Settings:
     # The contrast: where the two texts disagree.
     maps: int = _switch(2, "noises averaged in the contrast, at each strength", 1, 64, of=("contrast",))
     strength: tuple[float, ...] = _switch(
-        (0.5, 0.7, 0.9), "noise strengths of the contrast, one or several that are pooled", 0.0, 1.0, of=("contrast",)
+        (0.5, 0.9, 0.95), "noise strengths of the contrast, one or several that are pooled", 0.0, 1.0, of=("contrast",)
     )
     strength_axis: Literal["snr", "time", "grid"] = _switch(
         "snr",

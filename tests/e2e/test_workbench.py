@@ -162,7 +162,7 @@ def test_moving_the_threshold_changes_the_outline_and_runs_no_network(bench: Ben
     outline, rows = bench.attribute("outline"), server.rows
     bench.slide("threshold", 0.5)
     higher = bench.changed("outline", outline)
-    bench.slide("threshold", 0.22)
+    bench.slide("threshold", 0.26)
     bench.changed("outline", higher)
     assert bench.attribute("outline") == outline
     bench.rest()
@@ -180,7 +180,7 @@ def test_strokes_change_the_region_survive_the_threshold_and_can_be_undone(bench
     moved = bench.changed("outline", removed)
     assert bench.attribute("strokes") == "2"
     bench.shot("3-strokes")
-    bench.slide("threshold", 0.22)
+    bench.slide("threshold", 0.26)
     bench.changed("outline", moved)
     bench.page.click("#stage [data-part=undo]")
     bench.changed("outline", removed)
@@ -349,7 +349,7 @@ def test_what_is_moved_while_it_paints_is_what_is_seen_afterwards(bench: Bench) 
     bench.page.wait_for_function(COUNT, arg=6, timeout=SLOW)
     bench.rest()
     assert bench.attribute("outline") == moved
-    bench.slide("threshold", 0.22)
+    bench.slide("threshold", 0.26)
     assert bench.changed("outline", moved) == outline
     bench.cards.first.locator("[data-act=remove]").click()
     bench.page.wait_for_function(COUNT, arg=5)

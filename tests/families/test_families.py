@@ -228,7 +228,7 @@ def test_the_mask_pools_levels_and_is_cut_by_the_default_rule(name: str) -> None
     np.testing.assert_allclose(together.raw, np.mean([raw / raw.mean() for raw in alone], axis=0), rtol=1e-5)
     assert max(np.abs(one / one.mean() - together.raw).max() for one in alone) > 1e-3
     low, high = np.percentile(together.raw, [Settings().clip, 100 - Settings().clip])
-    cut = (together.raw - low) / (high - low) > 0.22
+    cut = (together.raw - low) / (high - low) > 0.26
     assert 0 < cut.sum() < cut.size
     assert (together.threshold().values.astype(bool) == cut).all()
 

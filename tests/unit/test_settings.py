@@ -73,7 +73,7 @@ def test_numbers_of_the_wrong_kind_are_refused(field: Field[Any]) -> None:
 
 
 def test_strengths_are_one_or_several() -> None:
-    assert Settings().strength == (0.5, 0.7, 0.9)
+    assert Settings().strength == (0.5, 0.9, 0.95)
     for one in (1, 1.0, [1], (1.0,)):
         assert Settings.from_preset(strength=one) == Settings(strength=(1.0,))
     assert Settings.from_preset(strength=[0.7, 0, 0.7]).strength == (0.7, 0.0, 0.7)

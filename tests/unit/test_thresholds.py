@@ -49,7 +49,7 @@ def test_areas_and_quantiles_take_the_share_they_name() -> None:
 
 def test_defaults_of_the_rules() -> None:
     contrast = contrast_of(bump())
-    for rule, value in {"fixed": 0.22, "quantile": 0.8, "area": 0.25, "ratio": 1.5, "otsu": 0.0}.items():
+    for rule, value in {"fixed": 0.26, "quantile": 0.8, "area": 0.25, "ratio": 1.5, "otsu": 0.0}.items():
         one, other = contrast.threshold(rule=cast("Rule", rule)), contrast.threshold(value, cast("Rule", rule))
         np.testing.assert_array_equal(one.values, other.values)
         assert 0.0 < one.area < 1.0
