@@ -65,7 +65,7 @@ pocket: $(VENV)/.developer  ## train the pocket model from scratch (hours; needs
 	@$(PY) -m training.pocket all
 
 pictures: $(VENV)/.installed  ## regenerate the pictures in the README and docs, and the table of flags
-	@$(PY) docs/make_pictures.py
+	@$(PY) -m docs.make_pictures
 
 clean:  ## remove everything generated, the environment included
 	rm -rf $(VENV) demo-output build dist .mypy_cache .ruff_cache .import_linter_cache .grimp_cache .pytest_cache .hypothesis .coverage

@@ -1,4 +1,4 @@
-"""How often the model draws what a caption says, by the judge.
+"""How often the model draws what a caption says, by the judge, and without a fault, by the critic.
 
     python -m benchmarks.truth.generation --model pocket --captions 500 --guidance 3 7.5 --steps 20 --json FILE
 
@@ -7,7 +7,8 @@ fifth are of two. Caption number k is drawn from its own seeded noise, the same 
 standard output; `--sheet FILE` writes the pictures of the first captions as a PNG, wrong ones framed in red.
 
 What counts as right: a caption of one thing, where exactly one thing is seen and it is the one asked for, wherever it
-stands; a caption of two, where the left and the right thing are seen on their own sides.
+stands; a caption of two, where the left and the right thing are seen on their own sides. Clean is what the critic
+passes, whatever it shows.
 """
 
 from __future__ import annotations
@@ -132,6 +133,13 @@ def shares(expected: Sequence[Facts], seen: Sequence[Facts]) -> dict[str, Share]
     return {name: wilson(right[name], total[name]) for name in sorted(total)}
 
 
+def clean_shares(expected: Sequence[Facts], clean: Sequence[bool]) -> dict[str, Share]:
+    """Return the share of clean pictures by how many things were asked for."""
+    held = {count: [c for e, c in zip(expected, clean, strict=True) if len(e.things) == count] for count in (0, 1, 2)}
+    words = {0: "none: clean", 1: "one: clean", 2: "two: clean"}
+    return {words[count]: wilson(sum(found), len(found)) for count, found in held.items() if found}
+
+
 def by_noun(expected: Sequence[Facts], seen: Sequence[Facts]) -> dict[str, dict[str, Any]]:
     """Return, for every noun of the captions, how often it was wrong, and what was seen instead."""
     table: dict[str, dict[str, Any]] = {}
@@ -181,10 +189,11 @@ def table(results: dict[str, dict[str, Share]]) -> str:
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Draw, judge, print the table, write the sheet, and return everything that is reported."""
     from wordbrush import Editor
+    from wordbrush.evaluation.critic import Critic
     from wordbrush.evaluation.judge import Judge
 
     editor = Editor.from_pretrained(args.model, dtype=args.dtype, batch_limit=2 * args.batch)
-    judge = Judge.load(args.judge or default_bench() / "judge")
+    judge, critic = Judge.load(args.judge or default_bench() / "judge"), Critic.load(default_bench() / "critic")
     captioned = scenes(args.captions)
     expected, texts = [facts_of(scene) for scene in captioned], [caption(scene) for scene in captioned]
     results: dict[str, dict[str, Share]] = {}
@@ -196,7 +205,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             if len(pictures) % args.batch == 0:
                 print(f"guidance {scale:g}: {len(pictures)} of {len(texts)}", file=sys.stderr, flush=True)
         seen = judge.look(pictures)
-        results[f"{scale:g}"], nouns[f"{scale:g}"] = shares(expected, seen), by_noun(expected, seen)
+        clean = clean_shares(expected, [found.clean for found in critic.look(pictures)])
+        results[f"{scale:g}"], nouns[f"{scale:g}"] = shares(expected, seen) | clean, by_noun(expected, seen)
         shown += list(zip(pictures, expected, seen, strict=True))[: args.shown]
     if args.sheet:
         write_atomic(args.sheet, sheet(shown), force=True)

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from benchmarks.truth.check_judge import accuracy, reconstructions
-from benchmarks.truth.generation import by_noun, judged, scenes, shares, sheet, wilson
+from benchmarks.truth.generation import by_noun, clean_shares, judged, scenes, shares, sheet, wilson
 from benchmarks.truth.lessons import worn
 from wordbrush import Editor
 from wordbrush.errors import ModelError
@@ -200,6 +200,8 @@ def test_a_drawing_is_right_where_the_right_things_are_seen() -> None:
     assert not judged(PAIR, blue)["two: both, and colours"]
     found = shares([GRASS, GRASS, PAIR], [GRASS, ZEBRA, PAIR])
     assert (found["one: noun"].share, found["one: noun"].n) == (0.5, 2)
+    clean = clean_shares([GRASS, GRASS, PAIR], [True, False, True])
+    assert {name: share.share for name, share in clean.items()} == {"one: clean": 0.5, "two: clean": 1.0}
     assert by_noun([GRASS, GRASS], [GRASS, ZEBRA])["horse"] == {"asked": 2, "wrong": 1, "seen instead": {"zebra": 1}}
 
 

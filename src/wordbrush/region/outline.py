@@ -39,8 +39,8 @@ class Weights(NamedTuple):
     """Share of each part in the root of the map that `regional` makes; those of maps sum to 1.
 
     A logistic regression on dev of the truth bench (420 edits, 300 pixels each but 100 of an addition, maps of an
-    earlier pocket model at strengths .5, .7, .9), divided by its sum over maps and rounded. Its constant (-.03) is left out, so
-    that a map on which all agrees keeps its height; a chance of .46 then lies at .22.
+    earlier pocket model at strengths .5, .7, .9), divided by its sum over maps and rounded. Its constant (-.03) is left
+    out, so that a map on which all agrees keeps its height; a chance of .46 then lies at .22.
     `python -m benchmarks.masks fit` learns them again.
     """
 
