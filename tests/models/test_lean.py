@@ -58,7 +58,7 @@ def test_the_tokenizer_is_that_of_transformers(pocket: Model, shipped: ClipText)
     assert found.get_vocab() == ordinary.get_vocab()
     assert found.get_added_vocab() == ordinary.get_added_vocab()
     assert set(found.all_special_tokens) == set(ordinary.all_special_tokens)
-    assert found.model_max_length == ordinary.model_max_length == 20
+    assert found.model_max_length == ordinary.model_max_length == 32
 
 
 def test_this_process_hides_nothing() -> None:
