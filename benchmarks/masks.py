@@ -29,14 +29,14 @@ from wordbrush.evaluation.metrics import best_iou, iou
 from wordbrush.evaluation.truth import default_bench, load_truth
 from wordbrush.region.outline import OUTLINES, parts
 from wordbrush.region.threshold import Contrast, rescale
+from wordbrush.settings import RULES as THRESHOLDS
 from wordbrush.settings import Settings
 
 Float = NDArray[np.float64]
 
 LEVELS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 NOISES = 2
-STRENGTHS, CUT = (0.5, 0.9, 0.95), 0.26
-"""The default's."""
+STRENGTHS, CUT = Settings().strength, THRESHOLDS["fixed"].default
 SIX = tuple(kind for kind in KINDS if kind != "addition")
 CELL = 8
 """Pixels of a latent cell of the pocket model."""
@@ -102,7 +102,7 @@ def compare(raw: Raw) -> Iterator[str]:
     yield "|" + "---|" * (len(KINDS) + 3)
     guided, regions = raw.laid("guided"), raw.laid("regions")
     base = raw.scored([one > CUT for one in guided])
-    yield raw.line(f"guided, .5 .9 .95, 2 noises, cut {CUT:g}", base, base)
+    yield raw.line(f"guided, {' '.join(map(str, STRENGTHS))}, {NOISES} noises, cut {CUT:g}", base, base)
     for cut in (0.2, 0.22, 0.26, 0.3, 0.35):
         yield raw.line(f"regions, cut {cut:g}", raw.scored([one > cut for one in regions]), base)
     for levels, noises in (((0.6,), 2), ((0.5, 0.9), 2), (STRENGTHS, 1), ((0.5, 0.7, 0.9), 2), (LEVELS, 2)):

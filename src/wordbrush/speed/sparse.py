@@ -3,8 +3,8 @@
 The decode holds the outside of the region to the path, so at every level the network sees there what it saw in the
 inversion. What the inversion's calls leave of the outside stands in for it in the decode's calls at the same level; a
 level without a record, passed over by the inversion or one too many for the memory, takes the mean of its neighbours',
-weighted by time. Every few steps one is
-computed whole: by how much the outside differed there, under the texts of the decode, all later records are corrected.
+weighted by time. Every few steps one is computed whole: by how much the outside differed there, under the texts of the
+decode, all later records are corrected.
 
 The part is a box of the map in a UNet, or several (`unet`), and any tokens of the picture in a transformer (`tokens`).
 """
@@ -33,7 +33,6 @@ HALO = 2
 
 MOST = 0.6
 """Largest share of the map that is computed alone: beyond it hardly anything is saved."""
-
 
 MUCH_SMALLER = 0.7
 """Several boxes are computed in place of one around all where their cells are fewer than this share of its."""
