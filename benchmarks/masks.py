@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,8 @@ from wordbrush.settings import Settings
 Float = NDArray[np.float64]
 
 LEVELS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
-NOISES = 2
-STRENGTHS, CUT = Settings().strength, THRESHOLDS["fixed"].default
+NOISES = 4
+STRENGTHS, MAPS, CUT = Settings().strength, Settings().maps, THRESHOLDS["fixed"].default
 SIX = tuple(kind for kind in KINDS if kind != "addition")
 CELL = 8
 """Pixels of a latent cell of the pocket model."""
@@ -53,7 +54,7 @@ def save(path: Path, model: str, split: Any, limit: int | None) -> None:
         schedule = editor.model.schedule_for(session.latent_size, settings.steps)
         z0, (reference, query) = session.latent(), item.texts["captions"]
         one, other = (session.prompt(text, settings).conditioning for text in (query, reference))
-        draws = [draw(0, index, z0.shape[1:]) for index in range(NOISES)]
+        draws = [[draw(0, index, z0.shape[1:]) for index in range(NOISES)]] * len(LEVELS)
         levels = contrast_levels(schedule, LEVELS, "snr", settings.steps)
         found.append(torch.stack(session.run(differences(z0, levels, one, other, draws))).half().numpy())
     np.savez(path, differences=np.stack(found), split=split, limit=limit or 0)
@@ -68,9 +69,17 @@ class Raw:
             self.items = load_truth(default_bench(), str(file["split"]), limit=int(file["limit"]) or None)  # type: ignore[arg-type]
         self.kinds = np.array([item.kind for item in self.items])
 
-    def maps(self, levels: Sequence[float] = STRENGTHS, noises: int = NOISES) -> Iterator[NDArray[np.float32]]:
-        """Yield the rescaled map of each item, pooled as `diffusion.contrast.pooled` does."""
-        chosen = self.sizes[:, [LEVELS.index(level) for level in levels], :noises].mean(axis=2)
+    def maps(
+        self, levels: Sequence[float] = STRENGTHS, noises: int = MAPS, *, shared: bool = False
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yield the rescaled map of each item, pooled as `diffusion.contrast.pooled` does.
+
+        Each level has noises of its own (they come round again after `NOISES`), unless all share the first.
+        """
+        firsts = [0 if shared else number * noises for number in range(len(levels))]
+        taken = [[(first + index) % NOISES for index in range(noises)] for first in firsts]
+        pairs = zip(map(LEVELS.index, levels), taken, strict=True)
+        chosen = np.stack([self.sizes[:, level, some].mean(axis=1) for level, some in pairs], axis=1)
         for one in chosen / chosen.mean(axis=(2, 3), keepdims=True):
             yield rescale(one.mean(axis=0))
 
@@ -102,13 +111,15 @@ def compare(raw: Raw) -> Iterator[str]:
     yield "|" + "---|" * (len(KINDS) + 3)
     guided, regions = raw.laid("guided"), raw.laid("regions")
     base = raw.scored([one > CUT for one in guided])
-    yield raw.line(f"guided, {' '.join(map(str, STRENGTHS))}, {NOISES} noises, cut {CUT:g}", base, base)
+    yield raw.line(f"guided, {' '.join(map(str, STRENGTHS))}, {MAPS} of its own, cut {CUT:g}", base, base)
     for cut in (0.2, 0.22, 0.26, 0.3, 0.35):
         yield raw.line(f"regions, cut {cut:g}", raw.scored([one > cut for one in regions]), base)
-    for levels, noises in (((0.6,), 2), ((0.5, 0.9), 2), (STRENGTHS, 1), ((0.5, 0.7, 0.9), 2), (LEVELS, 2)):
+    one_level, pairs = ((0.6,), 2), ((STRENGTHS, 1), (STRENGTHS, 2), ((0.5, 0.7, 0.9), 2))
+    for (levels, noises), shared in ((one_level, True), *product(pairs, (False, True)), ((LEVELS, 2), True)):
         for how in ("guided", "regions"):
-            laid = raw.laid(how, levels=levels, noises=noises)
-            name = f"{how}, {' '.join(f'{level:g}' for level in levels)}, {noises} noises, cut {CUT:g}"
+            laid = raw.laid(how, levels=levels, noises=noises, shared=shared)
+            draws = f"{noises} {'shared' if shared else 'of its own'}"
+            name = f"{how}, {' '.join(f'{level:g}' for level in levels)}, {draws}, cut {CUT:g}"
             yield raw.line(name, raw.scored([one > CUT for one in laid]), base)
     for name, rule in RULES.items():
         yield raw.line(f"regions, {name}", raw.scored([one > rule(one) for one in regions]), base)

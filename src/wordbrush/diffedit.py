@@ -49,7 +49,8 @@ class Edit:
         guidance, inversion_guidance: scales of the decode and of the way up; 1 where the network is told them.
         join: how the two estimates of guidance are combined; None for the plain way.
         inverted: whether the picture comes into the noise by inversion, not by a draw.
-        contrast_key, path_key: what determines the raw map, and the path whatever its depth.
+        contrast_key, reference_key: what determines the raw map, and the reference's half of its estimates.
+        path_key: what determines the path whatever its depth.
         masks: the user's own by name: `mask`, `include`, `exclude`.
         check_inversion: measure the reconstruction error.
     """
@@ -71,6 +72,7 @@ class Edit:
     join: Join | None
     inverted: bool
     contrast_key: Key
+    reference_key: Key
     path_key: Key
     masks: Mapping[str, Mask]
     check_inversion: bool = False
@@ -142,9 +144,14 @@ def _weights(cells: Mask, like: Tensor) -> Tensor:
 def contrast(edit: Edit) -> Program[NDArray[np.float32]]:
     """Return the raw map (height, width), not negative: how much query and reference disagree at each latent cell."""
     s, shape = edit.settings, edit.z0.shape[1:]
-    seed = s.seed_of_contrast(edit.seed)
-    draws = [draw(seed, index, shape, antithetic=s.antithetic) for index in range(s.maps)]
-    levels = yield from differences(edit.z0, edit.contrast_levels, edit.query, edit.reference, draws)
+    seed, stride = s.seed_of_contrast(edit.seed), s.maps if s.draws == "own" else 0
+    draws = [
+        [draw(seed, level * stride + index, shape, antithetic=s.antithetic) for index in range(s.maps)]
+        for level in range(len(edit.contrast_levels))
+    ]
+    levels = yield from differences(
+        edit.z0, edit.contrast_levels, edit.query, edit.reference, draws, key=edit.reference_key
+    )
     return pooled([disagreement(d, sign=s.sign, norm=s.norm) for d in levels]).float().cpu().numpy()
 
 

@@ -239,12 +239,13 @@ class Editor:
         up = climbs * (1 + chosen.fixed_point) * (1 if chosen.inversion_guidance == 1.0 else 2)
         guided = sum(between(level, chosen.guidance_low, chosen.guidance_high) for level in levels[1:])
         pairs = 0 if model.policy.weight_of(self.guidance(chosen)) == 1.0 else -(-guided // chosen.guidance_every)
-        inverts = model.inverts(chosen.encoding)
+        inverts, noises = model.inverts(chosen.encoding), chosen.maps * len(chosen.strength)
         evaluations = {
-            "contrast": 0 if own_mask else 2 * chosen.maps * len(chosen.strength) * many,
+            "contrast": 0 if own_mask else noises * (queries + 1) * seeds,
             "invert": up if inverts else 0,
             "check": depth * (1 if chosen.inversion_guidance == 1.0 else 2) if check_inversion and inverts else 0,
             "decode": (depth + pairs) * many,
         }
         cells = latent[0] * latent[1] * 4
-        return Plan(size, fit.canvas, latent, evaluations, cells * (model.codec.channels * (depth + 1) + many), depth)
+        kept = depth + 1 + (0 if own_mask else noises * seeds)  # the path, and the reference's half of the contrast
+        return Plan(size, fit.canvas, latent, evaluations, cells * (model.codec.channels * kept + many), depth)

@@ -9,7 +9,13 @@ __all__ = ["DEFAULT_PRESET", "GONE", "PRESETS"]
 
 DEFAULT_PRESET: Final = "balanced"
 
-_PLAIN: Final[Mapping[str, Any]] = {"solver": "ddim", "spacing": "model", "inversion_stride": 1, "guidance_low": 0.0}
+_PLAIN: Final[Mapping[str, Any]] = {
+    "solver": "ddim",
+    "spacing": "model",
+    "inversion_stride": 1,
+    "guidance_low": 0.0,
+    "guidance_every": 1,
+}
 """Walks without any saving: every level of the model's own grid, one estimate a step, guidance throughout."""
 
 _PAPER: Final[Mapping[str, Any]] = {**_PLAIN, "maps": 10, "strength": (0.5,), "steps": 50, "ratio": 0.8}
@@ -32,7 +38,7 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
         "edges": "cells",
         **_BARE,
     },
-    "fast": {"maps": 1, "steps": 10, "guidance_low": 0.35},
+    "fast": {"steps": 10, "guidance_low": 0.35},
 }
 """Named sets of switches: `balanced` (the default: the paper's recipe with the numbers that were measured to be better
 on the truth bench), `paper` (what it states of strength, steps, ratio and threshold; the guidance is the model's own,

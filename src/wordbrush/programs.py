@@ -211,6 +211,7 @@ class Programs:
             join=model.policy.join,
             inverted=inverted,
             contrast_key=self.contrast_key(query, reference, seed, settings),
+            reference_key=("reference", reference, settings.seed_of_contrast(seed), *settings.key("reference")),
             path_key=("trajectory", inversion, *settings.key("trajectory")),
             masks=masks or {},
             check_inversion=check_inversion,

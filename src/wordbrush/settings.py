@@ -64,8 +64,9 @@ RULES: Final[Mapping[Rule, ThresholdRule]] = {
 """Every threshold rule."""
 
 
-Kept = Literal["contrast", "trajectory"]
-"""Values that a session keeps: raw contrast maps, and the latents of inversions."""
+Kept = Literal["contrast", "reference", "trajectory"]
+"""Values that a session keeps: raw contrast maps, the reference's half of them, the latents of inversions."""
+_CONTRAST: Final = ("contrast", "reference")
 
 
 def _switch(
@@ -102,16 +103,19 @@ class Settings:
     """
 
     # The contrast: where the two texts disagree.
-    maps: int = _switch(2, "noises averaged in the contrast, at each strength", 1, 64, of=("contrast",))
+    maps: int = _switch(1, "noises averaged in the contrast, at each strength", 1, 64, of=_CONTRAST)
     strength: tuple[float, ...] = _switch(
-        (0.5, 0.9, 0.95), "noise strengths of the contrast, one or several that are pooled", 0.0, 1.0, of=("contrast",)
+        (0.5, 0.9, 0.95), "noise strengths of the contrast, one or several that are pooled", 0.0, 1.0, of=_CONTRAST
     )
     strength_axis: Literal["snr", "time", "grid"] = _switch(
         "snr",
         "a strength is time of Stable Diffusion, translated to equal noise; the model's own time; or a share of steps",
-        of=("contrast",),
+        of=_CONTRAST,
     )
-    antithetic: bool = _switch(False, "draw the noises in pairs of opposite sign", of=("contrast",))
+    draws: Literal["own", "shared"] = _switch(
+        "own", "each strength draws noises of its own, or all share the same", of=_CONTRAST, before="shared"
+    )
+    antithetic: bool = _switch(False, "draw the noises in pairs of opposite sign", of=_CONTRAST)
     contrast_seed: int | None = _switch(None, "seed of the contrast's noises; by default the item's own", 0, MAX_SEED)
     sign: Literal["absolute", "signed"] = _switch(
         "absolute", "average sizes of differences, or differences", of=("contrast",)
@@ -151,7 +155,7 @@ class Settings:
     solver: Literal["ddim", "dpm2m"] = _switch(
         "dpm2m", "step rule: first order, or second by looking back a step", of=("trajectory",)
     )
-    steps: int = _switch(12, "steps of the full grid", 1, 1000, of=("contrast", "trajectory"))
+    steps: int = _switch(12, "steps of the full grid", 1, 1000, of=(*_CONTRAST, "trajectory"))
     spacing: Literal["model", "even"] = _switch(
         "even",
         "levels of the grid: as the model's own scheduler; or evenly apart, the clean one included",
@@ -191,7 +195,7 @@ class Settings:
     )
     guidance_high: float = _switch(1.0, "guidance begins at this noise, a position like the ratio; 1 = any", 0.0, 1.0)
     guidance_every: int = _switch(
-        1, "steps that one difference of guidance serves; all but the first of them cost half", 1, 100
+        2, "steps that one difference of guidance serves; all but the first of them cost half", 1, 100, before=1
     )
     eta: float = _switch(0.0, "fresh noise in the decode, 0 = none, so seeds move only the contrast", 0.0, 1.0)
     # The decode made cheaper.
@@ -207,7 +211,7 @@ class Settings:
         None, "working size: side of the square of equal area, by default the model's", 16, 4096
     )
     clip_skip: int = _switch(
-        0, "leave out this many last layers of the text encoder", 0, 12, of=("contrast", "trajectory")
+        0, "leave out this many last layers of the text encoder", 0, 12, of=(*_CONTRAST, "trajectory")
     )
 
     def __post_init__(self) -> None:
@@ -269,8 +273,10 @@ class Settings:
     def key(self, kept: Kept) -> tuple[Any, ...]:
         """Return the values of the switches that determine a kept value, beside the texts and the seed it has."""
         idle = set()
-        if kept == "contrast" and self.strength_axis != "grid":
+        if kept in _CONTRAST and self.strength_axis != "grid":
             idle.add("steps")  # a level on the time axis is on no grid
+        if kept in _CONTRAST and len(self.strength) == 1:
+            idle.add("draws")
         if kept == "trajectory" and self.solver != "ddim":
             idle.add("inversion_label")  # a solver that looks back always tells the source's
         if kept == "trajectory" and self.spacing == "model":

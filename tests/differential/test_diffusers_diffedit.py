@@ -102,7 +102,7 @@ def our_contrast(pipe: Any, kind: tiny.Kind = "sd1", target: int = TARGET, z0: T
     schedule, denoiser = ours(pipe, kind)
     noises = drawn(3, PRESET.maps, 4, SIDE, SIDE)
     query, reference = (Conditioning({"text": text(seed, kind)}) for seed in (target, SOURCE))
-    (found,) = drive(differences(z0, [contrast_level(schedule)], query, reference, list(noises)), denoiser)
+    (found,) = drive(differences(z0, [contrast_level(schedule)], query, reference, [list(noises)]), denoiser)
     raw = disagreement(found, sign=PRESET.sign, norm=PRESET.norm).numpy()
     return Contrast(raw, rescale(raw, PRESET.rescale))
 
@@ -273,7 +273,7 @@ def test_batch_mates_change_its_mask_and_not_ours() -> None:
     def mask_of(limit: int) -> Mask:
         query, reference = Conditioning({"text": text(TARGET)}), Conditioning({"text": source})
         driver = Driver(replace(toy.model(), denoiser=denoiser), batch_limit=limit)
-        (found,) = driver.value(differences(Z0, [contrast_level(schedule)], query, reference, noises))
+        (found,) = driver.value(differences(Z0, [contrast_level(schedule)], query, reference, [noises]))
         raw = disagreement(found).numpy()
         return Contrast(raw, rescale(raw, "ratio")).threshold(0.5)
 

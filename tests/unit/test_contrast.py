@@ -57,7 +57,7 @@ def drawn(count: int) -> list[Tensor]:
 def driven(denoiser: Denoiser, texts: Sequence[Conditioning], count: int, batch_limit: int = 16) -> Tensor:
     """The differences at one level, in calls of at most so many rows."""
     driver = Driver(replace(toy.model(), denoiser=denoiser), batch_limit=batch_limit)
-    (found,) = driver.value(differences(Z0, [LEVEL], texts[0], texts[1], drawn(count)))
+    (found,) = driver.value(differences(Z0, [LEVEL], texts[0], texts[1], [drawn(count)]))
     return found
 
 
@@ -91,7 +91,7 @@ def test_chunks_do_not_change_the_differences_of_a_real_unet(batch_limit: int) -
     texts = [Conditioning({"text": torch.randn(1, 7, 32, generator=generator)}) for _ in range(2)]
     denoiser = Counting(NetworkDenoiser(network, "epsilon"))
     whole = driven(denoiser, texts, 5, batch_limit=10)
-    assert (denoiser.rows, denoiser.calls) == (10, 1)
+    assert (denoiser.rows, denoiser.calls) == (10, 2)
     parts = driven(denoiser, texts, 5, batch_limit=batch_limit)
     assert float(whole.abs().max()) > 1e-4
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-5)
@@ -107,11 +107,11 @@ def test_calls_hold_the_batch_limit_and_progress_is_told(batch_limit: int) -> No
         return x
 
     driver = Driver(replace(toy.model(), denoiser=NetworkDenoiser(network, "epsilon")), batch_limit=batch_limit)
-    walk = differences(Z0, [LEVEL], text(1.0), text(0.0), drawn(7))
+    walk = differences(Z0, [LEVEL], text(1.0), text(0.0), [drawn(7)])
     driver.run([Item(walk, Store(0))], lambda event: done.append(event.step))
     assert sum(sizes) == 14
     assert max(sizes) <= batch_limit
-    assert done[-1] == 7
+    assert done[-1] == 14
     assert done == sorted(done)
 
 

@@ -204,17 +204,17 @@ def test_grey_mask_cells_are_edited_by_their_strength() -> None:
     assert along[-1] - along[0] > 45
 
 
-def test_second_query_costs_its_contrast_and_decode_alone() -> None:
+def test_second_query_costs_its_half_of_the_contrast_and_its_decode_alone() -> None:
     session = toy.editor().open(picture())
     walk: dict[str, Any] = {"steps": 10, "ratio": 0.7, "inversion_stride": 2}
     first = session.edit(HALF, DARK, **walk)
     second = session.edit("light left, dark right", DARK, **walk)
     again = session.edit(HALF, DARK, **walk, threshold=0.3)
-    assert first.report.evaluations == {"contrast": 12, "invert": 4, "decode": 7}
-    assert second.report.evaluations == {"contrast": 12, "decode": 7}
+    assert first.report.evaluations == {"contrast": 6, "invert": 4, "decode": 7}
+    assert second.report.evaluations == {"contrast": 3, "decode": 7}
     assert again.report.evaluations == {"decode": 7}
     assert first.report.reused == ()
-    assert second.report.reused == ("latent", "trajectory")
+    assert second.report.reused == ("latent", "reference", "trajectory")
     assert again.report.reused == ("latent", "contrast", "trajectory")
 
 
@@ -263,7 +263,7 @@ def test_events_tell_every_step_and_preview_shows_the_working_size() -> None:
 
     edit(toy.editor(), picture(64, 64), steps=5, maps=4, inversion_stride=1, callback=watch)
     assert seen[0] == ("encode", 1, 1)
-    assert [s for s in seen if s[0] == "contrast"][-1] == ("contrast", 12, 12)
+    assert [s for s in seen if s[0] == "contrast"][-1] == ("contrast", 24, 24)
     assert [s for s in seen if s[0] == "invert"] == [("invert", i, 4) for i in range(1, 5)]
     assert [s for s in seen if s[0] == "decode"] == [("decode", i, 4) for i in range(1, 5)]
     assert seen[-1] == ("compose", 1, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import fields
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -53,7 +54,7 @@ NUMBERS: dict[str, Any] = {
     "guidance": 3.0,
     "guidance_low": 0.5,
     "guidance_high": 0.5,
-    "guidance_every": 2,
+    "guidance_every": 3,
     "eta": 0.5,
     "clip_skip": 1,
 }
@@ -66,7 +67,7 @@ class Watched(Store):
 
     def __init__(self) -> None:
         super().__init__(1 << 30)
-        self.made: set[Key] = set()
+        self.made: dict[Key, Any] = {}
         self.served: set[Key] = set()
 
     def get(self, key: Key) -> Any | None:
@@ -78,12 +79,15 @@ class Watched(Store):
 
     def put(self, key: Key, value: Any) -> None:
         """See `Store`."""
-        self.made.add(key)
+        self.made[key] = value
         super().put(key, value)
 
 
-def kinds(keys: set[Key]) -> set[str]:
-    return {str(key[0]) for key in keys} & {"contrast", "trajectory"}
+ALL = {"contrast", "reference", "trajectory"}
+
+
+def kinds(keys: Iterable[Key]) -> set[str]:
+    return {str(key[0]) for key in keys} & ALL
 
 
 def session() -> Session:
@@ -108,11 +112,12 @@ def others(name: str, settings: Settings) -> list[Any]:
 
 
 def values_of(opened: Session, settings: Settings) -> dict[str, Any]:
-    """The raw contrast and the path, made from nothing."""
-    opened.store = Watched()
+    """The raw contrast, the reference's half of it, and the path, made from nothing."""
+    store = opened.store = Watched()
     raw = opened.contrast("dark left, light right", "grey left, dark right", seed=1, settings=settings).raw
     path = opened.trajectory("grey left, dark right", settings=settings)
-    return {"contrast": raw, "trajectory": path}
+    (half,) = (value for key, value in store.made.items() if key[0] == "reference")
+    return {"contrast": raw, "reference": half, "trajectory": path}
 
 
 @cache
@@ -158,11 +163,12 @@ def test_a_changed_switch_renews_what_it_determines_and_nothing_else(base: str, 
             stale = set()
             assert same(before["trajectory"][: len(after["trajectory"])], after["trajectory"])
         if name == "clip_skip":  # the toy has no layers to leave out: the key must tell them apart all the same
-            stale = {"contrast", "trajectory"}
+            stale = set(ALL)
         if name in {"strength_axis", "ratio_axis"}:
             stale -= {"trajectory"}  # cut elsewhere, the path is the same
-        if name == "strength_axis" and not stale & {"contrast"}:
-            stale |= made & {"contrast"}  # two axes may name the same level; made again, it is never wrong
+        if name == "strength_axis" and not stale:
+            stale |= made & {"contrast", "reference"}  # two axes may name the same level; made again, it is never wrong
         assert made == stale, (value, made, stale)
         unserved = {"trajectory"} if result.mask.is_empty or name == "sparse" else set()  # a sparse edit walks its own
-        assert {"contrast", "trajectory"} - made <= served | unserved
+        needed = ALL if "contrast" in made else ALL - {"reference"}
+        assert needed - made <= served | unserved

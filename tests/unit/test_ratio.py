@@ -41,7 +41,7 @@ def test_report_and_record_say_the_real_ratio(ratio: float, steps: int, depth: i
 
 def test_the_default_goes_the_11_of_12_steps_that_were_measured() -> None:
     """The toy's own guidance is off; each step of the inversion goes up two levels, the last one by one."""
-    assert edit().report.evaluations == {"contrast": 12, "invert": 6, "decode": 11}
+    assert edit().report.evaluations == {"contrast": 6, "invert": 6, "decode": 11}
     assert edit(preset="fast").report.evaluations == {"contrast": 6, "invert": 5, "decode": 9}
 
 
@@ -66,6 +66,7 @@ LATER = {
     "guidance_low": 0.0,
     "guidance_high": 1.0,
     "guidance_every": 1,
+    "draws": "shared",
 }
 """Switches that came with or after the axis of ratios, as what they decide was before."""
 

@@ -219,7 +219,7 @@ def test_settings_do_not_change_and_copies_are_checked() -> None:
     with pytest.raises(FrozenInstanceError):
         settings.maps = 3  # type: ignore[misc]
     assert settings.changed(maps=3) == replace(settings, maps=3) == Settings(maps=3)
-    assert settings.maps == 2
+    assert settings.maps == 1
     with pytest.raises(SettingsError, match="maps"):
         settings.changed(maps=0)
     assert hash(settings) == hash(Settings())

@@ -202,7 +202,9 @@ class Driver:
         for ask in ready:
             fits = not group or rows + len(ask.x) <= self.batch_limit
             joins = self.join and not any(active[_owner(one)].alone for one in (first, ask))
-            alike = joinable(first, ask) if joins else (ask.item == first.item and ask.level is first.level)
+            # One text at a time where items stay apart: what a kept half of a contrast saves then changes no bits.
+            own = ask.item == first.item and ask.conditioning is first.conditioning
+            alike = (joins or own) and joinable(first, ask)
             if fits and alike and ask.item not in full:
                 group.append(ask)
                 rows += len(ask.x)
