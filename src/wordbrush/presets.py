@@ -38,7 +38,7 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
         "edges": "cells",
         **_BARE,
     },
-    "fast": {"steps": 10, "guidance_low": 0.35},
+    "fast": {"strength": (0.5, 0.95), "steps": 10},
 }
 """Named sets of switches: `balanced` (the default: the paper's recipe with the numbers that were measured to be better
 on the truth bench), `paper` (what it states of strength, steps, ratio and threshold; the guidance is the model's own,

@@ -21,8 +21,8 @@ class Report:
         real_ratio: the encoding ratio in whole steps of the grid: steps up by steps of the grid.
         reconstruction_error: root mean square between the latent and its way up and down again, if measured.
         noise: root mean square of the noise that an unguided inversion found in the latent, see `diffedit.noise_found`.
-        reused: what the session's store held when the edit asked for it: `latent`, `contrast`, and `trajectory`, or
-            `part of the trajectory` where a kept one was carried further.
+        reused: what the session's store held when the edit asked for it: `latent`, `contrast` or `reference`, its half
+            of the contrast, and `trajectory`, or `part of the trajectory` where a kept one was carried further.
         warnings: what the user should know: words cut off, words unknown, an empty mask.
     """
 

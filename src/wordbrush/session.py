@@ -1,8 +1,8 @@
 """A session: one picture with one model; encoded latent, contrast maps and paths are computed once and kept.
 
 The latent, the raw contrast maps and the latents of inversions are kept in one store under what determines them. So a
-new threshold runs no network, a second query costs its contrast and its decode, and a deeper ratio goes on where the
-kept path ends.
+new threshold runs no network, a second query costs its half of the contrast and its decode, and a deeper ratio goes on
+where the kept path ends.
 """
 
 from __future__ import annotations

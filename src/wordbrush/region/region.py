@@ -81,7 +81,8 @@ def _contoured(frame: Frame, level: NDArray[np.float32], settings: Settings) -> 
     if settings.invert and (distance > 0).any():
         distance = -distance
     cells = _touched(frame, Mask.from_array(distance > 0))
-    return _outlined(frame, Region(cells, Mask.empty(frame.size), distance=distance), settings, _least(settings))
+    region = Region(cells, Mask.empty(frame.size), distance=distance)
+    return _outlined(frame, region, settings, distance + np.float32(_least(settings)))
 
 
 def settled(
@@ -102,12 +103,11 @@ def settled(
     return _outlined(frame, region, settings, outward(*seen, region.distance, _least(settings), settings.rim))
 
 
-def _outlined(frame: Frame, region: Region, settings: Settings, out: float | NDArray[np.float32]) -> Region:
-    """Draw the contour of a region, moved outwards by canvas pixels, unless there is nothing inside it."""
+def _outlined(frame: Frame, region: Region, settings: Settings, contour: NDArray[np.float32]) -> Region:
+    """Draw a contour (canvas height, canvas width) as the region's pixels, unless there is nothing inside it."""
     if region.distance is None or not (region.distance > 0).any():
         return region
-    moved = region.distance + np.asarray(out, np.float32)
-    return replace(region, pixels=Mask(drawn(moved, frame.size, width=settings.blend)))
+    return replace(region, pixels=Mask(drawn(contour, frame.size, width=settings.blend)))
 
 
 def _least(settings: Settings) -> float:

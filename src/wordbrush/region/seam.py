@@ -2,9 +2,8 @@
 
 Two things are decided after the decode, from the picture and the decoded one on the same canvas:
 
-- where the seam runs (`outward`). Along the outline of a thing that is gone, the picture's antialiased rim lies just
-  outside the region and would stay as a ghost: the seam moves out. Where the decode kept the outline, as a change of
-  colour does, it stays.
+- where the seam runs (`outward`). What was painted rarely ends where the region was found to: the picture's antialiased
+  rim or a shadow would stay as a ghost, a new thing would be cut off. The seam goes out to where the pictures agree.
 - what is carried inwards (`correction`). The codec shifts colours a little and softens, and the network's ground is a
   shade off; next to the seam that shows as a step. What differs along the seam by little is added inside, fading within
   a cell or two; what differs by much differs because it should, and is left alone.
@@ -16,67 +15,49 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["correction", "kept_outline", "matched", "outward"]
+from wordbrush.region.contour import signed_distance
+
+__all__ = ["correction", "matched", "outward"]
 
 Float = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
-BESIDE = 4.0
-"""Canvas pixels on either side of an outline in which its step is looked for."""
+VISIBLE = 8.0
+"""Difference, root mean square over RGB of 255, from which on the decoded picture shows something else."""
 
-ALONG = 3.0
-"""Spread of the Gaussian, in canvas pixels, over which what is measured along an outline is averaged."""
+EDGE = 0.7
+"""Spread of the Gaussian, in canvas pixels, that both get before: a codec shifts edges by a fraction of one."""
 
-KEPT, GONE = 0.4, 0.15
-"""Shares of an outline's step that count as all of it kept, and as none."""
-
-FAINT = 2.0
-"""Mean squared step, in squared units of 255 for a pixel, that counts as no step at all."""
+AROUND = 1.0
+"""Canvas pixels by which the seam keeps away from what differs: a pixel there is something else in part."""
 
 SMALL = 40.0
 """Difference along the seam, of 255, from which on nothing is carried inwards."""
 
 
-def kept_outline(before: Bytes, after: Bytes, distance: Float) -> Float:
-    """Return how much of the picture's step across an outline the decoded picture still has.
+def outward(before: Bytes, after: Bytes, distance: Float, least: float, most: float) -> Float:
+    """Return the contour around all that was painted otherwise, found or not, so that the seam runs where both agree.
 
-    The step is the slope of the colours along the outline's normal, as a root mean square over its surroundings.
+    From the region, what differs is followed outwards: a new thing that is larger than the old one, the rim and the
+    shadow of one that is gone. What differs apart from it, as a star that the codec lost, is left as it was.
 
     Args:
         before: the picture on the canvas, (height, width, RGB).
         after: the decoded one.
-        distance: signed distance to the outline, (height, width) in pixels.
+        distance: signed distance to the outline of the region, (height, width) in pixels, positive inside.
+        least: pixels that the contour goes out everywhere.
+        most: pixels that it goes out where the pictures differ that far.
 
     Returns:
-        (height, width), 0 or more; about 1 where the outline is as it was. Far from the outline it means nothing.
+        Signed distance to the contour, (height, width) in pixels, positive inside.
     """
-    down, across = np.gradient(ndimage.gaussian_filter(np.clip(distance, -12, 12), 2.0))
-    length = np.hypot(down, across) + 1e-6
-    beside = (np.abs(distance) <= BESIDE).astype(np.float32)
-
-    def step(picture: Bytes) -> Float:
-        squares = np.zeros(distance.shape, np.float32)
-        for channel in range(3):
-            y, x = np.gradient(ndimage.gaussian_filter(picture[..., channel].astype(np.float32), 1.0))
-            squares += ((down * y + across * x) / length) ** 2
-        return np.asarray(ndimage.gaussian_filter(squares * beside, ALONG), np.float32)
-
-    share = ndimage.gaussian_filter(beside, ALONG)
-    return np.asarray(np.sqrt(step(after) / (step(before) + FAINT * share + 1e-6)), np.float32)
-
-
-def outward(before: Bytes, after: Bytes, distance: Float, least: float, most: float) -> Float:
-    """Return how far beyond an outline the seam runs, (height, width) in pixels from `least` to `most`.
-
-    Args:
-        before: the picture on the canvas, (height, width, RGB).
-        after: the decoded one.
-        distance: signed distance to the outline, (height, width) in pixels.
-        least: where the outline is kept.
-        most: where it is gone.
-    """
-    gone = np.clip((KEPT - kept_outline(before, after, distance)) / (KEPT - GONE), 0.0, 1.0)
-    return np.asarray(least + max(most - least, 0.0) * gone, np.float32)
+    soft = [ndimage.gaussian_filter(picture.astype(np.float32), (EDGE, EDGE, 0)) for picture in (before, after)]
+    differs = np.square(soft[1] - soft[0]).mean(-1) > VISIBLE**2
+    parts, count = ndimage.label((distance > 0) | ((distance > -most) & differs))
+    reached = np.zeros(count + 1, np.bool_)
+    reached[parts[distance > 0]] = True
+    beyond = np.minimum(signed_distance(reached[parts]) + np.float32(AROUND), distance + np.float32(most))
+    return np.maximum(distance + np.float32(least), beyond)
 
 
 def correction(before: Bytes, after: Bytes, weight: Float, reach: float) -> Float:

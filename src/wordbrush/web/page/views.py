@@ -161,8 +161,13 @@ def problem(message: str) -> dict[str, Any]:
 def reused_line(version: Version) -> str:
     """Say which values painting reused, and how many network evaluations it ran."""
     report = version.report
-    names = {"latent": "the encoded picture", "contrast": "the contrast", "trajectory": "the inversion"}
-    names["part of the trajectory"] = "the inversion as far as it went"
+    names = {
+        "latent": "the encoded picture",
+        "contrast": "the contrast",
+        "reference": "the reference's half of the contrast",
+        "trajectory": "the inversion",
+        "part of the trajectory": "the inversion as far as it went",
+    }
     reused = [names.get(name, name) for name in report.reused]
     ran = [f"{LABELS.get(k, k).lower()} {v}" for k, v in report.evaluations.items() if v]
     first = f"Reused: {', '.join(reused)}. " if reused else ""
