@@ -141,9 +141,7 @@ class Settings:
     soft: Literal["strength", "blend"] = _switch("strength", "what a grey of your mask means: how long, or how much")
     # The seam: how the repainted region meets the picture.
     ring: float = _switch(1.0, "latent cells around the region that the decode frees, too", 0.0, 16.0, before=0.0)
-    ring_until: float = _switch(
-        0.0, "share of the decode, counted from its end, that holds the ring again", 0.0, 1.0, before=0.3
-    )
+    ring_until: float = _switch(0.0, "share of the decode, counted from its end, that holds the ring again", 0.0, 1.0)
     rim: float = _switch(
         12.0, "canvas pixels that a contour moves out at most, around all that was painted otherwise", 0.0, 64.0,
         before=0.0,

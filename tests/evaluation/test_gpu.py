@@ -44,7 +44,7 @@ def test_float32_is_the_cpus_and_bfloat16_is_near(tmp_path: Path) -> None:
     assert (same["levels_max"], same["repeats"]) == (0, 0)
     assert same["background_is_the_input"] is near["background_is_the_input"] is True
     assert 0.1 < near["mask_area"] < 0.5
-    assert near["mask_iou"] > 0.97
+    assert near["mask_iou"] > 0.95
     assert 0 < near["levels_mean"] < 2
     assert same["evaluations"] > same["calls"] > 0
 

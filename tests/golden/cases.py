@@ -122,7 +122,7 @@ class World:
 
 PLAIN: dict[str, Any] = {
     "strength": 0.6, "strength_axis": "time", "threshold": 0.24,
-    "edges": "guided", "rim": 0.0, "blend": 0.0, "match": 0.0,
+    "edges": "guided", "ring": 0.0, "ring_until": 0.3, "rim": 0.0, "blend": 0.0, "match": 0.0,
     "solver": "ddim", "spacing": "model", "ratio_axis": "grid", "inversion_stride": 1, "guidance_low": 0.0,
     "guidance_every": 1,
 }  # fmt: skip

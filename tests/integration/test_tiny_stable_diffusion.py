@@ -151,7 +151,8 @@ def test_equal_texts_return_the_picture_itself(models: dict[str, Model], kind: s
 @pytest.mark.parametrize("size", [(64, 64), (97, 33), (200, 48)])
 def test_outside_the_mask_the_bytes_are_the_input_s(models: dict[str, Model], size: tuple[int, int]) -> None:
     source = picture(5, *size)
-    result = edit(Editor(models["sd1"]), source, "a dog", "a cat", settings=QUICK)
+    # Noise all over differs from what is painted everywhere, and these canvases are small.
+    result = edit(Editor(models["sd1"]), source, "a dog", "a cat", settings=QUICK.changed(rim=2))
     assert result.image.size == size
     outside = result.mask.values == 0
     assert outside.any()

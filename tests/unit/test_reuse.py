@@ -94,7 +94,7 @@ def test_the_mask_stays_while_the_seed_varies_the_decode() -> None:
     """The toy's contrast has no noise in it beyond rounding, so the raw map itself is looked at, bit by bit."""
     session = toy.editor().open(picture())
     one, two, other = (
-        edit(session, seed=seed, contrast_seed=noises, eta=1.0) for seed, noises in ((1, 7), (2, 7), (1, None))
+        edit(session, seed=seed, contrast_seed=noises, eta=1.0, rim=0) for seed, noises in ((1, 7), (2, 7), (1, None))
     )
     np.testing.assert_array_equal(maps_of(one), maps_of(two))
     np.testing.assert_array_equal(one.mask.values, two.mask.values)
@@ -111,8 +111,8 @@ def test_it_is_the_contrast_of_that_seed_and_known_as_such() -> None:
     settings = Settings(contrast_seed=7)
     same = session.contrast(HALF, DARK, seed=3, settings=settings)
     known = session.known_contrast(HALF, DARK, seed=3, settings=settings)
-    mask = session.mask(HALF, DARK, seed=3, contrast_seed=7)
-    result = edit(session, seed=3, contrast_seed=7)
+    mask = session.mask(HALF, DARK, seed=3, contrast_seed=7, rim=0)
+    result = edit(session, seed=3, contrast_seed=7, rim=0)
     assert known is not None
     np.testing.assert_array_equal(same.raw, plain.raw)
     np.testing.assert_array_equal(known.raw, plain.raw)

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from wordbrush.region.contour import drawn, signed_distance
-from wordbrush.region.seam import SMALL, correction, kept_outline, matched, outward
+from wordbrush.region.seam import AROUND, SMALL, correction, matched, outward
 
 Bytes = NDArray[np.uint8]
 
@@ -96,41 +96,71 @@ def test_bytes_stay_bytes() -> None:
 
 # ---- where the seam runs
 
-
-def test_an_outline_that_is_gone_lets_the_seam_move_out() -> None:
-    out = outward(thing(24, (220, 40, 40)), ground(), DISTANCE, 0.5, 4.0)
-    assert out[np.abs(DISTANCE) < 2].min() == pytest.approx(4.0)
+RED, GREEN = (220, 40, 40), (30, 200, 60)
+MOST = 12.0
 
 
-def test_an_outline_in_another_colour_is_kept() -> None:
-    red, green = thing(24, (220, 40, 40)), thing(24, (30, 200, 60))
-    near = np.abs(DISTANCE) < 2
-    assert kept_outline(red, green, DISTANCE)[near].min() > 0.7
-    assert outward(red, green, DISTANCE, 0.5, 4.0)[near].max() == pytest.approx(0.5)
+def reach(contour: NDArray[np.float32], columns: slice = slice(None)) -> float:
+    """How far from the middle the contour goes, in pixels."""
+    y, x = np.mgrid[:SIDE, :SIDE] + 0.5
+    away = np.hypot(x - SIDE / 2, y - SIDE / 2)
+    return float(away[:, columns][contour[:, columns] > 0].max())
 
 
-def test_where_there_was_no_outline_the_seam_stays() -> None:
-    """A new thing on a plain ground: the outline of the region follows nothing in the picture."""
-    near = np.abs(DISTANCE) < 2
-    assert outward(ground(), thing(24, (220, 40, 40)), DISTANCE, 0.5, 4.0)[near].max() == pytest.approx(0.5)
+def test_where_the_pictures_agree_the_seam_is_that_of_the_region() -> None:
+    contour = outward(ground(), ground(), DISTANCE, MOST)
+    np.testing.assert_allclose(contour, DISTANCE + AROUND, atol=1e-4)
 
 
-def test_one_side_may_be_kept_and_the_other_gone() -> None:
-    before, after = thing(24, (220, 40, 40)), thing(24, (30, 200, 60))
-    after[:, SIDE // 2 :] = ground()[:, SIDE // 2 :]
-    out, columns = outward(before, after, DISTANCE, 0.5, 4.0), np.arange(SIDE)[None] * np.ones((SIDE, 1))
-    near = np.abs(DISTANCE) < 2
-    assert out[near & (columns < SIDE // 2 - 14)].max() < 0.6
-    assert out[near & (columns > SIDE // 2 + 14)].min() > 3.9
+def test_another_colour_inside_moves_the_seam_by_no_more_than_its_antialiased_edge() -> None:
+    assert reach(outward(thing(24, RED), thing(24, GREEN), DISTANCE, MOST)) < 24 + 3.5
 
 
-def test_a_removal_leaves_no_ghost_of_the_rim() -> None:
-    """A thing goes whose antialiased rim the region misses: a hard edge leaves a ring of it, the seam a trace."""
-    before, after = thing(25, (220, 40, 40)), ground()
+@pytest.mark.parametrize("radius", [27, 30, 33])
+def test_a_larger_thing_is_not_cut_off(radius: int) -> None:
+    contour = outward(thing(24, RED), thing(radius, GREEN), DISTANCE, MOST)
+    assert radius < reach(contour) < radius + 3.5
 
-    def left(out: NDArray[np.float32] | float, width: float) -> float:
-        weight = drawn(DISTANCE + np.float32(1) * out, (SIDE, SIDE), width=width)[..., None]
+
+@pytest.mark.parametrize("radius", [27, 30, 33])
+def test_what_the_region_missed_of_a_thing_that_is_gone_leaves_no_ghost(radius: int) -> None:
+    """A hard edge at the region leaves a ring of it, the seam a trace."""
+    before, after = thing(radius, RED), ground()
+
+    def left(contour: NDArray[np.float32], width: float) -> float:
+        weight = drawn(contour, (SIDE, SIDE), width=width)[..., None]
         return float(np.abs(before * (1.0 - weight) + after * weight - ground()).max())
 
-    assert left(0.0, 0.0) > 100
-    assert left(outward(before, after, DISTANCE, 0.5, 4.0), 3.0) < 8
+    assert left(DISTANCE, 0.0) > 100
+    assert left(outward(before, after, DISTANCE, MOST), 1.5) < 8
+
+
+def test_the_seam_goes_no_further_than_it_may() -> None:
+    contour = outward(thing(47, RED), ground(), DISTANCE, MOST)
+    assert 24 + MOST - 1.5 < reach(contour) <= 24 + MOST + 0.5
+
+
+def test_what_differs_elsewhere_stays_as_it_was() -> None:
+    """A star beside the region that the codec lost: nothing of the region reaches it."""
+    before = ground()
+    before[10:13, 46:50] = 255
+    assert reach(outward(before, ground(), DISTANCE, MOST)) < 26
+    before[10:24, 46:50] = 255  # a ray from the region does
+    assert outward(before, ground(), DISTANCE, MOST)[16, 48] > 0
+
+
+def test_one_side_may_go_out_and_the_other_stay() -> None:
+    before, after = thing(24, RED), thing(32, GREEN)
+    after[:, SIDE // 2 :] = thing(24, GREEN)[:, SIDE // 2 :]
+    contour = outward(before, after, DISTANCE, MOST)
+    assert reach(contour, slice(0, SIDE // 2 - 12)) > 31
+    assert reach(contour, slice(SIDE // 2 + 12, SIDE)) < 27.5
+
+
+def test_an_offset_of_the_codec_is_no_other_content() -> None:
+    after = (ground().astype(int) + 6).astype(np.uint8)
+    np.testing.assert_allclose(outward(ground(), after, DISTANCE, MOST), DISTANCE + AROUND, atol=1e-4)
+
+
+def test_without_a_rim_the_contour_is_the_regions_own() -> None:
+    np.testing.assert_array_equal(outward(thing(30, RED), ground(), DISTANCE, 0.0), DISTANCE)

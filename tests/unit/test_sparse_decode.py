@@ -78,7 +78,7 @@ def test_refreshed_at_every_step_or_off_it_is_the_dense_decode(session: Session)
 def test_the_outside_is_the_picture_and_the_error_falls_with_the_refresh(session: Session) -> None:
     dense, z0 = latent(session, 0)[0], session.latent()
     inside = (dense != z0).any(dim=1, keepdim=True)
-    assert 0 < inside.float().mean() < 0.1
+    assert 0 < inside.float().mean() < 0.15
     errors = []
     for every in (WHOLE, 2):
         sparse, run = latent(session, every)

@@ -35,7 +35,7 @@ SMALL = 40.0
 """Difference along the seam, of 255, from which on nothing is carried inwards."""
 
 
-def outward(before: Bytes, after: Bytes, distance: Float, least: float, most: float) -> Float:
+def outward(before: Bytes, after: Bytes, distance: Float, most: float) -> Float:
     """Return the contour around all that was painted otherwise, found or not, so that the seam runs where both agree.
 
     From the region, what differs is followed outwards: a new thing that is larger than the old one, the rim and the
@@ -45,8 +45,7 @@ def outward(before: Bytes, after: Bytes, distance: Float, least: float, most: fl
         before: the picture on the canvas, (height, width, RGB).
         after: the decoded one.
         distance: signed distance to the outline of the region, (height, width) in pixels, positive inside.
-        least: pixels that the contour goes out everywhere.
-        most: pixels that it goes out where the pictures differ that far.
+        most: pixels that the contour goes out at most; `AROUND` everywhere, more where the pictures differ.
 
     Returns:
         Signed distance to the contour, (height, width) in pixels, positive inside.
@@ -56,8 +55,8 @@ def outward(before: Bytes, after: Bytes, distance: Float, least: float, most: fl
     parts, count = ndimage.label((distance > 0) | ((distance > -most) & differs))
     reached = np.zeros(count + 1, np.bool_)
     reached[parts[distance > 0]] = True
-    beyond = np.minimum(signed_distance(reached[parts]) + np.float32(AROUND), distance + np.float32(most))
-    return np.maximum(distance + np.float32(least), beyond)
+    beyond = signed_distance(reached[parts]) + np.float32(AROUND)
+    return np.maximum(distance, np.minimum(beyond, distance + np.float32(most)))
 
 
 def correction(before: Bytes, after: Bytes, weight: Float, reach: float) -> Float:
