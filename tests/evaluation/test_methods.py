@@ -29,7 +29,7 @@ Bytes = NDArray[np.uint8]
 DARK, HALF = "dark left, dark right", "dark left, light right"
 PLAIN: dict[str, Any] = {"strength": 0.5, "solver": "ddim", "spacing": "model", "ratio_axis": "grid"}
 PLAIN |= {"inversion_stride": 1, "guidance_low": 0.0, "guidance_every": 1, "ring": 0.0, "rim": 0.0}
-"""One strength, no ring around the region, and walks without savings, whose costs and results follow from steps and ratio alone."""
+"""One strength, no ring, and walks without savings, whose costs and results follow from steps and ratio alone."""
 QUICK = Settings(steps=10, ratio=0.6, maps=2, threshold=0.5, **PLAIN)
 FEW = QUICK.changed(steps=5)
 SIDE = 32

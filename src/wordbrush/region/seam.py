@@ -28,6 +28,9 @@ VISIBLE = 8.0
 EDGE = 0.7
 """Spread of the Gaussian, in canvas pixels, that both get before: a codec shifts edges by a fraction of one."""
 
+THIN = 3
+"""Canvas pixels that something else is wide at least: lines that the codec softened, as a horizon, are not followed."""
+
 AROUND = 1.0
 """Canvas pixels by which the seam keeps away from what differs: a pixel there is something else in part."""
 
@@ -38,8 +41,9 @@ SMALL = 40.0
 def outward(before: Bytes, after: Bytes, distance: Float, most: float) -> Float:
     """Return the contour around all that was painted otherwise, found or not, so that the seam runs where both agree.
 
-    From the region, what differs is followed outwards: a new thing that is larger than the old one, the rim and the
-    shadow of one that is gone. What differs apart from it, as a star that the codec lost, is left as it was.
+    From the region, what differs is followed outwards, lines of a pixel or two left out: a new thing that is larger
+    than the old one, the rim and the shadow of one that is gone. What differs apart from it, as a star that the codec
+    lost, is left as it was.
 
     Args:
         before: the picture on the canvas, (height, width, RGB).
@@ -52,7 +56,9 @@ def outward(before: Bytes, after: Bytes, distance: Float, most: float) -> Float:
     """
     soft = [ndimage.gaussian_filter(picture.astype(np.float32), (EDGE, EDGE, 0)) for picture in (before, after)]
     differs = np.square(soft[1] - soft[0]).mean(-1) > VISIBLE**2
-    parts, count = ndimage.label((distance > 0) | ((distance > -most) & differs))
+    other = (distance > 0) | ((distance > -most) & differs)
+    opened = ndimage.binary_opening(np.pad(other, 2, "edge"), np.ones((THIN, THIN), np.bool_))[2:-2, 2:-2]
+    parts, count = ndimage.label(opened | (distance > 0))
     reached = np.zeros(count + 1, np.bool_)
     reached[parts[distance > 0]] = True
     beyond = signed_distance(reached[parts]) + np.float32(AROUND)
