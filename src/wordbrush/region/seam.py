@@ -62,7 +62,7 @@ def outward(before: Bytes, after: Bytes, distance: Float, most: float) -> Float:
     reached = np.zeros(count + 1, np.bool_)
     reached[parts[distance > 0]] = True
     beyond = signed_distance(reached[parts]) + np.float32(AROUND)
-    return np.maximum(distance, np.minimum(beyond, distance + np.float32(most)))
+    return np.asarray(np.maximum(distance, np.minimum(beyond, distance + np.float32(most))), np.float32)
 
 
 def correction(before: Bytes, after: Bytes, weight: Float, reach: float) -> Float:
