@@ -152,7 +152,7 @@ def test_finding_the_region_shows_heat_and_outline(bench: Bench, server: Running
     bench.page.click("#find")
     bench.until("Region found")
     bench.rest()
-    assert server.rows - before == 12
+    assert server.rows - before == 6
     assert bench.attribute("outline") != ""
     assert bench.attribute("heat") == "on"
     bench.shot("2-region")
@@ -279,7 +279,7 @@ def test_a_second_seed_costs_only_its_decode(bench: Bench, server: Running) -> N
     bench.page.click("#paint")
     bench.until("Painted fox-2.png")
     bench.rest()
-    assert server.rows - rows == 19
+    assert server.rows - rows == 15
     told = bench.page.locator("#progress").inner_text()
     assert "the contrast" in told
     assert "the inversion" in told
