@@ -65,7 +65,7 @@ def differences(
         answers: tuple[Prediction, ...] = yield tuple(ask for side in sides for ask in side)
         under, over = torch.cat([answer.eps for answer in answers]).chunk(2)
         fresh.append(over)
-        return under
+        return under.clone()  # a view would keep both halves alive
 
     second: Tensor = (yield from both()) if key is None else (yield Once(key, both()))
     if not fresh:
