@@ -74,10 +74,10 @@ class Raw:
     ) -> Iterator[NDArray[np.float32]]:
         """Yield the rescaled map of each item, pooled as `diffusion.contrast.pooled` does.
 
-        Each level has noises of its own (they come round again after `NOISES`), unless all share the first.
+        Each level has noises of its own (they come round again where no more were saved), unless all share the first.
         """
-        firsts = [0 if shared else number * noises for number in range(len(levels))]
-        taken = [[(first + index) % NOISES for index in range(noises)] for first in firsts]
+        saved, stride = self.sizes.shape[2], 0 if shared else noises
+        taken = [[(number * stride + index) % saved for index in range(noises)] for number in range(len(levels))]
         pairs = zip(map(LEVELS.index, levels), taken, strict=True)
         chosen = np.stack([self.sizes[:, level, some].mean(axis=1) for level, some in pairs], axis=1)
         for one in chosen / chosen.mean(axis=(2, 3), keepdims=True):

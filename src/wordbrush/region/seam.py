@@ -58,10 +58,8 @@ def outward(before: Bytes, after: Bytes, distance: Float, most: float) -> Float:
     differs = np.square(soft[1] - soft[0]).mean(-1) > VISIBLE**2
     other = (distance > 0) | ((distance > -most) & differs)
     opened = ndimage.binary_opening(np.pad(other, 2, "edge"), np.ones((THIN, THIN), np.bool_))[2:-2, 2:-2]
-    parts, count = ndimage.label(opened | (distance > 0))
-    reached = np.zeros(count + 1, np.bool_)
-    reached[parts[distance > 0]] = True
-    beyond = signed_distance(reached[parts]) + np.float32(AROUND)
+    reached = ndimage.binary_propagation(distance > 0, mask=opened | (distance > 0))
+    beyond = signed_distance(reached) + np.float32(AROUND)
     return np.asarray(np.maximum(distance, np.minimum(beyond, distance + np.float32(most))), np.float32)
 
 
