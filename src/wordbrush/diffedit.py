@@ -3,6 +3,7 @@
 1. Where two texts disagree about the noised picture is what must change (`contrast`, section 3.2 of the paper).
 2. The picture is carried into the noise, every level kept (`trajectory`, and `invert` of the solvers).
 3. The region is repainted under the query, and the outside is held to the kept latents (`decode` of the solvers).
+   What the inversion found may leave an empty ground empty: then once more, the region from fresh noise (our addition).
 
 Each is a program that asks for predictions and is told none of how they are made: see `wordbrush.diffusion.ask`.
 """
@@ -30,7 +31,7 @@ from wordbrush.region.region import Region, cut_region, region_of
 from wordbrush.region.threshold import Contrast, rescale
 from wordbrush.settings import Settings
 
-__all__ = ["Edit", "Painted", "contrast", "diffedit", "noise_found", "reconstruct", "trajectory"]
+__all__ = ["Edit", "Painted", "contrast", "diffedit", "drowned", "noise_found", "reconstruct", "trajectory"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -52,6 +53,7 @@ class Edit:
         contrast_key, reference_key: what determines the raw map, and the reference's half of its estimates.
         path_key: what determines the path whatever its depth.
         masks: the user's own by name: `mask`, `include`, `exclude`.
+        retry: paint a region that came out as it was once more, from fresh noise.
         check_inversion: measure the reconstruction error.
     """
 
@@ -75,6 +77,7 @@ class Edit:
     reference_key: Key
     path_key: Key
     masks: Mapping[str, Mask]
+    retry: bool = False
     check_inversion: bool = False
 
 
@@ -89,6 +92,7 @@ class Painted:
         latent: the repainted latent; None where nothing was repainted.
         reconstruction_error: root mean square between z0 and its way up and down again, in latent units, if measured.
         noise: how much noise the inversion found, see `noise_found`; None where it was guided, or nothing inverted.
+        retried: whether the region came out as it was, and was painted once more from fresh noise.
     """
 
     region: Region
@@ -97,6 +101,11 @@ class Painted:
     latent: Tensor | None = None
     reconstruction_error: float | None = None
     noise: float | None = None
+    retried: bool = False
+
+
+AS_IT_WAS = 0.4
+"""Change of the latent in a region, as a share of the picture's spread, below which nothing new was painted."""
 
 
 def diffedit(edit: Edit) -> Program[Painted]:
@@ -112,29 +121,56 @@ def diffedit(edit: Edit) -> Program[Painted]:
     free = region.cells if region.ring is None else region.ring
     path = yield from trajectory(edit, _weights(free, edit.z0) if settings.sparse else None)
     error = (yield from reconstruct(edit, path)) if edit.check_inversion and edit.inverted else None
-    latent = yield from decode(
+    latent = yield from _repainted(edit, region, path, path[-1])
+    retried = edit.retry and _as_it_was(latent, edit.z0, _weights(free, edit.z0))
+    if retried:
+        start = torch.where(_weights(free, edit.z0) > 0, _noised(edit, edit.levels[-1:])[0], path[-1])
+        latent = yield from _repainted(edit, region, path, start)
+    unguided = edit.inverted and settings.inversion_guidance == 1.0
+    found = noise_found(path, edit.levels[-1]) if unguided else None
+    return Painted(region, automatic, soft, latent, error, found, retried)
+
+
+def _repainted(edit: Edit, region: Region, path: Sequence[Tensor], start: Tensor) -> Program[Tensor]:
+    """Walk down from x_r under the query, the outside of the region held to the path."""
+    s = edit.settings
+    return (yield from decode(
         guided(
             edit.drawn,
             edit.negative,
             edit.guidance,
-            interval=(settings.guidance_low, settings.guidance_high),
-            every=settings.guidance_every,
+            interval=(s.guidance_low, s.guidance_high),
+            every=s.guidance_every,
             join=edit.join,
         ),
-        path[-1],
+        start,
         edit.levels,
         path=path,
         mask=_weights(region.cells, edit.z0),
         ring=None if region.ring is None else _weights(region.ring, edit.z0),
-        ring_until=settings.ring_until,
-        soft=settings.soft,
-        eta=settings.eta,
+        ring_until=s.ring_until,
+        soft=s.soft,
+        eta=s.eta,
         fresh=lambda index: noise.normal(edit.seed, "decode", index, edit.z0.shape[1:])[None].to(edit.z0),
-        solver=SOLVERS[settings.solver](),
-    )
-    unguided = edit.inverted and settings.inversion_guidance == 1.0
-    found = noise_found(path, edit.levels[-1]) if unguided else None
-    return Painted(region, automatic, soft, latent, error, found)
+        solver=SOLVERS[s.solver](),
+    ))
+
+
+def _as_it_was(latent: Tensor, z0: Tensor, weights: Tensor) -> bool:
+    """Whether hardly anything changed where the region is: root mean square over `AS_IT_WAS` of the latent's spread."""
+    change = ((latent - z0).square() * weights).sum() / (weights.sum() * z0.shape[1])
+    return bool(change.sqrt() < AS_IT_WAS * z0.std())
+
+
+def drowned(levels: Sequence[Level]) -> bool:
+    """Whether a walk begins so deep that noise drowns the picture: alpha below a quarter of sigma."""
+    return len(levels) > 1 and bool(levels[-1].alpha < levels[-1].sigma / 4)
+
+
+def _noised(edit: Edit, levels: Sequence[Level]) -> list[Tensor]:
+    """Return the clean latent with one draw of noise at each level, `alpha z0 + sigma n`."""
+    drawn = noise.normal(edit.seed, "encoding", 0, edit.z0.shape[1:])[None].to(edit.z0)
+    return [alpha * edit.z0 + sigma * drawn for alpha, sigma in (level.scales(edit.z0) for level in levels)]
 
 
 def _weights(cells: Mask, like: Tensor) -> Tensor:
@@ -167,8 +203,7 @@ def trajectory(edit: Edit, region: Tensor | None = None) -> Program[list[Tensor]
     """
     s = edit.settings
     if not edit.inverted:
-        drawn = noise.normal(edit.seed, "encoding", 0, edit.z0.shape[1:])[None].to(edit.z0)
-        return [alpha * edit.z0 + sigma * drawn for alpha, sigma in (level.scales(edit.z0) for level in edit.levels)]
+        return _noised(edit, edit.levels)
     return (yield from invert(
         guided(edit.inversion, edit.empty, edit.inversion_guidance, join=edit.join),
         edit.z0,

@@ -15,6 +15,7 @@ _PLAIN: Final[Mapping[str, Any]] = {
     "inversion_stride": 1,
     "guidance_low": 0.0,
     "guidance_every": 1,
+    "retry": False,
 }
 """Walks without any saving: every level of the model's own grid, one estimate a step, guidance throughout."""
 
@@ -38,7 +39,7 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
         "edges": "cells",
         **_BARE,
     },
-    "fast": {"strength": (0.5, 0.95), "steps": 10},
+    "fast": {"steps": 8},
 }
 """Named sets of switches: `balanced` (the default: the paper's recipe with the numbers that were measured to be better
 on the truth bench), `paper` (what it states of strength, steps, ratio and threshold; the guidance is the model's own,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wordbrush.diffedit import Edit, Painted, diffedit
+from wordbrush.diffedit import Edit, Painted, diffedit, drowned
 from wordbrush.diffusion.ask import AskCodec, Key, Once, Program
 from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.position import contrast_levels, cut_grid, depth_of
@@ -197,14 +197,14 @@ class Programs:
             "inversion": self.conditioning(inversion, settings, None if upward == 1.0 else upward),
             "drawn": self.conditioning(query, settings, scale),
         }
-        z0 = yield from self.encoded()
+        z0, levels = (yield from self.encoded()), self.levels(settings)
         return Edit(
             z0=z0,
             frame=self.frame,
             settings=settings,
             seed=seed,
             **encoded,
-            levels=self.levels(settings),
+            levels=levels,
             contrast_levels=contrast_levels(schedule, settings.strength, settings.strength_axis, settings.steps),
             guidance=model.policy.weight_of(scale),
             inversion_guidance=model.policy.weight_of(upward),
@@ -214,6 +214,7 @@ class Programs:
             reference_key=("reference", reference, settings.seed_of_contrast(seed), *settings.key("reference")),
             path_key=("trajectory", inversion, *settings.key("trajectory")),
             masks=masks or {},
+            retry=settings.retry and inverted and query != reference and drowned(levels),
             check_inversion=check_inversion,
         )
 

@@ -23,6 +23,7 @@ class Report:
         noise: root mean square of the noise that an unguided inversion found in the latent, see `diffedit.noise_found`.
         reused: what the session's store held when the edit asked for it: `latent`, `contrast` or `reference`, its half
             of the contrast, and `trajectory`, or `part of the trajectory` where a kept one was carried further.
+        retried: whether the region came out as it was and was painted once more, from fresh noise.
         warnings: what the user should know: words cut off, words unknown, an empty mask.
     """
 
@@ -35,6 +36,7 @@ class Report:
     reconstruction_error: float | None = None
     noise: float | None = None
     reused: tuple[str, ...] = ()
+    retried: bool = False
     warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -49,6 +51,7 @@ class Report:
             "reconstruction_error": self.reconstruction_error,
             "noise": self.noise,
             "reused": list(self.reused),
+            "retried": self.retried,
             "warnings": list(self.warnings),
         }
 

@@ -223,6 +223,7 @@ def result_of(
             reconstruction_error=painted.reconstruction_error,
             noise=painted.noise,
             reused=outcome.reused,
+            retried=painted.retried,
             warnings=(*_warnings(done, driver.model), *costs.notes),
         ),
         fit=done.fit,
@@ -254,6 +255,8 @@ def _warnings(done: Finished, model: Model) -> tuple[str, ...]:
             "this model was distilled to few steps, on which an inversion does not come back: the background was "
             f"noised instead (encoding invert inverts it all the same){undistilled}"
         )
+    if done.painted.retried:
+        warnings.append("the region came out nearly as it was, so it was painted once more, from fresh noise")
     if done.painted.region.pixels.is_empty:
         advice = "move the threshold" if done.settings.invert else "lower the threshold"
         warnings.append(f"the mask is empty: nothing was changed; {advice}, or give a mask")

@@ -105,7 +105,7 @@ class Settings:
     # The contrast: where the two texts disagree.
     maps: int = _switch(1, "noises averaged in the contrast, at each strength", 1, 64, of=_CONTRAST)
     strength: tuple[float, ...] = _switch(
-        (0.5, 0.9, 0.95), "noise strengths of the contrast, one or several that are pooled", 0.0, 1.0, of=_CONTRAST
+        (0.5, 0.95), "noise strengths of the contrast, one or several that are pooled", 0.0, 1.0, of=_CONTRAST
     )
     strength_axis: Literal["snr", "time", "grid"] = _switch(
         "snr",
@@ -154,7 +154,7 @@ class Settings:
     solver: Literal["ddim", "dpm2m"] = _switch(
         "dpm2m", "step rule: first order, or second by looking back a step", of=("trajectory",)
     )
-    steps: int = _switch(12, "steps of the full grid", 1, 1000, of=(*_CONTRAST, "trajectory"))
+    steps: int = _switch(10, "steps of the full grid", 1, 1000, of=(*_CONTRAST, "trajectory"))
     spacing: Literal["model", "even"] = _switch(
         "even",
         "levels of the grid: as the model's own scheduler; or evenly apart, the clean one included",
@@ -197,6 +197,9 @@ class Settings:
         2, "steps that one difference of guidance serves; all but the first of them cost half", 1, 100, before=1
     )
     eta: float = _switch(0.0, "fresh noise in the decode, 0 = none, so seeds move only the contrast", 0.0, 1.0)
+    retry: bool = _switch(
+        True, "paint a region that came out nearly as it was once more, from fresh noise", before=False
+    )
     # The decode made cheaper.
     sparse: int = _switch(
         0, "decode only the part around the region, all else as the inversion left it, but for every so many steps "

@@ -364,7 +364,7 @@ def test_a_version_is_restored_with_its_settings_and_strokes(bench: Bench) -> No
     bench.rest()
     page = bench.page
     assert page.input_value("#to textarea") == "a penguin on snow"
-    assert page.input_value("#steps input[type=number]") == "12"
+    assert page.input_value("#steps input[type=number]") == "10"
     assert page.input_value("#seeds input, #seeds textarea") == "0"
     assert bench.attribute("strokes") == "1"
 

@@ -108,12 +108,12 @@ def test_evaluations_of_the_default_walks_are_those_that_run(name: str, guidance
     editor = toy.editor(SIDE)
     outcome = run(name, request_of(scene()), Settings(guidance=guidance), editor)
     assert outcome.evaluations == editor.driver.rows
-    # Up 11 levels two by two; down them one by one, with guidance in every second of the 8 above position .25.
-    contrast, up, down = 6, 6, 11 + (0 if guidance == 1.0 else 4)
+    # Up 9 levels two by two; down them one by one, with guidance in every second of the 7 above position .25.
+    contrast, up, down = 4, 5, 9 + (0 if guidance == 1.0 else 4)
     expected = {"copy": 0, "retrieve": 0, "sdedit": down, "encode_decode": up + down, "oracle_mask": up + down}
     expected |= {"diffedit": contrast + up + down, "blend_x0": contrast + up + down, "mask": contrast}
     expected |= {"mask_without_encode": contrast + down}
-    assert outcome.evaluations == expected.get(name, down + (1 if guidance == 1.0 else 2))
+    assert outcome.evaluations == expected.get(name, down + 1)
 
 
 @pytest.mark.parametrize("name", MASKED)

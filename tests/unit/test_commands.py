@@ -151,7 +151,8 @@ def test_every_switch_has_its_flag() -> None:
         settings = Settings(**needed, **{item.name: value})
         words = edit_command(picture="in.png", query="a", output="out.png", settings=settings)
         flags = [word for word in words if word.startswith("--") and word != "--to"]
-        assert flags == ["--" + name.replace("_", "-") for name in (*needed, item.name)]
+        names = (*needed, f"no_{item.name}" if usual is True else item.name)
+        assert flags == ["--" + name.replace("_", "-") for name in names]
 
 
 def test_flags_are_written_by_the_kind_of_their_value() -> None:

@@ -210,8 +210,8 @@ def test_second_query_costs_its_half_of_the_contrast_and_its_decode_alone() -> N
     first = session.edit(HALF, DARK, **walk)
     second = session.edit("light left, dark right", DARK, **walk)
     again = session.edit(HALF, DARK, **walk, threshold=0.3)
-    assert first.report.evaluations == {"contrast": 6, "invert": 4, "decode": 7}
-    assert second.report.evaluations == {"contrast": 3, "decode": 7}
+    assert first.report.evaluations == {"contrast": 4, "invert": 4, "decode": 7}
+    assert second.report.evaluations == {"contrast": 2, "decode": 7}
     assert again.report.evaluations == {"decode": 7}
     assert first.report.reused == ()
     assert second.report.reused == ("latent", "reference", "trajectory")
@@ -263,7 +263,7 @@ def test_events_tell_every_step_and_preview_shows_the_working_size() -> None:
 
     edit(toy.editor(), picture(64, 64), steps=5, maps=4, inversion_stride=1, callback=watch)
     assert seen[0] == ("encode", 1, 1)
-    assert [s for s in seen if s[0] == "contrast"][-1] == ("contrast", 24, 24)
+    assert [s for s in seen if s[0] == "contrast"][-1] == ("contrast", 16, 16)
     assert [s for s in seen if s[0] == "invert"] == [("invert", i, 4) for i in range(1, 5)]
     assert [s for s in seen if s[0] == "decode"] == [("decode", i, 4) for i in range(1, 5)]
     assert seen[-1] == ("compose", 1, 1)

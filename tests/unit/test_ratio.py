@@ -39,10 +39,10 @@ def test_report_and_record_say_the_real_ratio(ratio: float, steps: int, depth: i
     assert result.provenance.settings["ratio"] == ratio
 
 
-def test_the_default_goes_the_11_of_12_steps_that_were_measured() -> None:
+def test_the_default_goes_the_9_of_10_steps_that_were_measured() -> None:
     """The toy's own guidance is off; each step of the inversion goes up two levels, the last one by one."""
-    assert edit().report.evaluations == {"contrast": 6, "invert": 6, "decode": 11}
-    assert edit(preset="fast").report.evaluations == {"contrast": 4, "invert": 5, "decode": 9}
+    assert edit().report.evaluations == {"contrast": 4, "invert": 5, "decode": 9}
+    assert edit(preset="fast").report.evaluations == {"contrast": 4, "invert": 4, "decode": 7}
 
 
 def test_a_record_of_before_is_done_again_with_the_steps_it_took_then(tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ def _edited(trial: Trial, mask: Mask | None) -> Outcome:
     raw = None if result.contrast is None else result.contrast.raw
     stages = [] if raw is None or not raw.any() else ["contrast"]
     if not result.mask.is_empty and trial.depth:
-        stages += ["invert", "decode"]
+        stages += ["invert", "decode", *(["decode"] if result.report.retried else [])]
     image = np.asarray(result.image.convert("RGB"))
     return Outcome(image, trial.cost(*stages), mask=result.mask.values, contrast=raw)
 
