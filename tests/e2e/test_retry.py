@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from wordbrush import Editor, EditRequest, Settings
 from wordbrush.diffedit import drowned
-from wordbrush.evaluation.truth import TruthItem, default_bench, load_truth
+from wordbrush.evaluation.items import TruthItem
+from wordbrush.evaluation.truth import default_bench, load_truth
 from wordbrush.presets import PRESETS
 from wordbrush.record.replay import settings_of
 from wordbrush.result import EditResult
@@ -32,8 +32,8 @@ def empty() -> TruthItem:
 
 def edited(editor: Editor, item: TruthItem, **switches: Any) -> EditResult:
     reference, query = item.texts["captions"]
-    with torch.inference_mode():
-        return editor.edit(item.picture, query=query, reference=reference, **switches)
+    result: EditResult = editor.edit(item.picture, query=query, reference=reference, **switches)
+    return result
 
 
 def change(result: EditResult, item: TruthItem) -> float:
@@ -48,6 +48,7 @@ def test_what_comes_out_as_it_was_is_painted_once_more_for_the_price_of_a_decode
     assert change(once, empty) < 6.0 < 17.0 < change(again, empty)
     assert np.array_equal(once.cells.values, again.cells.values)
     decode = once.report.evaluations["decode"]
+    assert (once.report.retried, again.report.retried) == (False, True)
     assert again.report.evaluations == {**once.report.evaluations, "decode": 2 * decode}
     assert any("nearly as it was: try" in note for note in once.report.warnings)
     assert [NOTE in note for note in again.report.warnings].count(True) == 1
@@ -60,7 +61,8 @@ def test_what_comes_out_as_it_was_is_painted_once_more_for_the_price_of_a_decode
 def test_it_is_the_same_beside_another_edit_and_from_its_record(pocket: Editor, empty: TruthItem) -> None:
     reference, query = empty.texts["captions"]
     alone = edited(pocket, empty)
-    requests = [EditRequest(query=text, reference=reference, picture=empty.picture) for text in ("a horse on water", query)]
+    texts = ("a horse on water", query)
+    requests = [EditRequest(query=text, reference=reference, picture=empty.picture) for text in texts]
     other, beside = pocket.edit_batch(requests)
     from_record = edited(pocket, empty, settings=settings_of(alone.provenance))
     for result in (beside, from_record):

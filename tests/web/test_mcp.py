@@ -99,7 +99,7 @@ def test_small_pictures_travel_in_the_call(served: Running) -> None:
     assert not result.isError, words(result)
     assert read_provenance(pictures(result)[0]).mask["source"] == "user"
     spread = use(served, "contrast", picture=DATA, **TEXTS, switches="--maps 1", seed=None)
-    assert json.loads(words(spread))["report"]["evaluations"] == {"contrast": 6}
+    assert json.loads(words(spread))["report"]["evaluations"] == {"contrast": 4}
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
