@@ -63,7 +63,7 @@ def test_web_addresses_are_refused_and_never_fetched(served: Running, elsewhere:
     good, _ = ask(served, "mask", picture={**fox, "url": address}, **TEXTS, switches="--maps 1")
     assert good  # the path counts, the address beside it does not
     assert visits == []
-    assert served.rows == before + 4  # one map at three strengths, two texts
+    assert served.rows == before + 4  # one map at two strengths, two texts
 
 
 def test_files_that_were_not_uploaded_are_refused(served: Running, tmp_path: Path) -> None:
