@@ -224,6 +224,8 @@ class Editor:
     ) -> Plan:
         """Say what an edit of a picture of `size` (width, height) would cost, without running the network.
 
+        A region that comes out as it was costs the evaluations of one more decode, see the switch `retry`.
+
         Raises:
             SettingsError: `size` is not two whole numbers, or the settings are none.
         """
