@@ -80,7 +80,7 @@ class Raw:
         taken = [[(number * stride + index) % saved for index in range(noises)] for number in range(len(levels))]
         pairs = zip(map(LEVELS.index, levels), taken, strict=True)
         chosen = np.stack([self.sizes[:, level, some].mean(axis=1) for level, some in pairs], axis=1)
-        for one in chosen / chosen.mean(axis=(2, 3), keepdims=True):
+        for one in chosen:
             yield rescale(one.mean(axis=0))
 
     def laid(self, how: str, **keywords: Any) -> list[NDArray[np.float32]]:

@@ -188,7 +188,8 @@ def contrast(edit: Edit) -> Program[NDArray[np.float32]]:
     levels = yield from differences(
         edit.z0, edit.contrast_levels, edit.query, edit.reference, draws, key=edit.reference_key
     )
-    return pooled([disagreement(d, sign=s.sign, norm=s.norm) for d in levels]).float().cpu().numpy()
+    maps = [disagreement(d, sign=s.sign, norm=s.norm) for d in levels]
+    return pooled(maps, s.pool).float().cpu().numpy()
 
 
 def trajectory(edit: Edit, region: Tensor | None = None) -> Program[list[Tensor]]:

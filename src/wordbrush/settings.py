@@ -121,6 +121,10 @@ class Settings:
         "absolute", "average sizes of differences, or differences", of=("contrast",)
     )
     norm: Literal["mean", "l2"] = _switch("mean", "size of a difference over the channels", of=("contrast",))
+    pool: Literal["sizes", "shares"] = _switch(
+        "sizes", "maps of several strengths are averaged as they are, or each as shares of its own mean",
+        of=("contrast",), before="shares",
+    )
     rescale: Rescale = _switch("percentile", "how outliers are tamed")  # noqa: RUF009 - ruff does not see through the alias
     clip: float = _switch(1.0, "percent clipped at each end by --rescale percentile", 0.0, 49.0)
     # The mask: what is cut out of the contrast.
@@ -278,7 +282,7 @@ class Settings:
         if kept in _CONTRAST and self.strength_axis != "grid":
             idle.add("steps")  # a level on the time axis is on no grid
         if kept in _CONTRAST and len(self.strength) == 1:
-            idle.add("draws")
+            idle |= {"draws", "pool"}
         if kept == "trajectory" and self.solver != "ddim":
             idle.add("inversion_label")  # a solver that looks back always tells the source's
         if kept == "trajectory" and self.spacing == "model":

@@ -18,10 +18,11 @@ from wordbrush.diffusion.ask import Ask, Key, Once, Program
 from wordbrush.diffusion.denoiser import Conditioning, Prediction
 from wordbrush.diffusion.schedule import Level, sent
 
-__all__ = ["Norm", "Sign", "differences", "disagreement", "draw", "pooled"]
+__all__ = ["Norm", "Pool", "Sign", "differences", "disagreement", "draw", "pooled"]
 
 Sign = Literal["absolute", "signed"]
 Norm = Literal["mean", "l2"]
+Pool = Literal["sizes", "shares"]
 
 
 def draw(seed: int, index: int, shape: Sequence[int], *, antithetic: bool = False) -> Tensor:
@@ -105,11 +106,16 @@ def disagreement(difference: Tensor, *, sign: Sign = "absolute", norm: Norm = "m
     return size.mean(dim=0)
 
 
-def pooled(maps: Sequence[Tensor]) -> Tensor:
-    """Average the raw maps (height, width) of several levels, each divided by its own mean; one alone stays as it is.
+def pooled(maps: Sequence[Tensor], how: Pool = "sizes") -> Tensor:
+    """Average the raw maps (height, width) of several levels; one alone stays as it is.
 
-    Levels differ in how far the texts can disagree at all; each counts the same.
+    Args:
+        maps: a map a level, in units of the estimated noise.
+        how: `sizes` averages them as they are, so that a level at which the texts hardly disagree, and whose map is
+            therefore noise, says little; `shares` divides each by its own mean first, so that each counts the same.
     """
     if len(maps) == 1:
         return maps[0]
-    return torch.stack([m / m.mean().clamp(min=torch.finfo(m.dtype).tiny) for m in maps]).mean(dim=0)
+    if how == "shares":
+        maps = [m / m.mean().clamp(min=torch.finfo(m.dtype).tiny) for m in maps]
+    return torch.stack(list(maps)).mean(dim=0)
