@@ -113,8 +113,9 @@ def test_unlike_edits_joined_change_latents_by_less_than_1e_4_and_take_fewer_cal
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_mask_depends_neither_on_batch_mates_nor_on_chunks(models: dict[str, Model], kind: str) -> None:
-    wanted = EditRequest(picture=picture(1), query="a dog on grass", reference="a cat", settings=QUICK)
-    mate = EditRequest(picture=picture(2), query="a red car", reference="snow", settings=QUICK)
+    shares = QUICK.changed(pool="shares")
+    wanted = EditRequest(picture=picture(1), query="a dog on grass", reference="a cat", settings=shares)
+    mate = EditRequest(picture=picture(2), query="a red car", reference="snow", settings=shares)
     editor = Editor(models[kind])
     alone = editor.edit_batch([wanted])[0]
     beside = editor.edit_batch([mate, wanted, mate])[1]

@@ -16,7 +16,7 @@ from tests.support import tiny, toy
 from tests.support.closed_forms import Counting, stable_diffusion
 from tests.support.maps import Map, bump, contrast_of, maps
 from wordbrush.diffusion import noise
-from wordbrush.diffusion.contrast import Norm, Sign, differences, disagreement
+from wordbrush.diffusion.contrast import Norm, Sign, differences, disagreement, pooled
 from wordbrush.diffusion.denoiser import Conditioning, Denoiser, NetworkDenoiser
 from wordbrush.engine.driver import Driver
 from wordbrush.engine.running import Item
@@ -268,3 +268,12 @@ def test_a_map_of_the_left_half_finds_the_left_half() -> None:
         mask = contrast_of(raw, how).threshold(0.5 if how != "ratio" else 0.2)
         assert mask.values[:, :4].all()
         assert not mask.values[:, 4:].any()
+
+
+def test_levels_are_averaged_by_size_or_as_shares_of_their_own_mean() -> None:
+    faint = torch.tensor([[0.01, 0.03], [0.01, 0.03]])  # noise at a level where the texts hardly disagree
+    strong = torch.tensor([[3.0, 3.0], [1.0, 1.0]])
+    torch.testing.assert_close(pooled([faint, strong]), (faint + strong) / 2)
+    torch.testing.assert_close(pooled([faint, strong], "shares"), torch.tensor([[1.0, 1.5], [0.5, 1.0]]))
+    assert torch.equal(pooled([faint]), faint)
+    assert torch.equal(pooled([faint], "shares"), faint)
