@@ -26,7 +26,7 @@ HERE: Final = Path(__file__).parent
 METHODS: Final = (
     "sdedit", "encode_decode", "mask_without_encode", "blend_x0", "ilvr", "diffedit", "oracle_mask"
 )  # fmt: skip
-RATIOS: Final = (0.25, 0.5, 0.75, 1.0)
+RATIOS: Final = (0.2, 0.5, 0.8, 1.0)
 """Ratios of the trade-offs: whole steps of the default's 12, so that they run as they are written."""
 
 MASK_SWITCHES: Final[Mapping[str, tuple[Any, ...]]] = {

@@ -152,7 +152,7 @@ def test_finding_the_region_shows_heat_and_outline(bench: Bench, server: Running
     bench.page.click("#find")
     bench.until("Region found")
     bench.rest()
-    assert server.rows - before == 6
+    assert server.rows - before == 4
     assert bench.attribute("outline") != ""
     assert bench.attribute("heat") == "on"
     bench.shot("2-region")
@@ -279,7 +279,7 @@ def test_a_second_seed_costs_only_its_decode(bench: Bench, server: Running) -> N
     bench.page.click("#paint")
     bench.until("Painted fox-2.png")
     bench.rest()
-    assert server.rows - rows == 15
+    assert server.rows - rows == 13
     told = bench.page.locator("#progress").inner_text()
     assert "the contrast" in told
     assert "the inversion" in told
@@ -330,7 +330,7 @@ def test_stopping_works_within_a_step(bench: Bench, server: Running) -> None:
 def test_several_seeds_at_once(bench: Bench) -> None:
     bench.page.locator("#preset input").click()
     bench.page.get_by_role("option", name="fast").click()
-    bench.page.wait_for_function("document.querySelector('#steps input[type=number]').value === '10'")
+    bench.page.wait_for_function("document.querySelector('#steps input[type=number]').value === '8'")
     bench.write("seeds", "3-5")
     bench.page.click("#paint")
     bench.until("Painted fox-5.png")

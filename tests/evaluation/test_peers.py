@@ -42,9 +42,9 @@ ROWS = {
     "leditspp_swap": 200,
     "diffusers_img2img": 4,
     "diffusers_img2img_tuned": 44,
-    "diffusers_inpaint_our_mask": 112,
-    "diffusers_inpaint_our_mask_tuned": 112,
-    "diffusers_inpaint_our_mask_pasted": 112,
+    "diffusers_inpaint_our_mask": 108,
+    "diffusers_inpaint_our_mask_tuned": 108,
+    "diffusers_inpaint_our_mask_pasted": 108,
 }
 
 TWINS = {

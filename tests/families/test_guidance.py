@@ -16,7 +16,9 @@ from wordbrush.editor import Editor
 from wordbrush.models import load_model
 from wordbrush.models.families.flux_2 import shift_for
 
-SETTINGS: dict[str, Any] = {"maps": 1, "steps": 5, "ratio": 0.8, "inversion_stride": 1, "resolution": SIDE}
+SETTINGS: dict[str, Any] = {
+    "maps": 1, "steps": 5, "ratio": 0.8, "inversion_stride": 1, "resolution": SIDE, "retry": False,
+}
 PICTURE = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)
 REGION = np.zeros((SIDE, SIDE), bool)
 REGION[8:24, 8:24] = True

@@ -100,7 +100,8 @@ def settled(
     if region.distance is None or region.pixels.is_empty:
         return region
     seen = (frame.fit.cropped(before), frame.fit.cropped(after))
-    return _outlined(frame, region, settings, outward(*seen, region.distance, settings.rim))
+    contour = outward(*seen, region.distance, settings.rim)
+    return _outlined(frame, region, settings, np.maximum(contour, region.distance + np.float32(_least(settings))))
 
 
 def _outlined(frame: Frame, region: Region, settings: Settings, contour: NDArray[np.float32]) -> Region:
