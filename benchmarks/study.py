@@ -27,7 +27,7 @@ METHODS: Final = (
     "sdedit", "encode_decode", "mask_without_encode", "blend_x0", "ilvr", "diffedit", "oracle_mask"
 )  # fmt: skip
 RATIOS: Final = (0.2, 0.5, 0.8, 1.0)
-"""Ratios of the trade-offs: whole steps of the default's 12, so that they run as they are written."""
+"""Ratios of the trade-offs: whole steps of the default's 10, so that they run as they are written."""
 
 MASK_SWITCHES: Final[Mapping[str, tuple[Any, ...]]] = {
     "threshold": (0.1, 0.15, 0.3, 0.5),

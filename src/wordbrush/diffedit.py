@@ -118,13 +118,13 @@ def diffedit(edit: Edit) -> Program[Painted]:
     region = region_of(edit.frame, automatic, settings, **edit.masks)
     if region.pixels.is_empty or len(edit.levels) < 2:
         return Painted(region, automatic, soft)
-    free = region.cells if region.ring is None else region.ring
-    path = yield from trajectory(edit, _weights(free, edit.z0) if settings.sparse else None)
+    free = _weights(region.widest, edit.z0)
+    path = yield from trajectory(edit, free if settings.sparse else None)
     error = (yield from reconstruct(edit, path)) if edit.check_inversion and edit.inverted else None
     latent = yield from _repainted(edit, region, path, path[-1])
-    retried = edit.retry and _as_it_was(latent, edit.z0, _weights(free, edit.z0))
+    retried = edit.retry and _as_it_was(latent, edit.z0, free)
     if retried:
-        start = torch.where(_weights(free, edit.z0) > 0, _noised(edit, edit.levels[-1:])[0], path[-1])
+        start = torch.where(free > 0, _noised(edit, edit.levels[-1:])[0], path[-1])
         latent = yield from _repainted(edit, region, path, start)
     unguided = edit.inverted and settings.inversion_guidance == 1.0
     found = noise_found(path, edit.levels[-1]) if unguided else None
