@@ -56,16 +56,18 @@ def encodings(model: Model) -> list[tuple[str, str]]:
 
 
 def controls_for(model: Model, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the controls whose use depends on the model, by name, with these values; a text it refuses goes.
+    """Return the controls whose use depends on the model, by name; a text it refuses goes.
 
     Args:
         model: the one chosen.
-        values: of the controls.
+        values: of the controls that are to be put there; the others stay as they are.
     """
     kind = model.policy.kind
-    negative = values["negative"] if kind == "cfg" else ""
+    told = {name: {"value": values[name]} for name in ("guidance", "encoding", "negative") if name in values}
+    if kind != "cfg":
+        told["negative"] = {"value": ""}
     return {
-        "guidance": gr.Slider(value=values["guidance"], interactive=kind != "none", info=guidance_info(model)),
-        "encoding": gr.Dropdown(encodings(model), value=values["encoding"]),
-        "negative": gr.Textbox(value=negative, visible=kind == "cfg"),
+        "guidance": gr.Slider(**told.get("guidance", {}), interactive=kind != "none", info=guidance_info(model)),
+        "encoding": gr.Dropdown(encodings(model), **told.get("encoding", {})),
+        "negative": gr.Textbox(**told.get("negative", {}), visible=kind == "cfg"),
     }

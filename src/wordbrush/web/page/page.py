@@ -74,7 +74,7 @@ def _wire_region(parts: Parts, do: RegionHandlers, scene: list[Any]) -> None:
     parts.controls["rule"].input(do.rule, scene, [parts.controls["threshold"], *seen], **QUICK)
     of_model = [parts.controls[name] for name in OF_MODEL]
     parts.controls["model"].input(do.model, scene, [*of_model, parts.about, *seen], **QUICK)
-    parts.controls["preset"].input(do.preset, scene, [*scene, parts.about, parts.progress], **QUICK)
+    parts.controls["preset"].input(do.preset, scene, [*scene, parts.progress], **QUICK)
 
 
 def _wire_device(parts: Parts, do: DeviceHandlers, scene: list[Any], history: list[Any]) -> list[Any]:

@@ -56,17 +56,22 @@ class RegionHandlers(Handlers):
     def model(self, http: gr.Request, stage: Value, *controls: Any) -> Update:
         """Change the model: load it, say what it is, set the guidance to its default, and cut a known contrast."""
         values = values_of(controls)
-        values["guidance"] = self.guidance(values["model"])
-        return {**self.model_shown(values["model"], values), **self._cut_picture(http, stage, values)}
+        moved = {"guidance": self.guidance(values["model"])}
+        return {**self.model_shown(values["model"], moved), **self._cut_picture(http, stage, values | moved)}
 
     @errors_shown
     def preset(self, http: gr.Request, stage: Value, *controls: Any) -> Update:
-        """Put the controls where a preset has them; texts, seeds and variation stay."""
+        """Put the controls where a preset has them; texts, seeds and variation stay.
+
+        What stays is not in the answer either: it may have been typed into since the question.
+        """
         values = values_of(controls)
         at_rest = values_of_preset(values["preset"], self.guidance(values["model"]))
-        values |= {name: value for name, value in at_rest.items() if name not in {"eta", "invert"}}
-        values["flags"] = ""
-        return {**self.controls_shown(self.request_of(values)), **self._cut_picture(http, stage, values)}
+        moved = {name: value for name, value in at_rest.items() if name not in {"eta", "invert"}} | {"flags": ""}
+        values |= moved
+        shown = self.controls_shown(self.request_of(values))
+        controls_moved = {part: shown[part] for part in (self.parts.controls[name] for name in moved)}
+        return {**controls_moved, **self._cut_picture(http, stage, values)}
 
     def _cut_picture(self, http: gr.Request, stage: Value, values: dict[str, Any]) -> Update:
         """Cut the region again with these values of the controls, where there is a picture."""
