@@ -142,6 +142,10 @@ def test_an_export_is_z_image_to_diffusers_and_to_us(work: Path, tmp_path: Path)
         assert isinstance(run.model, FlowDenoiser)
         ours = generate(run.model, ["a fox on snow"], 3, steps=3, scale=4.0)
     assert float((theirs - ours).abs().max()) < 0.02  # of half precision
+    further = Run(settings(work, tmp_path / "more", "--steps", "4", "--init-from", str(tmp_path / "out")), kind=FLOW)
+    assert isinstance(further.model, FlowDenoiser)
+    again = generate(further.model, ["a fox on snow"], 3, steps=3, scale=4.0)
+    assert float((again - ours).abs().max()) < 0.02
     editor = Editor.from_pretrained(tmp_path / "out", device="cpu")
     assert (editor.model.resolution, editor.model.guidance) == (128, 4.0)
     assert editor.model.encoding == "invert"

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from diffusers import ZImageTransformer2DModel
 from torch import Tensor, nn
+from transformers import Qwen3Model
 
-from .flow_text import build_chat_tokenizer, new_reader, token_table
+from .flow_text import READER_LAYERS, build_chat_tokenizer, new_reader, token_table
 from .latents import SIDE
 from .text import build_tokenizer
 from .truth_head import CLASSES
@@ -112,6 +113,16 @@ class FlowDenoiser(nn.Module):
                 logits = self.head(x[:, :count])
         made = unpatched(net.all_final_layer["2-1"](x[:, :count], c=told), self.channels)
         return (made, logits) if truth else made
+
+
+def warm_start(model: FlowDenoiser, folder: Path) -> None:
+    """Start from an exported model of the same width, depth, channels and words; the truth head begins anew."""
+    model.transformer.load_state_dict(
+        ZImageTransformer2DModel.from_pretrained(folder / "transformer", torch_dtype=torch.float32).state_dict()
+    )
+    text = Qwen3Model.from_pretrained(folder / "text_encoder", dtype=torch.float32).state_dict()
+    further = f"layers.{READER_LAYERS}."  # the layer that adds nothing
+    model.text.load_state_dict({name: kept for name, kept in text.items() if not name.startswith(further)})
 
 
 def patched(latents: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .diffusion import Batch
-from .flow import FlowDenoiser
+from .flow import FlowDenoiser, warm_start
 from .text import token_ids
 from .train_unet import Kind, Run, parser
 from .train_unet import train as train_kind
@@ -64,7 +64,10 @@ def generate(model: FlowDenoiser, texts: list[str], seed: int, steps: int = 20, 
 
 
 def _build(args: argparse.Namespace, folder: Path, channels: int) -> FlowDenoiser:
-    return FlowDenoiser(folder, args.widths[0], args.layers, channels)
+    model = FlowDenoiser(folder, args.widths[0], args.layers, channels)
+    if args.init_from:
+        warm_start(model, Path(args.init_from))
+    return model
 
 
 def _compiled(model: FlowDenoiser) -> FlowDenoiser:
