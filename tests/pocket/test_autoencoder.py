@@ -145,4 +145,4 @@ def test_the_shipped_autoencoder_returns_pictures_it_never_saw() -> None:
         pixels = np.asarray(sheet.convert("RGB").crop((0, 0, 5 * SIZE, SIZE)))
     pictures = np.stack(np.split(pixels, 5, axis=1))
     figures = fidelity(returned(load_vae(SHIPPED), pictures), pictures, np.full((5, SIZE, SIZE // 8), 255, np.uint8))
-    assert figures["psnr"] > 33.0
+    assert figures["psnr"] > 36.0

@@ -46,7 +46,8 @@ def _finish(args: argparse.Namespace) -> None:
     """Train the decoder further on whole pictures, while the encoder, and with it every latent, stays as it is."""
     weights = args.work / "run" / "vae" / "vae.safetensors"
     words = ["--steps", str(args.finish_steps), "--decoder-only", "--init-from", str(weights)]
-    _autoencoder(args, "vae-finished", [*words, "--lr", "1e-3", "--batch", "4", "--crop", "128"])
+    words += ["--lr", "1.2e-3", "--batch", "8", "--crop", "128", "--ema", "0.999", "--inside", "2"]
+    _autoencoder(args, "vae-finished", words)
 
 
 def _latents(args: argparse.Namespace) -> None:
@@ -144,7 +145,7 @@ def main() -> None:
     line.add_argument("--examples", type=Path, default=Path("examples"))
     line.add_argument("--channels", type=int, default=LATENT_CHANNELS, help="latent channels")
     line.add_argument("--vae-steps", type=int, default=8000)
-    line.add_argument("--finish-steps", type=int, default=1000)
+    line.add_argument("--finish-steps", type=int, default=3700)
     line.add_argument("--unet-minutes", type=float, default=720.0)
     line.add_argument("--flow-minutes", type=float, default=160.0)
     line.add_argument("--scenes", type=int, default=60_000)
