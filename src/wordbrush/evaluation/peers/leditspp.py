@@ -132,7 +132,7 @@ class LeditsNumbers:
         )
 
 
-TUNED = LeditsNumbers(steps=30, skip=0.15, guidance=3.0, threshold=0.9)
+TUNED = LeditsNumbers(steps=30, skip=0.0, guidance=5.0, threshold=0.75)
 """Chosen on dev for the pocket model by `benchmarks.tuning`."""
 
 
