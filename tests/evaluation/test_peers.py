@@ -41,7 +41,7 @@ ROWS = {
     "leditspp_tuned": 120,
     "leditspp_swap": 200,
     "diffusers_img2img": 4,
-    "diffusers_img2img_tuned": 44,
+    "diffusers_img2img_tuned": 48,
     "diffusers_inpaint_our_mask": 108,
     "diffusers_inpaint_our_mask_tuned": 108,
     "diffusers_inpaint_our_mask_pasted": 108,
@@ -175,7 +175,7 @@ def test_a_lower_cut_gives_a_wider_mask_and_a_paste_keeps_what_it_leaves_out() -
 def test_each_peer_says_what_it_runs() -> None:
     assert list(TOLD) == list(PEERS)
     assert told("diffusers_img2img", {"ratio": 0.8, "steps": 50}, 4.0) == "strength 0.8 of 50 steps, guidance 7.5"
-    assert "22 of 25 steps, cut at 0.35 of the mean" in told("diffusers_diffedit_tuned", {}, 1.0)
+    assert "22 of 25 steps, cut at 0.15 of the mean" in told("diffusers_diffedit_tuned", {}, 1.0)
 
 
 def test_what_fails_leaves_no_trace_either() -> None:
