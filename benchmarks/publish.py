@@ -245,8 +245,8 @@ def measured(shipped: Result, peers: Result) -> str:
         f"{p_of('success')}; its pictures differ from the right ones by an rms of {mean(peers, theirs, 'rms')} of 255, "
         f"these by {mean(peers, ours, 'rms')}, {p_of('rms')}."
     )
-    kept = textwrap.fill(text.replace(" %", "\u00a0%"), 120, break_on_hyphens=False)  # a number and its sign on one line
-    return kept.replace("\u00a0", " ")
+    bound = text.replace(" %", "\u00a0%")  # a number and its sign on one line
+    return textwrap.fill(bound, 120, break_on_hyphens=False).replace("\u00a0", " ")
 
 
 PLOTS_OF: Final = {"tradeoff": "success-against", "masks": "mask-iou-by-threshold"}

@@ -57,7 +57,9 @@ PEERS: Final[Mapping[str, Peer]] = {
         {"threshold": (0.75, 0.9), "guidance": (2.0, 3.0, 5.0, 10.0), "skip": (0.0, 0.15)},
     ),
     "diffedit": Peer(
-        diffedit_with, DiffEditNumbers(cut=1.5, guidance=4.0, ratio=0.88, steps=25), {"cut": (0.3, 0.5, 0.7, 1.0, 1.5, 2.0)}
+        diffedit_with,
+        DiffEditNumbers(cut=1.5, guidance=4.0, ratio=0.88, steps=25),
+        {"cut": (0.3, 0.5, 0.7, 1.0, 1.5, 2.0)},
     ),
 }
 
