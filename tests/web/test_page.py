@@ -77,8 +77,9 @@ def test_a_preset_moves_the_controls_and_leaves_texts_and_seeds(me: Visit) -> No
 
 
 def test_another_model_brings_its_own_guidance_and_paints(me: Visit, tiny_model: str) -> None:
-    guidance, *_ = me.call("model", "input", [me.stage, *me.controls(**TEXTS, model=tiny_model)])
-    assert (guidance["value"], guidance["interactive"]) == (7.5, True)
+    guidance, encoding, negative, *_ = me.call("model", "input", [me.stage, *me.controls(**TEXTS, model=tiny_model)])
+    assert (guidance["value"], guidance["interactive"], negative["visible"]) == (7.5, True, True)
+    assert "value" not in encoding | negative  # loading takes its time, in which they may be changed
     controls = me.controls(**{**TEXTS, "model": tiny_model, "guidance": 7.5, "threshold": 0.1})
     painted = me.call("paint", "click", [me.stage, EMPTY, *controls])
     assert painted[1]["state"] == "done", painted[1]

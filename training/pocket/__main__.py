@@ -33,13 +33,13 @@ def _pictures(args: argparse.Namespace) -> None:
 def _autoencoder(args: argparse.Namespace, name: str, words: list[str]) -> None:
     run = args.work / "run"
     files = ["--pictures", str(run / "pictures.npy"), "--heldout", str(run / "heldout.npy")]
-    words = ["--run", str(run / name), "--threads", str(args.processes), "--inside", "1", *words]
+    words = ["--run", str(run / name), "--threads", str(args.processes), *words]
     train_vae.train(train_vae.parser().parse_args([*words, *files]))
 
 
 def _vae(args: argparse.Namespace) -> None:
     words = ["--steps", str(args.vae_steps), "--channels-latent", str(args.channels)]
-    _autoencoder(args, "vae", [*words, "--lr", "2e-3", "--batch", "12", "--crop", "64"])
+    _autoencoder(args, "vae", [*words, "--lr", "2e-3", "--batch", "12", "--crop", "64", "--inside", "1"])
 
 
 def _finish(args: argparse.Namespace) -> None:
