@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 
 import wordbrush
+from benchmarks.truth.artist import GUESSES, artist_rms
+from benchmarks.truth.artist import KINDS as ARTIST_KINDS
 from benchmarks.truth.ceilings import shown
 from benchmarks.truth.facts import facts_of
 from benchmarks.truth.lessons import FIRST, lesson
@@ -271,6 +273,20 @@ def test_what_an_input_shows_of_the_true_region_is_a_part_of_it(kind: Kind) -> N
         if kind == "object":
             new = render(edit.other, artwork)
             assert not (region & ~part & ~new.silhouettes[0] & ~new.shadows[0]).any()
+
+
+@pytest.mark.parametrize("kind", ARTIST_KINDS)
+def test_a_perfect_artist_misses_by_what_no_text_says(kind: Kind) -> None:
+    artwork, unknown = DrawnArtwork(), []
+    for number in range(6):
+        edit = sample_edit(kind, number)
+        assert artist_rms(edit, artwork, lambda thing, _: thing, draws=1) == 0.0
+        unknown.append([artist_rms(edit, artwork, guess) for guess in GUESSES.values()])
+        before, after = (render(scene, artwork).picture.astype(float) for scene in (edit.scene, edit.other))
+        assert max(unknown[-1]) < np.sqrt(np.mean((before - after) ** 2))  # any guess beats an edit that does nothing
+    side, tilt, size = np.mean(unknown, axis=0)
+    assert side == 0.0  # these sprites are their own mirror images
+    assert 5.0 < tilt < size
 
 
 @pytest.mark.parametrize("text", ["no json", "[]", '{"dev": {"time": [0.5]}}', '{"dev": {"time": ["much"]}}', "{}"])
