@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wordbrush.diffedit import Edit, Painted, diffedit, drowned
+from wordbrush.diffedit import Edit, diffedit, drowned
 from wordbrush.diffusion.ask import AskCodec, Key, Once, Program
 from wordbrush.diffusion.denoiser import Conditioning
 from wordbrush.diffusion.position import contrast_levels, cut_grid, depth_of
@@ -129,7 +129,8 @@ class Programs:
         edited = self.picture.srgb
         if painted.latent is not None:
             pixels: Tensor = yield AskCodec("decode", painted.latent, "compose")
-            region, canvas = self._joined(painted, pixels_of(pixels[0]), settings, masks)
+            regions = painted.region, painted.automatic
+            region, canvas = self.joined(*regions, pixels_of(pixels[0]), settings, masks)
             painted, edited = replace(painted, region=region), self.fit.inverse(canvas)
         return Finished(
             request=request,
@@ -144,11 +145,26 @@ class Programs:
             image=self.picture.compose(edited, painted.region.pixels.values),
         )
 
-    def _joined(
-        self, painted: Painted, decoded: NDArray[np.uint8], settings: Settings, masks: Mapping[str, Mask]
+    def joined(
+        self,
+        region: Region,
+        found: Region | None,
+        decoded: NDArray[np.uint8],
+        settings: Settings,
+        masks: Mapping[str, Mask],
     ) -> tuple[Region, NDArray[np.uint8]]:
-        """Settle the seam between the picture and the decoded one (canvas height, canvas width, RGB); see `seam`."""
-        region, found = painted.region, painted.automatic
+        """Settle the seam between the picture and the decoded one; see `seam`.
+
+        Args:
+            region: what was repainted.
+            found: the automatic region in it, if there is one; its outline is what moves.
+            decoded: (canvas height, canvas width, RGB).
+            settings: for the rim and the match.
+            masks: the user's, which are laid over the region anew.
+
+        Returns:
+            The region with its last outline, and the decoded canvas with its colours matched.
+        """
         if not settings.rim and not settings.match:
             return region, decoded
         before = self.fit.forward(self.picture.srgb)

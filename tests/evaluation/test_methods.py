@@ -21,6 +21,8 @@ from wordbrush.evaluation import walks
 from wordbrush.evaluation.items import MethodRequest, Outcome
 from wordbrush.evaluation.methods import METHODS, ilvr
 from wordbrush.evaluation.walks import Trial
+from wordbrush.region.mask import Mask
+from wordbrush.region.region import Region
 from wordbrush.session import Session
 from wordbrush.settings import Settings
 
@@ -199,7 +201,7 @@ def test_sdedit_is_the_decode_of_the_noised_latent(small: Editor) -> None:
     session, settings = small.open(request.picture, resolution=SIDE), FEW.changed(guidance=4.0)
     z0, levels = session.latent(), session.levels(settings)
     alpha, sigma = levels[-1].scales(z0)
-    x = alpha * z0 + sigma * noise.normal(5, "start", 0, z0.shape[1:])[None]
+    x = alpha * z0 + sigma * noise.normal(5, "encoding", 0, z0.shape[1:])[None]
     empty, query = (small.driver.prompt(text).conditioning for text in ("", request.query))
     walk = decode(guided(query, empty, 4.0), x, levels)
     expected = Trial(small, session, request, settings).image(drive(walk, small.model.denoiser))
@@ -290,10 +292,11 @@ def test_the_oracle_mask_is_an_edit_within_the_true_region(small: Editor) -> Non
     assert outcome.contrast is None
 
 
-def test_blending_x0_under_a_full_mask_is_diffedit(small: Editor) -> None:
+@pytest.mark.parametrize("seam", [{}, {"ring": 1.0, "rim": 4.0}])
+def test_blending_x0_under_a_full_mask_is_diffedit(small: Editor, seam: dict[str, float]) -> None:
     settings = FEW.changed(rule="quantile", threshold=0.0, grow=64, guidance=3.0)
     for solver in ("ddim", "dpm2m"):
-        chosen = settings.changed(solver=solver)
+        chosen = settings.changed(solver=solver, **seam)
         request = request_of(scene(), "a red car", "a dog")
         blended, full = (run(name, request, chosen, small) for name in ("blend_x0", "diffedit"))
         assert blended.mask is not None and (blended.mask == 1).all()
@@ -303,11 +306,12 @@ def test_blending_x0_under_a_full_mask_is_diffedit(small: Editor) -> None:
 def test_blended_estimates_lead_to_the_known_latent_outside_the_mask() -> None:
     editor = toy.editor(SIDE)
     session = editor.open(scene())
-    z0, cells = session.latent(), torch.zeros(1, 1, 32, 32)
-    cells[..., 16:] = 1.0
+    z0, cells = session.latent(), np.zeros((32, 32), np.float32)
+    cells[:, 16:] = 1.0
     x = session.trajectory(settings=QUICK)[-1]
     trial = Trial(editor, session, request_of(scene()), QUICK)
-    walk = trial.decode(x, wrap=lambda estimate: walks.blended_x0(estimate, z0, cells))
+    region = Region(Mask(cells), Mask(cells))
+    walk = trial.decode(x, region=region, wrap=lambda estimate: walks.blended_x0(estimate, z0))
     found = drive(walk, editor.model.denoiser)
     torch.testing.assert_close(found[..., :16], z0[..., :16], rtol=0, atol=1e-6)
     assert float((found - z0)[..., 16:].mean()) > 0.2
@@ -322,6 +326,31 @@ def test_a_mask_without_encoding_holds_the_outside_to_one_noised_path() -> None:
     assert np.array_equal(found.image[:, 16:], free.image[:, 16:])
     assert np.array_equal(found.image[:, :16], picture[:, :16])
     assert not np.array_equal(free.image[:, :16], picture[:, :16])
+
+
+def test_a_mask_without_encoding_is_the_editor_with_a_noised_background(small: Editor) -> None:
+    request, settings = request_of(scene(), "a red car", "a dog"), Settings(steps=5, threshold=0.5)
+    found = run("mask_without_encode", request, settings, small)
+    result = small.open(request.picture, resolution=SIDE).edit(
+        request.query, request.reference, seed=request.seed, settings=settings.changed(encoding="noise")
+    )
+    assert np.array_equal(found.image, np.asarray(result.image))
+    assert found.mask is not None and np.array_equal(found.mask, result.mask.values)
+
+
+def test_masked_baselines_free_the_ring_and_move_the_seam_as_the_editor_does(small: Editor) -> None:
+    request = request_of(scene())
+    unlike = request_of(scene(), "a red car", "a dog")
+    plain, freed = (run("blend_x0", unlike, FEW.changed(edges="cells", ring=ring), small) for ring in (0.0, 1.0))
+    assert plain.mask is not None and freed.mask is not None
+    assert 0.0 < plain.mask.mean() < 1.0
+    assert np.array_equal(plain.mask, freed.mask)  # cells have no contour that could move
+    assert not np.array_equal(plain.image, freed.image)
+    wider = {name: run(name, request, QUICK.changed(edges="contour", rim=4.0)) for name in ("blend_x0", "diffedit")}
+    narrow = run("blend_x0", request, QUICK.changed(edges="contour"))
+    assert narrow.mask is not None and wider["blend_x0"].mask is not None and wider["diffedit"].mask is not None
+    assert wider["blend_x0"].mask.sum() > narrow.mask.sum()
+    assert np.abs(wider["blend_x0"].mask - wider["diffedit"].mask).mean() < 0.02
 
 
 def test_settings_reach_the_methods() -> None:

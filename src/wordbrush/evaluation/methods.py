@@ -3,8 +3,8 @@
 What is shared by all: the settings' grid, cut at their ratio, their guidance, solver and thresholds; the same z0; the
 same way back to the picture's size. A method whose mask is empty, or whose ratio cuts every step, returns the input.
 
-The noise that a method starts from, or holds the outside to, is one seeded draw, the same for `sdedit` and
-`mask_without_encode`, so that the two differ by the mask alone.
+The noise that `sdedit` starts from is the draw that `mask_without_encode` starts from and holds the outside to, so that
+the two differ by the mask alone. All that have a mask free the same cells and compose with the same seam.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from wordbrush.diffusion.ask import Program
 from wordbrush.errors import InputError
 from wordbrush.evaluation.items import Float, Method, MethodRequest, Outcome
-from wordbrush.evaluation.walks import Trial, blended_x0, low_referred, noised, weights, with_low
+from wordbrush.evaluation.walks import Trial, blended_x0, low_referred, noised, with_low
 from wordbrush.region.mask import Mask
 from wordbrush.region.region import Region, cut_region, region_of
 
@@ -60,12 +60,13 @@ def _method(name: str) -> Callable[[Callable[[Trial], Outcome]], Callable[[Trial
     return register
 
 
-def _find_region(trial: Trial) -> tuple[Region, Float, int]:
-    """Return the editor's automatic region, the raw contrast, and the evaluations that both need when run alone."""
+def _find_region(trial: Trial) -> tuple[Region, Region, Float, int]:
+    """Return the editor's region, as it is repainted and as it was found, the raw contrast, and its evaluations."""
     session, request, settings = trial.session, trial.request, trial.settings
     contrast = session.contrast(request.query, request.reference, seed=request.seed, settings=settings)
-    region = region_of(session.frame, cut_region(session.frame, contrast, settings), settings)
-    return region, contrast.raw, trial.cost("contrast") if contrast.raw.any() else 0
+    found = cut_region(session.frame, contrast, settings)
+    cost = trial.cost("contrast") if contrast.raw.any() else 0
+    return region_of(session.frame, found, settings), found, contrast.raw, cost
 
 
 def _painted(trial: Trial, program: Program[Tensor], *stages: str) -> Outcome:
@@ -73,14 +74,16 @@ def _painted(trial: Trial, program: Program[Tensor], *stages: str) -> Outcome:
     return Outcome(trial.image(trial.session.run(program)), trial.cost(*stages))
 
 
-def _repainted(trial: Trial, program_of: Callable[[Mask], Program[Tensor]], *stages: str) -> Outcome:
-    """Find the region, repaint its cells by a program, and compose; the outside keeps the input's bytes."""
-    region, raw, cost = _find_region(trial)
-    mask, picture = region.pixels.values, trial.session.picture
+def _repainted(trial: Trial, program_of: Callable[[Region], Program[Tensor]], *stages: str) -> Outcome:
+    """Find the region, repaint it by a program, and compose with the editor's seam; the rest keeps its bytes."""
+    region, found, raw, cost = _find_region(trial)
+    session = trial.session
     if region.pixels.is_empty or not trial.depth:
-        return Outcome(picture.pixels, cost, mask=mask, contrast=raw)
-    latent = trial.session.run(program_of(region.cells))
-    image = np.asarray(picture.compose(trial.image(latent), mask).convert("RGB"))
+        return Outcome(session.picture.pixels, cost, mask=region.pixels.values, contrast=raw)
+    canvas = trial.canvas(session.run(program_of(region)))
+    region, canvas = session.joined(region, found, canvas, trial.settings, {})
+    mask = region.pixels.values
+    image = np.asarray(session.picture.compose(session.fit.inverse(canvas), mask).convert("RGB"))
     return Outcome(image, cost + trial.cost(*stages), mask=mask, contrast=raw)
 
 
@@ -101,14 +104,14 @@ def _retrieve(trial: Trial) -> Outcome:
 @_method("mask")
 def _mask(trial: Trial) -> Outcome:
     """Find the region and return the input unchanged: masks are scored at the cost of the contrast alone."""
-    region, raw, cost = _find_region(trial)
+    region, _, raw, cost = _find_region(trial)
     return Outcome(trial.request.picture, cost, mask=region.pixels.values, contrast=raw)
 
 
 @_method("sdedit")
 def _sdedit(trial: Trial) -> Outcome:
     """Noise z0 to the level of the ratio and decode it under the query (Meng et al. 2022): no encoding, no mask."""
-    x = noised(trial.z0, trial.draw("start"), trial.levels[-1])
+    x = noised(trial.z0, trial.draw("encoding"), trial.levels[-1])
     return _painted(trial, trial.decode(x), "decode")
 
 
@@ -120,22 +123,16 @@ def _encode_decode(trial: Trial) -> Outcome:
 
 @_method("mask_without_encode")
 def _mask_without_encode(trial: Trial) -> Outcome:
-    """Repaint the automatic mask from noised z0; outside, hold z0 with the same noise: a mask without encoding."""
-
-    def repaint(cells: Mask) -> Program[Tensor]:
-        path = [noised(trial.z0, trial.draw("start"), level) for level in trial.levels]
-        return trial.decode(path[-1], path=path, cells=cells)
-
-    return _repainted(trial, repaint, "decode")
+    """Run DiffEdit with a noised background, one draw at every level, in place of the inverted one."""
+    return _edited(trial.changed(encoding="noise"), None)
 
 
 @_method("blend_x0")
 def _blend_x0(trial: Trial) -> Outcome:
     """Run DiffEdit, but keep the outside by blending the estimate of x0 with z0, as in GLIDE, not by holding x_t."""
 
-    def repaint(cells: Mask) -> Program[Tensor]:
-        z0 = trial.z0
-        return trial.decode(trial.path[-1], wrap=lambda estimate: blended_x0(estimate, z0, weights(cells, z0)))
+    def repaint(region: Region) -> Program[Tensor]:
+        return trial.decode(trial.path[-1], region=region, wrap=lambda estimate: blended_x0(estimate, trial.z0))
 
     return _repainted(trial, repaint, "invert", "decode")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wordbrush.editor import Editor
     from wordbrush.evaluation.items import Bytes, MethodRequest
     from wordbrush.region.mask import Mask
+    from wordbrush.region.region import Region
     from wordbrush.session import Session
     from wordbrush.settings import Settings
 
@@ -66,25 +67,25 @@ class Trial:
         return self.session.conditioning(text, self.settings)
 
     def draw(self, stream: str, index: int = 0) -> Tensor:
-        """Draw noise of z0's shape from a named stream; `start` is the stream of noised starts."""
+        """Draw noise of z0's shape from a named stream."""
         return noise.normal(self.request.seed, stream, index, self.z0.shape[1:])[None].to(self.z0)
 
     def decode(
         self,
         x: Tensor,
         *,
-        path: Sequence[Tensor] | None = None,
-        cells: Mask | None = None,
+        region: Region | None = None,
         wrap: Callable[[Estimate], Estimate] | None = None,
     ) -> Program[Tensor]:
         """Decode x from the level of the ratio to the clean latent, under the query and the editor's guidance.
 
         Args:
             x: latents at the last of `levels`.
-            path: what the outside of `cells` is held to, a latent a level.
-            cells: the region; without it all is free.
+            region: what the estimate is told to be free, with its ring; the walk itself holds nothing.
             wrap: changes the estimate.
         """
+        free = (region.cells, region.ring) if region else (None, None)
+        mask, ring = (None if cells is None else weights(cells, x) for cells in free)
         settings, policy, scale = self.settings, self.editor.model.policy, self.editor.guidance(self.settings)
         texts = (self.session.conditioning(self.request.query, settings, scale), self.text(""))
         interval, weight = (settings.guidance_low, settings.guidance_high), policy.weight_of(scale)
@@ -93,18 +94,23 @@ class Trial:
             wrap(estimate) if wrap else estimate,
             x,
             self.levels,
-            path=path,
-            mask=None if cells is None else weights(cells, x),
+            mask=mask,
+            ring=ring,
+            ring_until=settings.ring_until,
             soft=settings.soft,
             eta=settings.eta,
             fresh=lambda index: self.draw("decode", index),
             solver=SOLVERS[settings.solver](),
         )
 
+    def canvas(self, latent: Tensor) -> Bytes:
+        """Decode a latent to (canvas height, canvas width, RGB)."""
+        with torch.no_grad():
+            return pixels_of(self.session.driver.codec.decode(latent)[0])
+
     def image(self, latent: Tensor) -> Bytes:
         """Decode a latent and bring it to the picture's size, as the editor does, without a composite."""
-        with torch.no_grad():
-            return self.session.fit.inverse(pixels_of(self.session.driver.codec.decode(latent)[0]))
+        return self.session.fit.inverse(self.canvas(latent))
 
     def cost(self, *stages: str) -> int:
         """Return the evaluations of stages (`contrast`, `invert`, `decode`) of an edit of this picture, run alone."""
@@ -122,22 +128,21 @@ def weights(cells: Mask, like: Tensor) -> Tensor:
     return torch.tensor(cells.values)[None, None].to(like)
 
 
-def blended_x0(estimate: Estimate, known: Tensor, mask: Tensor) -> Estimate:
+def blended_x0(estimate: Estimate, known: Tensor) -> Estimate:
     """Return an estimate whose x0 outside a mask is a known latent (GLIDE, Nichol et al. 2022); not at the clean level.
 
-    The noise estimate is recomputed from x and the blended x0, so that `x = alpha * x0 + sigma * eps` still holds;
-    inside a mask of 1 nothing changes, bit for bit.
+    The mask is the region that the decode frees at that step. The noise estimate is recomputed from x and the blended
+    x0, so that `x = alpha * x0 + sigma * eps` still holds; inside a mask of 1 nothing changes, bit for bit.
 
     Args:
         estimate: guided or not.
         known: the clean latent, (1, channel, height, width).
-        mask: (1, 1, height, width) in [0, 1], 1 = the estimate itself.
     """
 
     def blended(x: Tensor, level: Level, **place: Any) -> Program[Prediction]:
         own = yield from estimate(x, level, **place)
         alpha, sigma = level.scales(x)
-        change = (1 - mask) * (known - own.x0)
+        change = (1 - place["region"]) * (known - own.x0)
         return Prediction(own.x0 + change, own.eps - alpha / sigma * change)
 
     return blended
