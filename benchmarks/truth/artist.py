@@ -20,7 +20,7 @@ import numpy as np
 from training.pocket.artwork import Artwork, FluentArtwork, fetch
 from training.pocket.edits import Edit, sample_edit
 from training.pocket.render import render, true_region
-from training.pocket.scenes import Thing
+from training.pocket.scenes import TILT, Thing
 from wordbrush.evaluation.intervals import interval_over
 from wordbrush.evaluation.items import Kind
 
@@ -36,7 +36,7 @@ def facing(thing: Thing, rng: np.random.Generator) -> Thing:
 
 def leaning(thing: Thing, rng: np.random.Generator) -> Thing:
     """Return it facing either side, with a tilt as scenes have it, in degrees."""
-    return replace(facing(thing, rng), tilt=float(rng.uniform(-8.0, 8.0)))
+    return replace(facing(thing, rng), tilt=float(rng.uniform(-TILT, TILT)))
 
 
 def sized(thing: Thing, rng: np.random.Generator) -> Thing:

@@ -18,6 +18,8 @@ from .words import COLOURS, GROUND_PHRASES, GROUNDS, NOUNS, RECOLOURABLE, with_a
 Stream = Literal["train", "heldout"]
 HELDOUT_BYTES = 16
 """Seeds whose hash begins with a byte below this one, 1 of 16, are held out."""
+TILT = 8.0
+"""Most degrees that a thing leans to either side."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def _thing(rng: np.random.Generator, noun: str, x: float, size: tuple[float, flo
         y=float(rng.uniform(0.82, 0.91)),
         size=float(rng.uniform(*size)),
         flip=bool(rng.integers(2)),
-        tilt=float(rng.uniform(-8.0, 8.0)),
+        tilt=float(rng.uniform(-TILT, TILT)),
         colour=str(rng.choice(COLOURS)) if noun in RECOLOURABLE else None,
     )
 

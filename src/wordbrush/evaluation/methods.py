@@ -74,19 +74,6 @@ def _painted(trial: Trial, program: Program[Tensor], *stages: str) -> Outcome:
     return Outcome(trial.image(trial.session.run(program)), trial.cost(*stages))
 
 
-def _repainted(trial: Trial, program_of: Callable[[Region], Program[Tensor]], *stages: str) -> Outcome:
-    """Find the region, repaint it by a program, and compose with the editor's seam; the rest keeps its bytes."""
-    region, found, raw, cost = _find_region(trial)
-    session = trial.session
-    if region.pixels.is_empty or not trial.depth:
-        return Outcome(session.picture.pixels, cost, mask=region.pixels.values, contrast=raw)
-    canvas = trial.canvas(session.run(program_of(region)))
-    region, canvas = session.joined(region, found, canvas, trial.settings, {})
-    mask = region.pixels.values
-    image = np.asarray(session.picture.compose(session.fit.inverse(canvas), mask).convert("RGB"))
-    return Outcome(image, cost + trial.cost(*stages), mask=mask, contrast=raw)
-
-
 @_method("copy")
 def _copy(trial: Trial) -> Outcome:
     """Return the input itself: the lowest success, and the highest likeness to the input."""
@@ -130,11 +117,15 @@ def _mask_without_encode(trial: Trial) -> Outcome:
 @_method("blend_x0")
 def _blend_x0(trial: Trial) -> Outcome:
     """Run DiffEdit, but keep the outside by blending the estimate of x0 with z0, as in GLIDE, not by holding x_t."""
-
-    def repaint(region: Region) -> Program[Tensor]:
-        return trial.decode(trial.path[-1], region=region, wrap=lambda estimate: blended_x0(estimate, trial.z0))
-
-    return _repainted(trial, repaint, "invert", "decode")
+    region, found, raw, cost = _find_region(trial)
+    session = trial.session
+    if region.pixels.is_empty or not trial.depth:
+        return Outcome(session.picture.pixels, cost, mask=region.pixels.values, contrast=raw)
+    walk = trial.decode(trial.path[-1], region=region, wrap=lambda estimate: blended_x0(estimate, trial.z0))
+    region, canvas = session.joined(region, found, trial.canvas(session.run(walk)), trial.settings, {})
+    mask = region.pixels.values
+    image = np.asarray(session.picture.compose(session.fit.inverse(canvas), mask).convert("RGB"))
+    return Outcome(image, cost + trial.cost("invert", "decode"), mask=mask, contrast=raw)
 
 
 def ilvr(trial: Trial, factor: int = ILVR_FACTOR) -> Outcome:
